@@ -1,0 +1,1 @@
+"""Controlled ablations of policy-gradient variants."""

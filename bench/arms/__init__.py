@@ -1,0 +1,1 @@
+"""What is compared: pure functions on tensors. No I/O, no Stable-Baselines3."""

@@ -1,0 +1,20 @@
+"""Errors that are the user's to mend: one line, exit code 2, never a traceback."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """A mistake in what the user asked for: what is wrong, the value given, what is allowed, the nearest match."""
+
+
+def nearest(given: object, allowed: Iterable[object]) -> str:
+    """`"; did you mean 'x'?"` for the option closest to `given`, or `""` where none is close."""
+    match = difflib.get_close_matches(str(given), [str(option) for option in allowed], n=1, cutoff=0.5)
+    return f"; did you mean '{match[0]}'?" if match else ""
+
+
+def unknown(kind: str, given: object, allowed: Iterable[object]) -> UserError:
+    """The error for a name that does not exist, with the names that do."""
+    options = [str(option) for option in allowed]
+    return UserError(f"unknown {kind} '{given}': allowed are {', '.join(options)}{nearest(given, options)}")

@@ -1,0 +1,45 @@
+"""What a training run tells whoever records it. The learner knows no files; a recorder knows no tensors."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+Row = Mapping[str, float | int | str]
+
+
+class Observer(Protocol):
+    """Receives the rows of `training.parquet` and `evaluations.parquet` as they come into being."""
+
+    def on_update(self, rows: Sequence[Row]) -> None:
+        """One row per seed after an update: `seed`, `step`, `update`, then the diagnostics."""
+
+    def on_evaluation(self, rows: Sequence[Row]) -> None:
+        """One row per episode: `seed`, `step`, `mode`, `episode`, `return`, `length`, further the task's extras."""
+
+    def on_progress(self, fraction: float, current_return: float | None) -> None:
+        """Share of the block's budget used (0 to 1), and the latest mean deterministic evaluation return."""
+
+
+@dataclass(frozen=True)
+class SeedOutcome:
+    """How one seed ended. `cause` is set for failed seeds; `unused_budget` counts steps a last batch did not fit in."""
+
+    status: Literal["done", "failed"]
+    cause: str | None
+    env_steps: int
+    updates: int
+    unused_budget: int
+
+
+class Trained(Protocol):
+    """A finished block: what the record needs beside the rows."""
+
+    outcomes: Mapping[int, SeedOutcome]  # by seed
+    parameters: Mapping[str, int]  # per replica: {"actor": …, "critic": …}
+
+    def save_policy(self, path: Path) -> None:
+        """Write `policy.zip`: weights (loadable with `weights_only`) and JSON; nothing in it is executed."""
+
+    def save_checkpoint(self, path: Path) -> None:
+        """Write `checkpoint.pt`: everything needed to go on training; loadable with `weights_only`."""

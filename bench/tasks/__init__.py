@@ -1,0 +1,1 @@
+"""Batched environments, their exact solutions, and the registry."""
