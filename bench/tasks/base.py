@@ -6,11 +6,11 @@ A task holds no state. States live outside, columns last, so that ten seeds with
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
-import gymnasium
 import numpy as np
 import numpy.typing as npt
+from gymnasium import spaces
 
 Array = npt.NDArray[Any]
 
@@ -31,24 +31,42 @@ class Step:
 
 
 class Task(ABC):
-    """A Markov decision process, batched. Subclasses are frozen dataclasses whose fields are the task's knobs."""
+    """A Markov decision process, batched. Subclasses are frozen dataclasses whose fields are the task's knobs.
 
-    observation_space: gymnasium.spaces.Box
-    action_space: gymnasium.spaces.Discrete | gymnasium.spaces.Box
-    time_limit: int | None  # steps after which an episode is truncated; None: it always terminates by itself
-    extras: ClassVar[tuple[str, ...]] = ()  # names of the numbers in `Step.extras`
+    A state is a (D, C) float array; where a row counts something, its floats are whole numbers, held exactly.
+    """
+
+    @property
+    @abstractmethod
+    def observation_space(self) -> spaces.Box:
+        """The space of one column's observation, (O,) float32."""
+
+    @property
+    @abstractmethod
+    def action_space(self) -> spaces.Discrete | spaces.Box:
+        """The space of one column's action."""
+
+    @property
+    @abstractmethod
+    def time_limit(self) -> int | None:
+        """Steps after which an episode is truncated; None where every episode terminates by itself."""
+
+    @property
+    def extras(self) -> tuple[str, ...]:
+        """The names of the numbers in `Step.extras`."""
+        return ()
 
     @abstractmethod
     def start(self, rng: np.random.Generator, n: int) -> Array:
         """`n` start states, (D, n)."""
 
-    def noise(self, rng: np.random.Generator, n: int) -> Array:
+    def noise(self, rng: np.random.Generator, n: int) -> Array:  # noqa: ARG002 - the signature of tasks that have noise
         """The random numbers one step of `n` columns needs, (K, n); K is 0 where the task is deterministic."""
         return np.empty((0, n))
 
     @abstractmethod
     def step(self, state: Array, action: Array, noise: Array) -> Step:
-        """One step: state (D, C), action (C,) integers or (A, C) floats, noise (K, C). Arguments are left as they are."""
+        """One step: state (D, C), action (C,) integers or (A, C) floats, noise (K, C). It changes no argument."""
 
     @abstractmethod
     def observe(self, state: Array) -> Array:
