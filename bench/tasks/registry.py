@@ -7,9 +7,11 @@ from bench.config import TaskConfig, build
 from bench.errors import UserError, unknown
 from bench.tasks.base import Task
 from bench.tasks.cartpole import CartPole
+from bench.tasks.weekly_exam import WeeklyExam
 
 TASKS: dict[str, type[Task]] = {
     "cartpole": CartPole,
+    "weekly_exam": WeeklyExam,
 }
 GYMNASIUM_TASKS = {"CartPole-v1": "cartpole"}  # Gymnasium ids that have a batched equal
 
