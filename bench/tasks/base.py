@@ -56,6 +56,11 @@ class Task(ABC):
         """The names of the numbers in `Step.extras`."""
         return ()
 
+    @property
+    def horizon(self) -> int | None:
+        """The most steps an episode can take; None where there is no bound."""
+        return self.time_limit
+
     @abstractmethod
     def start(self, rng: np.random.Generator, n: int) -> Array:
         """`n` start states, (D, n)."""

@@ -1,0 +1,52 @@
+"""Baselines: what a return target is compared with to become an advantage."""
+
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+
+def group_advantage(
+    returns: Any,
+    scale: Literal["none", "std", "rank"] = "none",
+    ddof: int = 0,
+    eps: float = 1e-8,
+    leave_one_out: bool = False,
+) -> Tensor:
+    """Advantages of the members of groups, from their returns R_i alone: (…, G) → (…, G).
+
+        none   R_i − mean R                      (Dr. GRPO, arXiv 2503.20783)
+        std    (R_i − mean R) / (std R + eps)    (GRPO, arXiv 2402.03300); `ddof` 0 or 1
+        rank   (wins_i − losses_i) / (G − 1)     (comparisons of pairs; ties count 0)
+
+    `leave_one_out` compares with the mean of the other members, which is G/(G − 1) times the first (RLOO,
+    arXiv 2402.14740). A dead group (all returns equal) gives exactly zero. Raises ValueError for groups of one and
+    for `leave_one_out` with rank, which never compares a member with itself.
+    """
+    returns = torch.as_tensor(returns)
+    returns = returns if returns.is_floating_point() else returns.to(torch.get_default_dtype())
+    size = returns.shape[-1]
+    if size < 2:
+        raise ValueError(f"a group of {size} has nothing to compare with: at least 2 members are needed")
+    if scale == "rank":
+        if leave_one_out:
+            raise ValueError("leave_one_out with scale='rank': ranks already compare with the others only")
+        return (returns.unsqueeze(-1) - returns.unsqueeze(-2)).sign().sum(-1) / (size - 1)
+    advantage = returns - returns.mean(-1, keepdim=True)
+    # The mean of equal numbers may be off by a rounding error, which a division by eps would blow up.
+    advantage = torch.where(dead_groups(returns).unsqueeze(-1), 0.0, advantage)
+    if leave_one_out:
+        advantage = advantage * (size / (size - 1))
+    if scale == "std":
+        advantage = advantage / group_std(returns, ddof, eps)
+    return advantage
+
+
+def dead_groups(returns: Tensor) -> Tensor:
+    """Which groups teach nothing because all their returns are equal: (…, G) → (…) bool."""
+    return returns.amax(-1) == returns.amin(-1)
+
+
+def group_std(returns: Tensor, ddof: int = 0, eps: float = 1e-8) -> Tensor:
+    """The divisor of `scale="std"`: (…, G) → (…, 1)."""
+    return returns.std(-1, correction=ddof, keepdim=True) + eps

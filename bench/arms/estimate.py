@@ -1,0 +1,138 @@
+"""Advantage = return target − baseline: the two factors as functions of a collected batch, and their registries."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from bench.arms.baselines import dead_groups, group_advantage, group_std
+from bench.arms.returns import lambda_return, monte_carlo_return, n_step_return
+
+if TYPE_CHECKING:
+    from bench.config import Arm, Group
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one rollout of S replicas with N environments collected, time first: every tensor is (T, S, N).
+
+    rewards     raw: nothing is added at a time limit
+    terminated  the task ended with this step
+    truncated   the time limit ended it (and the task did not)
+    live        False where an environment had finished and waited for the others; rewards are 0 and flags False there
+    values      V(s_t), or None in an arm without a critic
+    next_values V of the true successor of step t, before any reset; None without a critic
+
+    Environments [k·size, (k + 1)·size) of a replica are group k.
+    """
+
+    rewards: Tensor
+    terminated: Tensor
+    truncated: Tensor
+    live: Tensor
+    values: Tensor | None
+    next_values: Tensor | None
+
+
+def return_target(name: str, batch: Batch, arm: Arm) -> Tensor:
+    """The targets (T, S, N) of `advantage=name` or of `critic.target`; 0 where not live."""
+    return torch.where(batch.live, TARGETS[name](batch, arm), 0.0)
+
+
+def advantage(batch: Batch, arm: Arm) -> Tensor:
+    """The advantages (T, S, N) of an arm; 0 where not live."""
+    targets = return_target(arm.advantage.name, batch, arm)
+    return torch.where(batch.live, BASELINES[arm.baseline.name](targets, batch, arm), 0.0)
+
+
+def critic_target(batch: Batch, arm: Arm) -> Tensor:
+    """What V is regressed on, (T, S, N): a factor of its own, with a λ of its own."""
+    name = arm.critic.target
+    if name == "gae":
+        return torch.where(batch.live, _lambda_target(batch, arm, arm.critic.gae_lambda), 0.0)
+    return return_target(arm.advantage.name if name == "same" else name, batch, arm)
+
+
+def episode_returns(batch: Batch, gamma: float) -> Tensor:
+    """R_i = Σ_t γ^t r_t of each environment's single episode, (S, N)."""
+    discounts = gamma ** torch.arange(len(batch.rewards), dtype=batch.rewards.dtype, device=batch.rewards.device)
+    return (batch.rewards * discounts.view(-1, 1, 1)).sum(0)
+
+
+def dead_group_fraction(batch: Batch, arm: Arm) -> Tensor:
+    """Share of groups whose returns are all equal, (S,)."""
+    return dead_groups(_members(episode_returns(batch, arm.gamma), arm.group)).to(batch.rewards.dtype).mean(-1)
+
+
+def _ended(batch: Batch, arm: Arm) -> Tensor:
+    """`truncation=end` takes a time limit for an end; `bootstrap` lets the critic say what would have followed."""
+    return batch.terminated | batch.truncated if arm.truncation == "end" else batch.terminated
+
+
+def _lambda_target(batch: Batch, arm: Arm, gae_lambda: float) -> Tensor:
+    return lambda_return(
+        batch.rewards, batch.next_values, _ended(batch, arm), batch.truncated, arm.gamma, gae_lambda
+    )
+
+
+def _n_step_target(batch: Batch, arm: Arm) -> Tensor:
+    return n_step_return(
+        batch.rewards, batch.next_values, _ended(batch, arm), batch.truncated, arm.gamma, arm.n_step
+    )
+
+
+def _monte_carlo_target(batch: Batch, arm: Arm) -> Tensor:
+    return monte_carlo_return(batch.rewards, _ended(batch, arm), batch.truncated, arm.gamma, batch.next_values)
+
+
+def _minus_batch_mean(targets: Tensor, batch: Batch, _: Arm) -> Tensor:
+    return targets - targets.sum((0, 2), keepdim=True) / batch.live.sum((0, 2), keepdim=True)
+
+
+def _minus_value(targets: Tensor, batch: Batch, _: Arm) -> Tensor:
+    assert batch.values is not None  # the learner builds a critic for this baseline
+    return targets - batch.values
+
+
+def _within_group(targets: Tensor, batch: Batch, arm: Arm) -> Tensor:
+    """Compare the members of each group, step by step or by their whole returns.
+
+    Step by step, a finished member counts as 0: its future is known to bring nothing. So the leave-one-out mean never
+    divides by 0, and the longest episode still has something to be better than.
+    """
+    group = arm.group
+    returns = _members(episode_returns(batch, arm.gamma), group)
+    if group.credit == "outcome":
+        outcome = group_advantage(returns, group.scale, group.ddof, group.eps, group.leave_one_out)
+        return outcome.flatten(-2).expand_as(targets)
+    relative = group_advantage(_members(targets, group), leave_one_out=group.leave_one_out)
+    if group.scale == "std":
+        scaled = relative / group_std(returns, group.ddof, group.eps)
+        relative = torch.where(dead_groups(returns).unsqueeze(-1), 0.0, scaled)
+    return relative.flatten(-2)
+
+
+def _members(values: Tensor, group: Group) -> Tensor:
+    """(…, N) → (…, groups, size)."""
+    return values.unflatten(-1, (-1, group.size))
+
+
+TARGETS: dict[str, Callable[[Batch, Arm], Tensor]] = {
+    "td0": lambda batch, arm: _lambda_target(batch, arm, 0.0),
+    "nstep": _n_step_target,
+    "gae": lambda batch, arm: _lambda_target(batch, arm, arm.gae_lambda),
+    "monte_carlo": _monte_carlo_target,
+}
+
+BASELINES: dict[str, Callable[[Tensor, Batch, Arm], Tensor]] = {
+    "none": lambda targets, _batch, _arm: targets,
+    "batch_mean": _minus_batch_mean,
+    "critic": _minus_value,
+    "group": _within_group,
+    "grpo": _within_group,
+    "rloo": _within_group,
+}

@@ -1,0 +1,401 @@
+"""The learner: a Stable-Baselines3 `OnPolicyAlgorithm` whose replicas (seeds) train in lockstep."""
+
+import io
+import json
+import math
+import zipfile
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from stable_baselines3 import PPO
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback
+from stable_baselines3.common.vec_env import VecEnv
+from torch import Tensor
+
+from bench.config import Arm, build
+from bench.errors import UserError
+from bench.learner.policy import StackedPolicy
+from bench.learner.rollouts import Array, Collector, Rollout
+from bench.learner.spaces import space_from_json, space_to_json
+from bench.learner.update import Diagnostics, Network, Rates, Update, prepare
+from bench.streams import stream
+from bench.tasks.vec_env import BatchedVecEnv
+
+FORMAT = 1  # of saved models
+
+
+class PolicyGradient(OnPolicyAlgorithm):
+    """All arms of the suite: baseline × advantage × update on S replicas that share nothing but the arithmetic.
+
+    Each replica has its own weights, optimiser state, environments and random streams, all derived from its seed;
+    `num_timesteps`, budgets and schedules count steps per replica. A replica that has used its budget, or whose loss
+    is not finite, leaves the stack; the others go on.
+
+    :param policy: "MlpPolicy"
+    :param env: a `BatchedVecEnv` with `len(seeds)` replicas, or the id of a task (then `seeds` decides)
+    :param arm: the arm's settings; None: those of `bench.compose()`
+    :param seeds: a count or the seeds themselves
+    """
+
+    policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {"MlpPolicy": StackedPolicy}
+    policy: StackedPolicy
+    env: VecEnv | None
+
+    def __init__(
+        self,
+        policy: str = "MlpPolicy",
+        env: GymEnv | str | None = None,
+        arm: Arm | None = None,
+        seeds: int | Sequence[int] = 1,
+        seed_pool: str = "main",
+        device: str = "cpu",
+        verbose: int = 0,
+        tensorboard_log: str | None = None,
+        _init_setup_model: bool = True,
+    ) -> None:
+        self.arm = _default_arm() if arm is None else arm
+        self.seeds = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
+        self.seed_pool = seed_pool
+        self.active = list(range(len(self.seeds)))
+        self.env_steps = [0] * len(self.seeds)
+        self.updates = [0] * len(self.seeds)
+        self.failures: dict[int, str] = {}  # replica → cause
+        self.latest: list[dict[str, float]] = []  # diagnostics of the last update, one entry per active replica
+        super().__init__(
+            policy,
+            self._make_env(env) if isinstance(env, str) else env,
+            learning_rate=self.arm.learning_rate,
+            n_steps=self.arm.collect.n_steps or 0,
+            gamma=self.arm.gamma,
+            gae_lambda=self.arm.gae_lambda,
+            ent_coef=self.arm.ent_coef,
+            vf_coef=self.arm.critic.vf_coef,
+            max_grad_norm=self.arm.max_grad_norm,
+            use_sde=False,
+            sde_sample_freq=-1,
+            device=device,
+            verbose=verbose,
+            tensorboard_log=tensorboard_log,
+            monitor_wrapper=False,
+            supported_action_spaces=None,
+            _init_setup_model=False,
+        )
+        if _init_setup_model:
+            self._setup_model()
+
+    def _make_env(self, name: str) -> BatchedVecEnv:
+        from bench.tasks.batched import BatchedEnv
+        from bench.tasks.registry import by_id
+
+        return BatchedVecEnv(BatchedEnv(by_id(name), self.seeds, self.arm.n_envs, self.seed_pool))
+
+    def _setup_model(self) -> None:
+        """Build the stacked policy; SB3's buffer and global seeding have no place here."""
+        self._setup_lr_schedule()
+        self.rollout_buffer = None
+        self.policy = StackedPolicy(
+            self.observation_space,
+            self.action_space,
+            self.seeds,
+            self.arm.hidden,
+            self.arm.has_critic,
+            self.seed_pool,
+            self.device,
+        )
+        self._minibatch_streams = [stream(seed, "minibatch", pool=self.seed_pool) for seed in self.seeds]
+        self._action_streams = [stream(seed, "action", pool=self.seed_pool) for seed in self.seeds]
+        self._collector: Collector | None = None
+        self._rollout: Rollout | None = None
+
+    @property
+    def collector(self) -> Collector:
+        """What steps the environments of the active replicas. Raises `UserError` for an unsuitable environment."""
+        if self._collector is None:
+            if not isinstance(self.env, BatchedVecEnv):
+                raise UserError("env must be a BatchedVecEnv or the id of a task; see bench.tasks")
+            if self.env.batched.seeds != self.seeds:
+                raise UserError(f"the environment's seeds {self.env.batched.seeds} are not the learner's {self.seeds}")
+            collector = Collector(self.env.batched, self._action_streams)
+            self._collector = collector if self.active == list(range(len(self.seeds))) else collector.select(self.active)
+        return self._collector
+
+    def batch_limit(self) -> int:
+        """The most steps one batch can take of a replica: a batch that might not fit the budget is not started."""
+        if self.arm.collect.name == "segments":
+            assert self.arm.collect.n_steps is not None  # parse() refuses segments without it
+            return self.arm.n_envs * self.arm.collect.n_steps
+        horizon = self.collector.env.task.horizon
+        return self.arm.n_envs * horizon if horizon is not None else 1
+
+    def learn(
+        self,
+        total_timesteps: int | None = None,
+        callback: MaybeCallback = None,
+        log_interval: int = 1,
+        tb_log_name: str = "PolicyGradient",
+        reset_num_timesteps: bool = True,
+        progress_bar: bool = False,
+    ) -> "PolicyGradient":
+        """Train every replica for `total_timesteps` steps (None: the arm's budget)."""
+        total = self.arm.budget if total_timesteps is None else total_timesteps
+        if reset_num_timesteps:
+            self.env_steps = [0] * len(self.seeds)
+            self._collector = None
+        self.active = [replica for replica in range(len(self.seeds)) if replica not in self.failures]
+        super().learn(total, callback, log_interval, tb_log_name, reset_num_timesteps, progress_bar)
+        return self
+
+    def collect_rollouts(  # type: ignore[override]  # the buffer SB3 passes does not exist here
+        self, env: VecEnv, callback: BaseCallback, rollout_buffer: None, n_rollout_steps: int
+    ) -> bool:
+        """Collect one batch of every active replica; False when none has budget left or a callback says stop."""
+        self._retire([r for r in self.active if self.env_steps[r] + self.batch_limit() > self._total_timesteps])
+        if not self.active:
+            return False
+        callback.on_rollout_start()
+        on_step = self._stepper(callback)
+        actor = self._network_of(self.policy.actor).stack
+        with torch.no_grad():
+            if self.arm.collect.name == "segments":
+                rollout = self.collector.segments(actor, n_rollout_steps, on_step)
+            else:
+                share = self.arm.group.size if self.arm.group.start == "shared" else 1
+                rollout = self.collector.whole_episodes(actor, share, on_step)
+        if rollout is None:
+            return False
+        self._rollout = rollout
+        for replica, steps in zip(self.active, rollout.env_steps, strict=True):
+            self.env_steps[replica] += steps
+        self.num_timesteps = min(self.env_steps[replica] for replica in self.active)
+        callback.update_locals(locals())
+        callback.on_rollout_end()
+        return True
+
+    def _stepper(self, callback: BaseCallback) -> Callable[[Array, Array, Array, list[dict[str, Any]]], bool]:
+        """Tell SB3's callbacks of every step, in the names they look for."""
+
+        def on_step(actions: Array, rewards: Array, dones: Array, infos: list[dict[str, Any]]) -> bool:
+            self.num_timesteps += self.arm.n_envs
+            callback.update_locals({"actions": actions, "rewards": rewards, "dones": dones, "infos": infos})
+            return bool(callback.on_step())
+
+        return on_step
+
+    def _retire(self, replicas: Sequence[int]) -> None:
+        """Take replicas out of the stack: zero gradients would still move them through Adam's momentum."""
+        if not replicas:
+            return
+        rows = [row for row, replica in enumerate(self.active) if replica not in replicas]
+        self._collector = self.collector.select(rows) if rows else None
+        self.active = [self.active[row] for row in rows]
+
+    def _network_of(self, network: Network) -> Network:
+        """The active replicas' part: the network itself while all are active, else a copy."""
+        return network if len(self.active) == len(self.seeds) else network.select(self.active)
+
+    def train(self) -> None:
+        """One update on the batch just collected."""
+        rollout = self._rollout
+        assert rollout is not None  # learn() collects first
+        with torch.no_grad():
+            actor = self._network_of(self.policy.actor)
+            critic = None if self.policy.critic is None else self._network_of(self.policy.critic)
+            samples, diagnostics = prepare(rollout, actor.stack, critic.stack if critic else None, self.arm)
+            streams = [self._minibatch_streams[replica] for replica in self.active]
+            diagnostics |= Update(actor, critic, self.arm, streams, self._rates()).run(samples)
+            if actor is not self.policy.actor:
+                self.policy.actor.restore(self.active, actor)
+                if critic is not None and self.policy.critic is not None:
+                    self.policy.critic.restore(self.active, critic)
+        for replica in self.active:
+            self.updates[replica] += 1
+        self._n_updates += 1
+        self._rollout = None
+        self.latest = self._rows(rollout, diagnostics)
+        self._retire_failed(diagnostics)
+
+    def _rates(self) -> Rates:
+        """Learning rates and clip range of each active replica at its own share of the budget."""
+        used = torch.tensor([self.env_steps[replica] / self._total_timesteps for replica in self.active])
+        left = (1 - used.unsqueeze(1)).clamp(min=0)
+
+        def scheduled(value: float, schedule: str) -> Tensor:
+            return value * (left if schedule == "linear" else torch.ones_like(left))
+
+        arm = self.arm
+        return Rates(
+            actor=scheduled(arm.learning_rate, arm.learning_rate_schedule),
+            critic=scheduled(arm.critic.learning_rate, arm.learning_rate_schedule),
+            clip_range=scheduled(arm.clip_range, arm.clip_range_schedule),
+        )
+
+    def _rows(self, rollout: Rollout, diagnostics: Diagnostics) -> list[dict[str, float]]:
+        """The diagnostics of this update, one row per active replica; also for SB3's logger, averaged."""
+        columns = {name: values.tolist() for name, values in diagnostics.items()}
+        rows = []
+        for row, (replica, episodes) in enumerate(zip(self.active, rollout.episodes, strict=True)):
+            entry: dict[str, float] = {
+                "seed": self.seeds[replica],
+                "step": self.env_steps[replica],
+                "update": self.updates[replica],
+                "rollout/ep_rew_mean": float(np.mean([r for r, _ in episodes])) if episodes else math.nan,
+                "rollout/ep_len_mean": float(np.mean([n for _, n in episodes])) if episodes else math.nan,
+            }
+            rows.append(entry | {name: values[row] for name, values in columns.items()})
+        if self._logger is not None:
+            for name in rows[0]:
+                if "/" in name:
+                    present = [r[name] for r in rows if not math.isnan(r[name])]
+                    self.logger.record(name, float(np.mean(present)) if present else math.nan)
+            self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
+        return rows
+
+    def _retire_failed(self, diagnostics: Diagnostics) -> None:
+        """Freeze replicas whose losses or weights are no longer finite; their neighbours never notice."""
+        losses = [values for name, values in diagnostics.items() if name.endswith("_loss")]
+        finite = torch.stack(losses).isfinite().all(0).tolist()
+        networks = [n for n in (self.policy.actor, self.policy.critic) if n is not None]
+        failed = [
+            replica
+            for row, replica in enumerate(self.active)
+            if not finite[row] or not all(bool(n.stack.flat[replica].isfinite().all()) for n in networks)
+        ]
+        for replica in failed:
+            self.failures[replica] = f"the loss was not finite in update {self.updates[replica]}"
+        self._retire(failed)
+
+    def dump_logs(self, iteration: int = 0) -> None:
+        """Write SB3's log; its own episode buffer would pool all replicas."""
+        if self._logger is None or not self.env_steps:
+            return
+        self.logger.record("time/iterations", iteration, exclude="tensorboard")
+        self.logger.record("time/total_timesteps", self.num_timesteps, exclude="tensorboard")
+        self.logger.dump(step=self.num_timesteps)
+
+    def replica(self, index: int) -> PPO:
+        """One replica as a stock SB3 `PPO`, which saves, loads, evaluates and goes on learning by itself.
+
+        An arm without a critic gets a value head of zeros (see `StackedPolicy.replica_state`).
+        """
+        arm = self.arm
+        with torch.random.fork_rng():
+            model = PPO(
+                "MlpPolicy",
+                None,  # type: ignore[arg-type]  # SB3 allows it when the model is set up later
+                learning_rate=arm.learning_rate,
+                gamma=arm.gamma,
+                gae_lambda=arm.gae_lambda,
+                clip_range=arm.clip_range,
+                ent_coef=arm.ent_coef,
+                vf_coef=arm.critic.vf_coef,
+                max_grad_norm=arm.max_grad_norm,
+                device=self.device,
+                _init_setup_model=False,
+                policy_kwargs={
+                    "net_arch": {"pi": list(arm.hidden), "vf": list(arm.hidden)},
+                    "activation_fn": torch.nn.Tanh,
+                },
+            )
+            model.observation_space, model.action_space, model.n_envs = self.observation_space, self.action_space, 1
+            model._setup_model()
+        model.policy.load_state_dict(self.policy.replica_state(index))
+        model.num_timesteps = self.env_steps[index]
+        return model
+
+    def save(self, path: str | Path | io.BufferedIOBase, exclude: Any = None, include: Any = None) -> None:  # noqa: ARG002
+        """Write weights and JSON; nothing in the file is executed when it is loaded. SB3's filters do not apply."""
+        if isinstance(path, str | Path) and not Path(path).suffix:
+            path = Path(path).with_suffix(".zip")
+        with zipfile.ZipFile(path, "w") as archive:  # type: ignore[arg-type]  # zipfile takes binary files
+            archive.writestr(_entry("model.json"), json.dumps(self._description(), indent=1, sort_keys=True))
+            weights = io.BytesIO()
+            torch.save(self._weights(), weights)
+            archive.writestr(_entry("weights.pt"), weights.getvalue())
+
+    def _description(self) -> dict[str, Any]:
+        return {
+            "format": FORMAT,
+            "arm": {name: asdict(self.arm)[name] for name in Arm.__dataclass_fields__},
+            "seeds": self.seeds,
+            "seed_pool": self.seed_pool,
+            "env_steps": self.env_steps,
+            "updates": self.updates,
+            "observation_space": space_to_json(self.observation_space),
+            "action_space": space_to_json(self.action_space),
+        }
+
+    def networks(self) -> dict[str, Network]:
+        """The stacked networks by name; no critic in an arm without one."""
+        networks = {"actor": self.policy.actor, "critic": self.policy.critic}
+        return {name: network for name, network in networks.items() if network is not None}
+
+    def _weights(self) -> dict[str, dict[str, Tensor]]:
+        return {
+            name: {"parameters": network.stack.flat.clone(), **network.adam.state_dict()}
+            for name, network in self.networks().items()
+        }
+
+    def get_checkpoint(self) -> dict[str, Any]:
+        """Everything a run needs to go on bit for bit: plain numbers, lists and tensors only."""
+        return {
+            "format": FORMAT,
+            "weights": self._weights(),
+            "env_steps": list(self.env_steps),
+            "updates": list(self.updates),
+            "active": list(self.active),
+            "failures": dict(self.failures),
+            "streams": {
+                "action": [generator.bit_generator.state for generator in self._action_streams],
+                "minibatch": [generator.bit_generator.state for generator in self._minibatch_streams],
+            },
+            "collector": None if self._collector is None else self._collector.get_state(),
+        }
+
+    @classmethod
+    def load(  # type: ignore[override]  # SB3's further options belong to its cloudpickled format
+        cls, path: str | Path | io.BufferedIOBase, env: GymEnv | None = None, device: str = "cpu"
+    ) -> "PolicyGradient":
+        """What `save` wrote, ready to predict, and to learn once it has an environment. Raises `UserError`."""
+        if isinstance(path, str | Path) and not Path(path).suffix:
+            path = Path(path).with_suffix(".zip")
+        try:
+            with zipfile.ZipFile(path) as archive:  # type: ignore[arg-type]  # zipfile takes binary files
+                data = json.loads(archive.read("model.json"))
+                weights = torch.load(io.BytesIO(archive.read("weights.pt")), weights_only=True)
+        except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+            raise UserError(f"{path} is not a saved PolicyGradient: {error}") from error
+        if data["format"] != FORMAT:
+            raise UserError(f"{path} has format {data['format']}: this version reads {FORMAT}")
+        model = cls(
+            arm=build(Arm, data["arm"]), seeds=data["seeds"], seed_pool=data["seed_pool"], device=device,
+            _init_setup_model=False,
+        )
+        model.observation_space = space_from_json(data["observation_space"])
+        model.action_space = space_from_json(data["action_space"])
+        model._setup_model()
+        if env is not None:
+            model.set_env(env)
+        for name, network in model.networks().items():
+            network.stack.flat.copy_(weights[name].pop("parameters"))
+            network.adam.load_state_dict(weights[name])
+        model.env_steps, model.updates = data["env_steps"], data["updates"]
+        model.num_timesteps = min(model.env_steps)
+        return model
+
+
+def _entry(name: str) -> zipfile.ZipInfo:
+    """A file in an archive whose bytes do not depend on the clock."""
+    return zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
+
+
+def _default_arm() -> Arm:
+    from bench import compose
+
+    return compose([])

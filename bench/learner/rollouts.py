@@ -1,0 +1,199 @@
+"""Collecting experience: fixed-length segments or complete episodes, of all replicas at once."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from bench.learner.distributions import Categorical
+from bench.learner.network import Stack
+from bench.tasks.batched import BatchedEnv
+
+Array = npt.NDArray[Any]
+NOISE_CHUNK = 64  # steps of action noise drawn at once while the episodes' length is unknown
+
+# Told of every step: actions, rewards, dones, infos (one per column). False stops the collection.
+OnStep = Callable[[Array, Array, Array, list[dict[str, Any]]], bool]
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """T steps of S replicas with N environments.
+
+    observations  (S, O, R, N): rows 0 … T−1 are the steps', row T what follows the last; behind it, final observations
+                  of truncated episodes, which a reset would otherwise have hidden
+    successor     (T, S, N): the row of each step's true successor
+    actions       (S, T, N); rewards, terminated, truncated, live as in `bench.arms.estimate.Batch`, (T, S, N)
+    episodes      per replica, the (return, length) of the episodes that ended in it
+    """
+
+    observations: Tensor
+    successor: Tensor
+    actions: Tensor
+    rewards: Tensor
+    terminated: Tensor
+    truncated: Tensor
+    live: Tensor
+    episodes: list[list[tuple[float, int]]]
+
+    @property
+    def env_steps(self) -> list[int]:
+        """Steps taken by each replica."""
+        return [int(count) for count in self.live.sum((0, 2))]
+
+
+class EpisodeCounter:
+    """Return and length of each column's running episode."""
+
+    def __init__(self, columns: int) -> None:
+        self.returns, self.lengths = np.zeros(columns), np.zeros(columns, dtype=np.int64)
+
+    def add(self, reward: Array, live: Array) -> None:
+        """Count one step of the live columns."""
+        self.returns += reward
+        self.lengths += live
+
+    def finish(self, columns: Array) -> list[tuple[float, int]]:
+        """Results of the episodes that just ended in `columns`; their counts restart."""
+        results = [(float(self.returns[c]), int(self.lengths[c])) for c in columns]
+        self.returns[columns], self.lengths[columns] = 0.0, 0
+        return results
+
+
+class Collector:
+    """Steps the active replicas' environments with their policies, keeping what each column is in the middle of."""
+
+    def __init__(self, env: BatchedEnv, action_streams: Sequence[np.random.Generator]) -> None:
+        self.env, self.streams = env, list(action_streams)
+        self.counter = EpisodeCounter(self.replicas * env.n_envs)
+        self._columns: dict[str, list[Array]] = {}
+
+    @property
+    def replicas(self) -> int:
+        """S."""
+        return len(self.streams)
+
+    def select(self, rows: Sequence[int]) -> "Collector":
+        """A collector of these replicas only, going on where they are."""
+        chosen = Collector(self.env.select(rows), [self.streams[row] for row in rows])
+        columns = np.concatenate([np.arange(self.env.n_envs) + row * self.env.n_envs for row in rows])
+        chosen.counter.returns, chosen.counter.lengths = self.counter.returns[columns], self.counter.lengths[columns]
+        return chosen
+
+    def get_state(self) -> dict[str, Any]:
+        """Environments and running episodes as plain lists and numbers."""
+        return {
+            "env": self.env.get_state(),
+            "returns": self.counter.returns.tolist(),
+            "lengths": self.counter.lengths.tolist(),
+        }
+
+    def segments(self, actor: Stack, n_steps: int, on_step: OnStep) -> Rollout | None:
+        """`n_steps` of every environment, going on with the episodes it is in. None if `on_step` stopped it."""
+        columns = self.replicas * self.env.n_envs
+        limit = self.env.task.time_limit
+        # A fixed number of rows, so that the shape of a batch never depends on what the neighbours did.
+        finals = np.zeros((0 if limit is None else n_steps // limit + 1, len(self.env.observation), columns), np.float32)
+        used = np.zeros(columns, dtype=np.int64)
+        everyone = np.ones(columns, dtype=bool)
+        self._begin()
+        noise = self._noise(n_steps)
+        for t in range(n_steps):
+            successor = np.full(columns, t + 1)
+            done, following = self._step(actor, noise[t], everyone)
+            truncated = np.flatnonzero(self._columns["truncated"][-1])
+            finals[used[truncated], :, truncated] = following[:, truncated].T
+            successor[truncated] = n_steps + 1 + used[truncated]
+            used[truncated] += 1
+            self._columns["successor"].append(successor)
+            if not self._after(done, on_step):
+                return None
+            if done.any():
+                self.env.restart(np.flatnonzero(done))
+        return self._rollout(finals)
+
+    def whole_episodes(self, actor: Stack, share: int, on_step: OnStep) -> Rollout | None:
+        """One complete episode of every environment, `share` neighbours from the same start. None if stopped."""
+        columns = self.replicas * self.env.n_envs
+        self.env.restart(share=share)
+        live = np.ones(columns, dtype=bool)
+        self._begin()
+        t = 0
+        while live.any():
+            if t % NOISE_CHUNK == 0:
+                noise = self._noise(NOISE_CHUNK)
+            done, _ = self._step(actor, noise[t % NOISE_CHUNK], live)
+            t += 1
+            self._columns["successor"].append(np.full(columns, t))
+            if not self._after(done, on_step):
+                return None
+            live = live & ~done
+        return self._rollout(np.zeros((0, len(self.env.observation), columns), np.float32))
+
+    def _begin(self) -> None:
+        names = ("observation", "action", "reward", "terminated", "truncated", "live", "successor")
+        self._columns = {name: [] for name in names}
+        self._episodes: list[list[tuple[float, int]]] = [[] for _ in range(self.replicas)]
+
+    def _noise(self, n_steps: int) -> Tensor:
+        """Action noise (n_steps, S, N), each replica from its own stream."""
+        draws = [Categorical.draw(stream, (n_steps, self.env.n_envs)) for stream in self.streams]
+        return torch.from_numpy(np.stack(draws, 1))
+
+    def _step(self, actor: Stack, noise: Tensor, live: Array) -> tuple[Array, Array]:
+        """Act once; → (which columns ended, the observation that followed, before any reset)."""
+        observation = self.env.observation
+        outputs, _ = actor.forward(stacked(observation, self.replicas))
+        actions = Categorical(outputs).sample(noise).flatten().numpy()
+        transition = self.env.step(actions, live)
+        self.counter.add(transition.reward, live)
+        for name, column in (
+            ("observation", observation),
+            ("action", actions),
+            ("reward", transition.reward),
+            ("terminated", transition.terminated),
+            ("truncated", transition.truncated),
+            ("live", live),
+        ):
+            self._columns[name].append(column)
+        return transition.terminated | transition.truncated, transition.observation
+
+    def _after(self, done: Array, on_step: OnStep) -> bool:
+        """Book the episodes that ended and tell the callbacks."""
+        infos: list[dict[str, Any]] = [{}] * len(done)
+        ended = np.flatnonzero(done)
+        for column, result in zip(ended, self.counter.finish(ended), strict=True):
+            infos[column] = {"episode": {"r": result[0], "l": result[1]}}
+            self._episodes[column // self.env.n_envs].append(result)
+        return on_step(self._columns["action"][-1], self._columns["reward"][-1], done, infos)
+
+    def _rollout(self, finals: Array) -> Rollout:
+        shape = (-1, self.replicas, self.env.n_envs)
+        observations = np.concatenate([np.stack([*self._columns["observation"], self.env.observation]), finals])
+        rows, features = observations.shape[:2]
+        by_name = {
+            name: torch.from_numpy(np.stack(self._columns[name])).view(shape)
+            for name in ("action", "reward", "terminated", "truncated", "live", "successor")
+        }
+        return Rollout(
+            observations=torch.from_numpy(observations)
+            .view(rows, features, self.replicas, self.env.n_envs)
+            .permute(2, 1, 0, 3)
+            .contiguous(),
+            successor=by_name["successor"],
+            actions=by_name["action"].transpose(0, 1),
+            rewards=by_name["reward"].to(torch.float32),
+            terminated=by_name["terminated"],
+            truncated=by_name["truncated"],
+            live=by_name["live"],
+            episodes=self._episodes,
+        )
+
+
+def stacked(observation: Array, replicas: int) -> Tensor:
+    """Observations (O, S·N), replica-major, as the network's input (S, O, N)."""
+    return torch.from_numpy(observation).unflatten(1, (replicas, -1)).transpose(0, 1)

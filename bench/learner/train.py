@@ -1,0 +1,137 @@
+"""Training a block: the seeds of a cell in lockstep, evaluated on a fixed grid of steps."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from stable_baselines3.common.callbacks import BaseCallback
+from torch import Tensor
+
+from bench.config import Config
+from bench.learner.evaluate import evaluate, mean_return
+from bench.learner.network import Stack
+from bench.learner.observer import Observer, SeedOutcome
+from bench.learner.policy_gradient import PolicyGradient
+from bench.tasks.base import Task
+from bench.tasks.batched import BatchedEnv
+from bench.tasks.registry import make
+from bench.tasks.vec_env import BatchedVecEnv
+
+
+@dataclass(frozen=True)
+class TrainedBlock:
+    """A finished block; see `bench.learner.observer.Trained`."""
+
+    model: PolicyGradient
+    outcomes: dict[int, SeedOutcome] = field(default_factory=dict)
+
+    @property
+    def parameters(self) -> dict[str, int]:
+        """Parameters of one replica, by network."""
+        return {name: network.stack.used for name, network in self.model.networks().items()}
+
+    def save_policy(self, path: Path) -> None:
+        """Write the stacked policy; see `PolicyGradient.save`."""
+        self.model.save(path)
+
+    def save_checkpoint(self, path: Path) -> None:
+        """Write everything needed to go on training; loadable with `weights_only`."""
+        torch.save(self.model.get_checkpoint(), path)
+
+
+def train(config: Config, seeds: Sequence[int], observer: Observer) -> TrainedBlock:
+    """Train one replica per seed for the configured budget, telling `observer` every update and evaluation."""
+    torch.set_num_threads(1)  # more threads make the small batched products slower; cells run side by side instead
+    task = make(config.task)
+    env = BatchedVecEnv(BatchedEnv(task, seeds, config.n_envs, config.seed_pool))
+    model = PolicyGradient("MlpPolicy", env, config, seeds, config.seed_pool)
+    model.learn(config.budget, callback=_Watch(config, task, observer), log_interval=None)  # type: ignore[arg-type]
+    return TrainedBlock(model, {seed: _outcome(model, replica) for replica, seed in enumerate(model.seeds)})
+
+
+def _outcome(model: PolicyGradient, replica: int) -> SeedOutcome:
+    cause = model.failures.get(replica)
+    return SeedOutcome(
+        status="failed" if cause else "done",
+        cause=cause,
+        env_steps=model.env_steps[replica],
+        updates=model.updates[replica],
+        unused_budget=max(0, model.arm.budget - model.env_steps[replica]),
+    )
+
+
+class _Watch(BaseCallback):
+    """Reports updates, and evaluates each replica at every grid step with the policy that step was taken with.
+
+    Replicas reach a grid step at different times. Their weights are set aside until all have reached it, so that one
+    batched evaluation serves them all.
+    """
+
+    model: PolicyGradient
+
+    def __init__(self, config: Config, task: Task, observer: Observer) -> None:
+        super().__init__()
+        self.config, self.task, self.observer = config, task, observer
+        points = config.evaluation.points
+        self.grid = [round(config.budget * place / points) for place in range(points + 1)]
+        self.waiting: list[dict[int, Tensor]] = [{} for _ in self.grid]  # place → replica → actor weights
+        self.current_return: float | None = None
+
+    def _on_training_start(self) -> None:
+        self.next_place = [0] * len(self.model.seeds)
+        self.evaluated = 0
+
+    def _on_step(self) -> bool:
+        return True
+
+    def _on_rollout_start(self) -> None:
+        self._report_update()
+
+    def _on_rollout_end(self) -> None:
+        """Before the update: the policy in force at a grid step has learned from the steps before it only."""
+        for replica in self.model.active:
+            self._set_aside(replica, self.model.env_steps[replica])
+        self._evaluate_ready()
+        used = sum(self.model.env_steps) / (len(self.model.seeds) * self.config.budget)
+        self.observer.on_progress(used, self.current_return)
+
+    def _on_training_end(self) -> None:
+        self._report_update()
+        self._evaluate_ready()
+        self.observer.on_progress(1.0, self.current_return)
+
+    def _report_update(self) -> None:
+        if self.model.latest:
+            self.observer.on_update(self.model.latest)
+            self.model.latest = []
+        for replica in range(len(self.model.seeds)):
+            if replica not in self.model.active and replica not in self.model.failures:
+                self._set_aside(replica, self.config.budget + 1)
+
+    def _set_aside(self, replica: int, env_steps: int) -> None:
+        while self.next_place[replica] < len(self.grid) and self.grid[self.next_place[replica]] < env_steps:
+            weights = self.model.policy.actor.stack.flat[replica].clone()
+            self.waiting[self.next_place[replica]][replica] = weights
+            self.next_place[replica] += 1
+
+    def _evaluate_ready(self) -> None:
+        while self.evaluated < len(self.grid):
+            expected = [r for r in range(len(self.model.seeds)) if r not in self.model.failures]
+            if any(self.next_place[replica] <= self.evaluated for replica in expected):
+                return
+            self._evaluate(self.evaluated)
+            self.evaluated += 1
+
+    def _evaluate(self, place: int) -> None:
+        waiting, self.waiting[place] = self.waiting[place], {}
+        if not waiting:
+            return
+        actor = self.model.policy.actor.stack.like(torch.stack(list(waiting.values())))
+        seeds = [self.model.seeds[replica] for replica in waiting]
+        with torch.no_grad():
+            rows = evaluate(actor, self.task, seeds, place, self.config.evaluation.episodes, self.config.seed_pool)
+        self.current_return = mean_return(rows)
+        reported: list[dict[str, Any]] = [{"step": self.grid[place], **row} for row in rows]
+        self.observer.on_evaluation(reported)
