@@ -8,6 +8,7 @@ import dataclasses
 import hashlib
 import json
 import math
+import re
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -25,16 +26,22 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Baseline:
+    """What is subtracted from the advantage's target."""
+
     name: Literal["none", "batch_mean", "critic", "group", "grpo", "rloo"]
 
 
 @dataclass(frozen=True)
 class Advantage:
+    """The return target an action is credited with."""
+
     name: Literal["td0", "nstep", "gae", "monte_carlo"]
 
 
 @dataclass(frozen=True)
 class Update:
+    """The objective, and how often a batch is used."""
+
     name: Literal["vanilla", "unclipped", "clip"]
     epochs: int
     minibatches: int
@@ -42,11 +49,15 @@ class Update:
 
 @dataclass(frozen=True)
 class Reference:
+    """The frozen policy the trained one is held to."""
+
     name: Literal["none"]
 
 
 @dataclass(frozen=True)
 class Critic:
+    """How V is trained, apart from how it is used."""
+
     target: Literal["same", "td0", "gae", "monte_carlo"]
     gae_lambda: float
     epochs: int
@@ -58,6 +69,8 @@ class Critic:
 
 @dataclass(frozen=True)
 class Group:
+    """The episodes of an update and how a group's members are compared."""
+
     groups: int
     size: int
     start: Literal["shared", "independent"]
@@ -70,6 +83,8 @@ class Group:
 
 @dataclass(frozen=True)
 class Collect:
+    """Complete episodes, or segments of running ones."""
+
     name: Literal["episodes", "segments"]
     n_envs: int | None
     n_steps: int | None
@@ -77,6 +92,8 @@ class Collect:
 
 @dataclass(frozen=True)
 class Algorithm:
+    """Whose learner trains."""
+
     name: Literal["policy_gradient"]
 
 
@@ -129,12 +146,16 @@ class Arm:
 
 @dataclass(frozen=True)
 class Evaluation:
+    """How often and on how many episodes a policy is judged."""
+
     points: int
     episodes: int
 
 
 @dataclass(frozen=True)
 class Score:
+    """The fixed bounds of a task's normalised score."""
+
     random: float
     reference: float
 
@@ -153,6 +174,8 @@ class TaskConfig:
 
 @dataclass(frozen=True)
 class Study:
+    """What the cells belong to; `grids` map keys to a value or a list of values."""
+
     name: str
     title: str
     control: str | None
@@ -197,6 +220,19 @@ def parse(mapping: Mapping[str, Any]) -> Config:
     config = build(Config, data)
     validate(config)
     return config
+
+
+def to_mapping(config: Config) -> dict[str, Any]:
+    """The plain mapping (dicts, lists, numbers, text) that `parse` turns into the same configuration."""
+    data: dict[str, Any] = _plain(dataclasses.asdict(config))
+    data["task"] |= data["task"].pop("knobs")
+    return data
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 def _seeds(value: Any) -> list[int]:
@@ -281,11 +317,22 @@ def _scalar(hint: type, value: Any, path: str) -> Any:
 
 def validate(config: Config) -> None:
     """Refuse, with the reason and the nearest legal setting, what cannot run or would not mean what it says."""
+    _check_names(config)
     _check_ranges(config)
     _check_collect(config)
     _check_group(config)
     _check_truncation(config)
     _check_update(config)
+
+
+def _check_names(config: Config) -> None:
+    """Names become folders: they must stay inside the results and mean the same on every system."""
+    for key, name in {"study.name": config.study.name, "task.name": config.task.name, "name": config.name}.items():
+        if name is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,63}", name):
+            raise UserError(
+                f"{key}={name}: it names a folder; use up to 64 letters, digits, '_', '.', '+' or '-', "
+                f"beginning with a letter or digit"
+            )
 
 
 def _check_ranges(config: Config) -> None:
@@ -309,13 +356,14 @@ def _check_ranges(config: Config) -> None:
         "evaluation.points": config.evaluation.points,
         "evaluation.episodes": config.evaluation.episodes,
     }
+    not_negative = {"ent_coef": config.ent_coef, "group.eps": config.group.eps, "group.ddof": config.group.ddof}
     for key, number in unit.items():
         if not 0 <= number <= 1:
             raise UserError(f"{key}={number}: must lie in [0, 1]")
     for key, number in positive.items():
         if number <= 0:
             raise UserError(f"{key}={number}: must be greater than 0")
-    for key, number in {"ent_coef": config.ent_coef, "group.eps": config.group.eps, "group.ddof": config.group.ddof}.items():
+    for key, number in not_negative.items():
         if number < 0:
             raise UserError(f"{key}={number}: must be at least 0")
 
@@ -353,7 +401,8 @@ def _check_group(config: Config) -> None:
         return
     if group.size < 2:
         raise UserError(
-            f"group.size={group.size} with baseline={name}: a group of one is its own mean; use at least 2, or baseline=none"
+            f"group.size={group.size} with baseline={name}: a group of one is its own mean; "
+            f"use at least 2, or baseline=none"
         )
     if group.credit == "outcome" and config.advantage.name != "monte_carlo":
         raise UserError(
@@ -369,8 +418,8 @@ def _check_truncation(config: Config) -> None:
         return
     if not config.has_critic:
         raise UserError(
-            f"truncation=bootstrap with baseline={config.baseline.name} and advantage={config.advantage.name}: there is "
-            f"no critic to bootstrap from; use truncation=end, or baseline=critic"
+            f"truncation=bootstrap with baseline={config.baseline.name} and advantage={config.advantage.name}: there "
+            f"is no critic to bootstrap from; use truncation=end, or baseline=critic"
         )
     if config.gamma == 1 and config.task.time_limit is not None:
         raise UserError(
@@ -383,8 +432,8 @@ def _check_update(config: Config) -> None:
     update, critic = config.update, config.critic
     if update.name == "vanilla" and (update.epochs, update.minibatches) != (1, 1):
         raise UserError(
-            f"update=vanilla with update.epochs={update.epochs} and update.minibatches={update.minibatches}: vanilla is "
-            f"one full-batch step (1 and 1); use update=unclipped for several"
+            f"update=vanilla with update.epochs={update.epochs} and update.minibatches={update.minibatches}: vanilla "
+            f"is one full-batch step (1 and 1); use update=unclipped for several"
         )
     if config.grad_clip == "joint":
         if not config.has_critic:
@@ -392,13 +441,13 @@ def _check_update(config: Config) -> None:
         if (update.epochs, update.minibatches) != (critic.epochs, critic.minibatches):
             raise UserError(
                 f"grad_clip=joint with update.epochs={update.epochs}, update.minibatches={update.minibatches} but "
-                f"critic.epochs={critic.epochs}, critic.minibatches={critic.minibatches}: actor and critic must take the "
-                f"same minibatches; make them equal, or use grad_clip=separate"
+                f"critic.epochs={critic.epochs}, critic.minibatches={critic.minibatches}: actor and critic must take "
+                f"the same minibatches; make them equal, or use grad_clip=separate"
             )
 
 
 def identity(config: Config) -> dict[str, Any]:
-    """What can change a number of this cell: the settings without book-keeping and without those its arm never reads."""
+    """What can change a number of this cell: no book-keeping, and no setting its arm never reads."""
     data = dataclasses.asdict(config)
     for key in _BOOKKEEPING:
         del data[key]

@@ -1,0 +1,159 @@
+"""Blocks on disk: where they lie, what they are called, and what state they are in."""
+
+import hashlib
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from bench.config import Config
+from bench.errors import UserError
+from bench.runs import provenance
+from bench.runs.curves import EVALUATIONS, TRAINING
+from bench.runs.files import sha256
+
+SCHEMA = 1
+RECORD = "run.json"
+CONFIG = "config.yaml"
+POLICY = "policy.zip"
+CHECKPOINT = "checkpoint.pt"
+PROGRESS = "progress.json"  # only while running
+FILES = (CONFIG, EVALUATIONS, TRAINING, POLICY, CHECKPOINT)  # what run.json holds the checksums of
+
+STALE_AFTER = 600.0  # seconds without a sign of life after which another machine's block counts as left behind
+
+State = Literal["done", "failed", "running", "stale"]
+
+
+@dataclass(frozen=True)
+class Block:
+    """One block as its files tell it.
+
+    `done` and `failed` follow its record; `failed` has no numbers unless `finished`. `running` is being trained right
+    now; `stale` was left behind by a process that died.
+    """
+
+    path: Path
+    state: State
+    record: Mapping[str, Any]
+
+    @property
+    def seeds(self) -> frozenset[int]:
+        """The seeds it trains."""
+        return frozenset(int(seed) for seed in self.record["seeds"])
+
+    @property
+    def finished(self) -> bool:
+        """Whether its files are complete: such a block is never written to again."""
+        return bool(self.record.get("checksums"))
+
+    @property
+    def taken(self) -> bool:
+        """Whether its seeds need no training: they are finished, or somebody is at it."""
+        return self.finished or self.state == "running"
+
+    @property
+    def causes(self) -> dict[int, str]:
+        """Why its failed seeds failed."""
+        seeds = self.record["seeds"].items()
+        return {int(seed): entry["cause"] or "unknown" for seed, entry in seeds if entry["status"] == "failed"}
+
+
+def study_directory(config: Config) -> Path:
+    """The folder of everything the study writes."""
+    return Path(config.results).expanduser() / config.study.name
+
+
+def cell_directory(config: Config) -> Path:
+    """The folder of the cell's blocks: the one that carries its hash, whatever it is called, else the one to make."""
+    task = study_directory(config) / "runs" / config.task.name
+    existing = sorted(task.glob(f"*-{config.hash}"))
+    return existing[0] if existing else task / f"{config.arm_name}-{config.hash}"
+
+
+def seeds_name(seeds: Sequence[int]) -> str:
+    """A block's folder name: `seeds-000-009`, `seeds-003`, `seeds-000-002+007`; long lists get a digest."""
+    runs: list[list[int]] = []
+    for seed in sorted(seeds):
+        if runs and seed == runs[-1][-1] + 1:
+            runs[-1].append(seed)
+        else:
+            runs.append([seed])
+    name = "seeds-" + "+".join(f"{run[0]:03d}" if len(run) == 1 else f"{run[0]:03d}-{run[-1]:03d}" for run in runs)
+    if len(name) <= 100:
+        return name
+    digest = hashlib.sha256(name.encode()).hexdigest()[:8]
+    return f"seeds-{min(seeds):03d}-{max(seeds):03d}-{len(seeds)}-{digest}"
+
+
+def blocks(config: Config) -> list[Block]:
+    """Every block of the cell, by name. Raises `UserError` for a damaged one."""
+    return in_cell(cell_directory(config))
+
+
+def in_cell(cell: Path) -> list[Block]:
+    """Every block in a cell's folder, by name. Raises `UserError` for a damaged one."""
+    found = (read(path) for path in sorted(cell.glob("seeds-*")))
+    return [block for block in found if block is not None]
+
+
+def read(path: Path) -> Block | None:
+    """The block in `path`; None where nothing was begun there.
+
+    Raises:
+        UserError: where its record is missing or cannot be read.
+    """
+    if not path.is_dir():
+        return None
+    try:
+        record = json.loads((path / RECORD).read_text(encoding="utf-8"))
+        status = record["status"]
+        block = Block(path, _state(path, record) if status == "running" else status, record)
+        if record["schema"] != SCHEMA or status not in ("running", "done", "failed") or not block.seeds:
+            raise ValueError(f"schema {record['schema']}, status {status}")
+    except FileNotFoundError:
+        if not any((path / name).exists() for name in FILES):  # killed before it could write a line
+            return None
+        raise damaged(path, f"{RECORD} is missing") from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise damaged(path, f"{RECORD} cannot be read ({type(error).__name__}: {error})") from error
+    return block
+
+
+def check(block: Block) -> None:
+    """Compare a finished block's files with their checksums. Raises `UserError` for the first that differs."""
+    for name, expected in block.record["checksums"].items():
+        try:
+            found = sha256(block.path / name)
+        except OSError as error:
+            raise damaged(block.path, f"{name} cannot be read ({error.strerror})") from error
+        if found != expected:
+            raise damaged(block.path, f"{name} is not the file that was written (checksum)")
+
+
+def damaged(path: Path, what: str) -> UserError:
+    """The error for a block whose files are not what was written."""
+    return UserError(f"damaged block {path}: {what}; nothing was changed: restore it, or move it away to run it again")
+
+
+def _state(path: Path, record: Mapping[str, Any]) -> State:
+    """Whether a block that says it is running does."""
+    if record["process"] is None:  # interrupted, and said so
+        return "stale"
+    alive = provenance.alive(record["host"]["id"], record["process"])
+    if alive is None:
+        alive = _last_sign(path) > time.time() - STALE_AFTER
+    return "running" if alive else "stale"
+
+
+def _last_sign(path: Path) -> float:
+    """When a file of the block was last written."""
+    times = [0.0]
+    for name in (PROGRESS, RECORD):
+        try:
+            times.append((path / name).stat().st_mtime)
+        except OSError:  # not there, or just being replaced
+            continue
+    return max(times)
