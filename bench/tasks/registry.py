@@ -3,6 +3,8 @@
 import dataclasses
 from typing import Any
 
+import gymnasium
+
 from bench.config import TaskConfig, build
 from bench.errors import UserError, unknown
 from bench.tasks.base import Task
@@ -13,7 +15,10 @@ TASKS: dict[str, type[Task]] = {
     "cartpole": CartPole,
     "weekly_exam": WeeklyExam,
 }
-GYMNASIUM_TASKS = {"CartPole-v1": "cartpole"}  # Gymnasium ids that have a batched equal
+GYMNASIUM_TASKS = {  # by Gymnasium id: Gymnasium's own, and below `bench/` the worlds this package registers there
+    "CartPole-v1": "cartpole",
+    "bench/WeeklyExam-v0": "weekly_exam",
+}
 
 
 def make(config: TaskConfig) -> Task:
@@ -30,3 +35,14 @@ def make(config: TaskConfig) -> Task:
         raise UserError(f"task.time_limit={config.time_limit}: {config.name} ends by itself; must be null")
     task: Task = build(cls, knobs, path="task")
     return task
+
+
+for _id, _name in GYMNASIUM_TASKS.items():
+    if _id.startswith("bench/"):
+        _task = TASKS[_name]()
+        gymnasium.register(
+            _id,
+            entry_point="bench.tasks.column_env:ColumnEnv",
+            max_episode_steps=_task.time_limit,
+            kwargs={"task": _task},
+        )
