@@ -2,8 +2,14 @@
 
 from collections.abc import Sequence
 
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
+
+Array = npt.NDArray[Any]
 
 
 class Adam:
@@ -14,26 +20,32 @@ class Adam:
     def __init__(self, parameters: Tensor, eps: float = 1e-5) -> None:
         self.eps = eps
         self.first, self.second = torch.zeros_like(parameters), torch.zeros_like(parameters)
-        # The bias corrections 1 − βᵗ cancel catastrophically in single precision.
-        self.steps = torch.zeros(len(parameters), 1, dtype=torch.float64, device=parameters.device)
-        self._numerator, self._denominator = torch.empty_like(parameters), torch.empty_like(parameters)
+        # The bias corrections 1 − βᵗ cancel catastrophically in single precision; and on so few numbers NumPy is quicker.
+        self.steps = np.zeros((len(parameters), 1))
+        self._change = torch.empty_like(parameters)
 
-    def step(self, parameters: Tensor, gradient: Tensor, learning_rate: Tensor) -> None:
-        """Update `parameters` in place; `learning_rate` is (S, 1)."""
+    def step(self, parameters: Tensor, gradient: Tensor, learning_rate: Array) -> None:
+        """Update `parameters` in place; `learning_rate` is (S, 1).
+
+        α m̂ / (√v̂ + ε) is computed as (α √c₂ / c₁) m / (√v + ε √c₂), with the bias corrections c₁ and c₂.
+        """
         self.steps += 1
+        root = np.sqrt(1 - self.beta2**self.steps)
+        rate = learning_rate * root / (1 - self.beta1**self.steps)
         self.first.lerp_(gradient, 1 - self.beta1)
         self.second.mul_(self.beta2).addcmul_(gradient, gradient, value=1 - self.beta2)
-        step_size = (learning_rate / (1 - self.beta1**self.steps)).to(parameters.dtype)
-        correction = (1 - self.beta2**self.steps).sqrt().to(parameters.dtype)
-        torch.mul(self.first, step_size, out=self._numerator)
-        torch.sqrt(self.second, out=self._denominator).div_(correction).add_(self.eps)
-        parameters.addcdiv_(self._numerator, self._denominator, value=-1)
+        torch.sqrt(self.second, out=self._change).add_(self._column(self.eps * root))
+        torch.div(self.first, self._change, out=self._change).mul_(self._column(rate))
+        parameters.sub_(self._change)
+
+    def _column(self, values: Array) -> Tensor:
+        return torch.from_numpy(values).to(self.first)
 
     def select(self, rows: Sequence[int]) -> "Adam":
         """The state of these replicas only, copied."""
         chosen = Adam(self.first[list(rows)], self.eps)
         chosen.first, chosen.second = self.first[list(rows)], self.second[list(rows)]
-        chosen.steps = self.steps[list(rows)]
+        chosen.steps = self.steps[list(rows)].copy()
         return chosen
 
     def restore(self, rows: Sequence[int], chosen: "Adam") -> None:
@@ -43,9 +55,10 @@ class Adam:
 
     def state_dict(self) -> dict[str, Tensor]:
         """Both moments (S, P) and the step counts (S, 1)."""
-        return {"first": self.first, "second": self.second, "steps": self.steps}
+        return {"first": self.first, "second": self.second, "steps": torch.from_numpy(self.steps)}
 
     def load_state_dict(self, state: dict[str, Tensor], strict: bool = True) -> None:  # noqa: ARG002 - SB3 passes it
         """Copy what `state_dict` returned."""
-        for name, value in state.items():
-            getattr(self, name).copy_(value)
+        self.first.copy_(state["first"])
+        self.second.copy_(state["second"])
+        self.steps[:] = state["steps"].numpy()

@@ -44,7 +44,9 @@ class Stack:
         self.used = sum(self.sizes) + extra
         self.inputs, self.hidden, self.outputs, self.extra = inputs, hidden, outputs, extra
         self.bind(torch.zeros(replicas, self.used + -self.used % VECTOR, dtype=dtype, device=device))
-        self._buffers: dict[str, Tensor] = {}
+        self._memory: dict[str, Tensor] = {}
+        self._buffers: dict[str, Tensor] = {}  # views of it in the shape last asked for
+        self._minus_one = torch.tensor(-1.0, dtype=dtype, device=device)
         self._fast_tanh = first % TANH_VECTOR == 0 and second % TANH_VECTOR == 0
 
     def bind(self, flat: Tensor) -> None:
@@ -98,7 +100,8 @@ class Stack:
         if not self._fast_tanh:
             return torch.baddbmm(bias, weight, inputs, out=out).tanh_()
         # tanh(z) = 2 σ(2z) − 1, with the doubling folded into the product: 4 to 6 times faster than torch.tanh
-        return torch.baddbmm(bias, weight, inputs, beta=2, alpha=2, out=out).sigmoid_().mul_(2).sub_(1)
+        torch.baddbmm(bias, weight, inputs, beta=2, alpha=2, out=out).sigmoid_()
+        return torch.add(self._minus_one, out, alpha=2, out=out)
 
     def backward(self, d_outputs: Tensor, saved: tuple[Tensor, Tensor, Tensor]) -> None:
         """Write the gradient of a loss into `grad`, given its derivative (S, out, B) with respect to the outputs."""
@@ -118,15 +121,18 @@ class Stack:
     def _through_tanh(self, name: str, weight: Tensor, d_outputs: Tensor, activation: Tensor) -> Tensor:
         """dL/dz = (Wᵀ dL/dy) (1 − tanh²)."""
         d_activation = torch.bmm(
-            weight.transpose(1, 2), d_outputs, out=self._buffer(f"d_{name}", tuple(activation.shape))
+            weight.transpose(1, 2), d_outputs, out=self._buffer(f"d_{name}", activation.shape)
         )
         return torch.ops.aten.tanh_backward.grad_input(
-            d_activation, activation, grad_input=self._buffer(f"dz_{name}", tuple(activation.shape))
+            d_activation, activation, grad_input=self._buffer(f"dz_{name}", activation.shape)
         )
 
-    def _buffer(self, name: str, shape: tuple[int, ...]) -> Tensor:
+    def _buffer(self, name: str, shape: Sequence[int]) -> Tensor:
         """Scratch space, allocated once for the largest request: ragged batches ask for many shapes."""
-        size = math.prod(shape)
-        if name not in self._buffers or self._buffers[name].numel() < size:
-            self._buffers[name] = self.flat.new_empty(size)
-        return self._buffers[name][:size].view(shape)
+        view = self._buffers.get(name)
+        if view is None or view.shape != shape:
+            size = math.prod(shape)
+            if name not in self._memory or self._memory[name].numel() < size:
+                self._memory[name] = self.flat.new_empty(size)
+            view = self._buffers[name] = self._memory[name][:size].view(shape)
+        return view

@@ -223,17 +223,17 @@ class PolicyGradient(OnPolicyAlgorithm):
 
     def _rates(self) -> Rates:
         """Learning rates and clip range of each active replica at its own share of the budget."""
-        used = torch.tensor([self.env_steps[replica] / self._total_timesteps for replica in self.active])
-        left = (1 - used.unsqueeze(1)).clamp(min=0)
+        used = np.array([[self.env_steps[replica] / self._total_timesteps] for replica in self.active])
+        left = np.clip(1 - used, 0, 1)
 
-        def scheduled(value: float, schedule: str) -> Tensor:
-            return value * (left if schedule == "linear" else torch.ones_like(left))
+        def scheduled(value: float, schedule: str) -> Array:
+            return value * (left if schedule == "linear" else np.ones_like(left))
 
         arm = self.arm
         return Rates(
             actor=scheduled(arm.learning_rate, arm.learning_rate_schedule),
             critic=scheduled(arm.critic.learning_rate, arm.learning_rate_schedule),
-            clip_range=scheduled(arm.clip_range, arm.clip_range_schedule),
+            clip_range=torch.from_numpy(scheduled(arm.clip_range, arm.clip_range_schedule)).float(),
         )
 
     def _rows(self, rollout: Rollout, diagnostics: Diagnostics) -> list[dict[str, float]]:

@@ -13,7 +13,7 @@ from bench.config import REFERENCE_CLIP_RANGE, Arm
 from bench.learner.adam import Adam
 from bench.learner.distributions import Categorical
 from bench.learner.network import Stack
-from bench.learner.rollouts import Rollout
+from bench.learner.rollouts import Array, Rollout
 
 Diagnostics = dict[str, Tensor]  # name → one number per replica, (S,)
 
@@ -37,10 +37,11 @@ class Network:
 
 @dataclass(frozen=True)
 class Samples:
-    """The live steps of each replica, M at most, shorter ones padded with weight 0.
+    """Steps of each replica, M at most; shorter replicas are padded.
 
-    observations (S, O, M); outputs (S, A, M) of the policy that acted; everything else (S, M). `weight` averages 1
-    over a replica's `count` (S,) steps.
+    observations (S, O, M); outputs (S, A, M) of the policy that acted; everything else (S, M), and count (S, 1).
+    `share` is 1 / count for a replica's `count` steps and 0 for padding, so that sums with it are means; `weight` is
+    the same for means over episodes where the arm's `aggregate` says so.
     """
 
     observations: Tensor
@@ -49,34 +50,36 @@ class Samples:
     log_prob: Tensor
     advantage: Tensor
     target: Tensor | None
+    share: Tensor
     weight: Tensor
     count: Tensor
 
-    def take(self, index: Tensor, weight: Tensor) -> "Samples":
-        """The samples at `index` (S, B); places where `weight` (S, B) is 0 are padding."""
-        present = weight.ne(0)
+    def take(self, index: Tensor, present: Tensor) -> "Samples":
+        """The samples at `index` (S, B), with advantage, share and weight 0 where `present` (S, B) is."""
         return Samples(
             self.observations.gather(2, _spread(index, self.observations)),
-            self.outputs.gather(2, _spread(index, self.outputs)),
+            self.outputs,
             self.actions.gather(1, index),
             self.log_prob.gather(1, index),
             self.advantage.gather(1, index) * present,
             None if self.target is None else self.target.gather(1, index),
-            self.weight.gather(1, index) * weight,
-            present.sum(1),
+            self.share.gather(1, index) * present,
+            self.weight.gather(1, index) * present,
+            self.count,
         )
 
-    def slice(self, part: slice, count: Tensor) -> "Samples":
-        """The columns `part`, of which `count` (S,) are not padding."""
-        target = None if self.target is None else self.target[:, part]
+    def part(self, columns: slice, count: Tensor) -> "Samples":
+        """The minibatch in `columns`, `count` (S, 1) of which are not padding."""
+        scale = self.count / count
         return Samples(
-            self.observations[:, :, part],
-            self.outputs[:, :, part],
-            self.actions[:, part],
-            self.log_prob[:, part],
-            self.advantage[:, part],
-            target,
-            self.weight[:, part],
+            self.observations[:, :, columns],
+            self.outputs,
+            self.actions[:, columns],
+            self.log_prob[:, columns],
+            self.advantage[:, columns],
+            None if self.target is None else self.target[:, columns],
+            self.share[:, columns] * scale,
+            self.weight[:, columns] * scale,
             count,
         )
 
@@ -96,9 +99,10 @@ def prepare(rollout: Rollout, actor: Stack, critic: Stack | None, arm: Arm) -> t
     advantages = advantage(batch, arm)
     targets = None if critic is None else critic_target(batch, arm)
     index, present = _live_columns(rollout.live)
-    weight = present
+    count = present.sum(1, keepdim=True)
+    share = weight = present / count
     if arm.aggregate == "episode":
-        weight = present * _by_replica(_episode_weight(rollout.live)).gather(1, index)
+        weight = share * _by_replica(_episode_weight(rollout.live)).gather(1, index)
     observations = rollout.observations[:, :, :length].transpose(2, 3).flatten(2)
     observations = observations.gather(2, _spread(index, observations))
     outputs, _ = actor.forward(observations)
@@ -110,8 +114,9 @@ def prepare(rollout: Rollout, actor: Stack, critic: Stack | None, arm: Arm) -> t
         Categorical(outputs).log_prob(actions),
         _by_replica(advantages).gather(1, index) * present,
         None if targets is None else _by_replica(targets).gather(1, index),
+        share,
         weight,
-        present.sum(1),
+        count,
     )
     return samples, _rollout_diagnostics(batch, advantages, targets, arm)
 
@@ -150,81 +155,93 @@ def _episode_weight(live: Tensor) -> Tensor:
     return (mean_length / length).expand(live.shape)
 
 
-def minibatches(samples: Samples, parts: int, streams: Sequence[np.random.Generator]) -> Iterator[Samples]:
-    """One pass over the batch in `parts` steps: each replica takes equal shares of its own permutation."""
-    counts = [int(count) for count in samples.count]
-    if parts == 1:
-        yield samples  # the order of a sum does not matter, and nothing need be copied
-        return
-    share = -(-max(counts) // parts)
-    index = np.zeros((len(counts), parts, share), dtype=np.int64)
-    present = np.zeros((len(counts), parts, share), dtype=np.float32)
-    sizes = np.zeros((len(counts), parts), dtype=np.int64)
-    for replica, (count, stream) in enumerate(zip(counts, streams, strict=True)):
-        for part, chunk in enumerate(np.array_split(stream.permutation(count), parts)):
-            index[replica, part, : len(chunk)] = chunk
-            present[replica, part, : len(chunk)] = 1
-            sizes[replica, part] = len(chunk)
-    shuffled = samples.take(torch.from_numpy(index).flatten(1), torch.from_numpy(present).flatten(1))
-    for part in range(parts):
-        yield shuffled.slice(slice(part * share, (part + 1) * share), torch.from_numpy(sizes[:, part]))
+class Shares:
+    """How a batch is cut into `parts` minibatches: each replica gives equal shares of its own permutation."""
+
+    def __init__(self, samples: Samples, parts: int) -> None:
+        self.samples, self.parts = samples, parts
+        counts = samples.count.to(torch.int64).numpy()
+        sizes = counts // parts + (np.arange(parts) < counts % parts)  # (S, parts)
+        self.width = int(sizes.max())
+        self.places = np.arange(self.width) < sizes[:, :, None]  # (S, parts, width), False for padding
+        self.present = torch.from_numpy(self.places).flatten(1).to(samples.share.dtype)
+        self.sizes = torch.from_numpy(sizes).to(samples.share.dtype)
+
+    def __call__(self, streams: Sequence[np.random.Generator]) -> Iterator[Samples]:
+        """The minibatches of one pass, in an order drawn from each replica's stream."""
+        if self.parts == 1:
+            yield self.samples  # the order of a sum does not matter, and nothing need be copied
+            return
+        index = np.zeros(self.places.shape, dtype=np.int64)
+        for replica, stream in enumerate(streams):
+            places = self.places[replica]
+            index[replica][places] = stream.permutation(int(places.sum()))
+        shuffled = self.samples.take(torch.from_numpy(index).flatten(1), self.present)
+        for part in range(self.parts):
+            columns = slice(part * self.width, (part + 1) * self.width)
+            yield shuffled.part(columns, self.sizes[:, part : part + 1])
 
 
-def normalised(advantages: Tensor, samples: Samples, kind: str) -> Tensor:
-    """Advantages of a minibatch on the scale of 1; padding (weight 0) stays 0.
+def normalised(samples: Samples, kind: str) -> Tensor:
+    """Advantages of a minibatch on the scale of 1, (S, B).
 
     rms divides by the root mean square and so keeps the baseline; mean_std also subtracts the minibatch's mean, as
     Stable-Baselines3 does (ddof 1), which is one more baseline.
     """
+    advantages, share = samples.advantage, samples.share
     if kind == "none":
         return advantages
-    count = samples.count.unsqueeze(1)
     if kind == "rms":
-        return advantages / ((advantages.square().sum(1, keepdim=True) / count).sqrt() + 1e-8)
-    centred = (advantages - advantages.sum(1, keepdim=True) / count) * samples.weight.ne(0)
-    return centred / ((centred.square().sum(1, keepdim=True) / (count - 1)).sqrt() + 1e-8)
+        return advantages / ((share * advantages.square()).sum(1, keepdim=True).sqrt() + 1e-8)
+    centred = advantages - (share * advantages).sum(1, keepdim=True)
+    variance = (share * centred.square()).sum(1, keepdim=True) * (samples.count / (samples.count - 1))
+    return centred / (variance.sqrt() + 1e-8)
 
 
 def actor_gradient(actor: Stack, samples: Samples, arm: Arm, clip_range: Tensor) -> Diagnostics:
     """Write the gradient of the policy loss into `actor.grad`; → diagnostics of this minibatch."""
     outputs, saved = actor.forward(samples.observations)
-    outputs.requires_grad_()
+    advantages = normalised(samples, arm.advantage_norm)
     with torch.enable_grad():
-        policy = Categorical(outputs)
+        policy = Categorical(outputs.requires_grad_())
         log_prob = policy.log_prob(samples.actions)
-        advantages = normalised(samples.advantage, samples, arm.advantage_norm)
         objective = surrogate(arm.update.name, log_prob, samples.log_prob, advantages, clip_range=clip_range)
-        share = samples.weight / samples.count.unsqueeze(1)
-        policy_loss = -(share * objective).sum(1)
-        present = samples.weight.ne(0) / samples.count.unsqueeze(1)
-        entropy = (present * policy.entropy()).sum(1)
-        loss = policy_loss - arm.ent_coef * entropy
+        loss = policy_loss = -(samples.weight * objective).sum(1)
+        entropy = _entropy(policy, samples, differentiable=arm.ent_coef > 0)
+        if arm.ent_coef > 0:
+            loss = policy_loss - arm.ent_coef * entropy
         (d_outputs,) = torch.autograd.grad(loss.sum(), outputs)
     actor.backward(d_outputs, saved)
     log_ratio = log_prob.detach() - samples.log_prob
-    ratio = log_ratio.exp()
+    ratio_less_one = log_ratio.expm1()
     return {
         "train/policy_gradient_loss": policy_loss.detach(),
         "train/entropy_loss": -entropy.detach(),
-        "train/approx_kl": (present * (ratio - 1 - log_ratio)).sum(1),
-        "train/clip_fraction": (present * ((ratio - 1).abs() > REFERENCE_CLIP_RANGE)).sum(1),
+        "train/approx_kl": (samples.share * (ratio_less_one - log_ratio)).sum(1),
+        "train/clip_fraction": (samples.share * (ratio_less_one.abs() > REFERENCE_CLIP_RANGE)).sum(1),
     }
+
+
+def _entropy(policy: Categorical, samples: Samples, *, differentiable: bool) -> Tensor:
+    """Mean entropy (S,); a graph for its gradient costs time, and only a bonus needs one."""
+    with torch.set_grad_enabled(differentiable):
+        return (samples.share * policy.entropy()).sum(1)
 
 
 def critic_gradient(critic: Stack, samples: Samples, arm: Arm) -> Diagnostics:
     """Write the gradient of vf_coef · mean (V − target)² into `critic.grad`; → the mean squared error."""
     outputs, saved = critic.forward(samples.observations)
     assert samples.target is not None  # prepare() computes it wherever there is a critic
-    present = samples.weight.ne(0) / samples.count.unsqueeze(1)
     error = outputs[:, 0] - samples.target
-    critic.backward((2 * arm.critic.vf_coef * present * error).unsqueeze(1), saved)
-    return {"train/value_loss": (present * error.square()).sum(1)}
+    weighted = samples.share * error
+    critic.backward((2 * arm.critic.vf_coef * weighted).unsqueeze(1), saved)
+    return {"train/value_loss": (weighted * error).sum(1)}
 
 
 def clip_gradients(stacks: Sequence[Stack], limit: float) -> tuple[list[Tensor], Tensor]:
     """Scale each replica's gradient over these stacks to a norm of at most `limit`; → norms (S,), whether clipped (S,)."""
-    norms = [stack.grad.norm(dim=1) for stack in stacks]
-    total = norms[0] if len(norms) == 1 else torch.stack(norms).norm(dim=0)
+    norms = [torch.linalg.vector_norm(stack.grad, dim=1) for stack in stacks]
+    total = norms[0] if len(norms) == 1 else torch.linalg.vector_norm(torch.stack(norms), dim=0)
     factor = (limit / (total + 1e-6)).clamp(max=1)
     for stack in stacks:
         stack.grad.mul_(factor.unsqueeze(1))
@@ -235,8 +252,8 @@ def clip_gradients(stacks: Sequence[Stack], limit: float) -> tuple[list[Tensor],
 class Rates:
     """This update's schedules, one number per replica (S, 1): replicas may have used different shares of the budget."""
 
-    actor: Tensor
-    critic: Tensor
+    actor: Array
+    critic: Array
     clip_range: Tensor
 
 
@@ -265,8 +282,9 @@ class Update:
         return averages | self._policy_change(samples)
 
     def _passes(self, samples: Samples, epochs: int, parts: int, *, with_actor: bool, with_critic: bool) -> None:
+        shares = Shares(samples, parts)
         for _ in range(epochs):
-            for minibatch in minibatches(samples, parts, self.streams):
+            for minibatch in shares(self.streams):
                 if with_actor:
                     self._log(actor_gradient(self.actor.stack, minibatch, self.arm, self.rates.clip_range))
                 if with_critic and self.critic is not None:
@@ -307,11 +325,10 @@ class Update:
         """KL(old ‖ new) and the clip fraction after the last step, over the whole batch: comparable for every arm."""
         outputs, _ = self.actor.stack.forward(samples.observations)
         old, new = Categorical(samples.outputs), Categorical(outputs)
-        present = samples.weight.ne(0) / samples.count.unsqueeze(1)
-        ratio = (new.log_prob(samples.actions) - samples.log_prob).exp()
+        change = (new.log_prob(samples.actions) - samples.log_prob).expm1().abs()
         return {
-            "train/kl": (present * old.kl(new)).sum(1),
-            "train/final_clip_fraction": (present * ((ratio - 1).abs() > REFERENCE_CLIP_RANGE)).sum(1),
+            "train/kl": (samples.share * old.kl(new)).sum(1),
+            "train/final_clip_fraction": (samples.share * (change > REFERENCE_CLIP_RANGE)).sum(1),
         }
 
 
