@@ -1,0 +1,203 @@
+"""Result folders on disk: what a study planned, and its blocks, each read whole or with the reason why not."""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bench.errors import unknown
+
+SCHEMA = 1
+EVALUATIONS, TRAINING = "evaluations.parquet", "training.parquet"
+COLUMNS: Mapping[str, tuple[str, ...]] = {
+    EVALUATIONS: ("seed", "step", "mode", "episode", "return", "length"),
+    TRAINING: ("seed", "step", "update"),
+}
+
+_SEED_STATUS = {"running": "unfinished", "failed": "failed", "done": "done"}
+_RECORD_FIELDS: Mapping[str, type | tuple[type, ...]] = {
+    "status": str,
+    "study": str,
+    "task": str,
+    "arm": str,
+    "hash": str,
+    "factors": dict,
+    "seeds": dict,
+    "budget": int,
+    "score": dict,
+    "checksums": dict,
+}
+
+
+class _Damaged(Exception):
+    """Why a file cannot be used."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A file that could not be used: its path below the results folder, and the cause."""
+
+    path: str
+    cause: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.cause}"
+
+
+@dataclass(frozen=True)
+class Block:
+    """One block as read: its record, the status of each seed, and its rows (none where it did not finish)."""
+
+    study: str
+    path: str
+    record: Mapping[str, Any]
+    statuses: Mapping[int, str]
+    tables: Mapping[str, pd.DataFrame]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell a study planned."""
+
+    study: str
+    task: str
+    arm: str
+    hash: str
+    seeds: tuple[int, ...]
+
+
+def study_folder(root: Path, name: str) -> Path:
+    """The folder of a study below `root`. Raises `UserError`, with the studies there are, if it does not exist."""
+    existing = sorted(path.name for path in root.glob("*") if path.is_dir() and not path.name.startswith("."))
+    if name not in existing:
+        raise unknown("study", name, existing) if existing else unknown("study", name, [f"none: {root} has no results"])
+    return root / name
+
+
+def plan(folder: Path, root: Path, problems: list[Problem]) -> tuple[Mapping[str, Any], list[Cell]]:
+    """The study's own file: its header and its planned cells. Cells run by hand have no such file."""
+    path = folder / "study.json"
+    if not path.exists():
+        return {}, []
+    try:
+        header = _json(path)
+        cells = [
+            Cell(folder.name, str(cell["task"]), str(cell["arm"]), str(cell["hash"]), tuple(map(int, cell["seeds"])))
+            for cell in header["cells"]
+        ]
+    except (_Damaged, KeyError, TypeError, ValueError) as error:
+        problems.append(Problem(str(path.relative_to(root)), f"unusable: {_cause(error)}"))
+        return {}, []
+    return header, cells
+
+
+def _cause(error: Exception) -> str:
+    return f"no key {error}" if isinstance(error, KeyError) else str(error)
+
+
+def _json(path: Path) -> Mapping[str, Any]:
+    """A JSON object of a schema this version reads."""
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise _Damaged(f"not readable as JSON ({error})") from error
+    if not isinstance(data, dict):
+        raise _Damaged("not a JSON object")
+    if data.get("schema") != SCHEMA:
+        raise _Damaged(f"schema {data.get('schema')}, this version reads schema {SCHEMA}")
+    return data
+
+
+def read_blocks(folder: Path, root: Path, problems: list[Problem]) -> list[Block]:
+    """Every block below a study's folder; what cannot be used is added to `problems` and stands for damaged seeds."""
+    blocks = []
+    for path in _block_folders(folder, root, problems):
+        name = str(path.relative_to(root))
+        record: Mapping[str, Any] = {}
+        try:
+            record = _json(path / "run.json")
+            _check_record(record)
+            blocks.append(_block(folder.name, path, name, record))
+        except _Damaged as error:
+            problems.append(Problem(name, str(error)))
+            blocks.append(_damaged_block(folder.name, path, name))
+    return blocks
+
+
+def _block_folders(folder: Path, root: Path, problems: list[Problem]) -> list[Path]:
+    """The folders runs/<task>/<cell>/<block>; anything else found on the way is foreign and named."""
+    level = [folder / "runs"] if (folder / "runs").is_dir() else []
+    for _ in ("task", "cell", "block"):
+        inside = [path for parent in level for path in sorted(parent.iterdir()) if not path.name.startswith(".")]
+        problems += [
+            Problem(str(path.relative_to(root)), "foreign file, not a block") for path in inside if not path.is_dir()
+        ]
+        level = [path for path in inside if path.is_dir()]
+    return level
+
+
+def _check_record(record: Mapping[str, Any]) -> None:
+    for key, kind in _RECORD_FIELDS.items():
+        if key not in record:
+            raise _Damaged(f"run.json has no '{key}'")
+        if not isinstance(record[key], kind):
+            raise _Damaged(f"run.json: '{key}' is {record[key]!r}")
+    bounds = [record["score"].get(key) for key in ("random", "reference")]
+    if not all(isinstance(bound, (int, float)) and np.isfinite(bound) for bound in bounds) or bounds[0] == bounds[1]:
+        raise _Damaged(f"run.json: score bounds {bounds} must be two different finite numbers")
+    for seed, outcome in record["seeds"].items():
+        if not seed.isdigit() or not isinstance(outcome, dict) or outcome.get("status") not in _SEED_STATUS:
+            raise _Damaged(f"run.json: seed {seed!r} is {outcome!r}")
+    if record["status"] not in _SEED_STATUS:
+        raise _Damaged(f"run.json: status is {record['status']!r}")
+
+
+def _block(study: str, path: Path, name: str, record: Mapping[str, Any]) -> Block:
+    """A block whose record is sound. Its rows are read unless it is still running. Raises `_Damaged`."""
+    statuses = {int(seed): _SEED_STATUS[outcome["status"]] for seed, outcome in record["seeds"].items()}
+    if record["status"] == "running":
+        statuses = dict.fromkeys(statuses, "unfinished")
+    elif record["status"] == "failed":
+        statuses = {seed: "failed" if status == "unfinished" else status for seed, status in statuses.items()}
+    if record["status"] == "running" or "done" not in statuses.values():
+        return Block(study, name, record, statuses, {})
+    tables = {file: _parquet(path / file, columns, record) for file, columns in COLUMNS.items()}
+    return Block(study, name, record, statuses, tables)
+
+
+def _damaged_block(study: str, path: Path, name: str) -> Block:
+    """A stand-in for a block that cannot be read: what its folder's name says."""
+    cell = re.fullmatch(r"(?P<arm>.+)-(?P<hash>[0-9a-f]{8})", path.parent.name)
+    seeds = re.fullmatch(r"seeds-(\d+)-(\d+)", path.name)
+    if cell is None or seeds is None:
+        return Block(study, name, {}, {}, {})
+    record = {"task": path.parent.parent.name, "arm": cell["arm"], "hash": cell["hash"]}
+    statuses = dict.fromkeys(range(int(seeds[1]), int(seeds[2]) + 1), "damaged")
+    return Block(study, name, record, statuses, {})
+
+
+def _parquet(path: Path, columns: Iterable[str], record: Mapping[str, Any]) -> pd.DataFrame:
+    """A file of a block, held against its checksum and its columns. Raises `_Damaged`."""
+    try:
+        found = hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise _Damaged(f"{path.name} is not there") from error
+    if found != record["checksums"].get(path.name):
+        raise _Damaged(f"{path.name} does not match its checksum")
+    try:
+        table = pd.read_parquet(path)
+    except (OSError, ValueError) as error:
+        raise _Damaged(f"{path.name} is not readable as parquet ({error})") from error
+    missing = [column for column in columns if column not in table.columns]
+    if missing:
+        raise _Damaged(f"{path.name} has no column '{missing[0]}'")
+    strange = set(table["seed"].unique()) - {int(seed) for seed in record["seeds"]}
+    if strange:
+        raise _Damaged(f"{path.name} has seed {min(strange)}, which run.json does not know")
+    return table

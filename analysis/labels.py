@@ -1,0 +1,58 @@
+"""What an arm is called: its name, and the factors in which it differs from another arm of that name."""
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+
+def arm_labels(runs: pd.DataFrame, factors: Sequence[str]) -> list[str]:
+    """A label for every row of `runs`, the same for the same arm on every task.
+
+    Cells of one task that share a name but not a hash are told apart by the factors that differ between them,
+    `ppo (gamma=0.9)`; what is still ambiguous (a missing cell, whose factors nobody knows) by its hash.
+    """
+    cells = runs.drop_duplicates(["task", "hash"])
+    text = {
+        (row["task"], row["hash"]): label
+        for name, arm in cells.groupby("arm", sort=False)
+        for label, (_, row) in zip(_labels(str(name), arm, factors), arm.iterrows(), strict=True)
+    }
+    return [text[key] for key in zip(runs["task"], runs["hash"], strict=True)]
+
+
+def _labels(name: str, cells: pd.DataFrame, factors: Sequence[str]) -> list[str]:
+    known = cells[cells[list(factors)].notna().any(axis=1)]
+    differing = [
+        factor
+        for factor in sorted(factors)
+        if any(task[factor].map(repr).nunique() > 1 for _, task in known.groupby("task"))
+    ]
+    found = [_with_values(name, row, differing) for _, row in cells.iterrows()]
+    alone = cells.groupby("task")["hash"].transform("nunique") == 1
+    unknown = ~alone & ~pd.Series(cells.index.isin(known.index), cells.index)
+    ambiguous = pd.Series(found).groupby([cells["task"].to_numpy(), found]).transform("size") > 1
+    return [
+        f"{label} #{hash_}" if twice else label
+        for label, hash_, twice in zip(
+            found, cells["hash"], unknown.to_numpy(bool) | ambiguous.to_numpy(bool), strict=True
+        )
+    ]
+
+
+def _with_values(name: str, row: pd.Series, differing: Sequence[str]) -> str:
+    values = [
+        f"{factor}={row[factor]:g}" if isinstance(row[factor], float) else f"{factor}={row[factor]}"
+        for factor in differing
+        if not _absent(row[factor])
+    ]
+    return f"{name} ({', '.join(values)})" if values else name
+
+
+def _absent(value: object) -> bool:
+    return value is None or value != value
+
+
+def only_label(runs: pd.DataFrame, name: object) -> str | None:
+    """The label of the arm called `name`, or None where there is no such arm, or several."""
+    found = runs.loc[runs["name"] == name, "arm"].unique()
+    return str(found[0]) if len(found) == 1 else None
