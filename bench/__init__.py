@@ -1,1 +1,34 @@
-"""Controlled ablations of policy-gradient variants."""
+"""Controlled ablations of policy-gradient variants.
+
+>>> config = bench.compose(["baseline=group", "task=cartpole", "seeds=3"])
+>>> directory = bench.run(config)
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from bench.config import Config
+
+
+def compose(overrides: Sequence[str] = ()) -> "Config":
+    """The validated configuration of one cell, from overrides as on the command line.
+
+    Raises:
+        bench.errors.UserError: one line that says what is wrong with them and what is allowed.
+    """
+    from bench.composition import compose  # Hydra takes a third of a second to import
+
+    return compose(overrides)
+
+
+def run(config: "Config") -> Path:
+    """Train the cell's seeds that are not done, and return the folder of their block.
+
+    Raises:
+        bench.errors.UserError: where the results folder cannot be written or a block in it is damaged.
+    """
+    from bench.runs.execute import run
+
+    return run(config)

@@ -13,10 +13,13 @@ from typing import Any
 def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
     """Let `write` fill a temporary file beside `path`, then put it in place in one step.
 
+    Whoever writes has claimed the folder, so a fixed temporary name will do, and formats that store their own name
+    store the same one every time.
+
     Raises:
         OSError: where the disk is full or the folder is read-only; `path` is then as it was.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = path.with_name(f".writing-{path.name}")
     try:
         write(temporary)
         with temporary.open("rb") as file:

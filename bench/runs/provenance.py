@@ -99,14 +99,15 @@ def _exists(number: int) -> bool:
 
 
 def _birth(number: int) -> str:
-    """When a process began, in ticks since this boot; "" where the system does not tell."""
+    """When a process began, in ticks since this boot; "dead" for one nobody has noticed; "" where unknown."""
     try:
         stat = Path(f"/proc/{number}/stat").read_text()
         boot = Path("/proc/sys/kernel/random/boot_id").read_text()
     except OSError:
         return ""
-    ticks = stat.rpartition(")")[2].split()[19]  # field 22; the name, in brackets, may hold spaces
-    return f"{boot[:8]}-{ticks}"
+    fields = stat.rpartition(")")[2].split()  # from the third on; the second, the name in brackets, may hold spaces
+    state, ticks = fields[0], fields[19]
+    return "dead" if state in "ZX" else f"{boot[:8]}-{ticks}"
 
 
 def _host_id() -> str:

@@ -133,9 +133,8 @@ class Recorder:
     def fail(self, error: Exception) -> None:
         """Record that the whole block broke off, and why; it has no numbers and will be run again."""
         cause = provenance.private(f"{type(error).__name__}: {error}".splitlines()[0])
-        seeds = {seed: entry | {"status": "failed", "cause": cause} for seed, entry in self._record["seeds"].items()}
         trace = provenance.private("".join(traceback.format_exception(error)))
-        self._end(status="failed", seeds=seeds, traceback=trace)
+        self._end(**_failure(self._record, cause), traceback=trace)
 
     def release(self) -> None:
         """Give the block up unfinished: an interruption, not a failure."""
@@ -146,6 +145,16 @@ class Recorder:
         self._record |= entries | {"finished": _now()}
         files.write_json(self.directory / blocks.RECORD, self._record)
         (self.directory / blocks.PROGRESS).unlink(missing_ok=True)
+
+
+def abandon(block: blocks.Block, cause: str) -> None:
+    """Record for a process that died without a word that its block failed. Raises `OSError`."""
+    files.write_json(block.path / blocks.RECORD, {**block.record, **_failure(block.record, cause), "finished": _now()})
+
+
+def _failure(record: Mapping[str, Any], cause: str) -> dict[str, Any]:
+    seeds = {seed: entry | {"status": "failed", "cause": cause} for seed, entry in record["seeds"].items()}
+    return {"status": "failed", "seeds": seeds}
 
 
 def _costs(wall: float, cpu: float, outcomes: Mapping[int, SeedOutcome]) -> dict[str, Any]:
@@ -161,4 +170,4 @@ def _costs(wall: float, cpu: float, outcomes: Mapping[int, SeedOutcome]) -> dict
 
 
 def _now() -> str:
-    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")

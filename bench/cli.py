@@ -1,0 +1,182 @@
+"""The command line: `python -m bench`."""
+
+import os
+import shlex
+import sys
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from bench.errors import UserError, unknown
+from bench.runs.provenance import COMMAND, THREADS
+
+USAGE = """\
+python -m bench [KEY=VALUE ...]     train one cell; several values (KEY=A,B) train every combination
+python -m bench study=NAME [...]    train a study's cells that are not done
+python -m bench list                factors and their options, presets, tasks, studies
+python -m bench status study=NAME   what is done, running, failed or missing
+python -m bench rerun RUN_DIR       train a block again, beside the results, and compare the numbers
+python -m bench speed               this suite and its peers, side by side
+python -m bench --cfg job [...]     print the composed configuration; --hydra-help for Hydra's other flags"""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run a command line; the exit code: 0, 1 where a cell failed, 2 for a mistake in what was asked for."""
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):  # before NumPy and torch are loaded, here and in the workers
+        os.environ[name] = str(THREADS)
+    os.environ[COMMAND] = shlex.join(["python", "-m", "bench", *arguments])
+    try:
+        return _dispatch(list(arguments))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted: what is done is kept, the same command goes on from there", file=sys.stderr)
+        return 130
+
+
+def _dispatch(arguments: list[str]) -> int:
+    first = arguments[0] if arguments else ""
+    if first in ("-h", "--help", "help"):
+        print(USAGE)
+        return 0
+    if first in _COMMANDS:
+        return _COMMANDS[first](arguments[1:])
+    if first and "=" not in first and not first.startswith(("-", "~")):
+        raise unknown("command", first, _COMMANDS)
+    return _train(arguments)
+
+
+def _list(arguments: Sequence[str]) -> int:
+    from bench.catalogue import catalogue
+
+    if arguments:
+        raise UserError(f"list takes no arguments, not {arguments[0]!r}")
+    print(catalogue())
+    return 0
+
+
+def _status(arguments: Sequence[str]) -> int:
+    from bench.runs.status import status
+
+    given = {"study": "", "results": "results"}
+    for argument in arguments:
+        key, equals, value = argument.partition("=")
+        if not equals or key not in given:
+            raise unknown("argument of status", argument, [f"{name}=…" for name in given])
+        given[key] = value
+    text, intact = status(Path(given["results"]), given["study"])
+    print(text)
+    return 0 if intact else 2
+
+
+def _rerun(arguments: Sequence[str]) -> int:
+    from bench.runs.rerun import rerun
+
+    if len(arguments) != 1:
+        raise UserError("rerun: give the folder of one block, such as results/quick/runs/cartpole/…/seeds-000-009")
+    path, agrees = rerun(Path(arguments[0]))
+    print(path)
+    for name, same in agrees.items():
+        print(f"{name}: {'the same bytes' if same else 'DIFFERENT'}")
+    return 0 if all(agrees.values()) else 1
+
+
+def _speed(arguments: Sequence[str]) -> int:
+    from bench import speed
+
+    return speed.main(arguments)
+
+
+_COMMANDS: Mapping[str, Callable[[Sequence[str]], int]] = {
+    "list": _list,
+    "status": _status,
+    "rerun": _rerun,
+    "speed": _speed,
+}
+
+
+class SweepFailed(Exception):
+    """Some cells failed, and have been listed. Hydra hands no return value on, so this carries the exit code."""
+
+
+def _train(arguments: list[str]) -> int:
+    """Hand the command line to Hydra, whose sweeper calls `sweep`. Raises `UserError`."""
+    import hydra
+
+    from bench.composition import CONF, explained
+
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # exceptions come back here instead of being printed
+    if not any(argument.startswith("-") for argument in arguments):
+        arguments = ["--multirun", *arguments]  # one cell is a sweep of one: the same checks, display and exit codes
+    before, sys.argv = sys.argv, ["bench", *arguments]
+    try:
+        with explained():
+            hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")(run_cell)()
+    except SweepFailed:
+        return 1
+    finally:
+        sys.argv = before
+    return 0
+
+
+def run_cell(cfg: Any) -> Any:
+    """One job of a sweep, in a worker: tells of failures instead of raising them, for its neighbours' sake."""
+    from hydra.core.hydra_config import HydraConfig
+
+    from bench.composition import Composition
+    from bench.runs.execute import run
+    from bench.runs.mirror import MirrorWarning
+    from bench.runs.sweep import Outcome
+
+    error: str | None = None
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", MirrorWarning)
+        try:
+            run(Composition(cfg).parse(), HydraConfig.get().overrides.task)
+        except Exception as raised:
+            error = f"{type(raised).__name__}: {raised}".splitlines()[0]
+    texts = dict.fromkeys(str(warning.message) for warning in caught if issubclass(warning.category, MirrorWarning))
+    return Outcome(error, tuple(texts))
+
+
+def sweep(config: Any, arguments: Sequence[str], load: Callable[..., Any], launch: Callable[..., Any]) -> None:
+    """Plan the cells of a command line, run those that are not done, and say how it went.
+
+    `config` is what Hydra composed; its `load` composes one cell from overrides, its `launch` runs a list of them.
+
+    Raises:
+        UserError: before anything starts, for the first thing that is wrong.
+        SweepFailed: at the end, where cells failed.
+    """
+    from rich.console import Console
+
+    from bench.composition import plan_studies
+    from bench.runs import plan, progress, sweep
+
+    planned = plan_studies(arguments, lambda overrides: load(config, overrides))
+    overrides = {id(cell): given for cell, given in planned}
+
+    def launch_cells(cells: Sequence[plan.Cell]) -> list[sweep.Outcome]:
+        return [_outcome(job) for job in launch([overrides[id(cell)] for cell in cells], initial_job_idx=0)]
+
+    report = sweep.sweep([cell for cell, _ in planned], launch_cells, progress.Display(Console(stderr=True)))
+    for line in report.warnings:
+        print(f"warning: {line}", file=sys.stderr)
+    for line in report.failures:
+        print(f"failed: {line}", file=sys.stderr)
+    done_before = f", {report.skipped} of them done before" if report.skipped else ""
+    print(f"{report.cells} cells{done_before}, {len(report.failures)} failures: {report.directory}")
+    if report.failures:
+        raise SweepFailed
+
+
+def _outcome(job: Any) -> Any:
+    """What a Hydra job returned, or why there is nothing: it may have failed before `run_cell` was called."""
+    from bench.runs.sweep import Outcome
+
+    try:
+        return job.return_value
+    except Exception as error:
+        return Outcome(error=f"{type(error).__name__}: {error}".splitlines()[0])

@@ -1,0 +1,188 @@
+"""Composing configurations with Hydra, and saying in one line what was wrong with an override.
+
+Only this module, `bench.cli` and the sweeper plugin know Hydra.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import yaml
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
+from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
+from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
+
+from bench.config import Config, parse
+from bench.errors import UserError, nearest, unknown
+from bench.runs.plan import Cell, Grid, plan, product, read_grids
+
+CONF = Path(__file__).resolve().parent.parent / "conf"
+
+
+def compose(overrides: Sequence[str] = ()) -> Config:
+    """The configuration of one cell. Raises `UserError`."""
+    with explained(), initialize_config_dir(str(CONF), version_base="1.3"):
+        return Composition(hydra_compose("config", overrides=list(overrides), return_hydra_config=True)).parse()
+
+
+class Composition:
+    """What Hydra composed, with its choices of options."""
+
+    def __init__(self, config: DictConfig) -> None:
+        self._config = config
+
+    @property
+    def options(self) -> Mapping[str, str | None]:
+        """The option chosen of every group."""
+        options: Mapping[str, str | None] = self._config.hydra.runtime.choices
+        return options
+
+    def value(self, key: str) -> Any:
+        """The option chosen of a group, or the value of a setting. Raises `UserError` for a key there is not."""
+        if key in self.options:
+            return self.options[key]
+        with explained():
+            value = OmegaConf.select(self._config, key, throw_on_missing=True)
+        return OmegaConf.to_container(value, resolve=True) if isinstance(value, DictConfig | ListConfig) else value
+
+    def with_values(self, values: Mapping[str, Any]) -> "Composition":
+        """A copy with other values of some settings, as if they had been overridden. Raises `UserError`."""
+        config = deepcopy(self._config)
+        with explained():
+            for key, value in values.items():
+                OmegaConf.update(config, key, value)
+        return Composition(config)
+
+    def parse(self) -> Config:
+        """Validate it, its task included. Raises `UserError`."""
+        from bench.tasks.registry import make  # half a second of Gymnasium
+
+        config = deepcopy(self._config)
+        with open_dict(config):
+            config.pop("hydra", None)
+        with explained():
+            mapping = OmegaConf.to_container(config, resolve=True)
+        assert isinstance(mapping, dict)
+        parsed = parse({str(key): value for key, value in mapping.items()})
+        make(parsed.task)
+        return parsed
+
+
+class Composer:
+    """Composes cells of one command line. A composition takes a tenth of a second, so one per choice of options."""
+
+    def __init__(self, load: Callable[[list[str]], DictConfig], fixed: Sequence[str], groups: Sequence[str]) -> None:
+        self._load, self._fixed, self._groups = load, list(fixed), frozenset(groups)
+        self._cache: dict[tuple[str, ...], Composition] = {}
+
+    def __call__(self, choices: Mapping[str, Any]) -> Composition:
+        """The cell of these choices. Raises `UserError`."""
+        settings = {key: value for key, value in choices.items() if key not in self._groups and key.isidentifier()}
+        options = tuple(self.overrides({key: value for key, value in choices.items() if key not in settings}))
+        if options not in self._cache:
+            with explained():
+                self._cache[options] = Composition(self._load(list(options)))
+        return self._cache[options].with_values(settings) if settings else self._cache[options]
+
+    def overrides(self, choices: Mapping[str, Any]) -> list[str]:
+        """The overrides that compose the cell of these choices anywhere else."""
+        return self._fixed + [f"{key}={_written(value)}" for key, value in choices.items()]
+
+
+def plan_studies(arguments: Sequence[str], load: Callable[[list[str]], DictConfig]) -> list[tuple[Cell, list[str]]]:
+    """The cells a command line asks for, each with the overrides that compose it. Raises `UserError`."""
+    fixed, asked = _split(arguments)
+    studies = {"study": asked.pop("study", [None])}
+    planned: list[tuple[Cell, list[str]]] = []
+    for study in product(studies):
+        chosen = [] if study["study"] is None else [f"study={_written(study['study'])}"]
+        with explained():
+            base = Composition(load(fixed + chosen))
+        composer = Composer(load, fixed + chosen, list(base.options))
+        name = str(base.value("study.name"))
+        cells = plan(read_grids(base.value("study.grids"), name), asked, composer, name)
+        planned += [(cell, composer.overrides(cell.choices)) for cell in cells]
+    return planned
+
+
+def _split(arguments: Sequence[str]) -> tuple[list[str], Grid]:
+    """Overrides taken as they are (additions, deletions), and those of existing keys with their values."""
+    parser = OverridesParser.create()
+    fixed: list[str] = []
+    asked: dict[str, list[Any]] = {}
+    for override in parser.parse_overrides(list(arguments)):
+        key = override.get_key_element()
+        if override.is_interval_sweep():
+            raise UserError(f"{override.input_line}: name the values, an interval has no end of them")
+        if override.is_sweep_override():
+            texts = override.sweep_string_iterator()
+            asked[key] = [parser.parse_override(f"{key}={text}").value() for text in texts]
+        elif override.is_add() or override.is_force_add() or override.is_delete():
+            fixed.append(str(override.input_line))
+        else:
+            asked[key] = [override.value()]
+    return fixed, asked
+
+
+def _written(value: Any) -> str:
+    """A value in Hydra's grammar."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list | tuple):
+        return "[" + ",".join(map(_written, value)) + "]"
+    if isinstance(value, Mapping):
+        return "{" + ",".join(f"{key}:{_written(item)}" for key, item in value.items()) + "}"
+    if not isinstance(value, str):
+        return repr(value)
+    if re.fullmatch(r"[A-Za-z_][\w./+-]*", value) and value.lower() not in ("null", "true", "false", "nan", "inf"):
+        return value
+    escaped = re.sub(r"(\\*)('|$)", lambda match: match[1] * 2 + ("\\'" if match[2] else ""), value)
+    return f"'{escaped}'"
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """Turn what Hydra, OmegaConf and YAML raise into a `UserError` of one line."""
+    try:
+        yield
+    except MissingConfigException as error:
+        raise _missing(error) from error
+    except OverrideParseException as error:
+        raise UserError(f"cannot read '{error.override}': write KEY=VALUE ({_first_line(error)})") from error
+    except (HydraException, OmegaConfBaseException) as error:
+        raise _misfit(error) from error
+    except yaml.YAMLError as error:
+        raise UserError(f"cannot read a file of conf: {' '.join(str(error).split())}") from error
+
+
+def _missing(error: MissingConfigException) -> UserError:
+    group, _, option = str(error.missing_cfg_file).rpartition("/")
+    return unknown(group or "configuration", option, error.options or [])
+
+
+def _misfit(error: Exception) -> UserError:
+    """The line for an override that fits nothing, or a value that cannot be had."""
+    cause = error.__cause__ or error
+    if isinstance(cause, InterpolationResolutionError):
+        return UserError(f"{cause.full_key}: {_first_line(cause)}")
+    if isinstance(cause, OmegaConfBaseException) and cause.parent_node is not None and cause.full_key:
+        keys = [str(key) for key in getattr(cause.parent_node, "keys", list)() if key != "hydra"]
+        section, _, key = str(cause.full_key).rpartition(".")
+        where = f"in '{section}': allowed are {', '.join(keys)}" if section else "('python -m bench list' shows them)"
+        if key not in keys:
+            return UserError(f"unknown key '{cause.full_key}' {where}{nearest(key, keys)}")
+    if isinstance(error, ConfigCompositionException) and isinstance(cause, OmegaConfBaseException):
+        return UserError(f"{_first_line(error)}: {_first_line(cause)}")
+    return UserError(_first_line(cause))
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,70 @@
+"""The index of a study: which cells were planned, and where they lie.
+
+`status` and the analysis read this file and the records it leads to, and look for nothing else.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from bench.config import Config
+from bench.errors import UserError
+from bench.runs import files
+from bench.runs.block import cell_directory, study_directory
+
+INDEX = "study.json"
+SCHEMA = 1
+
+
+def update(configs: Sequence[Config]) -> None:
+    """Add the cells of one study to its index; cells planned before stay, with the seeds of both.
+
+    Raises:
+        UserError: where the folder cannot be written, or its index is damaged.
+    """
+    study = study_directory(configs[0])
+    try:
+        with files.locked(study):
+            cells = {(cell["hash"], cell["arm"]): cell for cell in read(study)["cells"]}
+            paths = {cell["hash"]: cell["path"] for cell in cells.values()}
+            for config in configs:
+                cell = _entry(config, study)
+                cell["path"] = paths.setdefault(cell["hash"], cell["path"])  # one cell may have two labels
+                key = (cell["hash"], cell["arm"])
+                cell["seeds"] = sorted({*cell["seeds"], *cells.get(key, cell)["seeds"]})
+                cells[key] = cell
+            files.write_json(study / INDEX, _header(configs[0]) | {"cells": list(cells.values())})
+    except OSError as error:
+        raise UserError(f"results={configs[0].results}: cannot write {error.filename}: {error.strerror}") from error
+
+
+def read(study: Path) -> dict[str, Any]:
+    """A study's index; one without cells where nothing was planned. Raises `UserError` for a damaged one."""
+    path = study / INDEX
+    if not path.exists():
+        return {"cells": []}
+    try:
+        index: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if index["schema"] != SCHEMA:
+            raise ValueError(f"schema {index['schema']}")
+        for cell in index["cells"]:
+            cell["task"], cell["arm"], cell["hash"], cell["seeds"], cell["path"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"damaged index {path} ({type(error).__name__}: {error}); nothing was changed") from error
+    return index
+
+
+def _header(config: Config) -> dict[str, Any]:
+    study = config.study
+    return {"schema": SCHEMA, "name": study.name, "title": study.title, "control": study.control}
+
+
+def _entry(config: Config, study: Path) -> dict[str, Any]:
+    return {
+        "task": config.task.name,
+        "arm": config.arm_name,
+        "hash": config.hash,
+        "seeds": list(config.seeds),
+        "path": cell_directory(config).relative_to(study).as_posix(),
+    }

@@ -1,0 +1,38 @@
+"""Hydra's door to `bench.cli.sweep`. Hydra imports this file at every start, so it holds nothing else."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from hydra.core.plugins import Plugins
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+
+
+@dataclass
+class BenchSweeperConf:
+    """Settings of `hydra/sweeper: bench`: none."""
+
+    _target_: str = "hydra_plugins.bench_sweeper.BenchSweeper"
+
+
+ConfigStore.instance().store(group="hydra/sweeper", name="bench", node=BenchSweeperConf, provider="bench")
+
+
+class BenchSweeper(Sweeper):
+    """Expands a study's grids or a command line's lists into cells and launches those that are not done."""
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Take what Hydra hands over."""
+        self.launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=hydra_context, task_function=task_function, config=config
+        )
+        self.loader = hydra_context.config_loader
+        self.config = config
+
+    def sweep(self, arguments: list[str]) -> Any:
+        """Run what `arguments` ask for. Raises what `bench.cli.sweep` does."""
+        from bench.cli import sweep
+
+        return sweep(self.config, arguments, self.loader.load_sweep_config, self.launcher.launch)
