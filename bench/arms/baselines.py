@@ -5,6 +5,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from bench.arms.returns import floating
+
 
 def group_advantage(
     returns: Any,
@@ -23,23 +25,21 @@ def group_advantage(
     arXiv 2402.14740). A dead group (all returns equal) gives exactly zero. Raises ValueError for groups of one and
     for `leave_one_out` with rank, which never compares a member with itself.
     """
-    returns = torch.as_tensor(returns)
-    returns = returns if returns.is_floating_point() else returns.to(torch.get_default_dtype())
-    size = returns.shape[-1]
+    members = floating(returns)
+    size = members.shape[-1]
     if size < 2:
         raise ValueError(f"a group of {size} has nothing to compare with: at least 2 members are needed")
     if scale == "rank":
         if leave_one_out:
             raise ValueError("leave_one_out with scale='rank': ranks already compare with the others only")
-        return (returns.unsqueeze(-1) - returns.unsqueeze(-2)).sign().sum(-1) / (size - 1)
-    advantage = returns - returns.mean(-1, keepdim=True)
-    # The mean of equal numbers may be off by a rounding error, which a division by eps would blow up.
-    advantage = torch.where(dead_groups(returns).unsqueeze(-1), 0.0, advantage)
+        return (members.unsqueeze(-1) - members.unsqueeze(-2)).sign().sum(-1) / (size - 1)
+    advantage = members - members.mean(-1, keepdim=True)
     if leave_one_out:
         advantage = advantage * (size / (size - 1))
     if scale == "std":
-        advantage = advantage / group_std(returns, ddof, eps)
-    return advantage
+        advantage = advantage / group_std(members, ddof, eps)
+    # The mean of equal numbers may be off by a rounding error, which the division would blow up.
+    return torch.where(dead_groups(members).unsqueeze(-1), 0.0, advantage)
 
 
 def dead_groups(returns: Tensor) -> Tensor:

@@ -74,15 +74,11 @@ def _ended(batch: Batch, arm: Arm) -> Tensor:
 
 
 def _lambda_target(batch: Batch, arm: Arm, gae_lambda: float) -> Tensor:
-    return lambda_return(
-        batch.rewards, batch.next_values, _ended(batch, arm), batch.truncated, arm.gamma, gae_lambda
-    )
+    return lambda_return(batch.rewards, batch.next_values, _ended(batch, arm), batch.truncated, arm.gamma, gae_lambda)
 
 
 def _n_step_target(batch: Batch, arm: Arm) -> Tensor:
-    return n_step_return(
-        batch.rewards, batch.next_values, _ended(batch, arm), batch.truncated, arm.gamma, arm.n_step
-    )
+    return n_step_return(batch.rewards, batch.next_values, _ended(batch, arm), batch.truncated, arm.gamma, arm.n_step)
 
 
 def _monte_carlo_target(batch: Batch, arm: Arm) -> Tensor:
@@ -118,7 +114,8 @@ def _within_group(targets: Tensor, batch: Batch, arm: Arm) -> Tensor:
 
 def _members(values: Tensor, group: Group) -> Tensor:
     """(…, N) → (…, groups, size)."""
-    return values.unflatten(-1, (-1, group.size))
+    members: Tensor = values.unflatten(-1, (-1, group.size))
+    return members
 
 
 TARGETS: dict[str, Callable[[Batch, Arm], Tensor]] = {

@@ -47,7 +47,7 @@ def n_step_return(rewards: Any, next_values: Any, terminated: Any, truncated: An
         raise ValueError(f"n={n}: must be at least 1")
     rewards, next_values, terminated, cut = _prepare(rewards, next_values, terminated, truncated)
     ended = terminated | cut
-    bootstrapped = rewards + gamma * torch.where(terminated, 0.0, next_values)
+    bootstrapped: Tensor = rewards + gamma * torch.where(terminated, 0.0, next_values)
     targets = bootstrapped
     for _ in range(min(n, len(rewards)) - 1):  # the k-step targets of t+1 give the (k+1)-step targets of t
         longer = bootstrapped.clone()
@@ -64,15 +64,13 @@ def monte_carlo_return(
     Without `next_values` nothing follows where the data is cut. Shapes: all (T, …); returns (T, …).
     """
     if next_values is None:
-        next_values = torch.zeros_like(_floating(rewards))
+        next_values = torch.zeros_like(floating(rewards))
     return lambda_return(rewards, next_values, terminated, truncated, gamma, 1.0)
 
 
-def _prepare(
-    rewards: Any, next_values: Any, terminated: Any, truncated: Any
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _prepare(rewards: Any, next_values: Any, terminated: Any, truncated: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Tensors of one floating type, and `cut` with the last row included."""
-    rewards, next_values = _floating(rewards), _floating(next_values)
+    rewards, next_values = floating(rewards), floating(next_values)
     rewards, next_values = torch.broadcast_tensors(
         rewards.to(torch.promote_types(rewards.dtype, next_values.dtype)), next_values
     )
@@ -81,6 +79,7 @@ def _prepare(
     return rewards, next_values, torch.as_tensor(terminated).bool(), cut
 
 
-def _floating(values: Any) -> Tensor:
-    tensor = torch.as_tensor(values)
+def floating(values: Any) -> Tensor:
+    """A tensor of floating-point numbers from a tensor, an array or a list."""
+    tensor: Tensor = torch.as_tensor(values)
     return tensor if tensor.is_floating_point() else tensor.to(torch.get_default_dtype())

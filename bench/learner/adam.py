@@ -1,7 +1,6 @@
 """Adam for a stack of replicas: one flat tensor, a learning rate and a step count for each."""
 
 from collections.abc import Sequence
-
 from typing import Any
 
 import numpy as np
@@ -20,7 +19,7 @@ class Adam:
     def __init__(self, parameters: Tensor, eps: float = 1e-5) -> None:
         self.eps = eps
         self.first, self.second = torch.zeros_like(parameters), torch.zeros_like(parameters)
-        # The bias corrections 1 − βᵗ cancel catastrophically in single precision; and on so few numbers NumPy is quicker.
+        # In double precision, since 1 − βᵗ cancels catastrophically in single; NumPy is quicker on so few numbers.
         self.steps = np.zeros((len(parameters), 1))
         self._change = torch.empty_like(parameters)
 

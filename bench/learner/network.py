@@ -70,9 +70,7 @@ class Stack:
 
     def like(self, flat: Tensor) -> "Stack":
         """A stack of networks of this shape with the parameters `flat` (replicas, P)."""
-        stack = Stack(
-            0, self.inputs, self.hidden, self.outputs, extra=self.extra, dtype=flat.dtype, device=flat.device
-        )
+        stack = Stack(0, self.inputs, self.hidden, self.outputs, extra=self.extra, dtype=flat.dtype, device=flat.device)
         stack.bind(flat)
         return stack
 
@@ -120,12 +118,11 @@ class Stack:
 
     def _through_tanh(self, name: str, weight: Tensor, d_outputs: Tensor, activation: Tensor) -> Tensor:
         """dL/dz = (Wᵀ dL/dy) (1 − tanh²)."""
-        d_activation = torch.bmm(
-            weight.transpose(1, 2), d_outputs, out=self._buffer(f"d_{name}", activation.shape)
-        )
-        return torch.ops.aten.tanh_backward.grad_input(
+        d_activation = torch.bmm(weight.transpose(1, 2), d_outputs, out=self._buffer(f"d_{name}", activation.shape))
+        result: Tensor = torch.ops.aten.tanh_backward.grad_input(
             d_activation, activation, grad_input=self._buffer(f"dz_{name}", activation.shape)
         )
+        return result
 
     def _buffer(self, name: str, shape: Sequence[int]) -> Tensor:
         """Scratch space, allocated once for the largest request: ragged batches ask for many shapes."""

@@ -35,8 +35,13 @@ class SeedOutcome:
 class Trained(Protocol):
     """A finished block: what the record needs beside the rows."""
 
-    outcomes: Mapping[int, SeedOutcome]  # by seed
-    parameters: Mapping[str, int]  # per replica: {"actor": …, "critic": …}
+    @property
+    def outcomes(self) -> Mapping[int, SeedOutcome]:
+        """How each seed ended."""
+
+    @property
+    def parameters(self) -> Mapping[str, int]:
+        """Parameters of one replica, by network: {"actor": …, "critic": …}."""
 
     def save_policy(self, path: Path) -> None:
         """Write `policy.zip`: weights (loadable with `weights_only`) and JSON; nothing in it is executed."""

@@ -45,7 +45,7 @@ class StackedPolicy(BasePolicy):
         self.critic = (
             self._network("critic", inputs, 1, head_gain=1.0, pool=pool, device=device) if with_critic else None
         )
-        self.optimizer = self.actor.adam  # SB3 expects a policy to have one
+        self.optimizer = self.actor.adam  # type: ignore[assignment]  # SB3 only asks that there be one
         self._action_streams = [stream(seed, "evaluation", pool=pool) for seed in seeds]  # of `predict`
 
     def _network(
@@ -87,9 +87,7 @@ class StackedPolicy(BasePolicy):
         if self.critic is not None:
             return state | _named(_CRITIC_LAYERS, self.critic.stack.weights, replica)
         inputs, (first, second) = self.actor.stack.inputs, self.hidden
-        for name, (rows, columns) in zip(
-            _CRITIC_LAYERS, ((first, inputs), (second, first), (1, second)), strict=True
-        ):
+        for name, (rows, columns) in zip(_CRITIC_LAYERS, ((first, inputs), (second, first), (1, second)), strict=True):
             state |= {f"{name}.weight": torch.zeros(rows, columns), f"{name}.bias": torch.zeros(rows)}
         return state
 

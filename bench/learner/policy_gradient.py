@@ -19,13 +19,16 @@ from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback
 from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 
-from bench.config import Arm, build
+from bench import compose
+from bench.config import Arm, TaskConfig, build
 from bench.errors import UserError
 from bench.learner.policy import StackedPolicy
 from bench.learner.rollouts import Array, Collector, Rollout
 from bench.learner.spaces import space_from_json, space_to_json
 from bench.learner.update import Diagnostics, Network, Rates, Update, prepare
 from bench.streams import stream
+from bench.tasks.batched import BatchedEnv
+from bench.tasks.registry import GYMNASIUM_TASKS, make
 from bench.tasks.vec_env import BatchedVecEnv
 
 FORMAT = 1  # of saved models
@@ -45,7 +48,7 @@ class PolicyGradient(OnPolicyAlgorithm):
     """
 
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {"MlpPolicy": StackedPolicy}
-    policy: StackedPolicy
+    policy: StackedPolicy  # type: ignore[assignment]  # SB3 expects its own; only these methods use it
     env: VecEnv | None
 
     def __init__(
@@ -60,7 +63,8 @@ class PolicyGradient(OnPolicyAlgorithm):
         tensorboard_log: str | None = None,
         _init_setup_model: bool = True,
     ) -> None:
-        self.arm = _default_arm() if arm is None else arm
+        task = compose([f"task={GYMNASIUM_TASKS.get(env, env)}"]) if isinstance(env, str) else None
+        self.arm = arm or task or compose()
         self.seeds = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
         self.seed_pool = seed_pool
         self.active = list(range(len(self.seeds)))
@@ -70,7 +74,7 @@ class PolicyGradient(OnPolicyAlgorithm):
         self.latest: list[dict[str, float]] = []  # diagnostics of the last update, one entry per active replica
         super().__init__(
             policy,
-            self._make_env(env) if isinstance(env, str) else env,
+            self._batched(task.task) if task else env,  # type: ignore[arg-type]  # SB3 takes None when loading
             learning_rate=self.arm.learning_rate,
             n_steps=self.arm.collect.n_steps or 0,
             gamma=self.arm.gamma,
@@ -90,16 +94,13 @@ class PolicyGradient(OnPolicyAlgorithm):
         if _init_setup_model:
             self._setup_model()
 
-    def _make_env(self, name: str) -> BatchedVecEnv:
-        from bench.tasks.batched import BatchedEnv
-        from bench.tasks.registry import by_id
-
-        return BatchedVecEnv(BatchedEnv(by_id(name), self.seeds, self.arm.n_envs, self.seed_pool))
+    def _batched(self, task: TaskConfig) -> BatchedVecEnv:
+        return BatchedVecEnv(BatchedEnv(make(task), self.seeds, self.arm.n_envs, self.seed_pool))
 
     def _setup_model(self) -> None:
         """Build the stacked policy; SB3's buffer and global seeding have no place here."""
         self._setup_lr_schedule()
-        self.rollout_buffer = None
+        self.rollout_buffer = None  # type: ignore[assignment]
         self.policy = StackedPolicy(
             self.observation_space,
             self.action_space,
@@ -123,7 +124,9 @@ class PolicyGradient(OnPolicyAlgorithm):
             if self.env.batched.seeds != self.seeds:
                 raise UserError(f"the environment's seeds {self.env.batched.seeds} are not the learner's {self.seeds}")
             collector = Collector(self.env.batched, self._action_streams)
-            self._collector = collector if self.active == list(range(len(self.seeds))) else collector.select(self.active)
+            self._collector = (
+                collector if self.active == list(range(len(self.seeds))) else collector.select(self.active)
+            )
         return self._collector
 
     def batch_limit(self) -> int:
@@ -227,7 +230,7 @@ class PolicyGradient(OnPolicyAlgorithm):
         left = np.clip(1 - used, 0, 1)
 
         def scheduled(value: float, schedule: str) -> Array:
-            return value * (left if schedule == "linear" else np.ones_like(left))
+            return np.full_like(left, value) if schedule == "constant" else value * left
 
         arm = self.arm
         return Rates(
@@ -313,7 +316,7 @@ class PolicyGradient(OnPolicyAlgorithm):
         """Write weights and JSON; nothing in the file is executed when it is loaded. SB3's filters do not apply."""
         if isinstance(path, str | Path) and not Path(path).suffix:
             path = Path(path).with_suffix(".zip")
-        with zipfile.ZipFile(path, "w") as archive:  # type: ignore[arg-type]  # zipfile takes binary files
+        with zipfile.ZipFile(path, "w") as archive:
             archive.writestr(_entry("model.json"), json.dumps(self._description(), indent=1, sort_keys=True))
             weights = io.BytesIO()
             torch.save(self._weights(), weights)
@@ -366,7 +369,7 @@ class PolicyGradient(OnPolicyAlgorithm):
         if isinstance(path, str | Path) and not Path(path).suffix:
             path = Path(path).with_suffix(".zip")
         try:
-            with zipfile.ZipFile(path) as archive:  # type: ignore[arg-type]  # zipfile takes binary files
+            with zipfile.ZipFile(path) as archive:
                 data = json.loads(archive.read("model.json"))
                 weights = torch.load(io.BytesIO(archive.read("weights.pt")), weights_only=True)
         except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
@@ -374,7 +377,10 @@ class PolicyGradient(OnPolicyAlgorithm):
         if data["format"] != FORMAT:
             raise UserError(f"{path} has format {data['format']}: this version reads {FORMAT}")
         model = cls(
-            arm=build(Arm, data["arm"]), seeds=data["seeds"], seed_pool=data["seed_pool"], device=device,
+            arm=build(Arm, data["arm"]),
+            seeds=data["seeds"],
+            seed_pool=data["seed_pool"],
+            device=device,
             _init_setup_model=False,
         )
         model.observation_space = space_from_json(data["observation_space"])
@@ -393,9 +399,3 @@ class PolicyGradient(OnPolicyAlgorithm):
 def _entry(name: str) -> zipfile.ZipInfo:
     """A file in an archive whose bytes do not depend on the clock."""
     return zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
-
-
-def _default_arm() -> Arm:
-    from bench import compose
-
-    return compose([])

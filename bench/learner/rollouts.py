@@ -97,7 +97,9 @@ class Collector:
         columns = self.replicas * self.env.n_envs
         limit = self.env.task.time_limit
         # A fixed number of rows, so that the shape of a batch never depends on what the neighbours did.
-        finals = np.zeros((0 if limit is None else n_steps // limit + 1, len(self.env.observation), columns), np.float32)
+        finals = np.zeros(
+            (0 if limit is None else n_steps // limit + 1, len(self.env.observation), columns), np.float32
+        )
         used = np.zeros(columns, dtype=np.int64)
         everyone = np.ones(columns, dtype=bool)
         self._begin()
@@ -196,4 +198,5 @@ class Collector:
 
 def stacked(observation: Array, replicas: int) -> Tensor:
     """Observations (O, S·N), replica-major, as the network's input (S, O, N)."""
-    return torch.from_numpy(observation).unflatten(1, (replicas, -1)).transpose(0, 1)
+    columns: Tensor = torch.from_numpy(observation).unflatten(1, (replicas, -1))
+    return columns.transpose(0, 1)

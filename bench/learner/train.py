@@ -11,7 +11,6 @@ from torch import Tensor
 
 from bench.config import Config
 from bench.learner.evaluate import evaluate, mean_return
-from bench.learner.network import Stack
 from bench.learner.observer import Observer, SeedOutcome
 from bench.learner.policy_gradient import PolicyGradient
 from bench.tasks.base import Task

@@ -125,7 +125,8 @@ def _values(rollout: Rollout, critic: Stack) -> Tensor:
     """V of every row of observations, (R, S, N)."""
     _, _, rows, envs = rollout.observations.shape
     outputs, _ = critic.forward(rollout.observations.flatten(2))
-    return outputs[:, 0].unflatten(1, (rows, envs)).transpose(0, 1)
+    values: Tensor = outputs[:, 0].unflatten(1, (rows, envs))
+    return values.transpose(0, 1)
 
 
 def _by_replica(values: Tensor) -> Tensor:
@@ -239,7 +240,10 @@ def critic_gradient(critic: Stack, samples: Samples, arm: Arm) -> Diagnostics:
 
 
 def clip_gradients(stacks: Sequence[Stack], limit: float) -> tuple[list[Tensor], Tensor]:
-    """Scale each replica's gradient over these stacks to a norm of at most `limit`; → norms (S,), whether clipped (S,)."""
+    """Scale each replica's gradient over these stacks to a norm of at most `limit`.
+
+    → the norms of each stack (S,), and whether they were clipped (S,), 1 or 0.
+    """
     norms = [torch.linalg.vector_norm(stack.grad, dim=1) for stack in stacks]
     total = norms[0] if len(norms) == 1 else torch.linalg.vector_norm(torch.stack(norms), dim=0)
     factor = (limit / (total + 1e-6)).clamp(max=1)

@@ -66,6 +66,11 @@ class WeeklyExam(ExactTask):
     time_limit = None
 
     @property
+    def horizon(self) -> int:
+        """Every episode lasts this many weeks."""
+        return WEEKS
+
+    @property
     def action_space(self) -> spaces.Discrete:
         """One action per plan."""
         return spaces.Discrete(len(self.plans))

@@ -1,0 +1,97 @@
+"""Group advantages against enumerated expectations, closed forms and hand-made examples."""
+
+import math
+
+import pytest
+import torch
+
+from bench.arms.baselines import dead_groups, group_advantage
+
+# Exam question with two answers: p, G → true gradient, then the expected gradient of each variant, and P(dead).
+TABLE = {
+    (0.1, 4): (0.0900, 0.1521, 0.1317, 0.0675, 0.0900, 0.6562),
+    (0.1, 8): (0.0900, 0.2095, 0.1960, 0.0788, 0.0900, 0.4305),
+    (0.3, 8): (0.2100, 0.4122, 0.3856, 0.1837, 0.2100, 0.0577),
+    (0.5, 8): (0.2500, 0.4639, 0.4340, 0.2188, 0.2500, 0.0078),
+    (0.9, 64): (0.0900, 0.2929, 0.2906, 0.0886, 0.0900, 0.0012),
+}
+
+
+def expected_gradient(p: float, size: int, **options: object) -> float:
+    """Σ_K P(K right of G) · mean_i A_i ∂log π(a_i): the derivative of the logit is x_i − p."""
+    total = 0.0
+    for right in range(size + 1):
+        rewards = torch.tensor([1.0] * right + [0.0] * (size - right), dtype=torch.float64)
+        advantages = group_advantage(rewards, eps=0.0, **options)  # type: ignore[arg-type]
+        probability = math.comb(size, right) * p**right * (1 - p) ** (size - right)
+        total += probability * float((advantages * (rewards - p)).mean())
+    return total
+
+
+@pytest.mark.parametrize(("p", "size"), TABLE)
+def test_expected_gradients_of_the_two_answer_exam(p: float, size: int) -> None:
+    true, grpo, grpo_ddof, group, rloo, dead = TABLE[p, size]
+    assert p * (1 - p) == pytest.approx(true, abs=5e-5)
+    assert expected_gradient(p, size, scale="std") == pytest.approx(grpo, abs=5e-5)
+    assert expected_gradient(p, size, scale="std", ddof=1) == pytest.approx(grpo_ddof, abs=5e-5)
+    assert expected_gradient(p, size) == pytest.approx(group, abs=5e-5)
+    assert expected_gradient(p, size, leave_one_out=True) == pytest.approx(rloo, abs=5e-5)
+    assert p**size + (1 - p) ** size == pytest.approx(dead, abs=5e-5)
+
+
+@pytest.mark.parametrize("p", [0.1, 0.5, 0.7])
+@pytest.mark.parametrize("size", [2, 3, 8])
+def test_closed_forms(p: float, size: int) -> None:
+    binomial = [math.comb(size, k) * p**k * (1 - p) ** (size - k) for k in range(size + 1)]
+    grpo = sum(b * math.sqrt(k * (size - k)) for k, b in enumerate(binomial)) / size
+    assert expected_gradient(p, size, scale="std") == pytest.approx(grpo, abs=1e-12)
+    assert expected_gradient(p, size) == pytest.approx((1 - 1 / size) * p * (1 - p), abs=1e-12)
+    assert expected_gradient(p, size, leave_one_out=True) == pytest.approx(p * (1 - p), abs=1e-12)
+
+
+def test_hand_made_group() -> None:
+    returns = [1.0, 2.0, 6.0]  # mean 3, deviations −2 −1 3, population variance 14/3
+    assert group_advantage(returns).tolist() == [-2.0, -1.0, 3.0]
+    assert group_advantage(returns, leave_one_out=True).tolist() == [-3.0, -1.5, 4.5]  # 1 − 4, 2 − 3.5, 6 − 1.5
+    assert group_advantage(returns, scale="rank").tolist() == [-1.0, 0.0, 1.0]
+    expected = torch.tensor([-2.0, -1.0, 3.0]) / math.sqrt(14 / 3)
+    torch.testing.assert_close(group_advantage(returns, scale="std"), expected)
+    expected = torch.tensor([-2.0, -1.0, 3.0]) / math.sqrt(14 / 2)
+    torch.testing.assert_close(group_advantage(returns, scale="std", ddof=1), expected)
+
+
+def test_leave_one_out_is_a_multiple_of_the_group_mean() -> None:
+    returns = torch.randn(7, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    torch.testing.assert_close(group_advantage(returns, leave_one_out=True), 5 / 4 * group_advantage(returns))
+
+
+def test_ranks_are_leave_one_out_on_binary_rewards() -> None:
+    rewards = torch.tensor([[1, 0, 0, 1, 0], [1, 1, 1, 1, 1], [0, 0, 0, 0, 1]], dtype=torch.float64)
+    torch.testing.assert_close(group_advantage(rewards, scale="rank"), group_advantage(rewards, leave_one_out=True))
+
+
+@pytest.mark.parametrize("scale", ["none", "std", "rank"])
+def test_a_dead_group_teaches_nothing(scale: str) -> None:
+    returns = torch.full((2, 7), 0.1 * 3)  # a number whose mean over seven is not exactly itself
+    returns[1] = torch.arange(7)
+    advantages = group_advantage(returns, scale=scale)  # type: ignore[arg-type]
+    assert dead_groups(returns).tolist() == [True, False]
+    assert advantages[0].tolist() == [0.0] * 7
+    assert advantages[1].abs().max() > 0.5
+
+
+@pytest.mark.parametrize("scale", ["none", "std", "rank"])
+@pytest.mark.parametrize("leave_one_out", [False, True])
+def test_a_constant_added_to_all_rewards_changes_nothing(scale: str, leave_one_out: bool) -> None:
+    if scale == "rank" and leave_one_out:
+        return
+    returns = torch.randn(3, 6, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    options = {"scale": scale, "leave_one_out": leave_one_out}
+    torch.testing.assert_close(group_advantage(returns + 10, **options), group_advantage(returns, **options))  # type: ignore[arg-type]
+
+
+def test_a_group_of_one_is_refused() -> None:
+    with pytest.raises(ValueError, match="group of 1"):
+        group_advantage([[1.0], [2.0]])
+    with pytest.raises(ValueError, match="rank"):
+        group_advantage([1.0, 2.0], scale="rank", leave_one_out=True)
