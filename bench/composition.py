@@ -18,7 +18,7 @@ from hydra.errors import ConfigCompositionException, HydraException, MissingConf
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
 
-from bench.config import Config, parse
+from bench.config import Config, check_budget, parse
 from bench.errors import UserError, nearest, unknown
 from bench.runs.plan import Cell, Grid, plan, product, read_grids
 
@@ -70,7 +70,7 @@ class Composition:
             mapping = OmegaConf.to_container(config, resolve=True)
         assert isinstance(mapping, dict)
         parsed = parse({str(key): value for key, value in mapping.items()})
-        make(parsed.task)
+        check_budget(parsed, make(parsed.task).horizon)
         return parsed
 
 

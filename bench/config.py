@@ -446,6 +446,21 @@ def _check_update(config: Config) -> None:
             )
 
 
+def check_budget(config: Config, horizon: int | None) -> None:
+    """Refuse a budget in which nothing could be learned: a batch that might not fit is never started.
+
+    `horizon` is the most steps one episode of the task can take, None where there is no bound. Raises `UserError`.
+    """
+    collect = config.collect
+    length = collect.n_steps if collect.name == "segments" else horizon
+    if length is not None and config.budget < config.n_envs * length:
+        what = "segments of" if collect.name == "segments" else "episodes of at most"
+        raise UserError(
+            f"budget={config.budget}: not one batch of {config.n_envs} {what} {length} steps fits; "
+            f"use at least {config.n_envs * length}, or smaller batches"
+        )
+
+
 def identity(config: Config) -> dict[str, Any]:
     """What can change a number of this cell: no book-keeping, and no setting its arm never reads."""
     data = dataclasses.asdict(config)

@@ -47,12 +47,6 @@ def write_rows(kind: str, rows: Sequence[Row], path: Path) -> None:
     pq.write_table(table, path, compression="zstd", version="2.6", store_schema=False)
 
 
-def read_rows(path: Path) -> list[dict[str, Any]]:
-    """The rows of a file, in its order. Raises `OSError` or `pyarrow.ArrowInvalid` where it cannot be read."""
-    rows: list[dict[str, Any]] = pq.read_table(path).to_pylist()
-    return rows
-
-
 def _plain(value: Any) -> Any:
     """NumPy's scalars as Python's: pyarrow refuses some of them in lists."""
     return value.item() if hasattr(value, "item") else value

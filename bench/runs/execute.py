@@ -8,6 +8,7 @@ from pathlib import Path
 from bench.config import Config
 from bench.learner.observer import Observer, Trained
 from bench.runs import block as blocks
+from bench.runs.mirror import mirror
 from bench.runs.provenance import THREADS
 from bench.runs.record import Busy, Recorder
 
@@ -40,6 +41,7 @@ def run(config: Config, overrides: Sequence[str] = ()) -> Path:
         directory = blocks.cell_directory(config) / blocks.seeds_name(seeds)
         with contextlib.suppress(Busy):  # somebody was quicker: look again at what is left
             run_block(dataclasses.replace(config, seeds=seeds), directory, overrides)
+            mirror(config, directory)
             return directory
     return next(block.path for block in blocks.blocks(config) if block.taken and config.seeds[-1] in block.seeds)
 
