@@ -7,16 +7,27 @@ import gymnasium
 
 from bench.config import TaskConfig, build
 from bench.errors import UserError, unknown
+from bench.tasks.acrobot import Acrobot
 from bench.tasks.base import Task
 from bench.tasks.cartpole import CartPole
+from bench.tasks.mountain_car import MountainCar, MountainCarContinuous
+from bench.tasks.pendulum import Pendulum
 from bench.tasks.weekly_exam import WeeklyExam
 
 TASKS: dict[str, type[Task]] = {
     "cartpole": CartPole,
+    "acrobot": Acrobot,
+    "mountain_car": MountainCar,
+    "mountain_car_continuous": MountainCarContinuous,
+    "pendulum": Pendulum,
     "weekly_exam": WeeklyExam,
 }
 GYMNASIUM_TASKS = {  # by Gymnasium id: Gymnasium's own, and below `bench/` the worlds this package registers there
     "CartPole-v1": "cartpole",
+    "Acrobot-v1": "acrobot",
+    "MountainCar-v0": "mountain_car",
+    "MountainCarContinuous-v0": "mountain_car_continuous",
+    "Pendulum-v1": "pendulum",
     "bench/WeeklyExam-v0": "weekly_exam",
 }
 
@@ -35,6 +46,14 @@ def make(config: TaskConfig) -> Task:
         raise UserError(f"task.time_limit={config.time_limit}: {config.name} ends by itself; must be null")
     task: Task = build(cls, knobs, path="task")
     return task
+
+
+def by_id(id: str) -> Task:
+    """The task of a Gymnasium id or a name, with its default knobs. Raises `UserError`."""
+    name = GYMNASIUM_TASKS.get(id, id)
+    if name not in TASKS:
+        raise unknown("task", id, [*TASKS, *GYMNASIUM_TASKS])
+    return TASKS[name]()
 
 
 for _id, _name in GYMNASIUM_TASKS.items():
