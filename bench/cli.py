@@ -105,7 +105,8 @@ def _train(arguments: list[str]) -> int:
     """Hand the command line to Hydra, whose sweeper calls `sweep`. Raises `UserError`."""
     import hydra
 
-    from bench.composition import CONF, explained
+    from bench.catalogue import CONF
+    from bench.composition import explained
 
     os.environ["HYDRA_FULL_ERROR"] = "1"  # exceptions come back here instead of being printed
     if not any(argument.startswith("-") for argument in arguments):

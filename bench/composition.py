@@ -7,7 +7,6 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -18,11 +17,10 @@ from hydra.errors import ConfigCompositionException, HydraException, MissingConf
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
 
+from bench.catalogue import CONF
 from bench.config import Config, check_budget, parse
 from bench.errors import UserError, nearest, unknown
-from bench.runs.plan import Cell, Grid, plan, product, read_grids
-
-CONF = Path(__file__).resolve().parent.parent / "conf"
+from bench.runs.plan import Cell, plan, product, read_grids
 
 
 def compose(overrides: Sequence[str] = ()) -> Config:
@@ -111,7 +109,7 @@ def plan_studies(arguments: Sequence[str], load: Callable[[list[str]], DictConfi
     return planned
 
 
-def _split(arguments: Sequence[str]) -> tuple[list[str], Grid]:
+def _split(arguments: Sequence[str]) -> tuple[list[str], dict[str, list[Any]]]:
     """Overrides taken as they are (additions, deletions), and those of existing keys with their values."""
     parser = OverridesParser.create()
     fixed: list[str] = []

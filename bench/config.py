@@ -310,7 +310,7 @@ def _scalar(hint: type, value: Any, path: str) -> Any:
     if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
         kind = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}[hint]
         raise UserError(f"{path}={value}: must be {kind}")
-    if hint is float and not math.isfinite(value):
+    if isinstance(value, float) and not math.isfinite(value):
         raise UserError(f"{path}={value}: must be finite")
     return value
 

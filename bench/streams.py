@@ -24,9 +24,7 @@ SEED_POOLS = ("main", "tuning")  # seeds used for tuning never judge the winner
 
 def seed_sequence(seed: int, purpose: Purpose, *keys: int, pool: str = "main") -> np.random.SeedSequence:
     """The seed sequence of one purpose of one seed; `keys` tell apart environments, evaluations, …"""
-    return np.random.SeedSequence(
-        entropy=seed, spawn_key=(SEED_POOLS.index(pool), PURPOSES.index(purpose), *keys)
-    )
+    return np.random.SeedSequence(entropy=seed, spawn_key=(SEED_POOLS.index(pool), PURPOSES.index(purpose), *keys))
 
 
 def stream(seed: int, purpose: Purpose, *keys: int, pool: str = "main") -> np.random.Generator:

@@ -4,7 +4,7 @@
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,8 @@ from bench.runs.block import cell_directory, study_directory
 
 INDEX = "study.json"
 SCHEMA = 1
+
+Entry = Mapping[str, Any]  # task, arm, hash, seeds, path: a planned cell
 
 
 def update(configs: Sequence[Config]) -> None:

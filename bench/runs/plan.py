@@ -39,7 +39,9 @@ def read_grids(grids: Any, study: str) -> list[Grid]:
         raise UserError(
             f"study {study}: study.grids must be a list of mappings of a key to a value or a list of values"
         )
-    read = [{key: value if isinstance(value, list) else [value] for key, value in grid.items()} for grid in grids]
+    read: list[Grid] = [
+        {str(key): value if isinstance(value, list) else [value] for key, value in grid.items()} for grid in grids
+    ]
     for grid in read:
         for key, values in grid.items():
             if not values:

@@ -1,0 +1,54 @@
+"""What can be chosen, read from the comments of conf: the one place where an option is described."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from bench.runs.provenance import ROOT
+
+CONF = ROOT / "conf"
+SINGLE = "default"  # a group with this option only holds settings, not a choice
+
+
+def catalogue(conf: Path = CONF) -> str:
+    """Every factor with its options, then the settings with their defaults, one line each."""
+    groups = {folder.name: sorted(folder.glob("*.yaml")) for folder in sorted(conf.iterdir()) if folder.is_dir()}
+    lines: list[str] = []
+    for group, files in groups.items():
+        options = [(file.stem, describe(file)) for file in files if file.stem != SINGLE]
+        if options:
+            lines += _section(group, options)
+    for group, files in groups.items():
+        for file in files:
+            if file.stem == SINGLE:
+                lines += _section(group, list(_settings(file, f"{group}.")))
+    return "\n".join([*lines, *_section("settings", list(_settings(conf / "config.yaml", "")))])
+
+
+def describe(file: Path) -> str:
+    """An option's one line: the comment beside its name, or the one below `# @package`. "" where there is none."""
+    text = file.read_text(encoding="utf-8")
+    beside = re.search(r"^ *name: *\S+ +# (.*)$", text, re.MULTILINE)
+    below = re.search(r"^# @package.*\n# (.*)$", text, re.MULTILINE)
+    found = below or beside
+    return found[1] if found else ""
+
+
+def _settings(file: Path, prefix: str) -> Iterator[tuple[str, str]]:
+    """The keys of a file with their values and comments; those of a section behind its name."""
+    section = ""
+    text = file.read_text(encoding="utf-8").partition("\nhydra:")[0]
+    for line in text.splitlines():
+        match = re.match(r"( *)(\w+):(?: +([^#]*?))?(?: +# (.*))?$", line)
+        if match is None or match[2] == "defaults":
+            continue
+        indent, key, value, comment = match.groups()
+        if not indent:
+            section = "" if value else f"{key}."
+        if value:
+            yield f"{prefix}{section if indent else ''}{key}={value}", comment or ""
+
+
+def _section(title: str, lines: list[tuple[str, str]]) -> list[str]:
+    width = max(len(name) for name, _ in lines)
+    return [title, *(f"  {name:{width}}  {text}".rstrip() for name, text in lines), ""]
