@@ -31,7 +31,6 @@ _RECORD_FIELDS: Mapping[str, type | tuple[type, ...]] = {
     "seeds": dict,
     "budget": int,
     "score": dict,
-    "checksums": dict,
 }
 
 
@@ -188,7 +187,7 @@ def _parquet(path: Path, columns: Iterable[str], record: Mapping[str, Any]) -> p
         found = hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:
         raise _Damaged(f"{path.name} is not there") from error
-    if found != record["checksums"].get(path.name):
+    if found != record.get("checksums", {}).get(path.name):
         raise _Damaged(f"{path.name} does not match its checksum")
     try:
         table = pd.read_parquet(path)

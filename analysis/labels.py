@@ -50,9 +50,3 @@ def _with_values(name: str, row: pd.Series, differing: Sequence[str]) -> str:
 
 def _absent(value: object) -> bool:
     return value is None or value != value
-
-
-def only_label(runs: pd.DataFrame, name: object) -> str | None:
-    """The label of the arm called `name`, or None where there is no such arm, or several."""
-    found = runs.loc[runs["name"] == name, "arm"].unique()
-    return str(found[0]) if len(found) == 1 else None

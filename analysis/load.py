@@ -117,7 +117,7 @@ def read(studies: Sequence[str], results: str | Path = "results") -> Records:
     return Records(
         name="+".join(studies),
         title=str(headers[0].get("title", "")) or "+".join(studies),
-        control=labels.only_label(runs, headers[0].get("control")),
+        control=_control(headers[0].get("control"), runs, plans),
         factors=tuple(_factor_names(blocks)),
         runs=runs,
         evaluations=_normalised(evaluations, runs),
@@ -125,6 +125,13 @@ def read(studies: Sequence[str], results: str | Path = "results") -> Records:
         problems=tuple(problems),
         blocks=tuple(block.record for block in blocks if "status" in block.record),
     )
+
+
+def _control(name: object, runs: pd.DataFrame, plans: Sequence[Cell]) -> str | None:
+    """Label of the arm called `name`, which may be a second name of a cell; None where it is no arm, or several."""
+    hashes = {cell.hash for cell in plans if cell.arm == name}
+    found = runs.loc[(runs["name"] == name) | runs["hash"].isin(hashes), "arm"].unique()
+    return str(found[0]) if len(found) == 1 else None
 
 
 def _factor_names(blocks: Sequence[Block]) -> list[str]:

@@ -119,7 +119,7 @@ def _provenance(records: Records) -> str:
     """Commands, commits, versions and machines of the runs, each once."""
     blocks = records.blocks
     lines = [
-        ("Commands", [" ".join(map(str, block.get("command", []))) for block in blocks]),
+        ("Commands", [str(block.get("command") or "") for block in blocks]),
         ("Commits", [_commit(block.get("git") or {}) for block in blocks]),
         ("Versions", [_pairs(block.get("versions") or {}) for block in blocks]),
         ("Machines", [_pairs(block.get("host") or {}) for block in blocks]),

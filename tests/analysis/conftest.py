@@ -67,7 +67,19 @@ class ResultsWriter:
             for file, table in tables.items():
                 table.to_parquet(folder / file, index=False)
                 checksums[file] = hashlib.sha256((folder / file).read_bytes()).hexdigest()
-        record = self._record(study, cell, seeds, status, failed, budget) | {"checksums": checksums}
+        record = self._record(study, cell, seeds, status, failed, budget)
+        if status == "running":  # costs and checksums are written at the end
+            for key in (
+                "parameters",
+                "threads",
+                "wall_seconds",
+                "cpu_seconds",
+                "steps_per_second",
+                "peak_memory_bytes",
+            ):
+                del record[key]
+        else:
+            record["checksums"] = checksums
         (folder / "run.json").write_text(json.dumps(record))
         return folder
 
@@ -98,7 +110,7 @@ class ResultsWriter:
             "budget": budget,
             "score": {"random": random, "reference": reference},
             "parameters": {"actor": 4610, "critic": 4545},
-            "command": ["python", "-m", "bench", f"study={study}"],
+            "command": f"python -m bench study={study}",
             "overrides": [],
             "git": {"commit": "0123456789abcdef", "dirty": False},
             "versions": {"python": "3.11.2", "torch": "2.13.0"},

@@ -196,6 +196,16 @@ def test_an_unknown_study_names_the_nearest(results):
 
 
 @QUIET
+def test_a_cell_with_two_names_is_one_arm_and_may_be_the_control_by_either(results):
+    cell = {"task": "cartpole", "seeds": [0], "k": 1}
+    results.study("s", [cell | {"arm": "ppo"}, cell | {"arm": "critic-gae-clip"}], control="critic-gae-clip")
+    results.block("s", "cartpole", "ppo", [0], level, k=1)
+    records = read(["s"], results.root)
+    assert records.runs[["arm", "status"]].to_numpy().tolist() == [["ppo", "done"]]
+    assert records.control == "ppo"
+
+
+@QUIET
 def test_costs_of_a_block_are_shared_by_its_seeds(results):
     results.block("s", "cartpole", "a", [0, 1, 2], level)
     runs, _, _ = load("s", results.root)
