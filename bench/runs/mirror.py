@@ -5,6 +5,7 @@ The files are the truth. A mirror that cannot be made is a warning, never a fail
 
 import math
 import os
+import shutil
 import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,6 +23,8 @@ PATIENCE = 30.0  # seconds to wait for a server
 
 Row = Mapping[str, Any]
 
+_given_up: set[str] = set()  # modes that failed once in this process: waiting for every block again would take hours
+
 
 class MirrorWarning(UserWarning):
     """Why a block has no mirror."""
@@ -29,7 +32,7 @@ class MirrorWarning(UserWarning):
 
 def mirror(config: Config, directory: Path) -> None:
     """Write the W&B runs of the finished block in `directory`; what was mirrored before is left alone."""
-    if config.wandb == "disabled":
+    if config.wandb == "disabled" or config.wandb in _given_up:
         return
     block = blocks.read(directory)
     if block is None or not block.finished:
@@ -37,17 +40,43 @@ def mirror(config: Config, directory: Path) -> None:
     try:
         _mirror(config, block)
     except Exception as error:
+        _given_up.add(config.wandb)
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         warnings.warn(f"wandb={config.wandb}: not mirrored ({reason})", MirrorWarning, stacklevel=2)
 
 
 def _mirror(config: Config, block: blocks.Block) -> None:
     folder = blocks.study_directory(config)
-    histories = history(pq.read_table(block.path / TRAINING).to_pylist(), _evaluations(block))
-    for seed in sorted(block.seeds):
-        name = run_id(block, seed)
-        if not any((folder / "wandb").glob(f"*run-*-{name}")):
-            _write(config, block, seed, name, folder, histories.get(seed, []))
+    missing = [
+        seed for seed in sorted(block.seeds) if not any((folder / "wandb").glob(f"*run-*-{run_id(block, seed)}"))
+    ]
+    if not missing:
+        return
+    wandb = _wandb(config.wandb)
+    settings = _settings(wandb, config.wandb)
+    evaluations = pq.read_table(block.path / EVALUATIONS).to_pylist()
+    histories = history(pq.read_table(block.path / TRAINING).to_pylist(), evaluations)
+    summaries = summary(block.record, evaluations)
+    for seed in missing:
+        identity = {"id": run_id(block, seed), "project": config.wandb_project}
+        try:
+            run = wandb.init(
+                **identity, **_labels(block.record, seed), dir=folder, reinit="create_new", settings=settings
+            )
+        except Exception:
+            for begun in _runs(folder, block, seed):  # it would count as mirrored
+                shutil.rmtree(begun)
+            raise
+        run.define_metric("*", step_metric="step")
+        for row in histories.get(seed, []):
+            run.log(row)
+        run.summary.update(summaries[seed])
+        run.finish()
+
+
+def _runs(folder: Path, block: blocks.Block, seed: int) -> list[Path]:
+    """The folders W&B keeps of a seed's run."""
+    return list((folder / "wandb").glob(f"*run-*-{run_id(block, seed)}"))
 
 
 def run_id(block: blocks.Block, seed: int) -> str:
@@ -67,45 +96,38 @@ def history(training: Iterable[Row], evaluations: Iterable[Row]) -> dict[int, li
     return {seed: [{"step": step, **steps[step]} for step in sorted(steps)] for seed, steps in rows.items()}
 
 
-def summary(block: blocks.Block, seed: int) -> dict[str, Any]:
-    """How the seed ended: its outcome, and of a seed that is done the final score of each mode."""
-    record = block.record
-    result: dict[str, Any] = dict(record["seeds"][str(seed)])
-    final = [row for row in _evaluations(block) if row["seed"] == seed and row["step"] > FINAL_SHARE * record["budget"]]
-    if result["status"] == "done":
-        random, reference = record["score"]["random"], record["score"]["reference"]
-        for (mode,), episodes in _grouped(final, "mode").items():
-            result[f"final_{mode}"] = _mean([row["return"] for row in episodes])
-            result[f"normalised_{mode}"] = (result[f"final_{mode}"] - random) / (reference - random)
+def summary(record: Mapping[str, Any], evaluations: Iterable[Row]) -> dict[int, dict[str, Any]]:
+    """By seed, how it ended: its outcome, and where it is done the final score of each mode."""
+    result: dict[int, dict[str, Any]] = {int(seed): dict(outcome) for seed, outcome in record["seeds"].items()}
+    random, reference = record["score"]["random"], record["score"]["reference"]
+    final = (row for row in evaluations if row["step"] > FINAL_SHARE * record["budget"])
+    for (seed, mode), episodes in _grouped(final, "seed", "mode").items():
+        if result[seed]["status"] == "done":
+            score = _mean([row["return"] for row in episodes])
+            normalised = (score - random) / (reference - random)
+            result[seed] |= {f"final_{mode}": score, f"normalised_{mode}": normalised}
     return result
 
 
-def _write(
-    config: Config, block: blocks.Block, seed: int, name: str, folder: Path, rows: Sequence[dict[str, float]]
-) -> None:
+def _labels(record: Mapping[str, Any], seed: int) -> dict[str, Any]:
+    """What W&B's tables group and filter by."""
+    return {
+        "name": f"{record['task']} {record['arm']} {seed}",
+        "group": record["arm"],
+        "job_type": record["task"],
+        "tags": [record["study"], record["task"], record["arm"]],
+        "config": record["factors"] | {"seed": seed, "hash": record["hash"], "study": record["study"]},
+    }
+
+
+def _wandb(mode: str) -> Any:
+    """The library. Raises `RuntimeError` where it would ask for a key at the terminal."""
     os.environ["WANDB_ERROR_REPORTING"] = "false"  # read at import; it would look up a name even offline
     import wandb
 
-    if config.wandb == "online" and wandb.api.api_key is None:  # it would ask at the terminal
+    if mode == "online" and not wandb.login(prompt=False):
         raise RuntimeError("no API key: 'wandb login' or WANDB_API_KEY gives it one")
-    record = block.record
-    run = wandb.init(
-        project=config.wandb_project,
-        id=name,
-        name=f"{record['task']} {record['arm']} {seed}",
-        group=record["arm"],
-        job_type=record["task"],
-        tags=[record["study"], record["task"], record["arm"]],
-        config=record["factors"] | {"seed": seed, "hash": record["hash"], "study": record["study"]},
-        dir=folder,
-        reinit="create_new",
-        settings=_settings(wandb, config.wandb),
-    )
-    run.define_metric("*", step_metric="step")
-    for row in rows:
-        run.log(row)
-    run.summary.update(summary(block, seed))
-    run.finish()
+    return wandb
 
 
 def _settings(wandb: Any, mode: str) -> Any:
@@ -124,11 +146,6 @@ def _settings(wandb: Any, mode: str) -> Any:
         x_disable_stats=True,
         x_save_requirements=False,
     )
-
-
-def _evaluations(block: blocks.Block) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = pq.read_table(block.path / EVALUATIONS).to_pylist()
-    return rows
 
 
 def _grouped(rows: Iterable[Row], *keys: str) -> dict[tuple[Any, ...], list[Row]]:
