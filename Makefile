@@ -1,0 +1,49 @@
+# The verbs of this project. `make help` lists them.
+
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+BASE_PYTHON ?= python3.11
+TORCH_INDEX ?=  # CPU-only wheels for Linux: the index URL that pytorch.org's "Start locally" shows for CPU
+STAMP := $(VENV)/.installed
+DEV_STAMP := $(VENV)/.installed-dev
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint types test-fast test-slow clean
+
+help:  ## show this
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: $(STAMP)  ## make .venv with the pinned versions
+
+demo: $(STAMP)  ## train study=quick and write its report
+	$(PYTHON) -m bench study=quick
+	$(PYTHON) -m analysis study=quick
+
+test: lint types test-fast test-slow  ## everything CI checks
+
+lint: $(DEV_STAMP)  ## ruff: rules and format
+	$(VENV)/bin/ruff check
+	$(VENV)/bin/ruff format --check
+
+types: $(DEV_STAMP)  ## mypy, strict
+	$(VENV)/bin/mypy
+
+test-fast: $(DEV_STAMP)  ## the tests to run while working
+	$(PYTHON) -m pytest -q -m "not slow"
+
+test-slow: $(DEV_STAMP)  ## the tests that take minutes
+	$(PYTHON) -m pytest -q -m slow
+
+clean:  ## remove the environment and caches; results stay
+	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+# A stamp is newer than what it was made from, so a second `make` installs nothing.
+$(STAMP): pyproject.toml constraints.txt
+	test -x $(PYTHON) || $(BASE_PYTHON) -m venv $(VENV)
+	$(if $(strip $(TORCH_INDEX)),$(PYTHON) -m pip install -q -c constraints.txt --index-url $(TORCH_INDEX) torch)
+	$(PYTHON) -m pip install -q -c constraints.txt -e .
+	touch $@
+
+$(DEV_STAMP): $(STAMP)
+	$(PYTHON) -m pip install -q -c constraints.txt -e '.[dev]'
+	touch $@
