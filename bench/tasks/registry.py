@@ -1,6 +1,7 @@
 """The tasks by name, and how a configuration becomes one of them."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import gymnasium
@@ -9,7 +10,10 @@ from bench.config import TaskConfig, build
 from bench.errors import UserError, unknown
 from bench.tasks.acrobot import Acrobot
 from bench.tasks.base import Task
+from bench.tasks.batched import BatchedEnv
 from bench.tasks.cartpole import CartPole
+from bench.tasks.environments import Environments
+from bench.tasks.foreign import ForeignEnv, GymTask
 from bench.tasks.mountain_car import MountainCar, MountainCarContinuous
 from bench.tasks.pendulum import Pendulum
 from bench.tasks.weekly_exam import WeeklyExam
@@ -21,6 +25,7 @@ TASKS: dict[str, type[Task]] = {
     "mountain_car_continuous": MountainCarContinuous,
     "pendulum": Pendulum,
     "weekly_exam": WeeklyExam,
+    "gym": GymTask,
 }
 GYMNASIUM_TASKS = {  # by Gymnasium id: Gymnasium's own, and below `bench/` the worlds this package registers there
     "CartPole-v1": "cartpole",
@@ -49,11 +54,25 @@ def make(config: TaskConfig) -> Task:
 
 
 def by_id(id: str) -> Task:
-    """The task of a Gymnasium id or a name, with its default knobs. Raises `UserError`."""
+    """The task of a name or of a Gymnasium id, with its default knobs. Raises `UserError`."""
     name = GYMNASIUM_TASKS.get(id, id)
-    if name not in TASKS:
-        raise unknown("task", id, [*TASKS, *GYMNASIUM_TASKS])
-    return TASKS[name]()
+    if name in TASKS and name != "gym":
+        return TASKS[name]()
+    if id in gymnasium.registry:
+        return GymTask(id)
+    raise unknown("task", id, [*TASKS, *GYMNASIUM_TASKS])
+
+
+def environments(
+    task: Task, seeds: Sequence[int], n_envs: int, pool: str = "main", evaluation: int | None = None
+) -> Environments:
+    """The environments of a task, `n_envs` for each seed; see `Environments` for the arguments."""
+    if isinstance(task, GymTask):
+        from stable_baselines3.common.vec_env import DummyVecEnv  # imports torch, which takes seconds
+
+        venv = DummyVecEnv([task.make] * (len(seeds) * n_envs))
+        return ForeignEnv(venv, task, seeds, n_envs, pool, evaluation)
+    return BatchedEnv(task, seeds, n_envs, pool, evaluation)
 
 
 for _id, _name in GYMNASIUM_TASKS.items():

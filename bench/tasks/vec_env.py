@@ -11,7 +11,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvObs, VecEnvStepReturn
 
 from bench.tasks.base import Array
-from bench.tasks.batched import BatchedEnv, Transition
+from bench.tasks.environments import Environments, Transition
 
 
 class BatchedVecEnv(VecEnv):
@@ -21,7 +21,7 @@ class BatchedVecEnv(VecEnv):
     `r`, length `l`, seconds `t`) that `Monitor` would add, so loggers and `evaluate_policy` need no further wrapper.
     """
 
-    def __init__(self, batched: BatchedEnv) -> None:
+    def __init__(self, batched: Environments) -> None:
         self.batched = batched
         self._returns = np.zeros(batched.n_columns)
         self._began = time.time()

@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -6,7 +8,8 @@ import pytest
 
 from bench.config import TaskConfig
 from bench.errors import UserError
-from bench.tasks import GYMNASIUM_TASKS, TASKS, Task, make
+from bench.tasks import GYMNASIUM_TASKS, TASKS, Task, by_id, make
+from bench.tasks.foreign import GymTask
 
 Configure = Callable[..., TaskConfig]
 
@@ -16,7 +19,7 @@ def test_every_task_has_a_configuration_file_of_its_name(name: str, configure: C
 
 
 def test_every_configuration_file_names_a_task(conf: Path) -> None:
-    assert {path.stem for path in conf.glob("*.yaml")} <= {*TASKS, "gym"}
+    assert {path.stem for path in conf.glob("*.yaml")} == set(TASKS)
 
 
 def test_the_configured_time_limit_is_the_tasks(name: str, task: Task, configure: Configure) -> None:
@@ -50,3 +53,17 @@ def test_spaces_and_limit_are_gymnasiums(id: str, configure: Configure) -> None:
     assert task.action_space == env.action_space
     assert env.spec is not None
     assert task.time_limit == env.spec.max_episode_steps
+
+
+def test_tasks_by_id_or_name() -> None:
+    assert by_id("CartPole-v1") == by_id("cartpole") == TASKS["cartpole"]()
+    assert by_id("CartPole-v0") == GymTask("CartPole-v0")
+    with pytest.raises(UserError, match=r"unknown task 'CartPole-v7'.*did you mean 'CartPole-v1'"):
+        by_id("CartPole-v7")
+
+
+def test_importing_the_tasks_imports_no_torch() -> None:
+    """The command line validates every cell before it starts; torch would make it wait for seconds."""
+    program = "import sys, bench.tasks; print([name for name in ('torch', 'stable_baselines3') if name in sys.modules])"
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"
