@@ -20,7 +20,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from analysis import stats, tables
+from analysis import load, stats, tables
 
 REPS = 2000
 FORMATS = ("svg", "png", "pdf")
@@ -110,21 +110,13 @@ def house_style() -> Iterator[None]:
         yield
 
 
-def curves(evaluations: pd.DataFrame, runs: pd.DataFrame, value: str = "return") -> pd.DataFrame:
-    """One row per run, mode and evaluation step: the mean of `value` over the episodes. Runs that are done only."""
-    keys = ["task", "arm", "hash", "seed", "mode", "step"]
-    means = evaluations.groupby(keys, observed=True, sort=True)[value].mean().reset_index()
-    done = runs.loc[runs["status"] == "done", ["task", "hash", "seed"]]
-    return means.merge(done, on=["task", "hash", "seed"]).rename(columns={value: "value"})
-
-
 def learning_curve(
     table: pd.DataFrame, styles: Mapping[str, Style], *, ax: Axes, reps: int = REPS, confidence: float = 0.95
 ) -> None:
     """Mean over seeds with a pointwise bootstrap band, one line per arm of `table`.
 
     Args:
-        table: the rows of one task and one mode of `curves`.
+        table: the rows of one task and one mode of `analysis.load.curves`.
         styles: as `arm_styles` gives them; arms are drawn in its order.
         ax: where to draw.
         reps: bootstrap resamples.
@@ -155,7 +147,7 @@ def learning_curves(
 ) -> Figure:
     """Learning curves of a study: a column per task, and a row per facet where one panel could not hold all arms."""
     styles = arm_styles(runs)
-    table = curves(evaluations, runs)
+    table = load.curves(evaluations, runs)
     table = table[table["mode"] == mode]
     tasks = [str(task) for task in runs["task"].unique()]
     facets = facet_arms(runs)

@@ -262,3 +262,11 @@ def _normalised(evaluations: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
     bounds = runs.drop_duplicates(_CELL).set_index(_CELL)[["score_random", "score_reference"]]
     low, high = bounds.reindex(pd.MultiIndex.from_frame(evaluations[_CELL])).to_numpy(float).T
     return evaluations.assign(normalised=(evaluations["return"].astype(float) - low) / (high - low))
+
+
+def curves(evaluations: pd.DataFrame, runs: pd.DataFrame, value: str = "return") -> pd.DataFrame:
+    """One row per run, mode and evaluation step: the mean of `value` over the episodes. Runs that are done only."""
+    keys = ["task", "arm", "hash", "seed", "mode", "step"]
+    means = evaluations.groupby(keys, observed=True, sort=True)[value].mean().reset_index()
+    done = runs.loc[runs["status"] == "done", ["task", "hash", "seed"]]
+    return means.merge(done, on=["task", "hash", "seed"]).rename(columns={value: "value"})

@@ -54,7 +54,9 @@ def write(records: Records, folder: Path) -> Iterator[Path]:
     texts = {
         "comparison.md": tables.markdown(table),
         "comparison.csv": tables.csv(report.estimates),
-        "comparison.tex": tables.latex(table),
+        "comparison.tex": "\n".join(
+            tables.latex(tables.comparison_table(report.estimates, [mode])) for mode in reversed(MODES)
+        ),
         "runs.csv": tables.csv(records.runs.drop(columns="block")),
         "report.md": page(report, table),
     }

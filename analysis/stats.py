@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Callable
 
 import numpy as np
+import scipy.stats
 from numpy.typing import ArrayLike, NDArray
 
 Array = NDArray[np.float64]
@@ -59,6 +60,27 @@ def mean(scores: ArrayLike) -> Array:
     if present.all():
         return np.asarray(array.mean(axis=-2).mean(axis=-1))
     return _over_tasks(_ratio(np.where(present, array, 0.0).sum(axis=-2), present.sum(axis=-2)))
+
+
+def median(scores: ArrayLike) -> Array:
+    """The median over tasks of each task's mean over its present runs (arXiv 2108.13264); shapes as in `iqm`."""
+    array = as_scores(scores)
+    present = ~np.isnan(array)
+    by_task = np.sort(_ratio(np.where(present, array, 0.0).sum(axis=-2), present.sum(axis=-2)), axis=-1)  # NaN last
+    known = np.count_nonzero(~np.isnan(by_task), axis=-1)[..., None]
+    middle = [np.take_along_axis(by_task, np.maximum(known - shift, 0) // 2, axis=-1)[..., 0] for shift in (1, 0)]
+    return np.asarray(np.where(known[..., 0] > 0, (middle[0] + middle[1]) / 2, np.nan))
+
+
+def optimality_gap(scores: ArrayLike, threshold: float = 1.0) -> Array:
+    """How far runs fall short of `threshold` on average, better ones counting as equal to it (arXiv 2108.13264)."""
+    return threshold - mean(np.minimum(as_scores(scores), threshold))
+
+
+def failure_rate(scores: ArrayLike, threshold: float) -> Array:
+    """The share of runs with a score below `threshold`, averaged over tasks; shapes as in `iqm`."""
+    array = as_scores(scores)
+    return mean(np.where(np.isnan(array), np.nan, array < threshold))
 
 
 def _ratio(total: ArrayLike, count: ArrayLike) -> Array:
@@ -148,6 +170,47 @@ def _resampled(arrays: list[Array], statistic: Statistic, reps: int, rng: np.ran
     return np.concatenate(values)
 
 
+def bca_interval(
+    scores: ArrayLike, statistic: Statistic, reps: int, confidence: float, rng: np.random.Generator
+) -> Interval:
+    """Bias-corrected and accelerated bootstrap interval (Efron 1987), stratified as `interval` is.
+
+    The acceleration is the jackknife's over the runs of every task. Where the resamples say nothing about bias (all
+    equal, or all on one side of the estimate) the percentile interval is returned.
+    """
+    array = as_scores(scores)
+    if np.isnan(array).all():
+        return float("nan"), float("nan"), float("nan")
+    estimate = float(_batched(statistic, array[None])[0])
+    values = _resampled([array], statistic, reps, rng)
+    below = (np.count_nonzero(values < estimate) + 0.5 * np.count_nonzero(values == estimate)) / reps
+    tail = (1 - confidence) / 2
+    if 0 < below < 1 and np.ptp(values) > 0:
+        bias = scipy.stats.norm.ppf(below)
+        shifted = bias + scipy.stats.norm.ppf([tail, 1 - tail])
+        levels = scipy.stats.norm.cdf(bias + shifted / (1 - _acceleration(array, statistic) * shifted))
+    else:
+        levels = np.array([tail, 1 - tail])
+    bounds = np.asarray(np.quantile(values, levels))
+    return estimate, float(bounds[0]), float(bounds[1])
+
+
+def _acceleration(scores: Array, statistic: Statistic) -> float:
+    """Skewness of the influence of single runs: Σ u³/n³ / (6 (Σ u²/n²)^(3/2)), u from leaving one run out."""
+    cubes = squares = 0.0
+    for task in range(scores.shape[1]):
+        present = np.flatnonzero(~np.isnan(scores[:, task]))
+        if len(present) < 2:
+            continue
+        batch = np.repeat(scores[None], len(present), axis=0)
+        batch[np.arange(len(present)), present, task] = np.nan
+        left_out = _batched(statistic, batch)
+        influence = (len(present) - 1) * (left_out.mean() - left_out)
+        cubes += float((influence**3).sum()) / len(present) ** 3
+        squares += float((influence**2).sum()) / len(present) ** 2
+    return cubes / (6 * squares**1.5) if squares > 0 else 0.0
+
+
 def resample_rows(present: NDArray[np.intp], runs: int, reps: int, rng: np.random.Generator) -> NDArray[np.intp]:
     """(reps, runs, tasks): rows drawn with replacement from each task's first `present` ones.
 
@@ -222,6 +285,33 @@ def probability_of_improvement(x: ArrayLike, y: ArrayLike) -> Array:
     wins = (left > right) + 0.5 * (left == right)
     pairs = ~np.isnan(left) & ~np.isnan(right)
     return _over_tasks(_ratio((wins * pairs).sum(axis=(-3, -2)), pairs.sum(axis=(-3, -2))))
+
+
+def improvement_interval(
+    x: ArrayLike, y: ArrayLike, reps: int, confidence: float, rng: np.random.Generator
+) -> Interval:
+    """`probability_of_improvement` with its percentile bootstrap interval, both arms resampled within each task."""
+    arrays = [as_scores(x), as_scores(y)]
+    estimate = float(probability_of_improvement(*arrays))
+    if np.isnan(estimate):
+        return estimate, estimate, estimate
+    chunk = max(1, _CHUNK // (len(arrays[0]) * arrays[1].size))
+    values = np.concatenate(
+        [
+            probability_of_improvement(*(_resample(array, min(chunk, reps - start), rng) for array in arrays))
+            for start in range(0, reps, chunk)
+        ]
+    )
+    low, high = percentiles(values, confidence)
+    return estimate, float(low), float(high)
+
+
+def _resample(scores: Array, reps: int, rng: np.random.Generator) -> Array:
+    """(reps, runs, tasks): runs drawn with replacement from each task's present ones."""
+    ordered = np.take_along_axis(scores, np.argsort(np.isnan(scores), axis=0, kind="stable"), axis=0)
+    rows = resample_rows(np.count_nonzero(~np.isnan(scores), axis=0), len(scores), reps, rng)
+    drawn: Array = np.take(ordered, rows * scores.shape[1] + np.arange(scores.shape[1]))
+    return drawn
 
 
 def performance_profile(scores: ArrayLike, taus: ArrayLike) -> Array:

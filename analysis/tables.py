@@ -15,6 +15,10 @@ CONFIDENCE = 0.95
 ALL_TASKS = "all tasks (normalised)"
 STATISTICS: Mapping[str, stats.Statistic] = {"mean": stats.mean, "iqm": stats.iqm}
 
+_MODE_MEANING = {
+    "deterministic": "Deterministic: the most probable action, as published scores are measured.",
+    "stochastic": "Stochastic: the policy that is trained, on which claims are judged.",
+}
 _LATEX_SIGNS = {
     "\\": r"\textbackslash{}",
     "&": r"\&",
@@ -110,31 +114,30 @@ def _estimates(
     return row
 
 
-def comparison_table(estimates: pd.DataFrame, confidence: float = CONFIDENCE) -> Table:
-    """`comparison` as text: a section per task, a row per arm, both modes side by side."""
-    percent = f"{confidence:.0%}"
+def comparison_table(estimates: pd.DataFrame, modes: Sequence[str] = MODES, confidence: float = CONFIDENCE) -> Table:
+    """`comparison` as text: a section per task, a row per arm, mean and IQM of each of `modes` side by side."""
     sections = []
     for task, part in estimates.groupby("task", sort=False):
         decimals = _decimals(part[["mean", "iqm"]].to_numpy(float))
-        rows = tuple(_comparison_row(str(arm), cells, decimals) for arm, cells in part.groupby("arm", sort=False))
-        sections.append(Section(str(task), rows))
+        rows = (_comparison_row(str(arm), cells, modes, decimals) for arm, cells in part.groupby("arm", sort=False))
+        sections.append(Section(str(task), tuple(rows)))
+    meaning = " ".join(_MODE_MEANING[mode] for mode in modes)
     return Table(
-        caption=f"Final scores (mean of the last tenth of the evaluations): mean and interquartile mean over seeds "
-        f"with {percent} stratified bootstrap intervals. Deterministic: the most probable action, as published scores "
-        f"are measured. Stochastic: the policy that is trained, on which claims are judged.",
-        header=("arm", "n", "mean, deterministic", "IQM, deterministic", "mean, stochastic", "IQM, stochastic"),
+        caption=f"Final scores (mean over the last tenth of the evaluations): mean and interquartile mean (IQM) over "
+        f"seeds, with {confidence:.0%} stratified bootstrap intervals. {meaning}",
+        header=("arm", "n", *(f"{name}, {mode}" for mode in modes for name in ("mean", "IQM"))),
         sections=tuple(sections),
     )
 
 
-def _comparison_row(arm: str, cells: pd.DataFrame, decimals: int) -> tuple[str, ...]:
+def _comparison_row(arm: str, cells: pd.DataFrame, modes: Sequence[str], decimals: int) -> tuple[str, ...]:
     by_mode = {str(row["mode"]): row for _, row in cells.iterrows()}
     estimates = [
         interval_text([float(by_mode[mode][f"{name}{bound}"]) for bound in ("", "_low", "_high")], decimals)
-        for mode in MODES
+        for mode in modes
         for name in STATISTICS
     ]
-    return (arm, count_text(by_mode[MODES[0]]), *estimates)
+    return (arm, count_text(by_mode[modes[0]]), *estimates)
 
 
 def count_text(row: pd.Series) -> str:
@@ -191,7 +194,8 @@ def latex(table: Table) -> str:
     lines = [
         r"\begin{table}",
         r"  \centering",
-        r"  \small",
+        r"  \footnotesize",
+        r"  \setlength{\tabcolsep}{4pt}",
         rf"  \caption{{{latex_text(table.caption)}}}",
         rf"  \begin{{tabular}}{{l{'r' * (columns - 1)}}}",
         r"    \toprule",

@@ -40,7 +40,7 @@ def quick_runs() -> pd.DataFrame:
 def test_a_learning_curve_is_the_mean_over_seeds_within_its_band(results, axes):
     results.block("s", "cartpole", "a", [0, 1, 2], rising)
     records = load.read(["s"], results.root)
-    table = figures.curves(records.evaluations, records.runs)
+    table = load.curves(records.evaluations, records.runs)
     figures.learning_curve(table[table["mode"] == "stochastic"], figures.arm_styles(records.runs), ax=axes)
     (line,) = axes.get_lines()
     np.testing.assert_allclose(line.get_xdata(), [0, 200, 400, 600, 800, 1000])
@@ -53,7 +53,7 @@ def test_a_learning_curve_is_the_mean_over_seeds_within_its_band(results, axes):
 def test_failed_seeds_do_not_bend_the_curve(results):
     results.block("s", "cartpole", "a", [0, 50], rising, failed={50: "loss is NaN"})
     records = load.read(["s"], results.root)
-    assert set(figures.curves(records.evaluations, records.runs)["seed"]) == {0}
+    assert set(load.curves(records.evaluations, records.runs)["seed"]) == {0}
 
 
 def test_every_arm_has_its_own_colour_and_its_baselines_hue(quick_runs):

@@ -233,3 +233,35 @@ def test_a_band_leaves_out_missing_seeds_and_shows_points_without_any():
     np.testing.assert_array_equal(centre, [2.0, 2.0, np.nan])
     np.testing.assert_array_equal(low, [1.0, 2.0, np.nan])
     np.testing.assert_array_equal(high, [3.0, 2.0, np.nan])
+
+
+def test_the_bca_interval_agrees_with_scipys():
+    sample = rng(13).exponential(size=25)
+    _, low, high = stats.bca_interval(sample, stats.mean, 40_000, 0.95, rng(14))
+    oracle = scipy.stats.bootstrap((sample,), np.mean, n_resamples=40_000, method="BCa", rng=rng(15))
+    np.testing.assert_allclose([low, high], list(oracle.confidence_interval), atol=0.02)
+
+
+def test_the_bca_interval_of_two_tasks_agrees_with_scipys_two_samples():
+    scores = rng(16).exponential(size=(20, 2))
+    _, low, high = stats.bca_interval(scores, stats.mean, 40_000, 0.95, rng(17))
+
+    def average(a: np.ndarray, b: np.ndarray, axis: int) -> np.ndarray:
+        return (a.mean(axis=axis) + b.mean(axis=axis)) / 2
+
+    oracle = scipy.stats.bootstrap(tuple(scores.T), average, n_resamples=40_000, method="BCa", rng=rng(18))
+    np.testing.assert_allclose([low, high], list(oracle.confidence_interval), atol=0.02)
+
+
+@pytest.mark.parametrize("scores", [np.full(8, 500.0), np.array([3.0])])
+def test_the_bca_interval_of_equal_scores_is_degenerate(scores):
+    assert stats.bca_interval(scores, stats.mean, 100, 0.95, rng()) == (scores[0],) * 3
+
+
+def test_median_optimality_gap_and_failure_rate_by_hand():
+    scores = np.array([[0.0, 2.0, 0.5], [1.0, np.nan, 0.5]])
+    assert float(stats.median(scores)) == 0.5  # of 0.5, 2 and 0.5
+    assert float(stats.median(scores[:, :2])) == 1.25
+    assert float(stats.optimality_gap(scores)) == pytest.approx(1 - (0.5 + 1.0 + 0.5) / 3)
+    assert float(stats.failure_rate(scores, 0.6)) == pytest.approx((0.5 + 0 + 1) / 3)
+    assert np.isnan(stats.median([np.nan]))

@@ -108,8 +108,11 @@ def test_latex_has_booktabs_rules_and_escapes_its_signs():
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="needs pdflatex")
 @pytest.mark.slow
-def test_latex_compiles_and_fits_the_page(tmp_path: Path, estimates):
-    body = tables.latex(tables.comparison_table(estimates)) + tables.latex(NASTY)
+def test_latex_compiles_and_fits_the_page(tmp_path: Path, quick_like):
+    estimates = tables.comparison(load.read(["quick"], quick_like.root).runs, reps=50)
+    body = "".join(tables.latex(tables.comparison_table(estimates, [mode])) for mode in load.MODES) + tables.latex(
+        NASTY
+    )
     source = "\\documentclass{article}\\usepackage{booktabs,textcomp}\\begin{document}\n" + body + "\\end{document}\n"
     (tmp_path / "paper.tex").write_text(source)
     run = subprocess.run(
