@@ -1,0 +1,188 @@
+"""Every refusal, every file of conf, and what a cell's hash covers."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import yaml
+
+import bench
+from bench.catalogue import CONF, SINGLE
+from bench.config import Config, parse, to_mapping
+from bench.errors import UserError
+
+REFUSALS = [
+    # ranges
+    (["gamma=1.5"], "gamma=1.5: must lie in [0, 1]"),
+    (["gamma=-0.1"], "gamma=-0.1: must lie in [0, 1]"),
+    (["gae_lambda=1.01"], "gae_lambda=1.01: must lie in [0, 1]"),
+    (["critic.gae_lambda=-1"], "critic.gae_lambda=-1.0: must lie in [0, 1]"),
+    (["learning_rate=0"], "learning_rate=0.0: must be greater than 0"),
+    (["n_step=0"], "n_step=0: must be greater than 0"),
+    (["update.epochs=0"], "update.epochs=0: must be greater than 0"),
+    (["hidden=[64,0]"], "hidden=0: must be greater than 0"),
+    (["ent_coef=-0.1"], "ent_coef=-0.1: must be at least 0"),
+    (["gamma=.nan"], "gamma=.nan: must be a number"),
+    (["gamma=nan"], "gamma=nan: must be finite"),
+    # seeds
+    (["seeds=0"], "seeds=0: at least 1 seed is needed"),
+    (["seeds=-3"], "seeds=-3: at least 1 seed is needed"),
+    (["seeds=[]"], "seeds=[]: give a count such as 10"),
+    (["seeds=[1,1]"], "seeds=[1, 1]: a seed is named twice"),
+    (["seeds=[-1]"], "seed -1 is not a whole number of at least 0"),
+    (["seeds=ten"], "seeds=ten: give a count such as 10"),
+    (["seeds=1.5"], "seeds=1.5: give a count such as 10"),
+    # types and names
+    (["n_step=1.5"], "n_step=1.5: must be a whole number"),
+    (["n_step=true"], "n_step=True: must be a whole number"),
+    (["gamma=abc"], "gamma=abc: must be a number"),
+    (["group.leave_one_out=3"], "group.leave_one_out=3: must be true or false"),
+    (["hidden=64"], "hidden=64: must be a list"),
+    (["hidden=[64]"], "hidden=[64]: must have 2 entries"),
+    (["evaluation=3"], "evaluation must be a section with keys"),
+    (["truncation=stop"], "unknown truncation 'stop': allowed are end, bootstrap"),
+    (["wandb=ofline"], "unknown wandb 'ofline': allowed are offline, online, disabled; did you mean 'offline'?"),
+    (["+foo=1"], "unknown key 'foo'"),
+    (["+critic.epoch=1"], "unknown key 'critic.epoch'; did you mean 'epochs'?"),
+    (["foo=1"], "unknown key 'foo'"),
+    (["evaluation.pionts=3"], "unknown key 'evaluation.pionts' in 'evaluation': allowed are points, episodes; did you"),
+    (["~gamma"], "missing key 'gamma'"),
+    (["budget=${nope}"], "budget: Interpolation key 'nope' not found"),
+    (["study=quik"], "unknown study 'quik': allowed are "),
+    (["baseline=grop"], "; did you mean 'group'?"),
+    (["gamma=="], "cannot read 'gamma=='"),
+    (["name=../../x"], "name=../../x: it names a folder"),
+    (["study.name=a/b"], "study.name=a/b: it names a folder"),
+    (["task.name=.."], "task.name=..: it names a folder"),
+    (["task.time_limit=0"], "task.time_limit=0: must be at least 1 step"),
+    # what cannot be compared or would not mean what it says
+    (["collect=segments", "baseline=group"], "baseline=group with collect=segments: it compares complete episodes"),
+    (["collect=segments", "baseline=grpo"], "baseline=grpo with collect=segments"),
+    (["collect=segments", "baseline=rloo"], "baseline=rloo with collect=segments"),
+    (["collect=segments", "baseline=none", "advantage=monte_carlo"], "advantage=monte_carlo with collect=segments"),
+    (["collect=segments", "aggregate=episode"], "aggregate=episode with collect=segments"),
+    (["collect=segments", "collect.n_steps=0"], "collect.n_steps=0: collect=segments needs at least 1"),
+    (["collect.n_envs=8"], "collect.n_envs=8: collect=episodes runs group.groups x group.size episodes"),
+    (["baseline=group", "group.size=1"], "group.size=1 with baseline=group: a group of one is its own mean"),
+    (["baseline=group", "group.credit=outcome"], "group.credit=outcome with advantage=gae"),
+    (["baseline=grpo", "group.ddof=8"], "group.ddof=8 with group.size=8: must be smaller than the group"),
+    (["baseline=none", "advantage=monte_carlo", "truncation=bootstrap"], "there is no critic to bootstrap from"),
+    (["truncation=bootstrap", "gamma=1"], "truncation=bootstrap with gamma=1 on cartpole"),
+    (["update=vanilla", "update.epochs=2"], "update=vanilla with update.epochs=2"),
+    (["update=vanilla", "update.minibatches=2"], "update.minibatches=2: vanilla is one full-batch step"),
+    (["grad_clip=joint", "baseline=none", "advantage=monte_carlo"], "grad_clip=joint without a critic"),
+    (["grad_clip=joint", "critic.epochs=1"], "grad_clip=joint with update.epochs=10"),
+    (["budget=7999"], "budget=7999: not one batch of 16 episodes of at most 500 steps fits; use at least 8000"),
+    (["collect=segments", "budget=1000"], "budget=1000: not one batch of 8 segments of 128 steps fits"),
+]
+
+
+@pytest.mark.parametrize(("overrides", "message"), REFUSALS, ids=[" ".join(given) for given, _ in REFUSALS])
+def test_a_mistake_is_refused_in_one_line(overrides, message):
+    with pytest.raises(UserError) as refused:
+        bench.compose(overrides)
+    assert message in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def options() -> list[str]:
+    groups = sorted(path for path in CONF.glob("*/*.yaml") if path.parent.name != "study" and path.stem != SINGLE)
+    return [f"{path.parent.name}={path.stem}" for path in groups]
+
+
+# What an option needs to be legal where it does not fit the default cell.
+COMPANIONS = {"task=gym": ["task.id=CartPole-v1"]}
+
+
+@pytest.mark.parametrize("option", options())
+def test_every_option_composes(option):
+    config = bench.compose([option, *COMPANIONS.get(option, [])])
+    group, _, name = option.partition("=")
+    assert (config.name if group == "preset" else getattr(config, group).name) == name
+
+
+@pytest.mark.parametrize("path", sorted((CONF / "study").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_study_is_named_like_its_file(path):
+    study = yaml.safe_load(path.read_text(encoding="utf-8"))["study"]
+    assert study["name"] == path.stem
+    assert study["title"]
+
+
+@pytest.mark.parametrize("baseline", ["none", "critic", "group"])
+@pytest.mark.parametrize("advantage", ["td0", "gae", "monte_carlo"])
+def test_baseline_and_advantage_cross_freely(baseline, advantage):
+    config = bench.compose([f"baseline={baseline}", f"advantage={advantage}"])
+    assert config.arm_name == f"{baseline}-{advantage}-clip"
+    assert config.has_critic == (baseline == "critic" or advantage != "monte_carlo")
+
+
+@pytest.fixture(scope="module")
+def default() -> Config:
+    return bench.compose()
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["seeds=3"],
+        ["name=mine"],
+        ["study.title=other"],
+        ["results=elsewhere"],
+        ["wandb=disabled"],
+        ["n_step=7"],  # of advantage=nstep
+        ["group.eps=0.1"],  # of a group baseline
+        ["group.credit=outcome"],
+        ["task.score.random=0"],  # the analysis's
+        ["task.gamma=0.5", "gamma=0.99"],  # only the top level is read
+    ],
+    ids=" ".join,
+)
+def test_what_changes_no_number_changes_no_hash(default, overrides):
+    assert bench.compose(overrides).hash == default.hash
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "gamma=0.98",
+        "gae_lambda=0.9",
+        "critic.gae_lambda=0.9",
+        "critic.epochs=5",
+        "budget=90000",
+        "hidden=[64,32]",
+        "learning_rate=2e-3",
+        "clip_range=0.1",
+        "group.groups=4",  # collect=episodes runs groups x size episodes, whatever the baseline
+        "evaluation.points=10",
+        "seed_pool=tuning",
+        "task=weekly_exam",
+        "task.time_limit=400",
+        "baseline=none",
+    ],
+)
+def test_what_can_change_a_number_changes_the_hash(default, override):
+    assert bench.compose([override]).hash != default.hash
+
+
+def test_a_setting_counts_where_its_arm_reads_it():
+    with_nstep = [bench.compose(["advantage=nstep", f"n_step={n}"]).hash for n in (5, 7)]
+    without_critic = [
+        bench.compose(["baseline=none", "advantage=monte_carlo", f"critic.epochs={n}"]).hash for n in (5, 7)
+    ]
+    assert with_nstep[0] != with_nstep[1]
+    assert without_critic[0] == without_critic[1]
+
+
+@pytest.mark.parametrize("overrides", [[], ["preset=ppo"], ["preset=grpo", "task=weekly_exam", "seeds=[4,2]"]])
+def test_a_configuration_survives_being_written_down(overrides, tmp_path: Path):
+    config = bench.compose(overrides)
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump(to_mapping(config)), encoding="utf-8")
+    again = parse(yaml.safe_load(path.read_text(encoding="utf-8")))
+    assert dataclasses.asdict(again) == dataclasses.asdict(config)
+    assert again.hash == config.hash
+
+
+def test_seeds_are_a_count_or_a_list():
+    assert bench.compose(["seeds=3"]).seeds == (0, 1, 2)
+    assert bench.compose(["seeds=[7,3]"]).seeds == (3, 7)
