@@ -1,0 +1,217 @@
+"""A cell is trained once, whatever happens on the way."""
+
+import json
+import os
+import shutil
+import stat
+from pathlib import Path
+
+import pytest
+import yaml
+
+from bench.config import parse
+from bench.errors import UserError
+from bench.runs import block as blocks
+from bench.runs import execute, provenance
+from bench.runs.curves import EVALUATIONS, TRAINING
+
+
+def record(path: Path) -> dict:
+    return json.loads((path / blocks.RECORD).read_text())
+
+
+def snapshot(folder: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def test_a_block_holds_what_the_design_says(learner, cell):
+    learner.causes = {2: "loss is NaN"}
+    config = cell("seeds=3", "study.name=mine")
+    path = execute.run(config, ["task=weekly_exam"])
+    expected = f"mine/runs/weekly_exam/critic-gae-clip-{config.hash}/seeds-000-002"
+    assert path == Path(config.results) / expected
+    assert sorted(file.name for file in path.iterdir()) == sorted([blocks.RECORD, *blocks.FILES])
+    run = record(path)
+    assert run["status"] == "done"
+    assert run["seeds"]["0"] == {"status": "done", "cause": None, "env_steps": 90, "updates": 2, "unused_budget": 10}
+    assert run["seeds"]["2"]["status"] == "failed"
+    assert run["seeds"]["2"]["cause"] == "loss is NaN"
+    assert run["factors"]["baseline"] == "critic"
+    assert run["parameters"] == {"actor": 7, "critic": 5}
+    assert run["overrides"] == ["task=weekly_exam"]
+    assert set(run["checksums"]) == set(blocks.FILES)
+    assert run["score"] == {"random": config.task.score.random, "reference": config.task.score.reference}
+    for key in ("study", "task", "arm", "hash", "seed_pool", "budget", "command", "git", "versions", "host", "threads"):
+        assert key in run
+    for key in ("wall_seconds", "cpu_seconds", "steps_per_second", "peak_memory_bytes", "started", "finished"):
+        assert run[key] is not None
+
+
+def test_the_written_configuration_is_the_cell(cell):
+    path = execute.run(cell("seeds=[4,7]"))
+    config = parse(yaml.safe_load((path / blocks.CONFIG).read_text()))
+    assert config.seeds == (4, 7)
+    assert config.hash == record(path)["hash"]
+
+
+def test_a_finished_block_is_not_run_again_or_touched(learner, cell):
+    path = execute.run(cell("seeds=2"))
+    before = snapshot(path)
+    assert execute.run(cell("seeds=2")) == path
+    assert execute.run(cell("seeds=1")) == path
+    assert learner.calls == [(0, 1)]
+    assert snapshot(path) == before
+
+
+def test_a_finished_block_with_failed_seeds_is_finished(learner, cell):
+    learner.causes = {0: "NaN", 1: "NaN"}
+    path = execute.run(cell("seeds=2"))
+    assert record(path)["status"] == "failed"
+    execute.run(cell("seeds=2"))
+    assert learner.calls == [(0, 1)]
+
+
+def test_added_seeds_are_a_new_block_of_the_same_cell(learner, cell):
+    first = execute.run(cell("seeds=10"))
+    before = snapshot(first)
+    second = execute.run(cell("seeds=20"))
+    assert learner.calls == [tuple(range(10)), tuple(range(10, 20))]
+    assert (first.name, second.name) == ("seeds-000-009", "seeds-010-019")
+    assert first.parent == second.parent
+    assert snapshot(first) == before
+    third = execute.run(cell("seeds=[3,25,30]"))
+    assert third.name == "seeds-025+030"
+
+
+def test_a_cell_is_found_by_its_hash_whatever_it_is_called(cell):
+    path = execute.run(cell("seeds=2"))
+    assert execute.run(cell("seeds=2", "name=other")) == path
+    assert execute.run(cell("seeds=3", "name=other")).parent == path.parent
+
+
+def test_another_setting_is_another_cell_beside_it(cell):
+    one, other = execute.run(cell("seeds=2")), execute.run(cell("seeds=2", "gamma=0.9"))
+    assert one.parent != other.parent
+    assert one.parents[1] == other.parents[1]
+
+
+def test_the_same_command_gives_the_same_bytes(cell, tmp_path):
+    one = execute.run(cell("seeds=3"))
+    other = execute.run(cell("seeds=3", f"results={tmp_path}/again"))
+    for name in (EVALUATIONS, TRAINING, blocks.POLICY, blocks.CHECKPOINT):
+        assert (one / name).read_bytes() == (other / name).read_bytes()
+
+
+def test_a_failure_is_recorded_and_run_again(learner, cell):
+    def breaks():
+        raise MemoryError("out of memory\nsecond line")
+
+    learner.before = breaks
+    with pytest.raises(MemoryError):
+        execute.run(cell("seeds=2"))
+    path = blocks.cell_directory(cell("seeds=2")) / "seeds-000-001"
+    run = record(path)
+    assert run["status"] == "failed"
+    assert run["seeds"]["1"]["cause"] == "MemoryError: out of memory"
+    assert "breaks" in run["traceback"]
+    assert not blocks.read(path).finished
+    learner.before = lambda: None
+    assert execute.run(cell("seeds=2")) == path
+    assert record(path)["status"] == "done"
+    assert "traceback" not in record(path)
+
+
+def test_an_interrupted_block_is_unfinished_and_run_again(learner, cell):
+    def interrupt():
+        raise KeyboardInterrupt
+
+    learner.before = interrupt
+    with pytest.raises(KeyboardInterrupt):
+        execute.run(cell("seeds=2"))
+    path = blocks.cell_directory(cell("seeds=2")) / "seeds-000-001"
+    assert blocks.read(path).state == "stale"
+    learner.before = lambda: None
+    execute.run(cell("seeds=2"))
+    assert blocks.read(path).state == "done"
+
+
+def test_what_a_killed_process_left_is_replaced_when_the_new_run_begins(learner, cell):
+    config = cell("seeds=2")
+    path = blocks.cell_directory(config) / "seeds-000-001"
+    execute.run(config)
+    left = {**record(path), "status": "running", "process": "999999999-x-1"}
+    del left["checksums"]
+    (path / blocks.RECORD).write_text(json.dumps(left))
+    (path / ".writing-checkpoint.pt").write_text("half")
+    seen: list[list[str]] = []
+    learner.before = lambda: seen.append(sorted(file.name for file in path.iterdir()))
+    assert blocks.read(path).state == "stale"
+    execute.run(config)
+    assert seen == [[blocks.CONFIG, blocks.RECORD]]
+    assert blocks.read(path).state == "done"
+
+
+def test_a_block_somebody_is_at_is_left_alone(learner, cell):
+    inner: list[object] = []
+
+    def meanwhile():
+        inner.append(execute.missing(cell("seeds=3")))
+
+    learner.before = meanwhile
+    execute.run(cell("seeds=2"))
+    assert inner == [(2,)]
+
+
+def test_two_that_begin_at_once_share_the_seeds(learner, cell):
+    """The second looked for missing seeds before the first had begun."""
+    config = cell("seeds=2")
+    path = blocks.cell_directory(config) / "seeds-000-001"
+    execute.run(config)
+    with pytest.raises(execute.Busy):
+        execute.run_block(cell("seeds=[1]"), path.with_name("seeds-001"))
+    assert not path.with_name("seeds-001").exists()
+    assert learner.calls == [(0, 1)]
+
+
+@pytest.mark.parametrize("damage", ["record", "numbers", "gone"])
+def test_a_damaged_block_is_named_and_nothing_is_lost(damage, cell):
+    path = execute.run(cell("seeds=2"))
+    if damage == "record":
+        (path / blocks.RECORD).write_text('{"schema": 1,')
+    elif damage == "numbers":
+        (path / EVALUATIONS).write_bytes((path / EVALUATIONS).read_bytes()[:-10])
+    else:
+        (path / TRAINING).unlink()
+    before = snapshot(path)
+    for seeds in ("seeds=2", "seeds=4"):
+        with pytest.raises(UserError, match=f"damaged block {path}"):
+            execute.run(cell(seeds))
+    assert snapshot(path) == before
+    shutil.move(path, path.parents[3] / "aside")
+    assert execute.run(cell("seeds=2")) == path
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_read_only_folder_is_refused(cell, tmp_path):
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results").chmod(stat.S_IRUSR | stat.S_IXUSR)
+    with pytest.raises(UserError, match=r"cannot write .*: Permission denied"):
+        execute.run(cell("seeds=2"))
+
+
+def test_a_folder_that_cannot_be_is_refused(learner, cell, tmp_path):
+    (tmp_path / "results").write_text("a file")
+    with pytest.raises(UserError, match=r"results=.*: cannot write .*"):
+        execute.run(cell("seeds=2"))
+    assert learner.calls == []
+
+
+def test_no_file_tells_who_ran_it(cell, monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(provenance.getpass, "getuser", lambda: "results")
+    monkeypatch.setenv(provenance.COMMAND, f"python -m bench results={tmp_path}/results wandb=disabled")
+    path = execute.run(cell("seeds=2"), [f"results={tmp_path}/results"])
+    assert record(path)["command"] == "python -m bench results=~/USER wandb=disabled"
+    assert record(path)["overrides"] == ["results=~/USER"]
+    for content in snapshot(path).values():
+        assert str(tmp_path).encode() not in content
