@@ -39,24 +39,27 @@ def status(results: Path, study: str) -> tuple[str, bool]:
         for line in lines
         if line.state != "done"
     ]
-    return "\n".join([f"{study}: {summary} (seeds of cells)", *shown]), not counts["damaged"]
+    return "\n".join([f"{study}: {summary} (seeds of cells)", *shown]), all(line.state != "damaged" for line in lines)
 
 
 def _cell(study: Path, cell: index.Entry) -> Iterator[Line]:
     """The planned seeds of a cell by state."""
     name = f"{cell['task']} {cell['arm']}"
     left = set(cell["seeds"])
+    damage: list[str] = []
     for path in sorted((study / cell["path"]).glob("seeds-*")):
         try:
             block = blocks.read(path)
         except UserError as error:
-            yield Line("damaged", name, [], str(error))
+            damage.append(str(error))
             continue
         if block is not None:
             mine = left & block.seeds
             left -= mine
             yield from _block(name, block, mine)
-    if left:
+    if damage:  # whose seeds nobody can tell: of those planned, any that are nowhere else
+        yield Line("damaged", name, sorted(left), "; ".join(damage))
+    elif left:
         yield Line("missing", name, sorted(left))
 
 
@@ -70,4 +73,4 @@ def _block(name: str, block: blocks.Block, seeds: set[int]) -> Iterator[Line]:
 
 
 def _short(seeds: Sequence[int]) -> str:
-    return blocks.seeds_name(seeds).removeprefix("seeds-") if seeds else "?"
+    return blocks.seeds_name(seeds).removeprefix("seeds-") if seeds else "none planned"

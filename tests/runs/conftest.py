@@ -1,5 +1,7 @@
 """A learner that takes no time, for faults that need many runs."""
 
+import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -27,17 +29,19 @@ class FakeTrained:
 
 
 class FakeLearner:
-    """Numbers that depend on the seed only; `calls` are the seeds it was asked to train, `causes` its failures."""
+    """Numbers that depend on the seed (and `offset`) only; `calls` are the seeds it was asked to train."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[int, ...]] = []
         self.causes: dict[int, str] = {}
+        self.offset = 0
         self.before: Callable[[], object] = lambda: None
+        self.after_progress: Callable[[], object] = lambda: None
 
     def __call__(self, config: Config, seeds: Sequence[int], observer: Observer) -> FakeTrained:
         self.calls.append(tuple(seeds))
         self.before()
-        streams = {seed: np.random.default_rng(seed) for seed in seeds}
+        streams = {seed: np.random.default_rng(seed + self.offset) for seed in seeds}
         for step in (0, config.budget // 2, config.budget):
             for seed, rng in streams.items():
                 observer.on_evaluation(
@@ -51,6 +55,7 @@ class FakeLearner:
                     [{"seed": seed, "step": step + 1, "update": step, "train/kl": rng.random(), "train/bad": np.nan}]
                 )
             observer.on_progress(step / config.budget, float(step))
+            self.after_progress()
         return FakeTrained(seeds, self.causes)
 
 
@@ -66,7 +71,12 @@ def cell(tmp_path) -> Callable[..., Config]:
     """Compose a small cell that writes to a folder of its own."""
 
     def compose(*overrides: str) -> Config:
-        given = ["task=weekly_exam", "budget=1000", "wandb=disabled", f"results={tmp_path}/results", *overrides]
-        return bench.compose(given)
+        config = _composed("task=weekly_exam", "budget=1000", "wandb=disabled", *overrides)
+        return dataclasses.replace(config, results=str(tmp_path / config.results))
 
     return compose
+
+
+@functools.cache
+def _composed(*overrides: str) -> Config:
+    return bench.compose(overrides)

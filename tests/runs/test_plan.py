@@ -1,0 +1,129 @@
+"""Which cells a command line asks for."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from bench.errors import UserError
+from bench.runs.plan import plan, product, read_grids
+
+GRIDS = [
+    {"baseline": ["none", "critic"], "gamma": [0.9, 1], "task": ["cartpole", "weekly_exam"]},
+    {"preset": ["ppo", "grpo"], "task": ["cartpole", "weekly_exam"]},
+]
+PRESETS = {"ppo": "critic", "grpo": "grpo"}
+
+
+@dataclass(frozen=True)
+class FakeConfig:
+    values: tuple[tuple[str, Any], ...]
+    seeds: tuple[int, ...] = (0,)
+
+    @property
+    def hash(self) -> str:
+        return str([item for item in self.values if item[0] != "preset"])
+
+    @property
+    def arm_name(self) -> str:
+        return str(dict(self.values)["preset"])
+
+
+class FakeComposed:
+    """`preset` sets the baseline, as the overlays do."""
+
+    def __init__(self, choices):
+        self.values = {"baseline": "none", "gamma": 0.99, "task": "cartpole", "preset": None} | choices
+        if self.values["preset"]:
+            self.values["baseline"] = PRESETS[self.values["preset"]]
+
+    def value(self, key):
+        return self.values[key]
+
+    def parse(self):
+        if self.values["gamma"] == 0:
+            raise UserError("gamma=0: refused")
+        return FakeConfig(tuple(sorted(self.values.items(), key=str)))
+
+
+def cells(grids, **asked):
+    planned = plan(grids, {key.replace("__", "."): value for key, value in asked.items()}, FakeComposed, "quick")
+    return [dict(cell.config.values) for cell in planned]
+
+
+def test_a_study_is_the_union_of_its_grids_products():
+    assert len(cells(GRIDS)) == 2 * 2 * 2 + 2 * 2
+
+
+def test_without_grids_the_product_of_what_is_asked():
+    assert len(cells([], baseline=["none", "critic"], task=["cartpole", "weekly_exam"])) == 4
+    assert len(cells([])) == 1
+
+
+def test_a_swept_key_restricts():
+    assert len(cells(GRIDS, task=["cartpole"])) == 6
+    assert {cell["baseline"] for cell in cells(GRIDS, baseline=["critic"])} == {"critic"}
+
+
+def test_a_restriction_looks_at_what_a_cell_ended_up_as():
+    found = cells(GRIDS, baseline=["critic"])
+    assert {cell["preset"] for cell in found} == {None, "ppo"}
+
+
+def test_restrictions_add_up():
+    assert cells(GRIDS, preset=["ppo"], task=["weekly_exam"]) == [
+        {"baseline": "critic", "gamma": 0.99, "task": "weekly_exam", "preset": "ppo"}
+    ]
+
+
+def test_numbers_compare_as_numbers():
+    assert {cell["gamma"] for cell in cells(GRIDS, gamma=[1.0])} == {1}
+
+
+def test_any_other_key_applies_to_every_cell():
+    assert all(cell["seeds"] == 3 for cell in cells(GRIDS, seeds=[3]))
+    assert len(cells(GRIDS, ent_coef=[0, 0.01])) == 2 * len(cells(GRIDS))
+
+
+def test_a_value_no_cell_has_is_refused_with_those_they_have():
+    with pytest.raises(UserError) as refused:
+        cells(GRIDS, task=["cartpol"])
+    expected = "task=cartpol: no cell of study quick asked for has it; they have cartpole, weekly_exam; did you mean"
+    assert str(refused.value).startswith(expected)
+
+
+def test_one_of_several_values_missing_is_refused_too():
+    with pytest.raises(UserError, match="preset=dr_grpo"):
+        cells(GRIDS, preset=["ppo", "dr_grpo"])
+
+
+def test_values_that_exclude_each_other_are_refused():
+    with pytest.raises(UserError, match="baseline=none: no cell of study quick asked for has it; they have critic"):
+        cells(GRIDS, preset=["ppo"], baseline=["none"])
+
+
+def test_every_cell_is_validated():
+    with pytest.raises(UserError, match="gamma=0"):
+        cells([{"gamma": [1, 0]}])
+
+
+def test_the_same_cell_twice_is_one():
+    assert len(cells([{"gamma": [0.9]}, {"gamma": [0.9, 1]}])) == 2
+
+
+def test_grids_hold_values_or_lists_of_them():
+    assert read_grids([{"a": 1, "b": [1, 2], "hidden": [[64, 64]]}], "s") == [
+        {"a": [1], "b": [1, 2], "hidden": [[64, 64]]}
+    ]
+    for grids in ({"a": 1}, ["a"], "a", [{"a": []}]):
+        with pytest.raises(UserError, match="study s"):
+            read_grids(grids, "s")
+
+
+def test_a_product_runs_through_the_last_key_first():
+    assert [tuple(choices.values()) for choices in product({"a": [1, 2], "b": [3, 4]})] == [
+        (1, 3),
+        (1, 4),
+        (2, 3),
+        (2, 4),
+    ]

@@ -1,0 +1,88 @@
+"""What `status` and `rerun` say."""
+
+import pytest
+
+from bench.errors import UserError
+from bench.runs import block as blocks
+from bench.runs import execute, index
+from bench.runs.curves import EVALUATIONS, TRAINING
+from bench.runs.rerun import rerun
+from bench.runs.status import status
+
+
+def state(config):
+    return status(blocks.study_directory(config).parent, config.study.name)
+
+
+def test_every_state_has_its_line(cell, learner):
+    configs = {
+        name: cell("seeds=2", f"name={name}", f"gamma={gamma}")
+        for gamma, name in ((0.1, "whole"), (0.2, "unstable"), (0.3, "broken"), (0.4, "absent"), (0.5, "hurt"))
+    }
+    index.update(list(configs.values()))
+    execute.run(configs["whole"])
+    learner.causes = {1: "loss is NaN"}
+    execute.run(configs["unstable"])
+    path = execute.run(configs["hurt"])
+    (path / blocks.RECORD).write_text("{")
+
+    def breaks():
+        raise ValueError("no")
+
+    learner.before = breaks
+    with pytest.raises(ValueError, match="no"):
+        execute.run(configs["broken"])
+    text, intact = state(configs["whole"])
+    lines = text.splitlines()
+    assert not intact
+    assert lines[0].startswith("adhoc: 3 done, 3 failed, 2 missing, 2 damaged")
+    assert "failed   weekly_exam unstable seeds 001: loss is NaN" in lines
+    assert "failed   weekly_exam broken seeds 000-001: ValueError: no" in lines
+    assert "missing  weekly_exam absent seeds 000-001" in lines
+    assert any(line.startswith(f"damaged  weekly_exam hurt seeds 000-001: damaged block {path}") for line in lines)
+
+
+def test_seeds_are_counted_across_blocks(cell):
+    execute.run(cell("seeds=2"))
+    index.update([cell("seeds=5")])
+    text, intact = state(cell())
+    assert intact
+    assert text.splitlines() == [
+        "adhoc: 2 done, 3 missing (seeds of cells)",
+        "missing  weekly_exam critic-gae-clip seeds 002-004",
+    ]
+
+
+def test_an_unknown_study_is_named_with_those_there_are(cell):
+    index.update([cell("study.name=quick")])
+    with pytest.raises(UserError, match=r"unknown study in .* 'quik': allowed are quick; did you mean 'quick'\?"):
+        status(blocks.study_directory(cell()).parent, "quik")
+
+
+def test_a_rerun_lies_beside_and_agrees(cell):
+    path = execute.run(cell("seeds=[1,4]"))
+    place, agrees = rerun(path)
+    assert agrees == {EVALUATIONS: True, TRAINING: True}
+    assert place.relative_to(blocks.study_directory(cell())).parts[0] == "reruns"
+    assert rerun(path)[0] != place
+    assert blocks.read(place).seeds == {1, 4}
+
+
+def test_a_rerun_tells_of_other_numbers(cell, learner):
+    path = execute.run(cell("seeds=2"))
+    learner.offset = 1
+    assert rerun(path)[1] == {EVALUATIONS: False, TRAINING: False}
+
+
+@pytest.mark.parametrize("where", ["nowhere", "runs"])
+def test_a_rerun_needs_a_finished_block(where, tmp_path):
+    (tmp_path / "runs").mkdir()
+    with pytest.raises(UserError, match="no finished block"):
+        rerun(tmp_path / where)
+
+
+def test_a_rerun_refuses_settings_that_no_longer_mean_the_same(cell, monkeypatch):
+    path = execute.run(cell("seeds=2"))
+    monkeypatch.setattr("bench.config.Config.hash", "00000000")
+    with pytest.raises(UserError, match="its settings now mean 00000000, not "):
+        rerun(path)
