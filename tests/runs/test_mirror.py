@@ -1,0 +1,125 @@
+"""W&B shows what the files say, and its troubles stop nobody."""
+
+import json
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from bench.runs import block as blocks
+from bench.runs import execute, mirror
+from bench.runs.curves import EVALUATIONS, TRAINING
+
+
+@pytest.fixture(autouse=True)
+def fresh(monkeypatch):
+    monkeypatch.setattr(mirror, "_given_up", set())
+
+
+def folders(config) -> list[Path]:
+    return sorted((blocks.study_directory(config) / "wandb").glob("*run-*"))
+
+
+def read_back(folder: Path) -> list[dict]:
+    """The records of an offline run, by W&B's own reader."""
+    (path,) = folder.glob("*.wandb")
+    command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def test_an_offline_run_equals_the_files(cell, learner):
+    learner.causes = {1: "loss is NaN"}
+    config = cell("seeds=2", "wandb=offline", "study.name=mine")
+    path = execute.run(config)
+    assert [folder.name.partition("-run-")[2].partition("-")[2] for folder in folders(config)] == [
+        f"{config.hash}-000",
+        f"{config.hash}-001",
+    ]
+    training = pq.read_table(path / TRAINING).to_pylist()
+    evaluations = pq.read_table(path / EVALUATIONS).to_pylist()
+    for seed, folder in enumerate(folders(config)):
+        records = read_back(folder)
+        (run,) = [record["run"] for record in records if record["type"] == "run"]
+        assert (run["run_group"], run["job_type"]) == ("critic-gae-clip", "weekly_exam")
+        assert set(run["tags"]) == {"mine", "weekly_exam", "critic-gae-clip"}
+        assert run["config"]["update"]["seed"] == seed
+        assert run["config"]["update"]["baseline"] == "critic"
+        history = {item["step"]: item for item in (r["history"]["item"] for r in records if r["type"] == "history")}
+        mine = [row for row in training if row["seed"] == seed]
+        assert {row["step"]: row["train/kl"] for row in mine} == {
+            step: row["train/kl"] for step, row in history.items() if "train/kl" in row
+        }
+        for mode in ("deterministic", "stochastic"):
+            for step in (0, 500, 1000):
+                returns = [
+                    row["return"]
+                    for row in evaluations
+                    if (row["seed"], row["step"], row["mode"]) == (seed, step, mode)
+                ]
+                assert history[step][f"eval/{mode}_return"] == pytest.approx(sum(returns) / len(returns), rel=1e-15)
+        ends: dict = {}
+        for record in records:
+            if record["type"] == "summary":
+                ends |= record["summary"].get("update", {})
+        assert ends["status"] == ("done" if seed == 0 else "failed")
+        assert ("final_deterministic" in ends) == (seed == 0)
+        if seed == 0:
+            assert ends["final_deterministic"] == history[1000]["eval/deterministic_return"]
+        for file in folder.rglob("*"):
+            assert not file.is_file() or str(Path.home()).encode() not in file.read_bytes()
+
+
+def test_what_was_mirrored_is_not_mirrored_twice(cell):
+    config = cell("seeds=1", "wandb=offline")
+    path = execute.run(config)
+    before = folders(config)
+    mirror.mirror(config, path)
+    assert folders(config) == before
+    assert len(before) == 1
+
+
+def test_disabled_does_not_even_import_it(cell, monkeypatch):
+    monkeypatch.setitem(sys.modules, "wandb", None)  # importing it now raises
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        execute.run(cell("seeds=1", "wandb=disabled"))
+
+
+def test_trouble_is_one_warning_and_the_block_is_done(cell, monkeypatch):
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    with pytest.warns(mirror.MirrorWarning, match="wandb=offline: not mirrored"):
+        path = execute.run(cell("seeds=1", "wandb=offline"))
+    assert blocks.read(path).state == "done"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # the next block does not wait for it again
+        execute.run(cell("seeds=2", "wandb=offline"))
+
+
+def test_a_run_that_could_not_be_opened_leaves_nothing(cell, monkeypatch):
+    import wandb
+
+    def unreachable(dir, id, **_):
+        (Path(dir) / "wandb" / f"run-20200101_000000-{id}").mkdir(parents=True)
+        raise wandb.errors.CommError("no route to host")
+
+    config = cell("seeds=1", "wandb=offline")
+    with monkeypatch.context() as patch:
+        patch.setattr(wandb, "init", unreachable)
+        with pytest.warns(mirror.MirrorWarning, match="no route to host"):
+            path = execute.run(config)
+    assert folders(config) == []
+    mirror._given_up.clear()
+    mirror.mirror(config, path)
+    assert len(folders(config)) == 1
+
+
+def test_online_without_a_key_says_so(cell, monkeypatch):
+    import wandb
+
+    monkeypatch.setattr(wandb, "login", lambda prompt: prompt)  # False: it has no key and may not ask
+    with pytest.warns(mirror.MirrorWarning, match="no API key"):
+        execute.run(cell("seeds=1", "wandb=online"))
