@@ -20,7 +20,7 @@ from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseExceptio
 from bench.catalogue import CONF
 from bench.config import Config, check_budget, parse
 from bench.errors import UserError, nearest, unknown
-from bench.runs.plan import Cell, plan, product, read_grids
+from bench.runs.plan import Cell, plan, read_grids
 
 
 def compose(overrides: Sequence[str] = ()) -> Config:
@@ -96,13 +96,12 @@ class Composer:
 def plan_studies(arguments: Sequence[str], load: Callable[[list[str]], DictConfig]) -> list[tuple[Cell, list[str]]]:
     """The cells a command line asks for, each with the overrides that compose it. Raises `UserError`."""
     fixed, asked = _split(arguments)
-    studies = {"study": asked.pop("study", [None])}
+    studies = [[] if study is None else [f"study={_written(study)}"] for study in asked.pop("study", [None])]
+    with explained():
+        bases = [Composition(load(fixed + study)) for study in studies]
     planned: list[tuple[Cell, list[str]]] = []
-    for study in product(studies):
-        chosen = [] if study["study"] is None else [f"study={_written(study['study'])}"]
-        with explained():
-            base = Composition(load(fixed + chosen))
-        composer = Composer(load, fixed + chosen, list(base.options))
+    for study, base in zip(studies, bases, strict=True):
+        composer = Composer(load, fixed + study, list(base.options))
         name = str(base.value("study.name"))
         cells = plan(read_grids(base.value("study.grids"), name), asked, composer, name)
         planned += [(cell, composer.overrides(cell.choices)) for cell in cells]

@@ -1,13 +1,17 @@
 """The rows of a block as Parquet: the same numbers give the same bytes."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from bench.learner.observer import Row
+if TYPE_CHECKING:  # importing anything of the learner's imports torch, which takes seconds
+    from bench.learner.observer import Row
+
 
 EVALUATIONS = "evaluations.parquet"
 TRAINING = "training.parquet"

@@ -1,16 +1,21 @@
 """Running a cell: train the seeds that are missing, as one block, and record it."""
 
+from __future__ import annotations
+
 import contextlib
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bench.config import Config
-from bench.learner.observer import Observer, Trained
 from bench.runs import block as blocks
 from bench.runs.mirror import mirror
 from bench.runs.provenance import THREADS
 from bench.runs.record import Busy, Recorder
+
+if TYPE_CHECKING:  # importing anything of the learner's imports torch, which takes seconds
+    from bench.learner.observer import Observer, Trained
 
 
 def missing(config: Config) -> tuple[int, ...]:

@@ -1,5 +1,7 @@
 """Recording one block: claim its folder, gather what the learner reports, write it down at the end."""
 
+from __future__ import annotations
+
 import dataclasses
 import datetime
 import resource
@@ -9,16 +11,18 @@ import time
 import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from bench.config import Config, factors, to_mapping
 from bench.errors import UserError
-from bench.learner.observer import Row, SeedOutcome, Trained
 from bench.runs import block as blocks
 from bench.runs import files, provenance
 from bench.runs.curves import EVALUATIONS, TRAINING, write_rows
+
+if TYPE_CHECKING:  # importing anything of the learner's imports torch, which takes seconds
+    from bench.learner.observer import Row, SeedOutcome, Trained
 
 PROGRESS_EVERY = 0.5  # seconds between two writes of the progress file
 

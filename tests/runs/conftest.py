@@ -1,62 +1,15 @@
-"""A learner that takes no time, for faults that need many runs."""
+"""Small cells in a folder of their own, trained by the fake learner."""
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable
 
-import numpy as np
 import pytest
 
 import bench
 from bench.config import Config
-from bench.learner.observer import Observer, SeedOutcome
 from bench.runs import execute
-
-
-class FakeTrained:
-    def __init__(self, seeds: Sequence[int], causes: dict[int, str]) -> None:
-        self.outcomes = {
-            seed: SeedOutcome("failed" if seed in causes else "done", causes.get(seed), 90, 2, 10) for seed in seeds
-        }
-        self.parameters = {"actor": 7, "critic": 5}
-
-    def save_policy(self, path: Path) -> None:
-        path.write_bytes(b"policy")
-
-    def save_checkpoint(self, path: Path) -> None:
-        path.write_bytes(b"checkpoint")
-
-
-class FakeLearner:
-    """Numbers that depend on the seed (and `offset`) only; `calls` are the seeds it was asked to train."""
-
-    def __init__(self) -> None:
-        self.calls: list[tuple[int, ...]] = []
-        self.causes: dict[int, str] = {}
-        self.offset = 0
-        self.before: Callable[[], object] = lambda: None
-        self.after_progress: Callable[[], object] = lambda: None
-
-    def __call__(self, config: Config, seeds: Sequence[int], observer: Observer) -> FakeTrained:
-        self.calls.append(tuple(seeds))
-        self.before()
-        streams = {seed: np.random.default_rng(seed + self.offset) for seed in seeds}
-        for step in (0, config.budget // 2, config.budget):
-            for seed, rng in streams.items():
-                observer.on_evaluation(
-                    [
-                        {"seed": seed, "step": step, "mode": mode, "episode": episode, "return": value, "length": 16}
-                        for mode in ("deterministic", "stochastic")
-                        for episode, value in enumerate(rng.random(2))
-                    ]
-                )
-                observer.on_update(
-                    [{"seed": seed, "step": step + 1, "update": step, "train/kl": rng.random(), "train/bad": np.nan}]
-                )
-            observer.on_progress(step / config.budget, float(step))
-            self.after_progress()
-        return FakeTrained(seeds, self.causes)
+from tests.fake_learner import FakeLearner
 
 
 @pytest.fixture(autouse=True)
