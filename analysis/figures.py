@@ -1,189 +1,67 @@
-"""Figures: functions from a tidy table to axes. They read no files and write none; `save` is the only exception.
+"""Figures, one panel at a time: functions from a tidy table to axes. They read no files and write none.
 
-One style per arm throughout a report: its colour, line and marker never change from figure to figure, so an arm found
-in one is found in all. Hues are Okabe and Ito's, which colour-blind readers can tell apart; line and marker differ as
-well, so that a figure survives grey print.
+`analysis.gallery` puts panels together; `analysis.style` decides how they look.
 """
 
-import io
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
-from matplotlib.colors import to_rgb
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
-from analysis import load, stats, tables
+from analysis import formats, stats, tables
+from analysis.style import Style
 
 REPS = 2000
-FORMATS = ("svg", "png", "pdf")
-MAX_LINES = 6  # more lines with bands in one panel cannot be told apart
-
-_OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-_FAMILY_HUES: Mapping[str, str] = {
-    "none": "#4D4D4D",
-    "critic": "#0072B2",
-    "group": "#D55E00",
-    "grpo": "#CC79A7",
-    "rloo": "#009E73",
-    "batch_mean": "#E69F00",
-    "time_mean": "#56B4E9",
-    "vine": "#8C510A",
-}
-_LINES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (6, 1.5, 1, 1.5)), (0, (3, 1, 1, 1, 1, 1)))
-_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*")
-_FACETS = ("advantage", "baseline", "update")
-
-
-@dataclass(frozen=True)
-class Style:
-    """How one arm is drawn, everywhere."""
-
-    color: tuple[float, float, float]
-    line: Any
-    marker: str
-
-
-def arm_styles(runs: pd.DataFrame) -> dict[str, Style]:
-    """A style for every arm of `runs`, in order of appearance.
-
-    Up to seven arms have a hue each. More share the hue of their baseline, in shades from dark to light.
-    """
-    arms = runs.drop_duplicates("arm")
-    names = [str(name) for name in arms["arm"]]
-    if len(names) <= len(_OKABE_ITO):
-        return {
-            name: Style(to_rgb(_OKABE_ITO[i]), _LINES[i % len(_LINES)], _MARKERS[i]) for i, name in enumerate(names)
-        }
-    baselines = arms["baseline"].astype(object).fillna("").tolist() if "baseline" in arms else [""] * len(names)
-    hues = _hues(dict.fromkeys(map(str, baselines)))
-    styles: dict[str, Style] = {}
-    for family in dict.fromkeys(map(str, baselines)):
-        members = [name for name, baseline in zip(names, baselines, strict=True) if str(baseline) == family]
-        for place, name in enumerate(members):
-            shade = _shade(hues[family], place / max(len(members) - 1, 3))
-            marker = _MARKERS[(place + 3 * list(hues).index(family)) % len(_MARKERS)]
-            styles[name] = Style(shade, _LINES[place % len(_LINES)], marker)
-    return {name: styles[name] for name in names}
-
-
-def _hues(families: Mapping[str, None]) -> dict[str, str]:
-    """Known baselines keep their hue in every study; others take the free ones in order."""
-    free = [hue for hue in _OKABE_ITO if hue not in {_FAMILY_HUES.get(family) for family in families}]
-    unknown = [family for family in families if family not in _FAMILY_HUES]
-    assigned = {family: free[place % len(free)] for place, family in enumerate(unknown)}
-    return {family: _FAMILY_HUES.get(family) or assigned[family] for family in families}
-
-
-def _shade(hue: str, lightness: float) -> tuple[float, float, float]:
-    """`hue` darkened at 0, mixed with white at 1, still dark enough to be read on white."""
-    start, end = 0.75, 0.5
-    base = np.array(to_rgb(hue))
-    dark = base * start
-    light = base + (1 - base) * end
-    red, green, blue = dark + (light - dark) * lightness
-    return float(red), float(green), float(blue)
-
-
-@contextmanager
-def house_style() -> Iterator[None]:
-    """The one style of all figures, whatever the machine's own matplotlib settings are; also a decorator."""
-    settings: Any = {
-        **mpl.rcParamsDefault,
-        **sns.axes_style("whitegrid"),
-        **sns.plotting_context("paper"),
-        "font.family": "DejaVu Sans",  # comes with matplotlib: the same bytes on every machine
-        "axes.edgecolor": "0.6",
-        "grid.color": "0.9",
-        "svg.hashsalt": "policy-gradient-bench",
-        "pdf.fonttype": 42,  # TrueType: journals refuse Type 3
-    }
-    settings.pop("backend")
-    with mpl.rc_context(settings):
-        yield
+BINS = 40  # of a diagnostic over the budget: updates of different seeds lie at different steps
 
 
 def learning_curve(
-    table: pd.DataFrame, styles: Mapping[str, Style], *, ax: Axes, reps: int = REPS, confidence: float = 0.95
+    table: pd.DataFrame,
+    styles: Mapping[str, Style],
+    *,
+    ax: Axes,
+    seconds_per_step: Mapping[str, float] | None = None,
+    reps: int = REPS,
+    confidence: float = 0.95,
 ) -> None:
     """Mean over seeds with a pointwise bootstrap band, one line per arm of `table`.
 
     Args:
         table: the rows of one task and one mode of `analysis.load.curves`.
-        styles: as `arm_styles` gives them; arms are drawn in its order.
+        styles: as `analysis.style.arm_styles` gives them; arms are drawn in its order.
         ax: where to draw.
+        seconds_per_step: by arm, to draw over wall time instead of steps.
         reps: bootstrap resamples.
         confidence: of the band.
     """
-    for arm, style in styles.items():
+    for place, (arm, style) in enumerate(styles.items()):
         mine = table[table["arm"] == arm]
         if mine.empty:
             continue
         wide = mine.pivot(index="seed", columns="step", values="value")
         rng = stats.generator(mine["task"].iloc[0], arm, mine["mode"].iloc[0], "curve")
-        centre, low, high = stats.mean_band(wide.to_numpy(float), reps, confidence, rng)
-        steps = wide.columns.to_numpy(float)
-        ax.fill_between(steps, low, high, color=style.color, alpha=0.18, linewidth=0)
-        every = max(1, len(steps) // 5)
-        offset = list(styles).index(arm) % every
-        ax.plot(
-            steps, centre, color=style.color, linestyle=style.line, linewidth=1.4, label=arm,
-            marker=style.marker, markevery=(offset, every), markersize=4,
-        )  # fmt: skip
-    ax.set_xlabel("environment steps per seed")
-    ax.xaxis.set_major_formatter(mpl.ticker.EngFormatter(sep=""))
+        band = stats.mean_band(wide.to_numpy(float), reps, confidence, rng)
+        x = wide.columns.to_numpy(float) * (seconds_per_step[arm] if seconds_per_step else 1)
+        _line_with_band(x, band, arm, style, place, ax)
+    ax.set_xlabel("seconds per seed (lockstep)" if seconds_per_step else "environment steps per seed")
+    if not seconds_per_step:
+        ax.xaxis.set_major_formatter(mpl.ticker.EngFormatter(sep=""))
 
 
-@house_style()
-def learning_curves(
-    evaluations: pd.DataFrame, runs: pd.DataFrame, mode: str = "stochastic", width: float | None = None
-) -> Figure:
-    """Learning curves of a study: a column per task, and a row per facet where one panel could not hold all arms."""
-    styles = arm_styles(runs)
-    table = load.curves(evaluations, runs)
-    table = table[table["mode"] == mode]
-    tasks = [str(task) for task in runs["task"].unique()]
-    facets = facet_arms(runs)
-    figure, axes = _grid(len(facets), len(tasks), width or 4.2 * len(tasks) + 2.2, 2.6)
-    limits = {task: _limits(table.loc[table["task"] == task, "value"]) for task in tasks}
-    for row, (facet, arms) in enumerate(facets.items()):
-        chosen = {arm: styles[arm] for arm in arms}
-        for column, task in enumerate(tasks):
-            ax = axes[row, column]
-            learning_curve(table[table["task"] == task], chosen, ax=ax)
-            ax.set_ylim(*limits[task])
-            ax.set_title(" · ".join(filter(None, [task, facet])), fontsize="medium")
-            ax.set_ylabel(f"return ({mode})" if column == 0 else "")
-            if row < len(facets) - 1:
-                ax.set_xlabel("")
-        _legend(axes[row, -1], chosen)
-    return figure
-
-
-def facet_arms(runs: pd.DataFrame) -> dict[str, list[str]]:
-    """The arms of each panel row: all in one if they fit, else by the first factor that splits them small enough."""
-    arms = runs.drop_duplicates("arm")
-    names = [str(name) for name in arms["arm"]]
-    if len(names) <= MAX_LINES:
-        return {"": names}
-    for factor in _FACETS:
-        if factor not in arms:
-            continue
-        levels = arms[factor].astype(object).fillna("other").astype(str).tolist()
-        groups = {level: [n for n, own in zip(names, levels, strict=True) if own == level] for level in levels}
-        if len(groups) > 1 and max(map(len, groups.values())) <= MAX_LINES:
-            return {f"{factor} = {level}": members for level, members in groups.items()}
-    return {
-        f"arms {start + 1} to {min(start + MAX_LINES, len(names))}": names[start : start + MAX_LINES]
-        for start in range(0, len(names), MAX_LINES)
-    }
+def _line_with_band(
+    x: stats.Array, band: tuple[stats.Array, stats.Array, stats.Array], arm: str, style: Style, place: int, ax: Axes
+) -> None:
+    """Markers are few and, from arm to arm, at other points, so that lines on top of each other show both."""
+    centre, low, high = band
+    every = max(1, len(x) // 5)
+    ax.fill_between(x, low, high, color=style.color, alpha=0.18, linewidth=0)
+    ax.plot(
+        x, centre, color=style.color, linestyle=style.line, linewidth=1.4, label=arm,
+        marker=style.marker, markevery=(place % every, every), markersize=4,
+    )  # fmt: skip
 
 
 def final_scores(
@@ -194,7 +72,7 @@ def final_scores(
     Args:
         runs: as `analysis.load` gives them.
         estimates: as `analysis.tables.comparison` gives them.
-        styles: as `arm_styles` gives them; arms are drawn in its order, from the top.
+        styles: as `analysis.style.arm_styles` gives them; arms are drawn in its order, from the top.
         ax: where to draw.
         task: which task.
         mode: which policy, `deterministic` or `stochastic`.
@@ -208,10 +86,8 @@ def final_scores(
         if found is not None and found["n"]:
             mine = runs[(runs["arm"] == arm) & (runs["task"] == task)]
             _final_score(found, mine[f"final_{mode}"].dropna().to_numpy(float), style, ax, place)
-    ax.set_yticks(range(len(styles)), labels)
-    ax.set_ylim(len(styles) - 0.4, -0.6)
+    _rows_of_arms(ax, labels)
     ax.set_xlabel(f"final return ({mode})")
-    ax.grid(axis="y", visible=False)
 
 
 def _final_score(estimate: pd.Series, seeds: stats.Array, style: Style, ax: Axes, place: int) -> None:
@@ -222,66 +98,152 @@ def _final_score(estimate: pd.Series, seeds: stats.Array, style: Style, ax: Axes
     ax.plot(estimate["mean"], place - 0.1, marker=style.marker, color=style.color, markersize=5)
 
 
-@house_style()
-def final_score_intervals(
-    runs: pd.DataFrame, estimates: pd.DataFrame, mode: str = "stochastic", width: float | None = None
-) -> Figure:
-    """Final scores of a study, one panel per task."""
-    styles = arm_styles(runs)
-    tasks = [str(task) for task in runs["task"].unique()]
-    figure, axes = _grid(1, len(tasks), width or 5.6 * len(tasks), 0.32 * len(styles) + 1.2)
-    for column, task in enumerate(tasks):
-        ax = axes[0, column]
-        final_scores(runs, estimates, styles, ax=ax, task=task, mode=mode)
-        ax.set_title(task, fontsize="medium")
-    key = [
-        Line2D([], [], color="0.3", marker="o", linewidth=2.2, label="mean with 95 % interval"),
-        Line2D([], [], color="0.3", marker="|", linestyle="", markersize=13, markeredgewidth=1.4, label="IQM"),
-        Line2D([], [], color="0.3", marker=".", linestyle="", alpha=0.5, label="one seed"),
+def _rows_of_arms(ax: Axes, labels: Sequence[str]) -> None:
+    ax.set_yticks(range(len(labels)), labels)
+    ax.set_ylim(len(labels) - 0.4, -0.6)
+    ax.grid(axis="y", visible=False)
+
+
+def performance_profile(
+    scores: Mapping[str, stats.Array],
+    styles: Mapping[str, Style],
+    *,
+    ax: Axes,
+    reps: int = 500,
+    confidence: float = 0.95,
+) -> None:
+    """The share of runs above every normalised score, with a pointwise stratified bootstrap band.
+
+    Args:
+        scores: by arm, runs × tasks of normalised final scores.
+        styles: as `analysis.style.arm_styles` gives them.
+        ax: where to draw.
+        reps: bootstrap resamples.
+        confidence: of the band.
+    """
+    present = np.concatenate([array[~np.isnan(array)] for array in scores.values()])
+    taus = np.linspace(min(0.0, float(present.min())), max(1.0, float(present.max())), 101)
+    for place, (arm, array) in enumerate(scores.items()):
+        resamples = stats.resample(array, reps, stats.generator(arm, "profile"))
+        low, high = stats.percentiles(stats.performance_profile(resamples, taus), confidence)
+        _line_with_band(taus, (stats.performance_profile(array, taus), low, high), arm, styles[arm], place, ax)
+    ax.set_xlabel("normalised score τ (0 random, 1 reference)")
+    ax.set_ylabel("share of runs above τ")
+    ax.set_ylim(-0.02, 1.02)
+
+
+def improvement(
+    scores: Mapping[str, stats.Array], control: str, styles: Mapping[str, Style], *, ax: Axes, reps: int = REPS
+) -> None:
+    """P(arm > control) of a run of each, averaged over tasks, with its 95 % interval.
+
+    Args:
+        scores: by arm, runs × tasks of final scores; the control among them.
+        control: the arm the others are compared with.
+        styles: as `analysis.style.arm_styles` gives them.
+        ax: where to draw.
+        reps: bootstrap resamples.
+    """
+    arms = [arm for arm in scores if arm != control]
+    for place, arm in enumerate(arms):
+        rng = stats.generator(arm, control, "improvement")
+        estimate, low, high = stats.improvement_interval(scores[arm], scores[control], reps, 0.95, rng)
+        ax.hlines(place, low, high, color=styles[arm].color, linewidth=2)
+        ax.plot(estimate, place, marker=styles[arm].marker, color=styles[arm].color, markersize=5)
+    ax.axvline(0.5, color="0.4", linewidth=1, linestyle=":")
+    _rows_of_arms(ax, arms)
+    ax.set_xlim(-0.02, 1.02)
+    ax.set_xlabel(f"P(a run beats one of {control})")
+
+
+def heat_map(runs: pd.DataFrame, rows: str, columns: str, value: str, *, ax: Axes) -> None:
+    """Mean of a score over the runs of every pair of factor levels; a level without runs stays blank, never 0.
+
+    Args:
+        runs: of one task.
+        rows: factor on the vertical axis, for example `gae_lambda`.
+        columns: factor on the horizontal axis, for example `gamma`.
+        value: column of `runs` that is averaged.
+        ax: where to draw.
+    """
+    groups = runs.groupby([rows, columns])[value]
+    means, counts = groups.mean().unstack(), groups.count().unstack()
+    text = [
+        ["" if not n else f"{formats.number_text(mean, 2)}\nn={n:.0f}" for mean, n in zip(*pair, strict=True)]
+        for pair in zip(means.to_numpy(float), counts.fillna(0).to_numpy(float), strict=True)
     ]
-    figure.legend(handles=key, loc="outside lower center", ncols=3, frameon=False, fontsize="small")
-    return figure
+    sns.heatmap(means, annot=np.array(text), fmt="", cmap="cividis", ax=ax, linewidths=0.5, cbar_kws={"label": value})
+    ax.set_xlabel(columns)
+    ax.set_ylabel(rows)
+    ax.invert_yaxis()
 
 
-def _limits(values: pd.Series) -> tuple[float, float]:
-    """Shared limits of a task's panels, so that rows can be compared by eye."""
-    low, high = (float(values.min()), float(values.max())) if len(values) else (0.0, 1.0)
-    margin = 0.05 * (high - low) or 1.0
-    return low - margin, high + margin
+def factor_curve(
+    runs: pd.DataFrame, factor: str, value: str, *, ax: Axes, reps: int = REPS, confidence: float = 0.95
+) -> None:
+    """A score over a numeric factor (group size, β, λ, …): mean over seeds with its interval, one line per arm's name.
+
+    Args:
+        runs: of one task.
+        factor: a numeric factor column.
+        value: the score column.
+        ax: where to draw.
+        reps: bootstrap resamples.
+        confidence: of the intervals.
+    """
+    for name, mine in runs[runs[value].notna()].groupby("name", sort=False):
+        levels = sorted(mine[factor].dropna().unique())
+        found = [
+            stats.interval(
+                mine.loc[mine[factor] == level, value].to_numpy(float),
+                stats.mean, reps, confidence, stats.generator(name, factor, level),
+            )
+            for level in levels
+        ]  # fmt: skip
+        if len(levels) > 1:
+            centre, low, high = np.array(found).T
+            bars = np.array([centre - low, high - centre])
+            ax.errorbar(
+                np.array(levels, float), centre, yerr=bars, marker="o", markersize=4, capsize=2, label=str(name)
+            )
+    ax.set_xlabel(factor)
+    ax.set_ylabel(value.replace("_", " "))
 
 
-def _grid(rows: int, columns: int, width: float, row_height: float) -> tuple[Figure, Any]:
-    """A figure and its axes, without pyplot's global state."""
-    figure = Figure(figsize=(width, row_height * rows + 0.3), layout="constrained")
-    return figure, figure.subplots(rows, columns, squeeze=False)
+def spaghetti(table: pd.DataFrame, style: Style, *, ax: Axes) -> None:
+    """Every seed of one arm on one task as a thin line, and their mean.
+
+    Args:
+        table: the rows of one arm, task and mode of `analysis.load.curves`.
+        style: the arm's.
+        ax: where to draw.
+    """
+    wide = table.pivot(index="step", columns="seed", values="value")
+    ax.plot(wide.index, wide.to_numpy(float), color=style.color, linewidth=0.6, alpha=0.5)
+    ax.plot(wide.index, wide.mean(axis=1), color=style.color, linewidth=2)
+    ax.xaxis.set_major_formatter(mpl.ticker.EngFormatter(sep=""))
 
 
-def _legend(ax: Axes, styles: Mapping[str, Style]) -> None:
-    """The arms of a row of panels, to the right of its last panel, where no line can run into them."""
-    handles = [
-        Line2D([], [], color=style.color, linestyle=style.line, marker=style.marker, markersize=4, label=arm)
-        for arm, style in styles.items()
-    ]
-    ax.legend(
-        handles=handles,
-        loc="center left",
-        bbox_to_anchor=(1.02, 0.5),
-        frameon=False,
-        fontsize="small",
-        handlelength=3.2,
-    )
+def diagnostic(table: pd.DataFrame, column: str, styles: Mapping[str, Style], *, ax: Axes) -> None:
+    """A training diagnostic over steps: mean over seeds in `BINS` equal parts of the budget, one line per arm.
 
-
-def save(figure: Figure, kind: str) -> bytes:
-    """`figure` as the bytes of an svg, png or pdf file; the same figure gives the same bytes."""
-    dates: Mapping[str, dict[str, Any]] = {
-        "svg": {"Date": None},
-        "png": {"Software": None},
-        "pdf": {"CreationDate": None},
-    }
-    buffer = io.BytesIO()
-    with house_style():
-        figure.draw_without_rendering()  # lay out once, not again for every format
-        figure.set_layout_engine("none")
-        figure.savefig(buffer, format=kind, dpi=200, metadata=dates[kind])
-    return buffer.getvalue()
+    Args:
+        table: the rows of one task of the training table.
+        column: for example `train/approx_kl`.
+        styles: as `analysis.style.arm_styles` gives them.
+        ax: where to draw.
+    """
+    width = max(float(table["step"].max()) / BINS, 1.0)
+    for place, (arm, style) in enumerate(styles.items()):
+        mine = table[(table["arm"] == arm) & table[column].notna()]
+        if mine.empty:
+            continue
+        part = np.ceil(mine["step"].to_numpy(float) / width) * width
+        by_seed = mine.groupby([mine["seed"], part])[column].mean().unstack(0)
+        every = max(1, len(by_seed) // 5)
+        ax.plot(
+            by_seed.index.to_numpy(float), by_seed.mean(axis=1), color=style.color, linestyle=style.line, linewidth=1.2,
+            marker=style.marker, markersize=3, markevery=(place % every, every), label=arm,
+        )  # fmt: skip
+    ax.xaxis.set_major_formatter(mpl.ticker.EngFormatter(sep=""))
+    ax.set_ylabel(column.partition("/")[2].replace("_", " "))

@@ -1,44 +1,16 @@
 """The report of a study: tables, figures and a page of text, written next to its runs."""
 
 import os
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
-from matplotlib.figure import Figure
 
-from analysis import figures, tables
+from analysis import formats, gallery, tables
+from analysis.gallery import FIGURES, Material
 from analysis.load import MODES, STATUSES, Records
+from analysis.style import FORMATS, Look, save
 from bench.errors import UserError
-
-
-@dataclass(frozen=True)
-class Report:
-    """What a report is made of; `estimates` are computed once for tables and figures."""
-
-    records: Records
-    estimates: pd.DataFrame
-
-    @classmethod
-    def of(cls, records: Records) -> "Report":
-        """The report of what was read."""
-        return cls(records, tables.comparison(records.runs))
-
-
-def _learning_curves(mode: str) -> Callable[[Report], Figure]:
-    return lambda report: figures.learning_curves(report.records.evaluations, report.records.runs, mode)
-
-
-def _final_scores(mode: str) -> Callable[[Report], Figure]:
-    return lambda report: figures.final_score_intervals(report.records.runs, report.estimates, mode)
-
-
-FIGURES: Mapping[str, Callable[[Report], Figure]] = {
-    f"{name}_{mode}": make(mode)
-    for name, make in (("learning_curves", _learning_curves), ("final_scores", _final_scores))
-    for mode in reversed(MODES)
-}
 
 
 def write(records: Records, folder: Path) -> Iterator[Path]:
@@ -49,23 +21,41 @@ def write(records: Records, folder: Path) -> Iterator[Path]:
     """
     if records.runs.empty:
         raise UserError(f"study={records.name}: no runs found, nothing to report")
-    report = Report.of(records)
-    table = tables.comparison_table(report.estimates)
+    material = Material.of(records)
+    table = tables.comparison_table(material.estimates)
     texts = {
-        "comparison.md": tables.markdown(table),
-        "comparison.csv": tables.csv(report.estimates),
+        "comparison.md": formats.markdown(table),
+        "comparison.csv": formats.csv(material.estimates),
         "comparison.tex": "\n".join(
-            tables.latex(tables.comparison_table(report.estimates, [mode])) for mode in reversed(MODES)
+            formats.latex(tables.comparison_table(material.estimates, [mode])) for mode in reversed(MODES)
         ),
-        "runs.csv": tables.csv(records.runs.drop(columns="block")),
-        "report.md": page(report, table),
+        "runs.csv": formats.csv(records.runs.drop(columns="block")),
     }
     for name, text in texts.items():
         yield write_file(folder / name, text.encode())
-    for name, draw in FIGURES.items():
-        figure = draw(report)
-        for kind in figures.FORMATS:
-            yield write_file(folder / f"{name}.{kind}", figures.save(figure, kind))
+    drawn = yield from write_figures(material, list(FIGURES), folder, Look())
+    yield write_file(folder / "report.md", page(records, table, drawn).encode())
+
+
+def write_figures(
+    material: Material, names: Sequence[str], folder: Path, look: Look, suffix: str = ""
+) -> Generator[Path, None, list[str]]:
+    """Draw the figures called `names`, each in every format, and yield each file's path once it is there.
+
+    Returns:
+        The names of the figures drawn; the study may hold nothing for some of them.
+
+    Raises:
+        UserError: if the folder cannot be written.
+    """
+    drawn = []
+    for name in names:
+        figure = gallery.draw(name, material, look)
+        if figure is not None:
+            drawn.append(name)
+            for kind in FORMATS:
+                yield write_file(folder / f"{name}{suffix}.{kind}", save(figure, kind, look))
+    return drawn
 
 
 def write_file(path: Path, content: bytes) -> Path:
@@ -80,17 +70,16 @@ def write_file(path: Path, content: bytes) -> Path:
     return path
 
 
-def page(report: Report, table: tables.Table) -> str:
+def page(records: Records, table: formats.Table, drawn: Sequence[str]) -> str:
     """`report.md`: what there is, what is missing, the table, the figures, and how to make them again."""
-    records = report.records
     parts = [
         f"# {records.title}",
         summary(records.runs),
         *_troubles(records),
         "## Final scores",
-        tables.markdown(table),
+        formats.markdown(table),
     ]
-    parts += ["## Figures", *(f"![{name.replace('_', ' ')}]({name}.svg)" for name in FIGURES)]
+    parts += ["## Figures", *(f"![{name.replace('_', ' ')}]({name}.svg)" for name in drawn)]
     parts += ["## How it was made", _provenance(records)]
     return "\n\n".join(parts) + "\n"
 

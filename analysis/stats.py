@@ -170,6 +170,22 @@ def _resampled(arrays: list[Array], statistic: Statistic, reps: int, rng: np.ran
     return np.concatenate(values)
 
 
+def difference_interval(
+    x: ArrayLike, y: ArrayLike, statistic: Statistic, reps: int, confidence: float, rng: np.random.Generator
+) -> Interval:
+    """statistic(x) − statistic(y) with its percentile bootstrap interval, the two arms resampled independently.
+
+    For arms that share no seeds or collect differently; `interval(..., paired_with=...)` is for those that do not.
+    """
+    arrays = [as_scores(x), as_scores(y)]
+    if any(np.isnan(array).all() for array in arrays):
+        return float("nan"), float("nan"), float("nan")
+    first, second = (_batched(statistic, array[None])[0] for array in arrays)
+    values = _resampled([arrays[0]], statistic, reps, rng) - _resampled([arrays[1]], statistic, reps, rng)
+    low, high = percentiles(values, confidence)
+    return float(first - second), float(low), float(high)
+
+
 def bca_interval(
     scores: ArrayLike, statistic: Statistic, reps: int, confidence: float, rng: np.random.Generator
 ) -> Interval:
@@ -298,7 +314,7 @@ def improvement_interval(
     chunk = max(1, _CHUNK // (len(arrays[0]) * arrays[1].size))
     values = np.concatenate(
         [
-            probability_of_improvement(*(_resample(array, min(chunk, reps - start), rng) for array in arrays))
+            probability_of_improvement(*(resample(array, min(chunk, reps - start), rng) for array in arrays))
             for start in range(0, reps, chunk)
         ]
     )
@@ -306,7 +322,7 @@ def improvement_interval(
     return estimate, float(low), float(high)
 
 
-def _resample(scores: Array, reps: int, rng: np.random.Generator) -> Array:
+def resample(scores: Array, reps: int, rng: np.random.Generator) -> Array:
     """(reps, runs, tasks): runs drawn with replacement from each task's present ones."""
     ordered = np.take_along_axis(scores, np.argsort(np.isnan(scores), axis=0, kind="stable"), axis=0)
     rows = resample_rows(np.count_nonzero(~np.isnan(scores), axis=0), len(scores), reps, rng)

@@ -1,13 +1,12 @@
-"""Tables: from tidy runs to estimates with intervals, and from those to Markdown, CSV, LaTeX and HTML."""
+"""Tables: from tidy runs to estimates with intervals, and from those to text."""
 
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from analysis import stats
+from analysis import comparisons, stats
+from analysis.formats import Best, Section, Table, Tied, interval_text, number_text
 from analysis.load import MODES, STATUSES
 
 REPS = 10_000
@@ -19,39 +18,6 @@ _MODE_MEANING = {
     "deterministic": "Deterministic: the most probable action, as published scores are measured.",
     "stochastic": "Stochastic: the policy that is trained, on which claims are judged.",
 }
-_LATEX_SIGNS = {
-    "\\": r"\textbackslash{}",
-    "&": r"\&",
-    "%": r"\%",
-    "$": r"\$",
-    "#": r"\#",
-    "_": r"\_",
-    "{": r"\{",
-    "}": r"\}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "–": "--",
-    "−": r"\textminus{}",
-}
-
-
-@dataclass(frozen=True)
-class Section:
-    """Rows of text under one heading."""
-
-    heading: str
-    rows: tuple[tuple[str, ...], ...]
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table as text: the first column is aligned left, the others right."""
-
-    caption: str
-    header: tuple[str, ...]
-    sections: tuple[Section, ...]
 
 
 def scores(runs: pd.DataFrame, arm: str, metric: str) -> stats.Array:
@@ -71,7 +37,8 @@ def comparison(runs: pd.DataFrame, reps: int = REPS, confidence: float = CONFIDE
 
     Returns:
         One row per task × arm × mode: `n` (runs with a score), one column per other status with its number of seeds,
-        and `mean`, `mean_low`, `mean_high`, `iqm`, `iqm_low`, `iqm_high` in the task's units. Where there are several
+        `mean`, `mean_low`, `mean_high`, `iqm`, `iqm_low`, `iqm_high` in the task's units, and `mark`: "best" mean of
+        the task, "tied" with it, or "". Where there are several
         tasks, rows of `ALL_TASKS` follow with normalised scores, for the arms that have a score on every task.
     """
     tasks, arms = runs["task"].unique(), runs["arm"].unique()
@@ -91,7 +58,16 @@ def comparison(runs: pd.DataFrame, reps: int = REPS, confidence: float = CONFIDE
             for mode in MODES
             if _on_every_task(runs, arm, mode, len(tasks))
         ]
-    return pd.DataFrame(rows)
+    return (
+        pd.DataFrame(rows)
+        .merge(_marks(runs, reps, confidence), on=["task", "arm", "mode"], how="left")
+        .fillna({"mark": ""})
+    )
+
+
+def _marks(runs: pd.DataFrame, reps: int, confidence: float) -> pd.DataFrame:
+    found = [comparisons.ties(runs, mode, reps, confidence).assign(mode=mode) for mode in MODES]
+    return pd.concat(found, ignore_index=True)
 
 
 def _on_every_task(runs: pd.DataFrame, arm: str, mode: str, tasks: int) -> bool:
@@ -121,7 +97,9 @@ def comparison_table(estimates: pd.DataFrame, modes: Sequence[str] = MODES, conf
         decimals = _decimals(part[["mean", "iqm"]].to_numpy(float))
         rows = (_comparison_row(str(arm), cells, modes, decimals) for arm, cells in part.groupby("arm", sort=False))
         sections.append(Section(str(task), tuple(rows)))
-    meaning = " ".join(_MODE_MEANING[mode] for mode in modes)
+    meaning = "Bold: best mean; italic: its difference to the best may be 0. " + " ".join(
+        _MODE_MEANING[mode] for mode in modes
+    )
     return Table(
         caption=f"Final scores (mean over the last tenth of the evaluations): mean and interquartile mean (IQM) over "
         f"seeds, with {confidence:.0%} stratified bootstrap intervals. {meaning}",
@@ -132,12 +110,94 @@ def comparison_table(estimates: pd.DataFrame, modes: Sequence[str] = MODES, conf
 
 def _comparison_row(arm: str, cells: pd.DataFrame, modes: Sequence[str], decimals: int) -> tuple[str, ...]:
     by_mode = {str(row["mode"]): row for _, row in cells.iterrows()}
-    estimates = [
-        interval_text([float(by_mode[mode][f"{name}{bound}"]) for bound in ("", "_low", "_high")], decimals)
-        for mode in modes
-        for name in STATISTICS
-    ]
+    estimates = []
+    for mode in modes:
+        row = by_mode[mode]
+        mean, iqm = (interval_text(interval_of(row, name), decimals) for name in STATISTICS)
+        estimates += [{"best": Best, "tied": Tied}.get(str(row["mark"]), str)(mean), iqm]
     return (arm, count_text(by_mode[modes[0]]), *estimates)
+
+
+def interval_of(row: pd.Series, name: str) -> stats.Interval:
+    """An estimate and its bounds from the columns `name`, `name_low` and `name_high`."""
+    return float(row[name]), float(row[f"{name}_low"]), float(row[f"{name}_high"])
+
+
+def control_table(differences: pd.DataFrame, control: str, confidence: float = CONFIDENCE) -> Table:
+    """`analysis.comparisons.against_control` as text: a section per task, a row per arm."""
+    sections = []
+    for task, part in differences.groupby("task", sort=False):
+        decimals = _decimals(part["difference"].to_numpy(float))
+        sections.append(Section(str(task), tuple(_control_row(row, decimals) for _, row in part.iterrows())))
+    planned = int((differences["reason"] == "").sum())
+    return Table(
+        caption=f"Difference to {control} of the final stochastic score, paired by seed: mean with {confidence:.0%} "
+        f"bootstrap interval, d (mean over standard deviation of the differences), P(better) = probability of "
+        f"improvement, two-sided sign-flip p, and p by Holm over the {planned} planned comparisons of the study.",
+        header=("arm", "pairs", "difference", "d", "P(better)", "p", "p (Holm)"),
+        sections=tuple(sections),
+    )
+
+
+def _control_row(row: pd.Series, decimals: int) -> tuple[str, ...]:
+    if row["reason"]:
+        return (f"{row['arm']} ({row['reason']})", "–", "–", "–", "–", "–", "–")
+    found = interval_text(interval_of(row, "difference"), decimals)
+    values = [_optional(row["effect"], 2), _optional(row["improvement"], 2), p_text(row["p"]), p_text(row["p_holm"])]
+    return (str(row["arm"]), str(int(row["pairs"])), found, *values)
+
+
+def p_text(p: float) -> str:
+    """Three decimals, `<0.001` below them, a dash for a comparison that could not be made."""
+    return "<0.001" if p < 0.001 else _optional(p, 3)
+
+
+def _optional(value: float, decimals: int) -> str:
+    return "–" if np.isnan(value) else number_text(value, decimals)
+
+
+def costs(runs: pd.DataFrame) -> pd.DataFrame:
+    """What one run of each arm costs, as the median over its runs that are done.
+
+    Returns:
+        One row per task and arm: `env_steps`, `updates`, `wall_seconds` and `cpu_seconds` (a block's, shared by its
+        seeds), `steps_per_second` (of a whole block), `parameters` (actor and critic), `peak_memory_bytes` (process).
+    """
+    columns = ["env_steps", "updates", "wall_seconds", "cpu_seconds", "steps_per_second", "parameters"]
+    parts = runs[["parameters_actor", "parameters_critic"]].astype(float)
+    done = runs.assign(parameters=parts.sum(axis=1, min_count=1))[runs["status"] == "done"]
+    measured = [*columns, "peak_memory_bytes"]
+    return (
+        done.astype(dict.fromkeys(measured, float))
+        .groupby(["task", "arm"], sort=False)[measured]
+        .median()
+        .reset_index()
+    )
+
+
+def cost_table(costs: pd.DataFrame) -> Table:
+    """`costs` as text."""
+    sections = [
+        Section(str(task), tuple(_cost_row(row) for _, row in part.iterrows()))
+        for task, part in costs.groupby("task", sort=False)
+    ]
+    return Table(
+        caption="Cost of one run, median over seeds. Seeds train together in blocks, so seconds are a block's "
+        "divided by its seeds, while steps per second and peak memory are those of the whole block.",
+        header=("arm", "steps", "updates", "wall s", "CPU s", "steps/s", "parameters", "peak MB"),
+        sections=tuple(sections),
+    )
+
+
+def _cost_row(row: pd.Series) -> tuple[str, ...]:
+    whole = [_thousands(float(row[key])) for key in ("env_steps", "updates")]
+    seconds = [_optional(float(row[key]), 2) for key in ("wall_seconds", "cpu_seconds")]
+    rest = [_thousands(float(row[key])) for key in ("steps_per_second", "parameters")]
+    return (str(row["arm"]), *whole, *seconds, *rest, _thousands(float(row["peak_memory_bytes"]) / 1e6))
+
+
+def _thousands(value: float) -> str:
+    return "–" if np.isnan(value) else f"{value:,.0f}"
 
 
 def count_text(row: pd.Series) -> str:
@@ -146,79 +206,9 @@ def count_text(row: pd.Series) -> str:
     return f"{row['n']} ({', '.join(others)})" if others else str(row["n"])
 
 
-def interval_text(interval: Sequence[float], decimals: int) -> str:
-    """`487.3 [480.1, 493.0]`; a dash where there is no run."""
-    if np.isnan(interval[0]):
-        return "–"
-    estimate, low, high = (number_text(value, decimals) for value in interval)
-    return f"{estimate} [{low}, {high}]"
-
-
-def number_text(value: float, decimals: int) -> str:
-    """A number with a fixed number of decimals and a true minus sign; never `-0.0`."""
-    text = f"{value:.{decimals}f}"
-    if not text.strip("-0."):
-        text = text.lstrip("-")
-    return text.replace("-", "−")
-
-
 def _decimals(values: stats.Array) -> int:
     """Decimals that show four digits of the largest value, and at least one decimal."""
     finite = np.abs(values[np.isfinite(values)])
     if not finite.size or finite.max() == 0:
         return 1
     return int(np.clip(3 - np.floor(np.log10(finite.max())), 1, 4))
-
-
-def markdown(table: Table) -> str:
-    """A pipe table per section, each under its heading."""
-    rule = "|---|" + "---:|" * (len(table.header) - 1)
-    parts = [table.caption]
-    for section in table.sections:
-        rows = [table.header, *section.rows]
-        lines = ["| " + " | ".join(map(_markdown_cell, row)) + " |" for row in rows]
-        heading = [f"**{_markdown_cell(section.heading)}**"] if section.heading else []
-        parts += [*heading, "\n".join([lines[0], rule, *lines[1:]])]
-    return "\n\n".join(parts) + "\n"
-
-
-def _markdown_cell(text: str) -> str:
-    """Text that Markdown shows as it is: names may hold pipes, asterisks or tags."""
-    text = re.sub(r"([\\`*<>|#])", r"\\\1", text.replace("\n", " "))
-    return re.sub(r"(?<!\w)_|_(?!\w)", r"\\_", text)  # an underscore within a word is no emphasis
-
-
-def latex(table: Table) -> str:
-    """A `table` environment with booktabs rules; needs `\\usepackage{booktabs}`."""
-    columns = len(table.header)
-    lines = [
-        r"\begin{table}",
-        r"  \centering",
-        r"  \footnotesize",
-        r"  \setlength{\tabcolsep}{4pt}",
-        rf"  \caption{{{latex_text(table.caption)}}}",
-        rf"  \begin{{tabular}}{{l{'r' * (columns - 1)}}}",
-        r"    \toprule",
-        rf"    {_latex_row(table.header)}",
-    ]
-    for section in table.sections:
-        lines.append(r"    \midrule")
-        if section.heading:
-            lines += [rf"    \multicolumn{{{columns}}}{{l}}{{\emph{{{latex_text(section.heading)}}}}} \\"]
-        lines += [f"    {_latex_row(row)}" for row in section.rows]
-    return "\n".join([*lines, r"    \bottomrule", r"  \end{tabular}", r"\end{table}", ""])
-
-
-def _latex_row(row: Sequence[str]) -> str:
-    # a row that starts with a bracket would be read as the argument of the \\ before it
-    return " & ".join(("{}" if cell.startswith("[") else "") + latex_text(cell) for cell in row) + r" \\"
-
-
-def latex_text(text: str) -> str:
-    """`text` with every sign that means something to LaTeX escaped."""
-    return "".join(_LATEX_SIGNS.get(sign, sign) for sign in text.replace("\n", " "))
-
-
-def csv(frame: pd.DataFrame) -> str:
-    """A tidy table with all its digits, for other programs."""
-    return frame.to_csv(index=False, lineterminator="\n")

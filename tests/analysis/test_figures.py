@@ -9,7 +9,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import rgb_to_hsv
 from matplotlib.figure import Figure
 
-from analysis import figures, load, tables
+from analysis import figures, gallery, load, stats, tables
+from analysis.style import FORMATS, Look, arm_styles, save
+from bench.errors import UserError
 
 
 def rising(seed: int, share: float) -> float:
@@ -41,7 +43,7 @@ def test_a_learning_curve_is_the_mean_over_seeds_within_its_band(results, axes):
     results.block("s", "cartpole", "a", [0, 1, 2], rising)
     records = load.read(["s"], results.root)
     table = load.curves(records.evaluations, records.runs)
-    figures.learning_curve(table[table["mode"] == "stochastic"], figures.arm_styles(records.runs), ax=axes)
+    figures.learning_curve(table[table["mode"] == "stochastic"], arm_styles(records.runs), ax=axes)
     (line,) = axes.get_lines()
     np.testing.assert_allclose(line.get_xdata(), [0, 200, 400, 600, 800, 1000])
     np.testing.assert_allclose(line.get_ydata(), [0, 20, 40, 60, 80, 100])  # seeds 0, 1, 2 average 1, minus 1
@@ -57,7 +59,7 @@ def test_failed_seeds_do_not_bend_the_curve(results):
 
 
 def test_every_arm_has_its_own_colour_and_its_baselines_hue(quick_runs):
-    styles = figures.arm_styles(quick_runs)
+    styles = arm_styles(quick_runs)
     assert len({style.color for style in styles.values()}) == len(styles) == 12
     hue = {arm: rgb_to_hsv(style.color)[0] for arm, style in styles.items()}
     for baseline, arms in quick_runs.groupby("baseline")["arm"]:
@@ -65,7 +67,7 @@ def test_every_arm_has_its_own_colour_and_its_baselines_hue(quick_runs):
 
 
 def test_arms_of_one_hue_differ_in_line_and_marker_for_grey_print(quick_runs):
-    styles = figures.arm_styles(quick_runs)
+    styles = arm_styles(quick_runs)
     for _, arms in quick_runs.groupby("baseline")["arm"]:
         assert len({str(styles[arm].line) for arm in arms}) == len(arms)
         assert len({styles[arm].marker for arm in arms}) == len(arms)
@@ -74,7 +76,7 @@ def test_arms_of_one_hue_differ_in_line_and_marker_for_grey_print(quick_runs):
 @pytest.mark.parametrize("count", [1, 2, 7, 8, 20])
 def test_any_number_of_arms_gets_distinct_styles(count):
     runs = pd.DataFrame({"arm": [f"arm {i}" for i in range(count)]})
-    styles = figures.arm_styles(runs)
+    styles = arm_styles(runs)
     assert len({(style.color, str(style.line), style.marker) for style in styles.values()}) == count
 
 
@@ -85,26 +87,26 @@ def contrast(color: tuple[float, float, float]) -> float:
 
 
 def test_every_colour_can_be_seen_on_white(quick_runs):
-    assert min(contrast(style.color) for style in figures.arm_styles(quick_runs).values()) > 1.9
+    assert min(contrast(style.color) for style in arm_styles(quick_runs).values()) > 1.9
 
 
 def test_facets_split_many_arms_by_a_factor_and_hold_each_arm_once(quick_runs):
-    facets = figures.facet_arms(quick_runs)
+    facets = gallery.facet_arms(quick_runs)
     assert list(facets) == ["advantage = td0", "advantage = gae", "advantage = monte_carlo"]
     assert sorted(arm for arms in facets.values() for arm in arms) == sorted(quick_runs["arm"])
-    assert max(map(len, facets.values())) <= figures.MAX_LINES
+    assert max(map(len, facets.values())) <= gallery.MAX_LINES
 
 
 def test_arms_that_no_factor_splits_are_taken_in_order():
     runs = pd.DataFrame({"arm": [f"arm {i}" for i in range(8)], "baseline": "critic"})
-    assert [len(arms) for arms in figures.facet_arms(runs).values()] == [6, 2]
+    assert [len(arms) for arms in gallery.facet_arms(runs).values()] == [6, 2]
 
 
 def test_final_scores_show_the_estimate_and_every_seed(results, axes):
     results.block("s", "cartpole", "a", [0, 1, 2], rising)
     records = load.read(["s"], results.root)
     estimates = tables.comparison(records.runs, reps=100)
-    styles = figures.arm_styles(records.runs)
+    styles = arm_styles(records.runs)
     figures.final_scores(records.runs, estimates, styles, ax=axes, task="cartpole", mode="deterministic")
     dots, _, mean = axes.get_lines()
     np.testing.assert_allclose(dots.get_xdata(), [100, 101, 102])
@@ -117,32 +119,89 @@ def test_an_arm_without_runs_keeps_its_row_and_says_so(results, axes):
     results.block("s", "cartpole", "a", [0], rising, k=0)
     records = load.read(["s"], results.root)
     estimates = tables.comparison(records.runs, reps=50)
-    styles = figures.arm_styles(records.runs)
+    styles = arm_styles(records.runs)
     figures.final_scores(records.runs, estimates, styles, ax=axes, task="cartpole", mode="stochastic")
     assert [label.get_text() for label in axes.get_yticklabels()] == ["a  n=1", "b  n=0 (1 missing)"]
 
 
-@pytest.mark.parametrize("kind", figures.FORMATS)
+@pytest.mark.parametrize("kind", FORMATS)
 def test_the_same_table_gives_the_same_bytes(results, kind):
     results.block("s", "cartpole", "a", [0, 1], rising)
-    records = load.read(["s"], results.root)
-    first, second = (figures.save(figures.learning_curves(records.evaluations, records.runs), kind) for _ in range(2))
+    material = gallery.Material.of(load.read(["s"], results.root))
+    first, second = (save(gallery.draw("learning_curves_stochastic", material, Look()), kind, Look()) for _ in range(2))
     assert first == second
     assert len(first) > 1000
 
 
+def test_a_profile_is_the_share_of_runs_above_each_score(axes):
+    scores = {"a": np.array([[0.0], [0.5], [1.0], [1.0]])}
+    styles = arm_styles(pd.DataFrame({"arm": ["a"]}))
+    figures.performance_profile(scores, styles, ax=axes, reps=50)
+    (line,) = axes.get_lines()
+    np.testing.assert_allclose(line.get_ydata(), stats.performance_profile(scores["a"], line.get_xdata()))
+
+
+def test_improvement_draws_each_arm_against_the_control(axes):
+    scores = {"control": np.arange(4.0), "better": np.arange(4.0) + 10, "worse": np.arange(4.0) - 10}
+    figures.improvement(scores, "control", arm_styles(pd.DataFrame({"arm": list(scores)})), ax=axes, reps=50)
+    points = [line.get_xdata()[0] for line in axes.get_lines() if len(line.get_xdata()) == 1]
+    assert points == [1.0, 0.0]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["better", "worse"]
+
+
+def test_a_heat_map_leaves_missing_cells_blank(axes):
+    runs = pd.DataFrame({"gae_lambda": [0.0, 0.9, 0.9], "gamma": [0.9, 0.9, 0.99], "score": [0.1, 0.2, np.nan]})
+    figures.heat_map(runs, "gae_lambda", "gamma", "score", ax=axes)
+    assert [text.get_text() for text in axes.texts] == ["0.10\nn=1", "0.20\nn=1"]
+
+
+def test_a_factor_curve_is_the_mean_per_level(axes):
+    runs = pd.DataFrame({"name": "group", "group.size": [4, 4, 8, 8, 16, 16], "score": [1.0, 3.0, 4.0, 4.0, 0.0, 1.0]})
+    figures.factor_curve(runs, "group.size", "score", ax=axes, reps=50)
+    line = axes.get_lines()[0]
+    np.testing.assert_allclose(line.get_xydata(), [[4, 2], [8, 4], [16, 0.5]])
+
+
+def test_spaghetti_has_a_line_per_seed_and_their_mean(results, axes):
+    results.block("s", "cartpole", "a", [0, 10], rising)
+    records = load.read(["s"], results.root)
+    table = load.curves(records.evaluations, records.runs)
+    figures.spaghetti(table[table["mode"] == "deterministic"], arm_styles(records.runs)["a"], ax=axes)
+    assert [line.get_ydata()[-1] for line in axes.get_lines()] == [100, 110, 105]
+
+
+def test_a_diagnostic_is_averaged_over_seeds(results, axes):
+    results.block("s", "cartpole", "a", [0, 1], rising)
+    records = load.read(["s"], results.root)
+    figures.diagnostic(records.training, "train/approx_kl", arm_styles(records.runs), ax=axes)
+    np.testing.assert_allclose(axes.get_lines()[0].get_ydata(), 0.015)
+
+
+def test_figures_the_study_holds_nothing_for_are_left_out(results):
+    results.block("s", "cartpole", "a", [0, 1], rising)
+    material = gallery.Material.of(load.read(["s"], results.root))
+    assert gallery.draw("heat_map", material, Look()) is None
+    assert gallery.draw("factor_curves", material, Look()) is None
+    assert gallery.draw("probability_of_improvement", material, Look()) is None
+
+
+def test_figures_are_chosen_by_name_or_beginning():
+    assert gallery.chosen(["spaghetti"]) == ["spaghetti"]
+    assert gallery.chosen(["final_scores"]) == ["final_scores_stochastic", "final_scores_deterministic"]
+    with pytest.raises(UserError, match="did you mean 'spaghetti'"):
+        gallery.chosen(["spagetti"])
+
+
 @pytest.mark.slow
-def test_no_text_or_legend_overlaps_another(quick_like):
-    records = load.read(["quick"], quick_like.root)
-    estimates = tables.comparison(records.runs, reps=50)
-    for figure in (
-        figures.learning_curves(records.evaluations, records.runs),
-        figures.final_score_intervals(records.runs, estimates),
-    ):
+@pytest.mark.parametrize("look", [Look(), Look("paper", 3.3), Look("slide", 12.0)], ids=lambda look: look.name)
+def test_no_panel_or_legend_overlaps_another(quick_like, look):
+    material = gallery.Material.of(load.read(["quick"], quick_like.root))
+    for name in gallery.chosen(["learning_curves", "final_scores", "performance_profiles", "diagnostics"]):
+        figure = gallery.draw(name, material, look)
         FigureCanvasAgg(figure).draw()
         legends = [ax.get_legend() for ax in figure.axes if ax.get_legend()] + figure.legends
         boxes = [legend.get_window_extent() for legend in legends]
         panels = [ax.get_tightbbox(bbox_extra_artists=[]) for ax in figure.axes]
-        assert not any(legend.overlaps(panel) for legend in boxes for panel in panels)
-        assert not any(a.overlaps(b) for a, b in itertools.combinations(panels, 2))
-        assert all(figure.bbox.contains(*corner) for box in boxes for corner in box.corners())
+        assert not any(legend.overlaps(panel) for legend in boxes for panel in panels), name
+        assert not any(a.overlaps(b) for a, b in itertools.combinations(panels, 2)), name
+        assert all(figure.bbox.contains(*corner) for box in boxes for corner in box.corners()), name

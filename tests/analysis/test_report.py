@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+from PIL import Image
 
 from analysis.cli import main
 
@@ -63,9 +64,31 @@ def test_a_failed_seed_is_in_the_report_with_its_cause(study):
     assert "| grpo | 1 (1 failed) |" in page
 
 
+def test_single_figures_for_a_papers_column(study, capsys):
+    arguments = [
+        "study=quick",
+        f"results={study.root}",
+        "figures=learning_curves_stochastic",
+        "style=paper",
+        "width=3.3",
+    ]
+    assert main(arguments) == 0
+    folder = study.root / "quick" / "report"
+    written = {path.name for path in folder.iterdir()}
+    assert written == {f"learning_curves_stochastic-paper-3.3in.{kind}" for kind in ("svg", "png", "pdf")}
+    with Image.open(folder / "learning_curves_stochastic-paper-3.3in.png") as image:
+        assert image.width == int(3.3 * 200)
+    assert capsys.readouterr().out.count("wrote ") == 3
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["study=quick", "figures=spagetti"], "did you mean 'spaghetti'"),
+        (["study=quick", "figures=spaghetti", "style=papr"], "did you mean 'paper'"),
+        (["study=quick", "figures=spaghetti", "width=wide"], "must be a number of inches"),
+        (["study=quick", "figures=spaghetti", "width=1"], "between 2 and 40"),
+        (["study=quick", "width=3"], "for single figures"),
         (["study=quik"], "did you mean 'quick'"),
         (["stdy=quick"], "did you mean 'study'"),
         (["quick"], "unknown option 'quick'"),

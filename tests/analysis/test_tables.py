@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis import load, tables
+from analysis import comparisons, formats, load, tables
 
 
 def flat(seed: int, _share: float) -> float:
@@ -76,18 +76,18 @@ def test_adding_an_arm_moves_no_other_arms_interval(results):
     ],
 )
 def test_interval_text(interval, decimals, text):
-    assert tables.interval_text(interval, decimals) == text
+    assert formats.interval_text(interval, decimals) == text
 
 
-NASTY = tables.Table(
+NASTY = formats.Table(
     "100 % of a_b & c",
     ("arm", "n"),
-    (tables.Section("task_1 <b>", (("a|b_c", "1"), ("[x]*{\\}$^~#", "–"))),),
+    (formats.Section("task_1 <b>", (("a|b_c", "1"), ("[x]*{\\}$^~#", "–"))),),
 )
 
 
 def test_markdown_has_one_table_per_section_and_escapes_its_signs():
-    lines = tables.markdown(NASTY).splitlines()
+    lines = formats.markdown(NASTY).splitlines()
     assert lines[2] == r"**task_1 \<b\>**"
     assert lines[4:6] == ["| arm | n |", "|---|---:|"]
     assert lines[6] == r"| a\|b_c | 1 |"
@@ -95,12 +95,12 @@ def test_markdown_has_one_table_per_section_and_escapes_its_signs():
 
 
 def test_csv_keeps_every_digit(estimates):
-    back = pd.read_csv(io.StringIO(tables.csv(estimates)))
+    back = pd.read_csv(io.StringIO(formats.csv(estimates)), keep_default_na=False, na_values=["nan"])
     pd.testing.assert_frame_equal(back, estimates, check_dtype=False, check_exact=True)
 
 
 def test_latex_has_booktabs_rules_and_escapes_its_signs():
-    text = tables.latex(NASTY)
+    text = formats.latex(NASTY)
     assert text.count(r"\toprule") == text.count(r"\midrule") == text.count(r"\bottomrule") == 1
     assert r"100 \% of a\_b \& c" in text
     assert r"{}[x]*\{\textbackslash{}\}\$\textasciicircum{}\textasciitilde{}\# & -- \\" in text
@@ -110,7 +110,7 @@ def test_latex_has_booktabs_rules_and_escapes_its_signs():
 @pytest.mark.slow
 def test_latex_compiles_and_fits_the_page(tmp_path: Path, quick_like):
     estimates = tables.comparison(load.read(["quick"], quick_like.root).runs, reps=50)
-    body = "".join(tables.latex(tables.comparison_table(estimates, [mode])) for mode in load.MODES) + tables.latex(
+    body = "".join(formats.latex(tables.comparison_table(estimates, [mode])) for mode in load.MODES) + formats.latex(
         NASTY
     )
     source = "\\documentclass{article}\\usepackage{booktabs,textcomp}\\begin{document}\n" + body + "\\end{document}\n"
@@ -123,3 +123,69 @@ def test_latex_compiles_and_fits_the_page(tmp_path: Path, quick_like):
     )
     assert run.returncode == 0, run.stdout[-2000:]
     assert "Overfull" not in run.stdout
+
+
+@pytest.fixture
+def compared(results) -> pd.DataFrame:
+    """Three arms: the control, one that is 5 better on every seed, one that collects otherwise."""
+    results.block("s", "cartpole", "control", range(6), lambda seed, _: 100.0 + seed, collect="episodes")
+    results.block("s", "cartpole", "better", range(6), lambda seed, _: 105.0 + seed, collect="episodes", k=1)
+    results.block("s", "cartpole", "ppo", range(6), lambda seed, _: 400.0 + seed, collect="segments", k=2)
+    results.study("s", [{"task": "cartpole", "arm": "never", "seeds": range(6), "collect": "episodes", "k": 3}])
+    return load.read(["s"], results.root).runs
+
+
+def test_a_paired_difference_to_the_control_has_its_exact_p_and_counts_planned_comparisons(compared):
+    found = comparisons.against_control(compared, "control", reps=200).set_index("arm").loc["better"]
+    assert found["pairs"] == 6
+    assert found["difference"] == found["difference_low"] == found["difference_high"] == pytest.approx(5.0)
+    assert found["p"] == 2 / 2**6
+    assert found["p_holm"] == 2 * found["p"]  # the arm that was never run is in the family too
+    assert found["correlation"] == pytest.approx(1.0)
+    assert found["improvement"] == pytest.approx(35.5 / 36)  # one tie
+
+
+def test_an_arm_that_collects_otherwise_is_a_reference_line_not_a_test(compared):
+    found = comparisons.against_control(compared, "control", reps=50)
+    row = found.set_index("arm").loc["ppo"]
+    assert row["reason"] == "reference line: collect=segments, the control's is episodes"
+    assert np.isnan(row["p"])
+    text = tables.control_table(found, "control").sections[0].rows
+    assert ("ppo (reference line: collect=segments, the control's is episodes)", *["–"] * 6) in text
+
+
+def test_a_comparison_without_pairs_is_a_dash(compared):
+    rows = tables.control_table(comparisons.against_control(compared, "control", reps=50), "control").sections[0].rows
+    assert next(row for row in rows if row[0] == "never")[1:] == ("0", "–", "–", "–", "–", "–")
+
+
+def test_power_is_that_of_the_adjusted_level_and_the_fewest_pairs(compared):
+    found = comparisons.power(comparisons.against_control(compared, "control", reps=50))
+    assert (found.comparisons, found.pairs) == (2, 6)
+    assert found.correlation == pytest.approx(1.0)
+    assert found.detectable > 1.4
+
+
+def test_the_best_arm_is_bold_and_what_may_equal_it_is_italic(results):
+    for k, (arm, level, spread) in enumerate([("low", 50, 1), ("near", 99, 4), ("top", 100, 4)]):
+        results.block("s", "cartpole", arm, range(10), lambda s, _, a=level, b=spread: a + b * (s % 3), k=k)
+    runs = load.read(["s"], results.root).runs
+    rows = tables.comparison_table(tables.comparison(runs, reps=500)).sections[0].rows
+    assert [type(row[2]).__name__ for row in rows] == ["str", "Tied", "Best"]
+
+
+def test_costs_are_per_run_and_per_block_where_they_must_be(compared):
+    row = tables.costs(compared).set_index("arm").loc["better"]
+    assert row["wall_seconds"] == pytest.approx(30.0 / 6)
+    assert row["steps_per_second"] == 30_000
+    assert row["parameters"] == 4610 + 4545
+    text = tables.cost_table(tables.costs(compared)).sections[0].rows[0]
+    assert text == ("better", "1,000", "10", "5.00", "4.67", "30,000", "9,155", "400")
+
+
+def test_html_escapes_and_marks():
+    table = formats.Table("a < b", ("arm", "n"), (formats.Section("", (("<script>", formats.Best("1")),)),))
+    text = formats.html(table)
+    assert "<script>" not in text
+    assert "<strong>1</strong>" in text
+    assert "a &lt; b" in text

@@ -1,0 +1,279 @@
+"""The figures of a study by name: which panels, in which order, with which legend."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from analysis import figures, load, stats, tables
+from analysis.load import MODES, Records
+from analysis.style import Look, Style, arm_styles, grid, handles, house_style, legend_below, legend_right
+from bench.errors import unknown
+
+MAX_LINES = 6  # more lines with bands in one panel cannot be told apart
+_FACETS = ("advantage", "baseline", "update")
+_DIAGNOSTICS = (
+    "train/approx_kl",
+    "train/clip_fraction",
+    "train/entropy_loss",
+    "train/explained_variance",
+    "train/value_loss",
+)
+_NOT_SWEPT = ("budget", "env_steps")
+
+
+@dataclass(frozen=True)
+class Material:
+    """What figures are drawn from; `styles` are those of the whole study even where `records` hold one task of it."""
+
+    records: Records
+    estimates: pd.DataFrame
+    styles: Mapping[str, Style]
+
+    @classmethod
+    def of(cls, records: Records) -> "Material":
+        """The material of what was read."""
+        return cls(records, tables.comparison(records.runs), arm_styles(records.runs))
+
+    @property
+    def tasks(self) -> list[str]:
+        """The tasks, in order."""
+        return [str(task) for task in self.records.runs["task"].unique()]
+
+
+Draw = Callable[[Material, Look], Figure | None]  # None: the study holds nothing to draw
+
+
+def draw(name: str, material: Material, look: Look) -> Figure | None:
+    """The figure called `name`, or None where the study holds nothing for it."""
+    with house_style(look):
+        return FIGURES[name](material, look)
+
+
+def facet_arms(runs: pd.DataFrame) -> dict[str, list[str]]:
+    """The arms of each panel row: all in one if they fit, else by the first factor that splits them small enough."""
+    arms = runs.drop_duplicates("arm")
+    names = [str(name) for name in arms["arm"]]
+    if len(names) <= MAX_LINES:
+        return {"": names}
+    for factor in _FACETS:
+        if factor not in arms:
+            continue
+        levels = arms[factor].astype(object).fillna("other").astype(str).tolist()
+        groups = {level: [n for n, own in zip(names, levels, strict=True) if own == level] for level in levels}
+        if len(groups) > 1 and max(map(len, groups.values())) <= MAX_LINES:
+            return {f"{factor} = {level}": members for level, members in groups.items()}
+    return {
+        f"arms {start + 1} to {min(start + MAX_LINES, len(names))}": names[start : start + MAX_LINES]
+        for start in range(0, len(names), MAX_LINES)
+    }
+
+
+def learning_curves(material: Material, look: Look, mode: str, over_time: bool = False) -> Figure:
+    """A column per task, a row per facet where one panel could not hold all arms; one column where width is short."""
+    records, tasks = material.records, material.tasks
+    table = load.curves(records.evaluations, records.runs)
+    table = table[table["mode"] == mode]
+    facets = facet_arms(records.runs)
+    beside = look.columns(len(tasks) + 1) > len(tasks)  # one more column's width for the legend
+    panels = [(facet, task) for facet in facets for task in tasks]
+    rows, columns = (len(facets), len(tasks)) if beside else (len(panels), 1)
+    panel = (4.2 + 2.2 / columns, 2.6) if beside else (4.2, 3.4)
+    figure, axes = grid(rows, columns, panel, look)
+    limits = {task: _limits(table.loc[table["task"] == task, "value"]) for task in tasks}
+    for ax, (facet, task) in zip(axes.flat, panels, strict=True):
+        chosen = {arm: material.styles[arm] for arm in facets[facet]}
+        rate = _seconds_per_step(records.runs, task) if over_time else None
+        figures.learning_curve(table[table["task"] == task], chosen, ax=ax, seconds_per_step=rate)
+        ax.set_ylim(*limits[task])
+        ax.set_title(" · ".join(filter(None, [task, facet])))
+        ax.set_ylabel(f"return ({mode})" if not beside or task == tasks[0] else "")
+        if facet != list(facets)[-1]:
+            ax.set_xlabel("")
+        if task == tasks[-1]:
+            (legend_right if beside else _legend_under)(ax, chosen)
+    return figure
+
+
+def _legend_under(ax: Axes, styles: Mapping[str, Style]) -> None:
+    legend_below(ax, styles, 1 if max(map(len, styles)) > 18 else 2)
+
+
+def _seconds_per_step(runs: pd.DataFrame, task: str) -> dict[str, float]:
+    """By arm: the median over seeds of wall time per step, a block's time shared by its seeds."""
+    mine = runs[runs["task"] == task]
+    rate = mine["wall_seconds"].astype(float) / mine["env_steps"].astype(float)
+    return {str(arm): float(value) for arm, value in rate.groupby(mine["arm"], sort=False).median().items()}
+
+
+def _limits(values: pd.Series) -> tuple[float, float]:
+    """Shared limits of a task's panels, so that rows can be compared by eye."""
+    low, high = (float(values.min()), float(values.max())) if len(values) else (0.0, 1.0)
+    margin = 0.05 * (high - low) or 1.0
+    return low - margin, high + margin
+
+
+def final_scores(material: Material, look: Look, mode: str) -> Figure:
+    """One panel per task, beside each other where they fit."""
+    records, tasks, styles = material.records, material.tasks, material.styles
+    columns = 1 if look.width is not None and look.width < 4.6 * look.scale * len(tasks) else len(tasks)
+    rows = -(-len(tasks) // columns)
+    figure, axes = grid(rows, columns, (5.6, 0.32 * len(styles) + 0.9), look, extra=0.3)
+    for ax, task in zip(axes.flat, tasks, strict=False):
+        figures.final_scores(records.runs, material.estimates, styles, ax=ax, task=task, mode=mode)
+        ax.set_title(task)
+    key = [
+        Line2D([], [], color="0.3", marker="o", linewidth=2.2, label="mean with 95 % interval"),
+        Line2D([], [], color="0.3", marker="|", linestyle="", markersize=13, markeredgewidth=1.4, label="IQM"),
+        Line2D([], [], color="0.3", marker=".", linestyle="", alpha=0.5, label="one seed"),
+    ]
+    figure.legend(handles=key, loc="outside lower center", ncols=3 if columns > 1 else 2)
+    return figure
+
+
+def _on_all_tasks(material: Material) -> dict[str, stats.Array]:
+    """By arm: runs × tasks of normalised final scores (stochastic), of the arms with a score on every task."""
+    runs, arms = material.records.runs, material.styles
+    arrays = {arm: tables.scores(runs, arm, "normalised_stochastic") for arm in arms if (runs["arm"] == arm).any()}
+    tasks = len(material.tasks)
+    return {a: s for a, s in arrays.items() if s.shape[1] == tasks and not np.isnan(s).all(axis=0).any()}
+
+
+def performance_profiles(material: Material, look: Look) -> Figure | None:
+    """Profiles over all tasks, in as many panels as learning curves have rows."""
+    scores = _on_all_tasks(material)
+    if not scores:
+        return None
+    facets = facet_arms(material.records.runs)
+    beside = look.width is None or look.width > 5 * look.scale
+    figure, axes = grid(len(facets), 1, (6.4, 2.8 if beside else 3.8), look)
+    for ax, (facet, arms) in zip(axes.flat, facets.items(), strict=True):
+        chosen = {arm: scores[arm] for arm in arms if arm in scores}
+        if chosen:
+            figures.performance_profile(chosen, material.styles, ax=ax)
+        ax.set_title(facet)
+        styles = {arm: material.styles[arm] for arm in chosen}
+        (legend_right if beside else _legend_under)(ax, styles)
+    return figure
+
+
+def improvement(material: Material, look: Look) -> Figure | None:
+    """P(better than the control) over all tasks; None without a control."""
+    scores, control = _on_all_tasks(material), material.records.control
+    if control not in scores or len(scores) < 2:
+        return None
+    figure, axes = grid(1, 1, (6.0, 0.28 * len(scores) + 0.8), look)
+    figures.improvement(scores, str(control), material.styles, ax=axes[0, 0])
+    return figure
+
+
+def heat_maps(material: Material, look: Look) -> Figure | None:
+    """λ × γ of every task; None where the study does not vary both."""
+    runs = material.records.runs
+    rows, columns = "gae_lambda", "gamma"
+    if not all(factor in runs and runs[factor].nunique() > 1 for factor in (rows, columns)):
+        return None
+    across = look.columns(len(material.tasks))
+    figure, axes = grid(-(-len(material.tasks) // across), across, (4.4, 3.4), look)
+    for ax, task in zip(axes.flat, material.tasks, strict=False):
+        figures.heat_map(runs[runs["task"] == task], rows, columns, "normalised_stochastic", ax=ax)
+        ax.set_title(task)
+    return figure
+
+
+def factor_curves(material: Material, look: Look) -> Figure | None:
+    """A score over every numeric factor with three levels or more (group size, β, λ): rows factors, columns tasks."""
+    runs, tasks = material.records.runs, material.tasks
+    swept = [factor for factor in material.records.factors if factor not in _NOT_SWEPT and _is_swept(runs[factor])]
+    if not swept:
+        return None
+    figure, axes = grid(len(swept), len(tasks), (4.2, 2.8), look)
+    for row, factor in enumerate(swept):
+        for column, task in enumerate(tasks):
+            ax = axes[row, column]
+            figures.factor_curve(runs[runs["task"] == task], factor, "normalised_stochastic", ax=ax)
+            ax.set_title(task)
+            if ax.get_legend_handles_labels()[0]:
+                ax.legend(loc="center left", bbox_to_anchor=(1.02, 0.5))
+    return figure
+
+
+def _is_swept(levels: pd.Series) -> bool:
+    numeric = pd.to_numeric(levels, errors="coerce")
+    return bool(numeric.notna().any() and numeric.nunique() >= 3)
+
+
+def spaghetti(material: Material, look: Look) -> Figure:
+    """Every seed's own curve: a row per arm, a column per task."""
+    records, tasks = material.records, material.tasks
+    table = load.curves(records.evaluations, records.runs)
+    table = table[table["mode"] == "stochastic"]
+    figure, axes = grid(len(material.styles), len(tasks), (3.6, 1.5), look)
+    limits = {task: _limits(table.loc[table["task"] == task, "value"]) for task in tasks}
+    for row, (arm, style) in enumerate(material.styles.items()):
+        for column, task in enumerate(tasks):
+            ax = axes[row, column]
+            mine = table[(table["arm"] == arm) & (table["task"] == task)]
+            if not mine.empty:
+                figures.spaghetti(mine, style, ax=ax)
+            ax.set_ylim(*limits[task])
+            ax.set_title(f"{task} · {arm}, n={mine['seed'].nunique()}")
+    figure.supxlabel("environment steps per seed", fontsize="medium")
+    figure.supylabel("return (stochastic)", fontsize="medium")
+    return figure
+
+
+def diagnostics(material: Material, look: Look) -> Figure | None:
+    """What training looked like inside: a row per diagnostic, a column per task, all arms below."""
+    training, tasks = material.records.training, material.tasks
+    shown = [column for column in _DIAGNOSTICS if column in training and training[column].notna().any()]
+    if not shown:
+        return None
+    arms = len(material.styles)
+    across = 1 if look.width is not None and look.width < 6 * look.scale else 3
+    figure, axes = grid(len(shown), len(tasks), (4.4, 2.0), look, extra=0.24 * -(-arms // across))
+    for row, column in enumerate(shown):
+        for place, task in enumerate(tasks):
+            ax = axes[row, place]
+            figures.diagnostic(training[training["task"] == task], column, material.styles, ax=ax)
+            ax.set_title(task if row == 0 else "")
+            ax.set_xlabel("environment steps per seed" if row == len(shown) - 1 else "")
+    figure.legend(handles=handles(material.styles), loc="outside lower center", ncols=across)
+    return figure
+
+
+def _in_mode(function: Callable[[Material, Look, str], Figure], mode: str) -> Draw:
+    return lambda material, look: function(material, look, mode)
+
+
+FIGURES: Mapping[str, Draw] = {
+    **{f"learning_curves_{mode}": _in_mode(learning_curves, mode) for mode in reversed(MODES)},
+    **{f"final_scores_{mode}": _in_mode(final_scores, mode) for mode in reversed(MODES)},
+    "learning_curves_by_time": lambda material, look: learning_curves(material, look, "stochastic", over_time=True),
+    "performance_profiles": performance_profiles,
+    "probability_of_improvement": improvement,
+    "heat_map": heat_maps,
+    "factor_curves": factor_curves,
+    "spaghetti": spaghetti,
+    "diagnostics": diagnostics,
+}
+
+
+def chosen(names: Sequence[str]) -> list[str]:
+    """The figures that `names` stand for: a figure's name, or the beginning that several share (`learning_curves`).
+
+    Raises:
+        UserError: for a name that stands for none.
+    """
+    for name in names:
+        if not any(_stands_for(name, figure) for figure in FIGURES):
+            raise unknown("figure", name, FIGURES)
+    return [figure for figure in FIGURES if any(_stands_for(name, figure) for name in names)]
+
+
+def _stands_for(name: str, figure: str) -> bool:
+    return figure == name or figure.startswith(f"{name}_")

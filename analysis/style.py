@@ -1,0 +1,182 @@
+"""The one look of all figures: styles of arms, fonts, sizes, legends, and the bytes of a file.
+
+An arm's colour, line and marker never change from figure to figure, so an arm found in one is found in all. Hues are
+Okabe and Ito's, which colour-blind readers can tell apart; line and marker differ as well, for grey print.
+"""
+
+import io
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+FORMATS = ("svg", "png", "pdf")
+
+_OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+_FAMILY_HUES: Mapping[str, str] = {
+    "none": "#4D4D4D",
+    "critic": "#0072B2",
+    "group": "#D55E00",
+    "grpo": "#CC79A7",
+    "rloo": "#009E73",
+    "batch_mean": "#E69F00",
+    "time_mean": "#56B4E9",
+    "vine": "#8C510A",
+}
+_LINES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (6, 1.5, 1, 1.5)), (0, (3, 1, 1, 1, 1, 1)))
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*")
+
+
+@dataclass(frozen=True)
+class Style:
+    """How one arm is drawn, everywhere."""
+
+    color: tuple[float, float, float]
+    line: Any
+    marker: str
+
+
+def arm_styles(runs: pd.DataFrame) -> dict[str, Style]:
+    """A style for every arm of `runs`, in order of appearance.
+
+    Up to seven arms have a hue each. More share the hue of their baseline, in shades from dark to light.
+    """
+    arms = runs.drop_duplicates("arm")
+    names = [str(name) for name in arms["arm"]]
+    if len(names) <= len(_OKABE_ITO):
+        return {
+            name: Style(to_rgb(_OKABE_ITO[i]), _LINES[i % len(_LINES)], _MARKERS[i]) for i, name in enumerate(names)
+        }
+    baselines = arms["baseline"].astype(object).fillna("").tolist() if "baseline" in arms else [""] * len(names)
+    hues = _hues(dict.fromkeys(map(str, baselines)))
+    styles: dict[str, Style] = {}
+    for family in dict.fromkeys(map(str, baselines)):
+        members = [name for name, baseline in zip(names, baselines, strict=True) if str(baseline) == family]
+        for place, name in enumerate(members):
+            shade = _shade(hues[family], place / max(len(members) - 1, 3))
+            marker = _MARKERS[(place + 3 * list(hues).index(family)) % len(_MARKERS)]
+            styles[name] = Style(shade, _LINES[place % len(_LINES)], marker)
+    return {name: styles[name] for name in names}
+
+
+def _hues(families: Mapping[str, None]) -> dict[str, str]:
+    """Known baselines keep their hue in every study; others take the free ones in order."""
+    free = [hue for hue in _OKABE_ITO if hue not in {_FAMILY_HUES.get(family) for family in families}]
+    unknown = [family for family in families if family not in _FAMILY_HUES]
+    assigned = {family: free[place % len(free)] for place, family in enumerate(unknown)}
+    return {family: _FAMILY_HUES.get(family) or assigned[family] for family in families}
+
+
+def _shade(hue: str, lightness: float) -> tuple[float, float, float]:
+    """`hue` darkened at 0, mixed with white at 1, still dark enough to be read on white."""
+    start, end = 0.75, 0.5
+    base = np.array(to_rgb(hue))
+    dark = base * start
+    light = base + (1 - base) * end
+    red, green, blue = dark + (light - dark) * lightness
+    return float(red), float(green), float(blue)
+
+
+@dataclass(frozen=True)
+class Look:
+    """Where a figure is going to be seen, and how wide it is there.
+
+    Attributes:
+        name: `screen`, `paper` (small type) or `slide` (large type).
+        width: inches; None for the size the content asks for.
+    """
+
+    name: str = "screen"
+    width: float | None = None
+
+    @property
+    def scale(self) -> float:
+        """Size of type and of panels, relative to the screen's."""
+        return LOOKS[self.name]
+
+    def columns(self, wanted: int) -> int:
+        """How many panels fit beside each other, at most `wanted`."""
+        return wanted if self.width is None else max(1, min(wanted, int(self.width / (2.4 * self.scale))))
+
+
+LOOKS: Mapping[str, float] = {"screen": 1.0, "paper": 0.8, "slide": 1.6}
+
+
+@contextmanager
+def house_style(look: Look) -> Iterator[None]:
+    """The style of all figures, whatever the machine's own matplotlib settings are."""
+    settings: Any = {
+        **mpl.rcParamsDefault,
+        **sns.axes_style("whitegrid"),
+        **sns.plotting_context("paper", font_scale=look.scale),
+        "font.family": "DejaVu Sans",  # comes with matplotlib: the same bytes on every machine
+        "axes.edgecolor": "0.6",
+        "axes.titlesize": "medium",
+        "grid.color": "0.9",
+        "legend.fontsize": "small",
+        "legend.frameon": False,
+        "legend.handlelength": 3.2,
+        "svg.hashsalt": "policy-gradient-bench",
+        "pdf.fonttype": 42,  # TrueType: journals refuse Type 3
+    }
+    settings.pop("backend")
+    with mpl.rc_context(settings):
+        yield
+
+
+def grid(rows: int, columns: int, panel: tuple[float, float], look: Look, extra: float = 0.0) -> tuple[Figure, Any]:
+    """A figure and its axes, without pyplot's global state.
+
+    Args:
+        rows: of panels.
+        columns: of panels.
+        panel: width and height of one on a screen, in inches.
+        look: scales the panels; a given width wins.
+        extra: height beside the panels, for a legend, in inches on a screen.
+    """
+    width = look.width or panel[0] * columns * look.scale
+    height = (panel[1] * rows + 0.3 + extra) * look.scale
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.subplots(rows, columns, squeeze=False)
+
+
+def handles(styles: Mapping[str, Style]) -> list[Line2D]:
+    """Legend entries of arms."""
+    return [
+        Line2D([], [], color=style.color, linestyle=style.line, marker=style.marker, markersize=4, label=arm)
+        for arm, style in styles.items()
+    ]
+
+
+def legend_right(ax: Axes, styles: Mapping[str, Style]) -> None:
+    """The arms of a row of panels, to the right of its last panel, where no line can run into them."""
+    ax.legend(handles=handles(styles), loc="center left", bbox_to_anchor=(1.02, 0.5))
+
+
+def legend_below(ax: Axes, styles: Mapping[str, Style], columns: int) -> None:
+    """The arms of a panel, below it: for figures too narrow for anything beside the panels."""
+    ax.legend(handles=handles(styles), loc="upper center", bbox_to_anchor=(0.5, -0.3), ncols=columns, columnspacing=1.0)
+
+
+def save(figure: Figure, kind: str, look: Look) -> bytes:
+    """`figure` as the bytes of an svg, png or pdf file; the same figure gives the same bytes."""
+    dates: Mapping[str, dict[str, Any]] = {
+        "svg": {"Date": None},
+        "png": {"Software": None},
+        "pdf": {"CreationDate": None},
+    }
+    buffer = io.BytesIO()
+    with house_style(look):
+        figure.draw_without_rendering()  # lay out once, not again for every format
+        figure.set_layout_engine("none")
+        figure.savefig(buffer, format=kind, dpi=200, metadata=dates[kind])
+    return buffer.getvalue()
