@@ -11,7 +11,8 @@ from bench.learner.observer import Row
 from bench.learner.rollouts import NOISE_CHUNK, stacked
 from bench.streams import stream
 from bench.tasks.base import Task
-from bench.tasks.batched import BatchedEnv
+from bench.tasks.environments import Environments
+from bench.tasks.registry import environments
 
 MODES = ("deterministic", "stochastic")
 
@@ -23,7 +24,7 @@ def evaluate(
 
     → one row per episode: seed, mode, episode, return (undiscounted), length, and sums of the task's extras.
     """
-    env = BatchedEnv(task, seeds, 2 * episodes, pool, evaluation=place)
+    env = environments(task, seeds, 2 * episodes, pool, evaluation=place)
     streams = [stream(seed, "evaluation", place, 2, pool=pool) for seed in seeds]
     stochastic = torch.arange(2 * episodes) >= episodes
     env.restart()
@@ -46,7 +47,7 @@ def evaluate(
 
 
 def _row(
-    env: BatchedEnv, totals: dict[str, np.ndarray], seed: int, column: int, episodes: int
+    env: Environments, totals: dict[str, np.ndarray], seed: int, column: int, episodes: int
 ) -> dict[str, float | int | str]:
     mode, episode = divmod(column % env.n_envs, episodes)
     row: dict[str, float | int | str] = {"seed": int(seed), "mode": MODES[mode], "episode": episode}

@@ -27,8 +27,7 @@ from bench.learner.rollouts import Array, Collector, Rollout
 from bench.learner.spaces import space_from_json, space_to_json
 from bench.learner.update import Diagnostics, Network, Rates, Update, prepare
 from bench.streams import stream
-from bench.tasks.batched import BatchedEnv
-from bench.tasks.registry import GYMNASIUM_TASKS, make
+from bench.tasks.registry import GYMNASIUM_TASKS, environments, make
 from bench.tasks.vec_env import BatchedVecEnv
 
 FORMAT = 1  # of saved models
@@ -95,7 +94,7 @@ class PolicyGradient(OnPolicyAlgorithm):
             self._setup_model()
 
     def _batched(self, task: TaskConfig) -> BatchedVecEnv:
-        return BatchedVecEnv(BatchedEnv(make(task), self.seeds, self.arm.n_envs, self.seed_pool))
+        return BatchedVecEnv(environments(make(task), self.seeds, self.arm.n_envs, self.seed_pool))
 
     def _setup_model(self) -> None:
         """Build the stacked policy; SB3's buffer and global seeding have no place here."""
@@ -385,6 +384,7 @@ class PolicyGradient(OnPolicyAlgorithm):
         )
         model.observation_space = space_from_json(data["observation_space"])
         model.action_space = space_from_json(data["action_space"])
+        model.n_envs = len(model.seeds) * model.arm.n_envs
         model._setup_model()
         if env is not None:
             model.set_env(env)

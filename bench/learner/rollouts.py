@@ -11,7 +11,7 @@ from torch import Tensor
 
 from bench.learner.distributions import Categorical
 from bench.learner.network import Stack
-from bench.tasks.batched import BatchedEnv
+from bench.tasks.environments import Environments
 
 Array = npt.NDArray[Any]
 NOISE_CHUNK = 64  # steps of action noise drawn at once while the episodes' length is unknown
@@ -67,7 +67,7 @@ class EpisodeCounter:
 class Collector:
     """Steps the active replicas' environments with their policies, keeping what each column is in the middle of."""
 
-    def __init__(self, env: BatchedEnv, action_streams: Sequence[np.random.Generator]) -> None:
+    def __init__(self, env: Environments, action_streams: Sequence[np.random.Generator]) -> None:
         self.env, self.streams = env, list(action_streams)
         self.counter = EpisodeCounter(self.replicas * env.n_envs)
         self._columns: dict[str, list[Array]] = {}

@@ -1,6 +1,6 @@
 """Training a block: the seeds of a cell in lockstep, evaluated on a fixed grid of steps."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,7 @@ from bench.learner.evaluate import evaluate, mean_return
 from bench.learner.observer import Observer, SeedOutcome
 from bench.learner.policy_gradient import PolicyGradient
 from bench.tasks.base import Task
-from bench.tasks.batched import BatchedEnv
-from bench.tasks.registry import make
+from bench.tasks.registry import environments, make
 from bench.tasks.vec_env import BatchedVecEnv
 
 
@@ -42,9 +41,8 @@ class TrainedBlock:
 
 def train(config: Config, seeds: Sequence[int], observer: Observer) -> TrainedBlock:
     """Train one replica per seed for the configured budget, telling `observer` every update and evaluation."""
-    torch.set_num_threads(1)  # more threads make the small batched products slower; cells run side by side instead
     task = make(config.task)
-    env = BatchedVecEnv(BatchedEnv(task, seeds, config.n_envs, config.seed_pool))
+    env = BatchedVecEnv(environments(task, seeds, config.n_envs, config.seed_pool))
     model = PolicyGradient("MlpPolicy", env, config, seeds, config.seed_pool)
     model.learn(config.budget, callback=_Watch(config, task, observer), log_interval=None)  # type: ignore[arg-type]
     return TrainedBlock(model, {seed: _outcome(model, replica) for replica, seed in enumerate(model.seeds)})
@@ -98,6 +96,7 @@ class _Watch(BaseCallback):
 
     def _on_training_end(self) -> None:
         self._report_update()
+        self._set_aside_finished(range(len(self.model.seeds)))
         self._evaluate_ready()
         self.observer.on_progress(1.0, self.current_return)
 
@@ -105,8 +104,12 @@ class _Watch(BaseCallback):
         if self.model.latest:
             self.observer.on_update(self.model.latest)
             self.model.latest = []
-        for replica in range(len(self.model.seeds)):
-            if replica not in self.model.active and replica not in self.model.failures:
+        self._set_aside_finished(set(range(len(self.model.seeds))) - set(self.model.active))
+
+    def _set_aside_finished(self, replicas: Iterable[int]) -> None:
+        """What is left of the grid is judged with the final policy."""
+        for replica in replicas:
+            if replica not in self.model.failures:
                 self._set_aside(replica, self.config.budget + 1)
 
     def _set_aside(self, replica: int, env_steps: int) -> None:

@@ -1,0 +1,96 @@
+"""Small worlds in which a learner can fail for one reason only, and helpers to train in them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+
+import bench
+from bench.config import Config
+from bench.learner.policy_gradient import PolicyGradient
+from bench.tasks.base import Array, Step, Task
+from bench.tasks.batched import BatchedEnv
+from bench.tasks.vec_env import BatchedVecEnv
+
+
+@dataclass(frozen=True)
+class Corridor(Task):
+    """Starts at a random place of a line and goes right, whatever one does; ends at place `length`, or by the limit.
+
+    State and observation: the place. Reward: the place reached. Everything about a rollout can be said beforehand.
+    """
+
+    length: int = 5
+    time_limit: int | None = 3
+    observation_space = spaces.Box(0.0, 100.0, (1,))
+    action_space = spaces.Discrete(2)
+
+    def start(self, rng: np.random.Generator, n: int) -> Array:
+        return rng.integers(0, self.length, (1, n)).astype(np.float64)
+
+    def step(self, state: Array, action: Array, noise: Array) -> Step:  # noqa: ARG002 - nothing depends on them
+        following = state + 1
+        return Step(following, following[0], following[0] >= self.length, {})
+
+    def observe(self, state: Array) -> Array:
+        return state.astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Matching(Task):
+    """Each of `steps` steps shows −1 or 1; the action that matches it earns 1, the other 0."""
+
+    steps: int = 1
+    observation_space = spaces.Box(-1.0, 1.0, (1,))
+    action_space = spaces.Discrete(2)
+    time_limit = None
+
+    @property
+    def horizon(self) -> int:
+        return self.steps
+
+    def start(self, rng: np.random.Generator, n: int) -> Array:
+        return np.stack([rng.choice([-1.0, 1.0], n), np.zeros(n)])
+
+    def noise(self, rng: np.random.Generator, n: int) -> Array:
+        return rng.choice([-1.0, 1.0], (1, n))
+
+    def step(self, state: Array, action: Array, noise: Array) -> Step:
+        reward = ((action * 2 - 1) == state[0]).astype(np.float64)
+        following = np.stack([noise[0], state[1] + 1])
+        return Step(following, reward, following[1] >= self.steps, {})
+
+    def observe(self, state: Array) -> Array:
+        return state[:1].astype(np.float32)
+
+
+@dataclass
+class Notes:
+    """An observer that keeps everything."""
+
+    updates: list[Any] = field(default_factory=list)
+    evaluations: list[Any] = field(default_factory=list)
+
+    def on_update(self, rows: Sequence[Any]) -> None:
+        self.updates += rows
+
+    def on_evaluation(self, rows: Sequence[Any]) -> None:
+        self.evaluations += rows
+
+    def on_progress(self, fraction: float, current_return: float | None) -> None:
+        assert 0 <= fraction <= 1
+        assert current_return is None or np.isfinite(current_return)
+
+
+SEGMENTS = ("collect=segments", "collect.n_envs=4", "collect.n_steps=16", "hidden=[32,32]", "update.epochs=2")
+
+
+def settings(*overrides: str) -> Config:
+    """A composed configuration; episodes in groups of four unless told otherwise."""
+    return bench.compose(["group.groups=1", "group.size=4", *overrides])
+
+
+def learner(task: Task, config: Config, seeds: Sequence[int] = (0,)) -> PolicyGradient:
+    return PolicyGradient(env=BatchedVecEnv(BatchedEnv(task, seeds, config.n_envs)), arm=config, seeds=seeds)

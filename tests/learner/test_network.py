@@ -1,0 +1,118 @@
+"""The stacked networks and their optimiser against autograd and torch's own Adam."""
+
+import numpy as np
+import pytest
+import torch
+
+from bench.learner.adam import Adam
+from bench.learner.network import VECTOR, Stack
+
+
+def random_stack(replicas: int, hidden: tuple[int, int], dtype: torch.dtype = torch.float64) -> Stack:
+    stack = Stack(replicas, 3, hidden, 2, dtype=dtype)
+    stack.flat[:, : stack.used] = torch.randn(
+        replicas, stack.used, generator=torch.Generator().manual_seed(0), dtype=dtype
+    )
+    return stack
+
+
+def reference_outputs(stack: Stack, flat: torch.Tensor, inputs: torch.Tensor) -> torch.Tensor:
+    """The same networks, one replica and one layer at a time, sample-major, in plain torch."""
+    outputs = []
+    for replica, parameters in enumerate(flat):
+        activation, start = inputs[replica].T, 0
+        for layer in range(3):
+            weight, bias = stack.shapes[2 * layer : 2 * layer + 2]
+            w = parameters[start : start + weight[0] * weight[1]].view(weight)
+            b = parameters[start + weight[0] * weight[1] : start + weight[0] * weight[1] + bias[0]]
+            start += weight[0] * weight[1] + bias[0]
+            activation = torch.nn.functional.linear(activation, w, b)
+            activation = torch.tanh(activation) if layer < 2 else activation
+        outputs.append(activation.T)
+    return torch.stack(outputs)
+
+
+@pytest.mark.parametrize("hidden", [(32, 32), (64, 32), (5, 7)])  # the exact tanh serves the last
+def test_forward_and_backward_equal_autograd(hidden: tuple[int, int]) -> None:
+    stack = random_stack(3, hidden)
+    inputs = torch.randn(3, 3, 11, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    weights = torch.randn(3, 2, 11, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    outputs, saved = stack.forward(inputs)
+    flat = stack.flat.clone().requires_grad_()
+    expected = reference_outputs(stack, flat, inputs)
+    torch.testing.assert_close(outputs, expected.detach(), rtol=0, atol=1e-12)
+    stack.backward(weights, saved)
+    (gradient,) = torch.autograd.grad((expected * weights).sum(), flat)
+    torch.testing.assert_close(stack.grad, gradient, rtol=0, atol=1e-11)
+
+
+def test_flat_parameters_are_padded_for_the_vector_unit() -> None:
+    assert random_stack(2, (5, 7)).flat.shape[1] % VECTOR == 0
+
+
+def test_replicas_have_orthogonal_weights_of_their_own() -> None:
+    stack = Stack(2, 3, (32, 32), 2)
+    for replica in range(2):
+        stack.initialise(replica, np.random.default_rng(replica), head_gain=0.01)
+    second = stack.weights[2]
+    assert not torch.equal(second[0], second[1])
+    for matrix in second:
+        torch.testing.assert_close(matrix @ matrix.T, 2 * torch.eye(32), atol=1e-5, rtol=0)
+    head = stack.weights[4][0]
+    torch.testing.assert_close(head @ head.T, 1e-4 * torch.eye(2), atol=1e-8, rtol=0)
+    assert float(stack.weights[1].abs().sum()) == 0.0
+
+
+def test_buffers_grow_and_shrink_with_ragged_batches() -> None:
+    stack = random_stack(2, (32, 32))
+    for size in (8, 20, 3, 20):
+        inputs = torch.randn(2, 3, size, dtype=torch.float64)
+        torch.testing.assert_close(stack.forward(inputs)[0], reference_outputs(stack, stack.flat, inputs))
+
+
+@pytest.mark.parametrize("replica", [0, 3])
+def test_bits_do_not_depend_on_the_neighbours(replica: int) -> None:
+    together = random_stack(5, (64, 64), torch.float32)
+    alone = together.select([replica])
+    inputs = torch.randn(5, 3, 24, generator=torch.Generator().manual_seed(4))
+    outputs, saved = together.forward(inputs)
+    own, own_saved = alone.forward(inputs[replica : replica + 1])
+    assert torch.equal(outputs[replica], own[0])
+    together.backward(outputs.clone(), saved)
+    alone.backward(own.clone(), own_saved)
+    assert torch.equal(together.grad[replica], alone.grad[0])
+
+
+def test_adam_equals_torchs() -> None:
+    generator = torch.Generator().manual_seed(0)
+    ours = torch.randn(2, 64, generator=generator, dtype=torch.float64)
+    theirs = [torch.nn.Parameter(row.clone()) for row in ours]
+    rates = [1e-2, 3e-4]
+    optimisers = [torch.optim.Adam([p], lr=rate, eps=1e-5) for p, rate in zip(theirs, rates, strict=True)]
+    adam = Adam(ours)
+    for _ in range(30):
+        gradient = torch.randn(2, 64, generator=generator, dtype=torch.float64)
+        adam.step(ours, gradient, np.array(rates)[:, None])
+        for parameter, row, optimiser in zip(theirs, gradient, optimisers, strict=True):
+            parameter.grad = row.clone()
+            optimiser.step()
+    torch.testing.assert_close(ours, torch.stack([p.detach() for p in theirs]), rtol=0, atol=1e-13)
+
+
+def test_adam_state_of_some_replicas_comes_and_goes() -> None:
+    generator = torch.Generator().manual_seed(0)
+    parameters = torch.randn(3, 64, generator=generator)
+    gradient = torch.randn(3, 64, generator=generator)
+    rate = np.full((3, 1), 0.1)
+    adam, untouched = Adam(parameters), parameters[1].clone()
+    part = adam.select([0, 2])
+    some = parameters[[0, 2]]
+    part.step(some, gradient[[0, 2]], rate[[0, 2]])
+    adam.restore([0, 2], part)
+    assert adam.steps.ravel().tolist() == [1, 0, 1]
+    assert float(adam.first[1].abs().sum()) == 0.0
+    assert torch.equal(parameters[1], untouched)
+    whole = Adam(parameters)
+    whole.load_state_dict(adam.state_dict())
+    assert torch.equal(whole.second, adam.second)
+    assert whole.steps.tolist() == adam.steps.tolist()
