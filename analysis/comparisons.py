@@ -1,5 +1,6 @@
 """Arms against arms: paired differences to the control with adjusted p-values, ties with the best, and power."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,10 +62,13 @@ def against_control(
     return table
 
 
-def not_comparable(runs: pd.DataFrame, arm: str, control: str) -> str:
-    """Why an arm is a reference line beside the control and no paired comparison; "" where it is one."""
+def not_comparable(runs: pd.DataFrame, arm: str, control: str, besides: Collection[str] = ()) -> str:
+    """Why an arm is a reference line beside the control and no paired comparison; "" where it is one.
+
+    `besides` names factors the comparison is about, which may therefore differ.
+    """
     for factor in SHARED_FACTORS:
-        if factor in runs:
+        if factor in runs and factor not in besides:
             values = [runs.loc[runs["arm"] == name, factor].dropna().unique() for name in (arm, control)]
             if all(len(found) for found in values) and set(values[0]) != set(values[1]):
                 return f"reference line: {factor}={values[0][0]}, the control's is {values[1][0]}"

@@ -241,7 +241,7 @@ def diagnostics(material: Material, look: Look) -> Figure | None:
             ax = axes[row, place]
             figures.diagnostic(training[training["task"] == task], column, material.styles, ax=ax)
             ax.set_title(task if row == 0 else "")
-            ax.set_xlabel("environment steps per seed" if row == len(shown) - 1 else "")
+    figure.supxlabel("environment steps per seed", fontsize="medium")
     figure.legend(handles=handles(material.styles), loc="outside lower center", ncols=across)
     return figure
 

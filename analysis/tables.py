@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from analysis import comparisons, stats
+from analysis.claims import Judged
 from analysis.formats import Best, Section, Table, Tied, interval_text, number_text
 from analysis.load import MODES, STATUSES
 
@@ -154,6 +155,27 @@ def p_text(p: float) -> str:
 
 def _optional(value: float, decimals: int) -> str:
     return "–" if np.isnan(value) else number_text(value, decimals)
+
+
+def scoreboard(judged: Sequence[Judged], title: str) -> Table:
+    """Claims with their verdicts as text: a row per claim and task; effects point in the direction of the claim."""
+    raw = [finding.p for claim in judged for finding in claim.findings]
+    adjusted = iter(stats.holm(raw))
+    rows = []
+    for claim in judged:
+        for finding in claim.findings:
+            effect = interval_text((finding.effect, finding.low, finding.high), 3)
+            needed = "–" if finding.seeds_needed is None else str(finding.seeds_needed)
+            verdict = finding.verdict + (f" ({finding.note})" if finding.note else "")
+            about = f"{claim.claim.statement} ({claim.claim.source})"
+            numbers = (str(finding.pairs), needed, p_text(finding.p), p_text(next(adjusted)))
+            rows.append((about, claim.verdict, finding.task, verdict, claim.claim.metric, effect, *numbers))
+    return Table(
+        caption=f"{title}. Effects are paired differences in the direction the claim predicts, with their intervals; a "
+        "verdict compares the interval with the smallest effect of interest fixed in the claims file.",
+        header=("claim", "verdict", "task", "there", "metric", "effect", "pairs", "needed", "p", "p (Holm)"),
+        sections=(Section("", tuple(rows)),),
+    )
 
 
 def costs(runs: pd.DataFrame) -> pd.DataFrame:

@@ -86,7 +86,9 @@ def test_a_mistake_is_refused_in_one_line(overrides, message):
 
 
 def options() -> list[str]:
-    groups = sorted(path for path in CONF.glob("*/*.yaml") if path.parent.name != "study" and path.stem != SINGLE)
+    groups = sorted(
+        path for path in CONF.glob("*/*.yaml") if path.parent.name not in ("claims", "study") and path.stem != SINGLE
+    )
     return [f"{path.parent.name}={path.stem}" for path in groups]
 
 

@@ -1,0 +1,171 @@
+"""Verdicts: each rule once, on runs made to fall under it."""
+
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from analysis import claims, load
+from bench.errors import UserError
+
+FILE = """
+title: T
+defaults: {source: here, tasks: [cartpole], among: {}, metric: final, sesoi: 0.05, seeds: 10, looks: 1}
+claims:
+  it:
+    statement: The arm is better
+    arm: {k: 1}
+    against: {k: 0}
+    direction: higher
+"""
+SPAN = 500 - 22.2
+
+
+def judge(results, tmp_path: Path, text: str = FILE) -> claims.Judged:
+    path = tmp_path / "claims.yaml"
+    path.write_text(text)
+    (judged,) = claims.judge(claims.read(path), load.read(["s"], results.root))
+    return judged
+
+
+def pair(
+    results, difference: float, spread: float = 0.01, seeds: int = 10, task: str = "cartpole", base: float = 0.3
+) -> None:
+    """Two arms whose final normalised scores differ by `difference`, give or take `spread`."""
+    noise = np.random.default_rng(0).normal(0, spread, seeds)
+    for k, shift in ((0, np.zeros(seeds)), (1, difference + noise)):
+        results.block(
+            "s", task, f"arm{k}", range(seeds), lambda seed, _, shift=shift: 23.2 + SPAN * (base + shift[seed]), k=k
+        )
+
+
+@pytest.mark.parametrize(
+    ("difference", "spread", "verdict"),
+    [(0.2, 0.01, "supported"), (-0.2, 0.01, "refuted"), (0.01, 0.01, "refuted"), (0.05, 0.05, "undecided")],
+)
+def test_the_interval_is_held_against_the_smallest_effect_of_interest(results, tmp_path, difference, spread, verdict):
+    pair(results, difference, spread)
+    judged = judge(results, tmp_path)
+    assert judged.verdict == verdict
+    assert judged.findings[0].effect == pytest.approx(difference, abs=0.03)
+
+
+def test_effects_point_in_the_direction_of_the_claim(results, tmp_path):
+    pair(results, -0.2)
+    judged = judge(results, tmp_path, FILE.replace("higher", "lower"))
+    assert judged.verdict == "supported"
+    assert judged.findings[0].effect == pytest.approx(0.2, abs=0.02)
+
+
+def test_fewer_seeds_than_asked_for_decide_nothing_and_say_so(results, tmp_path):
+    pair(results, 0.2, seeds=6)
+    finding = judge(results, tmp_path).findings[0]
+    assert (finding.verdict, finding.pairs, finding.seeds_needed) == ("undecided", 6, 10)
+    assert finding.note == "supported so far, with 6 of the 10 seeds asked for"
+
+
+def test_the_seeds_needed_come_from_the_spread_and_not_from_the_effect(results, tmp_path):
+    pair(results, 0.05, 0.1)
+    first = judge(results, tmp_path).findings[0]
+    assert first.verdict == "undecided"
+    assert first.seeds_needed > 20  # d = 0.05 over about 0.1
+
+
+@pytest.mark.parametrize(("difference", "verdict"), [(0.0, "supported"), (0.3, "refuted")])
+def test_equality_is_an_equivalence_test(results, tmp_path, difference, verdict):
+    pair(results, difference)
+    assert judge(results, tmp_path, FILE.replace("higher", "equal")).verdict == verdict
+
+
+def test_two_arms_at_the_same_bound_say_nothing(results, tmp_path):
+    pair(results, 0.0, 0.0, base=1.0)
+    assert judge(results, tmp_path).verdict == "uninformative"
+
+
+def test_supported_here_and_refuted_there_is_mixed(results, tmp_path):
+    results_text = FILE.replace("tasks: [cartpole]", "tasks: [cartpole, other]")
+    pair(results, 0.2)
+    for k, value in ((0, 0.5), (1, 0.1)):  # on a task whose bounds are 0 and 1
+        results.block("s", "other", f"arm{k}", range(10), lambda seed, _, v=value: v + 1 + 0.001 * seed, k=k)
+    judged = judge(results, tmp_path, results_text)
+    assert [finding.verdict for finding in judged.findings] == ["supported", "refuted"]
+    assert judged.verdict == "mixed"
+
+
+def test_an_arm_that_was_not_run_is_missing_and_named(results, tmp_path):
+    results.block("s", "cartpole", "arm1", range(10), lambda *_: 100.0, k=1)
+    judged = judge(results, tmp_path)
+    assert judged.verdict == "missing"
+    assert judged.findings[0].note == "k=0: not run"
+
+
+def test_a_selector_that_fits_several_arms_is_missing_not_a_choice(results, tmp_path):
+    pair(results, 0.2)
+    results.block("s", "cartpole", "third", range(10), lambda *_: 100.0, k=1, gamma=0.9)
+    assert "several arms" in judge(results, tmp_path).findings[0].note
+
+
+def test_arms_that_collect_otherwise_are_not_compared_unless_the_claim_is_about_that(results, tmp_path):
+    for k, collect in ((0, "episodes"), (1, "segments")):
+        results.block("s", "cartpole", f"arm{k}", range(10), lambda s, _, k=k: 100.0 + 50 * k + s, k=k, collect=collect)
+    assert "reference line" in judge(results, tmp_path).findings[0].note
+    about = FILE.replace("{k: 1}", "{collect: segments}").replace("{k: 0}", "{collect: episodes}")
+    assert judge(results, tmp_path, about).verdict == "supported"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("sesoi: 0.05", "sesoi: -1", "sesoi=-1.0"),
+        ("higher", "hihger", "did you mean 'higher'"),
+        ("metric: final", "metrc: final", "did you mean 'metric'"),
+        ("{k: 0}", "{k: 1}", "select the same runs"),
+        ("{k: 0}", "0", "must be factors"),
+        ("looks: 1", "looks: 3", "at most two"),
+        ("claims:", "clams:", "title, defaults and claims"),
+        ("title: T", "title: [", "cannot read"),
+    ],
+)
+def test_a_mistake_in_a_claims_file_is_one_line(tmp_path, old, new, message):
+    path = tmp_path / "claims.yaml"
+    path.write_text(FILE.replace(old, new))
+    with pytest.raises(UserError, match=message) as error:
+        claims.read(path)
+    assert "\n" not in str(error.value)
+
+
+def test_the_files_commit_is_shown_and_must_predate_the_runs(results, tmp_path):
+    pair(results, 0.2)
+    records = load.read(["s"], results.root)  # started in January 2026
+    path = tmp_path / "claims.yaml"
+    path.write_text(FILE)
+    assert claims.read(path).commit == ""
+    assert claims.predates(claims.read(path), records) is None
+
+    def git(*arguments: str, date: str = "2025-06-01T00:00:00+00:00") -> None:
+        identity = {
+            "GIT_AUTHOR_NAME": "a",
+            "GIT_AUTHOR_EMAIL": "a@b",
+            "GIT_COMMITTER_NAME": "a",
+            "GIT_COMMITTER_EMAIL": "a@b",
+        }
+        environment = {**identity, "GIT_COMMITTER_DATE": date, "GIT_AUTHOR_DATE": date, "PATH": "/usr/bin:/bin"}
+        subprocess.run(["git", "-C", str(tmp_path), *arguments], check=True, capture_output=True, env=environment)
+
+    git("init")
+    git("add", "claims.yaml")
+    git("commit", "-m", "claims")
+    assert len(claims.read(path).commit) == 40
+    assert claims.predates(claims.read(path), records) is True
+    path.write_text(FILE + "\n")
+    assert claims.read(path).commit == ""  # changed since
+    git("commit", "-am", "later", date="2026-02-01T00:00:00+00:00")
+    assert claims.predates(claims.read(path), records) is False
+
+
+@pytest.mark.parametrize("path", sorted(claims.FOLDER.glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_shipped_claims_file_can_be_read(path):
+    file = claims.read(path)
+    assert file.title
+    assert all(claim.statement and claim.source for claim in file.claims.values())
