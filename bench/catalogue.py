@@ -4,6 +4,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import yaml
+
 from bench.runs.provenance import ROOT
 
 CONF = ROOT / "conf"
@@ -12,7 +14,7 @@ SINGLE = "default"  # a group with this option only holds settings, not a choice
 
 def catalogue(conf: Path = CONF) -> str:
     """Every factor with its options, then the settings with their defaults, one line each."""
-    groups = {folder.name: sorted(folder.glob("*.yaml")) for folder in sorted(conf.iterdir()) if folder.is_dir()}
+    groups = {group: sorted((conf / group).glob("*.yaml")) for group in groups_of(conf)}
     lines: list[str] = []
     for group, files in groups.items():
         options = [(file.stem, describe(file)) for file in files if file.stem != SINGLE]
@@ -23,6 +25,13 @@ def catalogue(conf: Path = CONF) -> str:
             if file.stem == SINGLE:
                 lines += _section(group, list(_settings(file, f"{group}.")))
     return "\n".join([*lines, *_section("settings", list(_settings(conf / "config.yaml", "")))])
+
+
+def groups_of(conf: Path = CONF) -> list[str]:
+    """The groups of options of the defaults list, by name."""
+    entries = yaml.safe_load((conf / "config.yaml").read_text(encoding="utf-8"))["defaults"]
+    names = [name for entry in entries if isinstance(entry, dict) for name in entry]
+    return sorted(name for name in names if not name.startswith("override "))
 
 
 def describe(file: Path) -> str:

@@ -168,9 +168,13 @@ def sweep(config: Any, arguments: Sequence[str], load: Callable[..., Any], launc
     for line in report.failures:
         print(f"failed: {line}", file=sys.stderr)
     done_before = f", {report.skipped} of them done before" if report.skipped else ""
-    print(f"{report.cells} cells{done_before}, {len(report.failures)} failures: {report.directory}")
+    print(f"{_count(report.cells, 'cell')}{done_before}, {_count(len(report.failures), 'failure')}: {report.directory}")
     if report.failures:
         raise SweepFailed
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def _outcome(job: Any) -> Any:

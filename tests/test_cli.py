@@ -115,7 +115,7 @@ def test_an_unwritable_results_folder_is_one_line(bench, tmp_path):
 def test_one_cell(bench, learner):
     code, out, _ = bench(*SMALL, HERE)
     assert code == 0
-    assert out == "1 cells, 0 failures: results/adhoc\n"
+    assert out == "1 cell, 0 failures: results/adhoc\n"
     (cell,) = index()
     run = json.loads(Path("results/adhoc", cell["path"], "seeds-000-001", "run.json").read_text())
     assert run["command"] == f"python -m bench {' '.join(SMALL)} {HERE}"
@@ -152,7 +152,7 @@ def test_failures_are_listed_and_the_exit_code_is_1(bench, learner):
     code, out, err = bench(*SMALL, HERE, "gamma=0.9,1")
     assert code == 1
     assert "failed: weekly_exam critic-gae-clip seeds 0,1: ValueError: broken" in err.splitlines()
-    assert out == "2 cells, 1 failures: results/adhoc\n"
+    assert out == "2 cells, 1 failure: results/adhoc\n"
     assert bench(*SMALL, HERE, "gamma=0.9,1")[0] == 0
 
 

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 import bench
-from bench.catalogue import CONF, SINGLE
+from bench.catalogue import CONF, SINGLE, groups_of
 from bench.config import Config, parse, to_mapping
 from bench.errors import UserError
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.console import Console, Group
+from rich.console import Console
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
@@ -132,10 +132,6 @@ def _progress(item: Item) -> Running:
         return Running(item.label, 0.0, None)
 
 
-def _summary(watch: _Watch, snapshot: Snapshot) -> str:
-    return f"{snapshot.done}/{watch.total} cells, {watch.left(snapshot.share)}"
-
-
 def _describe(running: Running) -> str:
     value = "" if running.current_return is None else f", return {running.current_return:.4g}"
     return f"{running.label} {running.fraction:.0%}{value}"
@@ -143,14 +139,19 @@ def _describe(running: Running) -> str:
 
 def _line(watch: _Watch) -> Text:
     snapshot = watch.snapshot()
-    return Text("; ".join([_summary(watch, snapshot), *map(_describe, snapshot.running)]))
+    summary = f"{snapshot.done}/{watch.total} cells, {watch.left(snapshot.share)}"
+    return Text("; ".join([summary, *map(_describe, snapshot.running)]))
 
 
-def _panel(watch: _Watch) -> Group:
+def _panel(watch: _Watch) -> Table:
     snapshot = watch.snapshot()
     table = Table.grid(padding=(0, 2))
+    table.add_row(f"{snapshot.done}/{watch.total} cells", _bar(snapshot.share), watch.left(snapshot.share))
     for running in snapshot.running:
         value = "" if running.current_return is None else f"return {running.current_return:.4g}"
-        table.add_row(running.label, ProgressBar(total=1.0, completed=running.fraction, width=20), value)
-    bar = ProgressBar(total=1.0, completed=snapshot.share, width=40)
-    return Group(Text(_summary(watch, snapshot)), bar, table)
+        table.add_row(running.label, _bar(running.fraction), value)
+    return table
+
+
+def _bar(share: float) -> ProgressBar:
+    return ProgressBar(total=1.0, completed=share, width=24)
