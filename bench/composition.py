@@ -103,7 +103,7 @@ def plan_studies(arguments: Sequence[str], load: Callable[[list[str]], DictConfi
     for study, base in zip(studies, bases, strict=True):
         composer = Composer(load, fixed + study, list(base.options))
         name = str(base.value("study.name"))
-        cells = plan(read_grids(base.value("study.grids"), name), asked, composer, name)
+        cells = plan(read_grids(base.value("study.grids"), name), asked, composer, name, base.options)
         planned += [(cell, composer.overrides(cell.choices)) for cell in cells]
     return planned
 

@@ -86,10 +86,8 @@ def test_a_mistake_is_refused_in_one_line(overrides, message):
 
 
 def options() -> list[str]:
-    groups = sorted(
-        path for path in CONF.glob("*/*.yaml") if path.parent.name not in ("claims", "study") and path.stem != SINGLE
-    )
-    return [f"{path.parent.name}={path.stem}" for path in groups]
+    files = [path for group in groups_of() if group != "study" for path in sorted((CONF / group).glob("*.yaml"))]
+    return [f"{path.parent.name}={path.stem}" for path in files if path.stem != SINGLE]
 
 
 # What an option needs to be legal where it does not fit the default cell.

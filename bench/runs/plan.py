@@ -1,7 +1,7 @@
 """Which cells a command asks for: products of values, unions of grids, restrictions. Knows no files and no Hydra."""
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
@@ -49,16 +49,17 @@ def read_grids(grids: Any, study: str) -> list[Grid]:
     return read
 
 
-def plan(grids: Sequence[Grid], asked: Grid, compose: Compose, study: str) -> list[Cell]:
+def plan(grids: Sequence[Grid], asked: Grid, compose: Compose, study: str, groups: Container[str]) -> list[Cell]:
     """The cells of a study's grids under what the command line asks for, each once, in order.
 
-    A key that some grid sweeps restricts the study to the cells that have one of the values asked for; any other
-    applies to every cell (several values: to a copy of every cell each). Without grids, the product of what is asked.
+    A key that the grids sweep (an option of one of the `groups`, or a setting with several values) restricts the study
+    to the cells that have one of the values asked for. Any other applies to every cell, in place of what a grid fixes
+    (several values: to a copy of every cell each). Without grids, the product of what is asked.
 
     Raises:
         UserError: for a value no cell has, and for the first cell that is not valid.
     """
-    swept = {key for grid in grids for key in grid}
+    swept = {key for grid in grids for key, values in grid.items() if key in groups or len(values) > 1}
     restrictions = {key: values for key, values in asked.items() if key in swept}
     added = {key: values for key, values in asked.items() if key not in swept}
     candidates = [_Candidate(choices, compose) for grid in grids or [{}] for choices in product({**grid, **added})]

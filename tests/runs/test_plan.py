@@ -47,7 +47,13 @@ class FakeComposed:
 
 
 def cells(grids, **asked):
-    planned = plan(grids, {key.replace("__", "."): value for key, value in asked.items()}, FakeComposed, "quick")
+    planned = plan(
+        grids,
+        {key.replace("__", "."): value for key, value in asked.items()},
+        FakeComposed,
+        "quick",
+        {"baseline", "task", "preset"},
+    )
     return [dict(cell.config.values) for cell in planned]
 
 
@@ -83,6 +89,20 @@ def test_numbers_compare_as_numbers():
 def test_any_other_key_applies_to_every_cell():
     assert all(cell["seeds"] == 3 for cell in cells(GRIDS, seeds=[3]))
     assert len(cells(GRIDS, ent_coef=[0, 0.01])) == 2 * len(cells(GRIDS))
+
+
+def test_a_setting_that_a_grid_fixes_is_replaced():
+    grids = [{"task": ["cartpole"], "budget": [40]}, {"task": ["weekly_exam"], "budget": [20]}]
+    assert [cell["budget"] for cell in cells(grids)] == [40, 20]
+    assert [(cell["task"], cell["budget"]) for cell in cells(grids, budget=[5])] == [
+        ("cartpole", 5),
+        ("weekly_exam", 5),
+    ]
+
+
+def test_an_option_that_a_grid_fixes_restricts():
+    grids = [{"task": ["cartpole"]}, {"task": ["weekly_exam"]}]
+    assert [cell["task"] for cell in cells(grids, task=["weekly_exam"])] == ["weekly_exam"]
 
 
 def test_a_value_no_cell_has_is_refused_with_those_they_have():
