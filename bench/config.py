@@ -17,7 +17,7 @@ from typing import Any, Literal, TypeVar
 
 from bench.errors import UserError, nearest, unknown
 
-GROUP_BASELINES = ("group", "grpo", "rloo")  # baselines computed from several complete episodes
+GROUP_BASELINES = ("group", "grpo", "rloo", "time_mean")  # baselines computed from several complete episodes
 REFERENCE_CLIP_RANGE = 0.2  # the ε at which every arm's clip fraction is logged, so that arms can be compared
 
 Schedule = Literal["constant", "linear"]
@@ -28,7 +28,7 @@ T = TypeVar("T")
 class Baseline:
     """What is subtracted from the advantage's target."""
 
-    name: Literal["none", "batch_mean", "critic", "group", "grpo", "rloo"]
+    name: Literal["none", "batch_mean", "time_mean", "critic", "group", "grpo", "rloo"]
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Advantage:
 class Update:
     """The objective, and how often a batch is used."""
 
-    name: Literal["vanilla", "unclipped", "clip"]
+    name: Literal["vanilla", "unclipped", "clip", "clip_without_min", "kl_penalty"]
     epochs: int
     minibatches: int
 
@@ -75,10 +75,11 @@ class Group:
     size: int
     start: Literal["shared", "independent"]
     credit: Literal["outcome", "reward_to_go"]
-    scale: Literal["none", "std"]
+    scale: Literal["none", "std", "rank"]
     leave_one_out: bool
     ddof: int
     eps: float
+    alive_only: bool
 
 
 @dataclass(frozen=True)
@@ -121,6 +122,8 @@ class Arm:
     learning_rate_schedule: Schedule
     clip_range: float
     clip_range_schedule: Schedule
+    kl_coef: float
+    kl_target: float
     ent_coef: float
     hidden: tuple[int, int]
     budget: int
@@ -341,6 +344,8 @@ def _check_ranges(config: Config) -> None:
         "learning_rate": config.learning_rate,
         "critic.learning_rate": config.critic.learning_rate,
         "clip_range": config.clip_range,
+        "kl_coef": config.kl_coef,
+        "kl_target": config.kl_target,
         "max_grad_norm": config.max_grad_norm,
         "critic.max_grad_norm": config.critic.max_grad_norm,
         "critic.vf_coef": config.critic.vf_coef,
@@ -411,6 +416,33 @@ def _check_group(config: Config) -> None:
         )
     if group.scale == "std" and group.ddof >= group.size:
         raise UserError(f"group.ddof={group.ddof} with group.size={group.size}: must be smaller than the group")
+    if group.scale == "rank" and (group.leave_one_out or group.alive_only):
+        option = "leave_one_out" if group.leave_one_out else "alive_only"
+        raise UserError(
+            f"group.scale=rank with group.{option}=true: ranks compare every member with the others as they are; "
+            f"use group.{option}=false, or group.scale=none"
+        )
+    if group.alive_only and group.credit == "outcome":
+        raise UserError(
+            "group.alive_only=true with group.credit=outcome: whole returns have no living and finished members; "
+            "use group.credit=reward_to_go"
+        )
+    _check_group_name(config)
+
+
+def _check_group_name(config: Config) -> None:
+    """The named baselines are points of one family: a name must say what is computed."""
+    group, name = config.group, config.baseline.name
+    if name == "grpo" and group.scale != "std":
+        raise UserError(f"baseline=grpo with group.scale={group.scale}: grpo divides by the std; use baseline=group")
+    if name == "rloo" and not group.leave_one_out:
+        raise UserError("baseline=rloo with group.leave_one_out=false: that is baseline=group")
+    if name == "time_mean" and (group.groups, group.start, group.credit) != (1, "independent", "reward_to_go"):
+        raise UserError(
+            f"baseline=time_mean with group.groups={group.groups}, group.start={group.start}, "
+            f"group.credit={group.credit}: it is one group of independent starts, compared step by step "
+            f"(1, independent, reward_to_go); use baseline=group"
+        )
 
 
 def _check_truncation(config: Config) -> None:
@@ -476,12 +508,14 @@ def identity(config: Config) -> dict[str, Any]:
         del data["gae_lambda"]
     if config.advantage.name != "nstep":
         del data["n_step"]
-    if config.update.name != "clip":
+    if config.update.name not in ("clip", "clip_without_min"):
         del data["clip_range"], data["clip_range_schedule"]
+    if config.update.name != "kl_penalty":
+        del data["kl_coef"], data["kl_target"]
     if config.collect.name == "segments":
         del data["group"]
     elif not config.group_baseline:
-        for key in ("credit", "scale", "leave_one_out", "ddof", "eps"):
+        for key in ("credit", "scale", "leave_one_out", "ddof", "eps", "alive_only"):
             del data["group"][key]
     elif config.group.scale != "std":
         del data["group"]["ddof"], data["group"]["eps"]

@@ -42,6 +42,17 @@ def group_advantage(
     return torch.where(dead_groups(members).unsqueeze(-1), 0.0, advantage)
 
 
+def living_advantage(values: Tensor, live: Tensor, leave_one_out: bool = False) -> Tensor:
+    """Values minus the mean of the members still living: values and live (…, G) → (…, G).
+
+    A lone survivor is compared with itself, also when `leave_one_out` leaves it nobody: its advantage is zero.
+    """
+    count = live.sum(-1, keepdim=True)
+    total = torch.where(live, values, 0.0).sum(-1, keepdim=True)
+    advantage = torch.where(live & (count > 1), values - total / count, 0.0)
+    return advantage * (count / (count - 1).clamp(min=1)) if leave_one_out else advantage
+
+
 def dead_groups(returns: Tensor) -> Tensor:
     """Which groups teach nothing because all their returns are equal: (…, G) → (…) bool."""
     return returns.amax(-1) == returns.amin(-1)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from bench.arms.baselines import dead_groups, group_advantage, group_std
+from bench.arms.baselines import dead_groups, group_advantage, group_std, living_advantage
 from bench.arms.returns import lambda_return, monte_carlo_return, n_step_return
 
 if TYPE_CHECKING:
@@ -68,6 +68,12 @@ def dead_group_fraction(batch: Batch, arm: Arm) -> Tensor:
     return dead_groups(_members(episode_returns(batch, arm.gamma), arm.group)).to(batch.rewards.dtype).mean(-1)
 
 
+def lone_survivor_fraction(batch: Batch, arm: Arm) -> Tensor:
+    """Share of a replica's steps at which all other members of the group had finished, (S,)."""
+    living = _members(batch.live, arm.group).sum(-1)
+    return (living == 1).sum((0, 2)) / batch.live.sum((0, 2))
+
+
 def _ended(batch: Batch, arm: Arm) -> Tensor:
     """`truncation=end` takes a time limit for an end; `bootstrap` lets the critic say what would have followed."""
     return batch.terminated | batch.truncated if arm.truncation == "end" else batch.terminated
@@ -98,18 +104,25 @@ def _within_group(targets: Tensor, batch: Batch, arm: Arm) -> Tensor:
     """Compare the members of each group, step by step or by their whole returns.
 
     Step by step, a finished member counts as 0: its future is known to bring nothing. So the leave-one-out mean never
-    divides by 0, and the longest episode still has something to be better than.
+    divides by 0, and the longest episode still has something to be better than; `alive_only` leaves that out.
     """
     group = arm.group
     returns = _members(episode_returns(batch, arm.gamma), group)
     if group.credit == "outcome":
         outcome = group_advantage(returns, group.scale, group.ddof, group.eps, group.leave_one_out)
         return outcome.flatten(-2).expand_as(targets)
-    relative = group_advantage(_members(targets, group), leave_one_out=group.leave_one_out)
+    relative = _step_by_step(_members(targets, group), _members(batch.live, group), group)
     if group.scale == "std":
         scaled = relative / group_std(returns, group.ddof, group.eps)
         relative = torch.where(dead_groups(returns).unsqueeze(-1), 0.0, scaled)
     return relative.flatten(-2)
+
+
+def _step_by_step(targets: Tensor, live: Tensor, group: Group) -> Tensor:
+    """Targets (T, S, groups, size) compared within each step; the scale of a whole group comes later."""
+    if group.alive_only:
+        return living_advantage(targets, live, group.leave_one_out)
+    return group_advantage(targets, "rank" if group.scale == "rank" else "none", leave_one_out=group.leave_one_out)
 
 
 def _members(values: Tensor, group: Group) -> Tensor:
@@ -132,4 +145,5 @@ BASELINES: dict[str, Callable[[Tensor, Batch, Arm], Tensor]] = {
     "group": _within_group,
     "grpo": _within_group,
     "rloo": _within_group,
+    "time_mean": _within_group,  # one group of independent starts
 }

@@ -5,7 +5,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-Kind = Literal["vanilla", "unclipped", "clip"]
+Kind = Literal["vanilla", "unclipped", "clip", "clip_without_min", "kl_penalty"]
+KINDS: tuple[Kind, ...] = ("vanilla", "unclipped", "clip", "clip_without_min", "kl_penalty")
 
 
 def surrogate(
@@ -15,24 +16,38 @@ def surrogate(
     advantage: Tensor,
     *,
     clip_range: float | Tensor | None = None,
+    kl_coef: float | Tensor | None = None,
+    kl: Tensor | None = None,
 ) -> Tensor:
     """The per-sample objective; its gradient with respect to `log_prob` is what the arms differ in.
 
-        vanilla     log π · A                                      (Williams 1992)
-        unclipped   ρ A
-        clip        min(ρ A, clip(ρ, 1 − ε, 1 + ε) A)              (arXiv 1707.06347, eq. 7)
+        vanilla            log π · A                              (Williams 1992)
+        unclipped          ρ A
+        clip               min(ρ A, clip(ρ, 1 − ε, 1 + ε) A)      (arXiv 1707.06347, eq. 7)
+        clip_without_min   clip(ρ, 1 − ε, 1 + ε) A
+        kl_penalty         ρ A − β KL(π_old ‖ π)                  (arXiv 1707.06347, eq. 8)
 
-    At π = π_old all have the same gradient. Shapes: any, alike; `clip_range` (ε) broadcasts.
-    Raises ValueError for an unknown kind and for a clip without its range.
+    At π = π_old all have the same gradient. Shapes: any, alike; ε (`clip_range`) and β (`kl_coef`) broadcast. `kl` is
+    the divergence of each sample's state, computed analytically; without it ρ − 1 − log ρ stands in, whose mean over
+    actions of π_old it is. Raises ValueError for an unknown kind and for a missing ε or β.
     """
     if kind == "vanilla":
         return log_prob * advantage
-    ratio = (log_prob - log_prob_old).exp()
+    log_ratio = log_prob - log_prob_old
+    ratio = log_ratio.exp()
     if kind == "unclipped":
         return ratio * advantage
-    if kind == "clip":
-        if clip_range is None:
-            raise ValueError("kind='clip' needs clip_range")
-        low, high = torch.as_tensor(1 - clip_range), torch.as_tensor(1 + clip_range)
-        return torch.min(ratio * advantage, ratio.clamp(low, high) * advantage)
-    raise ValueError(f"unknown kind '{kind}': allowed are vanilla, unclipped, clip")
+    if kind == "kl_penalty":
+        return ratio * advantage - _given("kl_coef", kl_coef, kind) * (ratio - 1 - log_ratio if kl is None else kl)
+    if kind not in KINDS:
+        raise ValueError(f"unknown kind '{kind}': allowed are {', '.join(KINDS)}")
+    epsilon = _given("clip_range", clip_range, kind)
+    clipped = ratio.clamp(1 - epsilon, 1 + epsilon) * advantage
+    return clipped if kind == "clip_without_min" else torch.min(ratio * advantage, clipped)
+
+
+def _given(name: str, value: float | Tensor | None, kind: Kind) -> Tensor:
+    if value is None:
+        raise ValueError(f"kind='{kind}' needs {name}")
+    tensor: Tensor = torch.as_tensor(value)
+    return tensor

@@ -70,6 +70,7 @@ class PolicyGradient(OnPolicyAlgorithm):
         self.env_steps = [0] * len(self.seeds)
         self.updates = [0] * len(self.seeds)
         self.failures: dict[int, str] = {}  # replica → cause
+        self.kl_coef = np.full(len(self.seeds), self.arm.kl_coef)  # of update=kl_penalty, adapted to each replica
         self.latest: list[dict[str, float]] = []  # diagnostics of the last update, one entry per active replica
         super().__init__(
             policy,
@@ -216,6 +217,9 @@ class PolicyGradient(OnPolicyAlgorithm):
                 self.policy.actor.restore(self.active, actor)
                 if critic is not None and self.policy.critic is not None:
                     self.policy.critic.restore(self.active, critic)
+        if self.arm.update.name == "kl_penalty":
+            diagnostics["train/kl_coef"] = torch.from_numpy(self.kl_coef[self.active])
+            self.kl_coef[self.active] *= adapted(diagnostics["train/kl"].numpy(), self.arm.kl_target)
         for replica in self.active:
             self.updates[replica] += 1
         self._n_updates += 1
@@ -236,6 +240,7 @@ class PolicyGradient(OnPolicyAlgorithm):
             actor=scheduled(arm.learning_rate, arm.learning_rate_schedule),
             critic=scheduled(arm.critic.learning_rate, arm.learning_rate_schedule),
             clip_range=torch.from_numpy(scheduled(arm.clip_range, arm.clip_range_schedule)).float(),
+            kl_coef=torch.from_numpy(self.kl_coef[self.active, None]).float(),
         )
 
     def _rows(self, rollout: Rollout, diagnostics: Diagnostics) -> list[dict[str, float]]:
@@ -329,6 +334,7 @@ class PolicyGradient(OnPolicyAlgorithm):
             "seed_pool": self.seed_pool,
             "env_steps": self.env_steps,
             "updates": self.updates,
+            "kl_coef": self.kl_coef.tolist(),
             "observation_space": space_to_json(self.observation_space),
             "action_space": space_to_json(self.action_space),
         }
@@ -353,6 +359,7 @@ class PolicyGradient(OnPolicyAlgorithm):
             "updates": list(self.updates),
             "active": list(self.active),
             "failures": dict(self.failures),
+            "kl_coef": self.kl_coef.tolist(),
             "streams": {
                 "action": [generator.bit_generator.state for generator in self._action_streams],
                 "minibatch": [generator.bit_generator.state for generator in self._minibatch_streams],
@@ -392,8 +399,14 @@ class PolicyGradient(OnPolicyAlgorithm):
             network.stack.flat.copy_(weights[name].pop("parameters"))
             network.adam.load_state_dict(weights[name])
         model.env_steps, model.updates = data["env_steps"], data["updates"]
+        model.kl_coef = np.array(data["kl_coef"])
         model.num_timesteps = min(model.env_steps)
         return model
+
+
+def adapted(kl: Array, target: float) -> Array:
+    """The factor of β after an update that moved the policy by `kl` (arXiv 1707.06347, section 4)."""
+    return np.where(kl < target / 1.5, 0.5, np.where(kl > target * 1.5, 2.0, 1.0))
 
 
 def _entry(name: str) -> zipfile.ZipInfo:

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.arms.estimate import Batch, advantage, critic_target, dead_group_fraction
+from bench.arms.estimate import Batch, advantage, critic_target, dead_group_fraction, lone_survivor_fraction
 from bench.arms.objectives import surrogate
 from bench.config import REFERENCE_CLIP_RANGE, Arm
 from bench.learner.adam import Adam
@@ -58,7 +58,7 @@ class Samples:
         """The samples at `index` (S, B), with advantage, share and weight 0 where `present` (S, B) is."""
         return Samples(
             self.observations.gather(2, _spread(index, self.observations)),
-            self.outputs,
+            self.outputs.gather(2, _spread(index, self.outputs)),
             self.actions.gather(1, index),
             self.log_prob.gather(1, index),
             self.advantage.gather(1, index) * present,
@@ -73,7 +73,7 @@ class Samples:
         scale = self.count / count
         return Samples(
             self.observations[:, :, columns],
-            self.outputs,
+            self.outputs[:, :, columns],
             self.actions[:, columns],
             self.log_prob[:, columns],
             self.advantage[:, columns],
@@ -183,6 +183,16 @@ class Shares:
             yield shuffled.part(columns, self.sizes[:, part : part + 1])
 
 
+@dataclass(frozen=True)
+class Rates:
+    """What may differ between replicas in an update, each (S, 1): schedules follow the budget a replica has used."""
+
+    actor: Array
+    critic: Array
+    clip_range: Tensor
+    kl_coef: Tensor
+
+
 def normalised(samples: Samples, kind: str) -> Tensor:
     """Advantages of a minibatch on the scale of 1, (S, B).
 
@@ -199,14 +209,22 @@ def normalised(samples: Samples, kind: str) -> Tensor:
     return centred / (variance.sqrt() + 1e-8)
 
 
-def actor_gradient(actor: Stack, samples: Samples, arm: Arm, clip_range: Tensor) -> Diagnostics:
+def actor_gradient(actor: Stack, samples: Samples, arm: Arm, rates: Rates) -> Diagnostics:
     """Write the gradient of the policy loss into `actor.grad`; → diagnostics of this minibatch."""
     outputs, saved = actor.forward(samples.observations)
     advantages = normalised(samples, arm.advantage_norm)
     with torch.enable_grad():
         policy = Categorical(outputs.requires_grad_())
         log_prob = policy.log_prob(samples.actions)
-        objective = surrogate(arm.update.name, log_prob, samples.log_prob, advantages, clip_range=clip_range)
+        objective = surrogate(
+            arm.update.name,
+            log_prob,
+            samples.log_prob,
+            advantages,
+            clip_range=rates.clip_range,
+            kl_coef=rates.kl_coef,
+            kl=Categorical(samples.outputs).kl(policy) if arm.update.name == "kl_penalty" else None,
+        )
         loss = policy_loss = -(samples.weight * objective).sum(1)
         entropy = _entropy(policy, samples, differentiable=arm.ent_coef > 0)
         if arm.ent_coef > 0:
@@ -252,15 +270,6 @@ def clip_gradients(stacks: Sequence[Stack], limit: float) -> tuple[list[Tensor],
     return norms, factor.lt(1).to(total.dtype)
 
 
-@dataclass(frozen=True)
-class Rates:
-    """This update's schedules, one number per replica (S, 1): replicas may have used different shares of the budget."""
-
-    actor: Array
-    critic: Array
-    clip_range: Tensor
-
-
 class Update:
     """One update of the active replicas: passes over a prepared batch, actor and critic side by side."""
 
@@ -290,7 +299,7 @@ class Update:
         for _ in range(epochs):
             for minibatch in shares(self.streams):
                 if with_actor:
-                    self._log(actor_gradient(self.actor.stack, minibatch, self.arm, self.rates.clip_range))
+                    self._log(actor_gradient(self.actor.stack, minibatch, self.arm, self.rates))
                 if with_critic and self.critic is not None:
                     self._log(critic_gradient(self.critic.stack, minibatch, self.arm))
                 self._clip(with_actor, with_critic)
@@ -346,6 +355,7 @@ def _rollout_diagnostics(batch: Batch, advantages: Tensor, targets: Tensor | Non
     }
     if arm.group_baseline:
         diagnostics["train/dead_groups"] = dead_group_fraction(batch, arm)
+        diagnostics["train/lone_survivors"] = lone_survivor_fraction(batch, arm)
     if targets is not None and batch.values is not None:
         diagnostics["train/explained_variance"] = _explained_variance(batch.values, targets, batch.live)
     return diagnostics

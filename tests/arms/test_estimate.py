@@ -6,7 +6,14 @@ import pytest
 import torch
 
 import bench
-from bench.arms.estimate import Batch, advantage, critic_target, dead_group_fraction, episode_returns
+from bench.arms.estimate import (
+    Batch,
+    advantage,
+    critic_target,
+    dead_group_fraction,
+    episode_returns,
+    lone_survivor_fraction,
+)
 from bench.config import Arm
 
 T, S, N = 4, 2, 4  # two groups of two
@@ -84,6 +91,34 @@ def test_leave_one_out_never_divides_by_zero(batch: Batch) -> None:
     assert float(result[3, 0, 0]) == pytest.approx(discounted(batch, 3, 0, 0))  # the other counts as 0
     group = advantage(batch, arm("baseline=group", "advantage=monte_carlo"))
     torch.testing.assert_close(result, 2 * group)  # G/(G − 1) with G = 2
+
+
+def test_alive_only_compares_with_the_living_and_a_lone_survivor_with_nobody(batch: Batch) -> None:
+    overrides = ("advantage=monte_carlo", "group.alive_only=true")
+    group, rloo = (advantage(batch, arm(f"baseline={name}", *overrides)) for name in ("group", "rloo"))
+    both = discounted(batch, 1, 0, 0), discounted(batch, 1, 0, 1)
+    assert float(group[1, 0, 0]) == pytest.approx((both[0] - both[1]) / 2)
+    assert float(rloo[1, 0, 0]) == pytest.approx(both[0] - both[1])
+    assert float(group[3, 0, 0]) == float(rloo[3, 0, 0]) == 0.0
+    # Replica 0: of 10 steps, 2 (episode 0 outlives 1) and 2 (episode 2 outlives 3) are a lone survivor's.
+    assert lone_survivor_fraction(batch, arm("baseline=group")).tolist() == pytest.approx([4 / 10, 2 / 8])
+
+
+def test_ranks_compare_targets_step_by_step(batch: Batch) -> None:
+    result = advantage(batch, arm("baseline=group", "advantage=monte_carlo", "group.scale=rank"))
+    larger = discounted(batch, 1, 0, 0) > discounted(batch, 1, 0, 1)
+    assert result[1, 0, :2].tolist() == ([1.0, -1.0] if larger else [-1.0, 1.0])
+
+
+def test_time_mean_is_the_group_of_all_episodes_with_independent_starts(batch: Batch) -> None:
+    one_group = ("group.groups=1", f"group.size={N}", "group.start=independent", "advantage=monte_carlo")
+    time_mean = advantage(batch, arm("baseline=time_mean", *one_group))
+    assert torch.equal(time_mean, advantage(batch, arm("baseline=group", *one_group)))
+    targets = advantage(batch, arm("baseline=none", "advantage=monte_carlo"))
+    for t in range(T):
+        mean = sum(discounted(batch, t, 0, env) for env in range(N)) / N
+        live = batch.live[t, 0]
+        torch.testing.assert_close(time_mean[t, 0][live], targets[t, 0][live] - mean)
 
 
 def test_outcome_credit_gives_every_step_of_an_episode_the_same(batch: Batch) -> None:

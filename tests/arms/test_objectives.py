@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from bench.arms.objectives import surrogate
+from bench.arms.objectives import KINDS, surrogate
 
 EPSILON = 0.2
 
@@ -14,7 +14,7 @@ def gradient(kind: str, ratio: float, advantage: float) -> float:
     """∂objective / ∂log π at ρ = `ratio`; the plain ratio objective has Aρ."""
     log_prob = torch.tensor(math.log(ratio), dtype=torch.float64, requires_grad=True)
     zero, advantages = torch.tensor(0.0, dtype=torch.float64), torch.tensor(advantage, dtype=torch.float64)
-    objective = surrogate(kind, log_prob, zero, advantages, clip_range=EPSILON)  # type: ignore[arg-type]
+    objective = surrogate(kind, log_prob, zero, advantages, clip_range=EPSILON, kl_coef=0.5)  # type: ignore[arg-type]
     (derivative,) = torch.autograd.grad(objective, log_prob)
     return float(derivative)
 
@@ -36,10 +36,29 @@ def test_clip_stops_only_what_has_gone_far_enough(ratio: float, advantage: float
     assert gradient("vanilla", ratio, advantage) == pytest.approx(advantage, abs=1e-12)
 
 
-@pytest.mark.parametrize("kind", ["vanilla", "unclipped", "clip"])
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("advantage", [-3.0, 0.0, 0.7])
 def test_all_have_the_same_gradient_at_the_old_policy(kind: str, advantage: float) -> None:
     assert gradient(kind, 1.0, advantage) == pytest.approx(advantage, abs=1e-6)
+
+
+@pytest.mark.parametrize("ratio", [0.5, 0.9, 1.1, 1.5])
+@pytest.mark.parametrize("advantage", [-2.0, 2.0])
+def test_without_the_min_there_is_no_way_back(ratio: float, advantage: float) -> None:
+    """The two clips differ only where (ρ > 1+ε and A < 0) or (ρ < 1−ε and A > 0): PPO keeps Aρ∇log π there."""
+    wrong_way = (ratio > 1 + EPSILON and advantage < 0) or (ratio < 1 - EPSILON and advantage > 0)
+    difference = gradient("clip", ratio, advantage) - gradient("clip_without_min", ratio, advantage)
+    assert difference == pytest.approx(ratio * advantage if wrong_way else 0.0, abs=1e-12)
+
+
+def test_the_kl_penalty_takes_an_analytic_divergence_or_estimates_it() -> None:
+    old, new = torch.tensor([0.3, 0.7]), torch.tensor([0.5, 0.5])
+    divergence = (old * (old / new).log()).sum()
+    advantage, ratio = torch.tensor([1.0, -1.0]), new / old
+    given = surrogate("kl_penalty", new.log(), old.log(), advantage, kl_coef=2.0, kl=divergence.expand(2))
+    torch.testing.assert_close(given, ratio * advantage - 2 * divergence)
+    estimated = surrogate("kl_penalty", new.log(), old.log(), advantage, kl_coef=2.0)
+    torch.testing.assert_close((old * estimated).sum(), (old * given).sum())  # the same on average over old actions
 
 
 def test_values() -> None:
@@ -63,5 +82,7 @@ def test_what_cannot_be_computed_is_refused() -> None:
     zero = torch.zeros(1)
     with pytest.raises(ValueError, match="clip_range"):
         surrogate("clip", zero, zero, zero)
+    with pytest.raises(ValueError, match="kl_coef"):
+        surrogate("kl_penalty", zero, zero, zero)
     with pytest.raises(ValueError, match="'clipp'"):
         surrogate("clipp", zero, zero, zero)  # type: ignore[arg-type]

@@ -13,6 +13,7 @@ from stable_baselines3.common.evaluation import evaluate_policy
 
 from bench.errors import UserError
 from bench.learner import PolicyGradient
+from bench.learner.policy_gradient import adapted
 from bench.tasks.batched import BatchedEnv
 from bench.tasks.vec_env import BatchedVecEnv
 from tests.learner.probes import SEGMENTS, Corridor, Matching, learner, settings
@@ -111,6 +112,13 @@ def test_schedules_count_steps_per_replica(schedule: str) -> None:
     expected = [1e-3, 1e-3] if schedule == "constant" else [0.75e-3, 0.0]
     np.testing.assert_allclose(rates.actor.ravel(), expected, rtol=1e-12)
     assert rates.clip_range.flatten().tolist() == pytest.approx([0.2, 0.2])
+
+
+def test_the_kl_weight_follows_each_replicas_own_divergence() -> None:
+    assert adapted(np.array([0.0066, 0.0067, 0.015, 0.0151]), 0.01).tolist() == [0.5, 1.0, 1.0, 2.0]
+    model = learner(Matching(steps=4), settings(*SEGMENTS, "update=kl_penalty", "kl_target=1e-9"), [0, 1])
+    model.learn(64)
+    assert model.kl_coef.tolist() == [2.0, 2.0]
 
 
 def test_callbacks_see_every_step_and_can_stop() -> None:

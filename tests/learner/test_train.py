@@ -108,7 +108,7 @@ CRITIC_DIAGNOSTICS = {
         (("baseline=critic",), DIAGNOSTICS | CRITIC_DIAGNOSTICS),
         (("baseline=none", "advantage=td0"), DIAGNOSTICS | CRITIC_DIAGNOSTICS),
         (("baseline=none", "advantage=monte_carlo", "update=vanilla"), DIAGNOSTICS),
-        (("baseline=grpo", "advantage=monte_carlo"), DIAGNOSTICS | {"train/dead_groups"}),
+        (("baseline=grpo", "advantage=monte_carlo"), DIAGNOSTICS | {"train/dead_groups", "train/lone_survivors"}),
     ],
 )
 def test_every_arm_logs_what_it_has(overrides: tuple[str, ...], expected: set[str]) -> None:
@@ -143,13 +143,19 @@ def test_evaluation_waits_for_the_longest_episode() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("baseline", ["none", "batch_mean", "critic", "group", "grpo", "rloo"])
+@pytest.mark.parametrize("baseline", ["none", "batch_mean", "time_mean", "critic", "group", "grpo", "rloo"])
 @pytest.mark.parametrize("advantage", ["td0", "nstep", "gae", "monte_carlo"])
-@pytest.mark.parametrize("update", ["vanilla", "unclipped", "clip"])
+@pytest.mark.parametrize("update", ["vanilla", "unclipped", "clip", "clip_without_min", "kl_penalty"])
 def test_every_combination_learns_to_match(baseline: str, advantage: str, update: str) -> None:
     """Four matches of four: in this world each step's reward depends on its own action only, so every arm must."""
     passes = () if update == "vanilla" else ("update.epochs=4",)
-    batch = ("group.groups=8", "budget=5120", "evaluation.points=1", "gamma=0.5", "critic.epochs=4")
+    batch = (
+        "group.size=16" if baseline == "time_mean" else "group.groups=4",
+        "budget=5120",
+        "evaluation.points=1",
+        "gamma=0.5",
+        "critic.epochs=4",
+    )
     rate = "learning_rate=0.05" if update == "vanilla" else "learning_rate=0.01"
     _, notes = block(f"baseline={baseline}", f"advantage={advantage}", f"update={update}", rate, *batch, *passes)
     final = [r["return"] for r in notes.evaluations if r["step"] == 5120 and r["mode"] == "deterministic"]
