@@ -108,6 +108,8 @@ def _train(arguments: list[str]) -> int:
     from bench.catalogue import CONF
     from bench.composition import explained
 
+    if any(argument.startswith("hydra.mode=") for argument in arguments):
+        raise UserError("hydra.mode: cannot be chosen; one cell is a sweep of one, several values are a sweep of all")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # exceptions come back here instead of being printed
     if not any(argument.startswith("-") for argument in arguments):
         arguments = ["--multirun", *arguments]  # one cell is a sweep of one: the same checks, display and exit codes

@@ -153,7 +153,8 @@ def explained() -> Iterator[None]:
     except MissingConfigException as error:
         raise _missing(error) from error
     except OverrideParseException as error:
-        raise UserError(f"cannot read '{error.override}': write KEY=VALUE ({_first_line(error)})") from error
+        reason = str(error).splitlines()[1:2]  # the first line repeats the override
+        raise UserError(f"cannot read '{error.override}': write KEY=VALUE ({' '.join(reason)})") from error
     except (HydraException, OmegaConfBaseException) as error:
         raise _misfit(error) from error
     except yaml.YAMLError as error:

@@ -64,6 +64,7 @@ def index(study="adhoc") -> list[dict]:
         (["gamma=interval(0,1)"], "gamma=interval(0,1): name the values"),
         (["baseline="], "unknown baseline ''"),
         (["gamma={"], "cannot read 'gamma={'"),
+        (["hydra.mode=RUN"], "hydra.mode: cannot be chosen"),
         (
             ["study=quick", "task=acrobot"],
             "task=acrobot: no cell of study quick asked for has it; they have cartpole, wee",
