@@ -169,8 +169,12 @@ def sweep(config: Any, arguments: Sequence[str], load: Callable[..., Any], launc
         print(f"warning: {line}", file=sys.stderr)
     for line in report.failures:
         print(f"failed: {line}", file=sys.stderr)
-    done_before = f", {report.skipped} of them done before" if report.skipped else ""
-    print(f"{_count(report.cells, 'cell')}{done_before}, {_count(len(report.failures), 'failure')}: {report.directory}")
+    counts = [_count(report.cells, "cell")]
+    if report.skipped:
+        counts.append(f"{report.skipped} of them done before")
+    if report.elsewhere:
+        counts.append(f"{report.elsewhere} still in training by another process")
+    print(f"{', '.join([*counts, _count(len(report.failures), 'failure')])}: {report.directory}")
     if report.failures:
         raise SweepFailed
 

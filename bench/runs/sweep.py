@@ -29,11 +29,15 @@ Launch = Callable[[Sequence[Cell]], Sequence[Outcome]]
 
 @dataclass
 class Report:
-    """How a sweep ended: one line per failure and per warning."""
+    """How a sweep ended: one line per failure and per warning.
+
+    `skipped` cells were done before; of `elsewhere` cells, another process is still training seeds.
+    """
 
     cells: int
     skipped: int
     directory: Path
+    elsewhere: int = 0
     failures: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
@@ -65,13 +69,15 @@ def sweep(cells: Sequence[Cell], launch: Launch, display: progress.Display) -> R
     jobs = _jobs(cells)
     for study in {cell.config.study.name: None for cell in cells}:
         index.update([cell.config for cell in cells if cell.config.study.name == study])
-    report = Report(len(cells), len(cells) - len(jobs), blocks.study_directory(cells[0].config))
+    done = sum(_done(cell.config) for cell in cells)
+    report = Report(len(cells), done, blocks.study_directory(cells[0].config))
     if jobs:
         tasks = [progress.Item(job.label, job.path, cost(job.cell.config)) for job in jobs]
         with display.watching(tasks, done_before=report.skipped):
             _launch_all(jobs, launch, report)
     for cell in cells:
         report.failures += _failures(cell.config)
+        report.elsewhere += any(block.state == "running" for block in blocks.blocks(cell.config))
     return report
 
 
@@ -90,6 +96,12 @@ def _jobs(cells: Sequence[Cell]) -> list[_Job]:
             path = blocks.cell_directory(cell.config) / blocks.seeds_name(seeds)
             jobs.setdefault(path.parent.with_name(cell.config.hash) / path.name, _Job(cell, path, blocks.read(path)))
     return sorted(jobs.values(), key=lambda job: -cost(job.cell.config))
+
+
+def _done(config: Config) -> bool:
+    """Whether every seed asked for is finished."""
+    finished = {seed for block in blocks.blocks(config) if block.finished for seed in block.seeds}
+    return finished.issuperset(config.seeds)
 
 
 def _launch_all(jobs: list[_Job], launch: Launch, report: Report) -> None:

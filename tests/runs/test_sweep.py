@@ -80,6 +80,14 @@ def test_what_is_done_is_not_launched(cells, display):
     assert len(launcher.launches) == 2
 
 
+def test_a_cell_another_process_trains_is_left_to_it_and_said_so(cells, display, learner):
+    inner = []
+    learner.before = lambda: inner.append(sweep(cells[:1], Launcher(), display)) if not inner else None
+    assert sweep(cells[:1], Launcher(), display).elsewhere == 0
+    assert inner[0].elsewhere == 1
+    assert len(learner.calls) == 1
+
+
 def test_the_longest_goes_first(cell, display):
     launcher = Launcher()
     cells = [
