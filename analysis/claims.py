@@ -257,7 +257,7 @@ def _decide(claim: Claim, task: str, differences: stats.Array, rng: np.random.Ge
         verdict = "supported" if low > claim.sesoi else "refuted" if high < claim.sesoi else "undecided"
     note = ""
     if pairs < claim.seeds and verdict != "undecided":
-        note = f"{verdict} so far, with {pairs} of the {claim.seeds} seeds asked for"
+        note = f"{verdict} so far, {pairs} of {claim.seeds} seeds"
         verdict = "undecided"
     needed = _seeds_needed(claim, oriented) if verdict == "undecided" else None
     return Finding(task, verdict, pairs, effect, low, high, p, needed, note)

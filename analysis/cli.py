@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from analysis import gallery, load, report
+from analysis import claims, document, gallery, load, report
 from analysis.style import LOOKS, Look
 from bench.errors import UserError, nearest, unknown
 
@@ -66,13 +66,13 @@ def _analyse(options: Options) -> int:
     records = load.read(studies, options.results)
     for problem in records.problems:
         print(f"warning: {problem}", file=sys.stderr)
-    print(report.summary(records.runs))
+    print(document.summary(records.runs))
     folder = Path(options.results) / studies[0] / "report"
     if names:
         suffix = f"-{options.style}" + (f"-{options.width}in" if options.width else "")
-        paths: Iterable[Path] = report.write_figures(gallery.Material.of(records), names, folder, look, suffix)
+        paths: Iterable[Path] = report.write_figures(gallery.Material.of(records), names, folder, look, suffix=suffix)
     else:
-        paths = report.write(records, folder)
+        paths = report.write(records, folder, [claims.read(path) for path in sorted(claims.FOLDER.glob("*.yaml"))])
     for path in paths:
         print(f"wrote {path}")
     return 1 if records.problems else 0

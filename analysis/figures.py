@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -57,10 +58,10 @@ def _line_with_band(
     """Markers are few and, from arm to arm, at other points, so that lines on top of each other show both."""
     centre, low, high = band
     every = max(1, len(x) // 5)
-    ax.fill_between(x, low, high, color=style.color, alpha=0.18, linewidth=0)
+    ax.fill_between(x, low, high, color=style.color, alpha=0.18, linewidth=0, gid=style.gid)
     ax.plot(
         x, centre, color=style.color, linestyle=style.line, linewidth=1.4, label=arm,
-        marker=style.marker, markevery=(place % every, every), markersize=4,
+        marker=style.marker, markevery=(place % every, every), markersize=4, gid=style.gid,
     )  # fmt: skip
 
 
@@ -92,10 +93,11 @@ def final_scores(
 
 def _final_score(estimate: pd.Series, seeds: stats.Array, style: Style, ax: Axes, place: int) -> None:
     spread = np.tile([-0.06, 0.06], len(seeds))[: len(seeds)]  # neighbours in seed order do not hide each other
-    ax.plot(seeds, place + 0.24 + spread, linestyle="", marker=".", markersize=4, color=style.color, alpha=0.5)
-    ax.hlines(place - 0.1, estimate["mean_low"], estimate["mean_high"], color=style.color, linewidth=2)
-    ax.plot(estimate["iqm"], place - 0.1, marker="|", markersize=13, markeredgewidth=1.4, color=style.color)
-    ax.plot(estimate["mean"], place - 0.1, marker=style.marker, color=style.color, markersize=5)
+    look: dict[str, Any] = {"color": style.color, "gid": style.gid}
+    ax.plot(seeds, place + 0.24 + spread, linestyle="", marker=".", markersize=4, alpha=0.5, **look)
+    ax.hlines(place - 0.1, estimate["mean_low"], estimate["mean_high"], linewidth=2, **look)
+    ax.plot(estimate["iqm"], place - 0.1, marker="|", markersize=13, markeredgewidth=1.4, **look)
+    ax.plot(estimate["mean"], place - 0.1, marker=style.marker, markersize=5, **look)
 
 
 def _rows_of_arms(ax: Axes, labels: Sequence[str]) -> None:
@@ -243,7 +245,7 @@ def diagnostic(table: pd.DataFrame, column: str, styles: Mapping[str, Style], *,
         every = max(1, len(by_seed) // 5)
         ax.plot(
             by_seed.index.to_numpy(float), by_seed.mean(axis=1), color=style.color, linestyle=style.line, linewidth=1.2,
-            marker=style.marker, markersize=3, markevery=(place % every, every), label=arm,
+            marker=style.marker, markersize=3, markevery=(place % every, every), label=arm, gid=style.gid,
         )  # fmt: skip
     ax.xaxis.set_major_formatter(mpl.ticker.EngFormatter(sep=""))
     ax.set_ylabel(column.partition("/")[2].replace("_", " "))

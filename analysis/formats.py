@@ -1,7 +1,7 @@
 """A table as text, and its Markdown, LaTeX, HTML and CSV."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
@@ -80,10 +80,14 @@ def markdown(table: Table) -> str:
 
 
 def _markdown_cell(text: str) -> str:
+    shown = markdown_text(text)
+    return f"**{shown}**" if isinstance(text, Best) else f"*{shown}*" if isinstance(text, Tied) else shown
+
+
+def markdown_text(text: str) -> str:
     """Text that Markdown shows as it is: names may hold pipes, asterisks or tags."""
     escaped = re.sub(r"([\\`*<>|#])", r"\\\1", text.replace("\n", " "))
-    shown = re.sub(r"(?<!\w)_|_(?!\w)", r"\\_", escaped)  # an underscore within a word is no emphasis
-    return f"**{shown}**" if isinstance(text, Best) else f"*{shown}*" if isinstance(text, Tied) else shown
+    return re.sub(r"(?<!\w)_|_(?!\w)", r"\\_", escaped)  # an underscore within a word is no emphasis
 
 
 def latex(table: Table) -> str:
@@ -124,22 +128,29 @@ def latex_text(text: str) -> str:
     return "".join(_LATEX_SIGNS.get(sign, sign) for sign in text.replace("\n", " "))
 
 
-def html(table: Table) -> str:
-    """A `table` element per section, each under its heading; every text is escaped."""
+def html(table: Table, classes: Mapping[str, str] | None = None) -> str:
+    """A `table` element per section, each under its heading; every text is escaped.
+
+    `classes` gives rows that begin with one of its keys a class, so that a page can hide them.
+    """
     head = "".join(f"<th scope=col>{escape(name)}</th>" for name in table.header)
     parts = [f"<p class=caption>{escape(table.caption)}</p>"]
     for section in table.sections:
-        rows = "\n".join(_html_row(row) for row in section.rows)
+        rows = "\n".join(_html_row(row, (classes or {}).get(row[0], "")) for row in section.rows)
         caption = f"<caption>{escape(section.heading)}</caption>" if section.heading else ""
-        parts.append(
-            f"<div class=scroll><table>{caption}<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}\n</tbody></table></div>"
-        )
+        head_row = f"<thead><tr>{head}</tr></thead>"
+        parts.append(f"<div class=scroll><table>{caption}{head_row}\n<tbody>\n{rows}\n</tbody></table></div>")
     return "\n".join(parts) + "\n"
 
 
-def _html_row(row: Sequence[str]) -> str:
-    first, *others = (_html_cell(cell) for cell in row)
-    return f"<tr><th scope=row>{first}</th>{''.join(f'<td>{cell}</td>' for cell in others)}</tr>"
+def _html_row(row: Sequence[str], name: str) -> str:
+    first, *others = row
+    cells = "".join(f"<td{_wrapping(cell)}>{_html_cell(cell)}</td>" for cell in others)
+    return f"<tr{f' class={name}' if name else ''}><th scope=row{_wrapping(first)}>{_html_cell(first)}</th>{cells}</tr>"
+
+
+def _wrapping(text: str) -> str:
+    return " class=long" if len(text) > 40 else ""
 
 
 def _html_cell(text: str) -> str:

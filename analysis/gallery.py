@@ -1,7 +1,7 @@
 """The figures of a study by name: which panels, in which order, with which legend."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -38,6 +38,14 @@ class Material:
     def of(cls, records: Records) -> "Material":
         """The material of what was read."""
         return cls(records, tables.comparison(records.runs), arm_styles(records.runs))
+
+    def only(self, task: str) -> "Material":
+        """The part of one task, drawn in the study's styles."""
+        records = self.records
+        tables = (records.runs, records.evaluations, records.training)
+        runs, evaluations, training = (table[table["task"] == task] for table in tables)
+        kept = replace(records, runs=runs, evaluations=evaluations, training=training)
+        return Material(kept, self.estimates[self.estimates["task"] == task], self.styles)
 
     @property
     def tasks(self) -> list[str]:
@@ -261,6 +269,9 @@ FIGURES: Mapping[str, Draw] = {
     "spaghetti": spaghetti,
     "diagnostics": diagnostics,
 }
+
+
+ACROSS_TASKS = ("performance_profiles", "probability_of_improvement")  # the others fall apart into tasks
 
 
 def chosen(names: Sequence[str]) -> list[str]:

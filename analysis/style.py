@@ -5,6 +5,7 @@ Okabe and Ito's, which colour-blind readers can tell apart; line and marker diff
 """
 
 import io
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -38,11 +39,17 @@ _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*")
 
 @dataclass(frozen=True)
 class Style:
-    """How one arm is drawn, everywhere."""
+    """How one arm is drawn, everywhere; `index` is the arm's place in the study and its class in an SVG (`arm-3`)."""
 
+    index: int
     color: tuple[float, float, float]
     line: Any
     marker: str
+
+    @property
+    def gid(self) -> str:
+        """Name of the arm's artists."""
+        return f"arm-{self.index}"
 
 
 def arm_styles(runs: pd.DataFrame) -> dict[str, Style]:
@@ -54,7 +61,7 @@ def arm_styles(runs: pd.DataFrame) -> dict[str, Style]:
     names = [str(name) for name in arms["arm"]]
     if len(names) <= len(_OKABE_ITO):
         return {
-            name: Style(to_rgb(_OKABE_ITO[i]), _LINES[i % len(_LINES)], _MARKERS[i]) for i, name in enumerate(names)
+            name: Style(i, to_rgb(_OKABE_ITO[i]), _LINES[i % len(_LINES)], _MARKERS[i]) for i, name in enumerate(names)
         }
     baselines = arms["baseline"].astype(object).fillna("").tolist() if "baseline" in arms else [""] * len(names)
     hues = _hues(dict.fromkeys(map(str, baselines)))
@@ -64,7 +71,7 @@ def arm_styles(runs: pd.DataFrame) -> dict[str, Style]:
         for place, name in enumerate(members):
             shade = _shade(hues[family], place / max(len(members) - 1, 3))
             marker = _MARKERS[(place + 3 * list(hues).index(family)) % len(_MARKERS)]
-            styles[name] = Style(shade, _LINES[place % len(_LINES)], marker)
+            styles[name] = Style(names.index(name), shade, _LINES[place % len(_LINES)], marker)
     return {name: styles[name] for name in names}
 
 
@@ -176,7 +183,10 @@ def save(figure: Figure, kind: str, look: Look) -> bytes:
     }
     buffer = io.BytesIO()
     with house_style(look):
-        figure.draw_without_rendering()  # lay out once, not again for every format
-        figure.set_layout_engine("none")
+        if figure.get_layout_engine() is not None:  # laid out once, not again for every format
+            figure.draw_without_rendering()
+            figure.set_layout_engine("none")
         figure.savefig(buffer, format=kind, dpi=200, metadata=dates[kind])
+    if kind == "svg":
+        return re.sub(rb'id="arm-(\d+)"', rb'class="arm-\1"', buffer.getvalue())
     return buffer.getvalue()

@@ -166,7 +166,7 @@ def scoreboard(judged: Sequence[Judged], title: str) -> Table:
         for finding in claim.findings:
             effect = interval_text((finding.effect, finding.low, finding.high), 3)
             needed = "–" if finding.seeds_needed is None else str(finding.seeds_needed)
-            verdict = finding.verdict + (f" ({finding.note})" if finding.note else "")
+            verdict = finding.verdict + (f": {finding.note}" if finding.note else "")
             about = f"{claim.claim.statement} ({claim.claim.source})"
             numbers = (str(finding.pairs), needed, p_text(finding.p), p_text(next(adjusted)))
             rows.append((about, claim.verdict, finding.task, verdict, claim.claim.metric, effect, *numbers))

@@ -169,15 +169,25 @@ def results(tmp_path: Path) -> ResultsWriter:
 def quick_like(results: ResultsWriter) -> ResultsWriter:
     """The shape of the suite's first study: the 3 × 3 grid and three presets, on two tasks, 10 seeds."""
     rng = np.random.default_rng(0)
+    shared = {"collect": "episodes", "truncation": "end"}
     arms = [
-        (f"{baseline}-{advantage}-clip", {"baseline": baseline, "advantage": advantage, "update": "clip"})
+        (f"{baseline}-{advantage}-clip", shared | {"baseline": baseline, "advantage": advantage, "update": "clip"})
         for baseline in ("none", "critic", "group")
         for advantage in ("td0", "gae", "monte_carlo")
     ]
     arms += [
-        ("reinforce", {"baseline": "none", "advantage": "monte_carlo", "update": "vanilla"}),
-        ("grpo", {"baseline": "grpo", "advantage": "monte_carlo", "update": "clip"}),
-        ("ppo", {"baseline": "critic", "advantage": "gae", "update": "clip", "collect": "segments"}),
+        ("reinforce", shared | {"baseline": "none", "advantage": "monte_carlo", "update": "vanilla"}),
+        ("grpo", shared | {"baseline": "grpo", "advantage": "monte_carlo", "update": "clip"}),
+        (
+            "ppo",
+            {
+                "baseline": "critic",
+                "advantage": "gae",
+                "update": "clip",
+                "collect": "segments",
+                "truncation": "bootstrap",
+            },
+        ),
     ]
     cells = [{"task": task, "arm": arm, "seeds": range(10), **factors} for task in BOUNDS for arm, factors in arms]
     results.study("quick", cells, control="critic-gae-clip")

@@ -62,7 +62,7 @@ def test_fewer_seeds_than_asked_for_decide_nothing_and_say_so(results, tmp_path)
     pair(results, 0.2, seeds=6)
     finding = judge(results, tmp_path).findings[0]
     assert (finding.verdict, finding.pairs, finding.seeds_needed) == ("undecided", 6, 10)
-    assert finding.note == "supported so far, with 6 of the 10 seeds asked for"
+    assert finding.note == "supported so far, 6 of 10 seeds"
 
 
 def test_the_seeds_needed_come_from_the_spread_and_not_from_the_effect(results, tmp_path):

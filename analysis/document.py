@@ -1,0 +1,183 @@
+"""What a report says, in order; `analysis.page` and `markdown` below decide how it looks."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from analysis import claims, comparisons, formats, tables
+from analysis.claims import ClaimsFile, Judged
+from analysis.gallery import Material
+from analysis.load import STATUSES, Records
+
+MODE = "stochastic"  # what is trained; claims are judged on it
+
+
+@dataclass(frozen=True)
+class Part:
+    """A heading with what follows it: sentences, a list, tables, figures by name."""
+
+    heading: str
+    sentences: tuple[str, ...] = ()
+    items: tuple[str, ...] = ()
+    tables: tuple[formats.Table, ...] = ()
+    figures: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Document:
+    """A report: its title and its parts, the answer first."""
+
+    title: str
+    parts: tuple[Part, ...]
+
+
+def compose(material: Material, claims_files: Sequence[ClaimsFile], figures: Sequence[str]) -> Document:
+    """The report of a study.
+
+    Args:
+        material: the study.
+        claims_files: the hypotheses to judge; those that need cells the study has not are counted, not shown.
+        figures: names of the figures there are.
+    """
+    records = material.records
+    judged = [(file, claims.judge(file, records)) for file in claims_files]
+    differences = comparisons.against_control(records.runs, records.control, MODE) if records.control else None
+    parts = [
+        _answer(material, [claim for _, found in judged for claim in found]),
+        *_scoreboards(judged, records),
+        Part("Final scores", tables=(tables.comparison_table(material.estimates),)),
+        *_control(differences, str(records.control)),
+        Part("Figures", figures=tuple(figures)),
+        *_troubles(records),
+        Part("Cost", tables=(tables.cost_table(tables.costs(records.runs)),)),
+        Part("How it was made", items=tuple(_provenance(records))),
+    ]
+    return Document(records.title, tuple(parts))
+
+
+def _answer(material: Material, judged: Sequence[Judged]) -> Part:
+    """The best arm of every task with what may equal it, and the verdicts in numbers."""
+    items = [_best(task, material.estimates) for task in material.tasks]
+    decided = pd.Series([claim.verdict for claim in judged if claim.verdict != "missing"], dtype=str)
+    counts = ", ".join(f"{number} {verdict}" for verdict, number in decided.value_counts().sort_index().items())
+    if counts:
+        items.append(f"Claims: {counts}.")
+    return Part("In short", (summary(material.records.runs),), tuple(items))
+
+
+def _best(task: str, estimates: pd.DataFrame) -> str:
+    rows = estimates[(estimates["task"] == task) & (estimates["mode"] == MODE)]
+    best = rows[rows["mark"] == "best"]
+    if best.empty:
+        return f"{task}: no run is done."
+    row = best.iloc[0]
+    tied = ", ".join(rows.loc[rows["mark"] == "tied", "arm"])
+    score = formats.interval_text(tables.interval_of(row, "mean"), 2)
+    equal = f"; may be as good: {tied}" if tied else "; ahead of every other arm"
+    return f"{task}: {row['arm']} is best, {score}, n={tables.count_text(row)}{equal}."
+
+
+def summary(runs: pd.DataFrame) -> str:
+    """One sentence: how many runs there are of how many planned, and what became of the others."""
+    counts = runs["status"].value_counts()
+    others = [f"{counts[status]} {status}" for status in STATUSES if status != "done" and status in counts]
+    missing = f" ({', '.join(others)})" if others else ""
+    arms, tasks = runs["arm"].nunique(), [str(task) for task in runs["task"].unique()]
+    return (
+        f"{counts.get('done', 0)} of {len(runs)} runs are done{missing}: {_count(arms, 'arm')} on "
+        f"{_count(len(tasks), 'task')} ({', '.join(tasks)})."
+    )
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _scoreboards(judged: Sequence[tuple[ClaimsFile, list[Judged]]], records: Records) -> list[Part]:
+    """A table per claims file that this study says anything about."""
+    shown, sentences = [], []
+    for file, found in judged:
+        relevant = [claim for claim in found if any(finding.verdict != "missing" for finding in claim.findings)]
+        if not relevant:
+            continue
+        shown.append(tables.scoreboard(relevant, file.title))
+        absent = len(found) - len(relevant)
+        further = f"; claims of it that need cells this study has not: {absent}" if absent else ""
+        sentences.append(f"{file.path.name}: {_committed(file, records)}{further}.")
+    return [Part("Claims", tuple(sentences), tables=tuple(shown))] if shown else []
+
+
+def _committed(file: ClaimsFile, records: Records) -> str:
+    if not file.commit:
+        return "not committed, so its hypotheses may have been written after the runs"
+    before = {True: "before the first run", False: "after the first run", None: "at an unknown time"}
+    return f"commit {file.commit[:12]}, {before[claims.predates(file, records)]}"
+
+
+def _control(differences: pd.DataFrame | None, control: str) -> list[Part]:
+    if differences is None or differences.empty:
+        return []
+    table = tables.control_table(differences, control)
+    return [Part(f"Against {control}", _power(differences), tables=(table,))]
+
+
+def _power(differences: pd.DataFrame) -> tuple[str, ...]:
+    """What the comparisons can detect, from the family's level, the pairs there are and the measured correlation."""
+    power = comparisons.power(differences)
+    if power is None:
+        return ("No comparison could be made.",)
+    related = "not measurable" if np.isnan(power.correlation) else formats.number_text(power.correlation, 2)
+    return (
+        f"Power: α = {comparisons.ALPHA} for the family of {_count(power.comparisons, 'comparison')}; with "
+        f"{power.pairs} pairs an effect of d = {formats.number_text(power.detectable, 2)} is found with probability "
+        f"0.8 at the strictest step. Median correlation of paired runs: {related}.",
+    )
+
+
+def _troubles(records: Records) -> list[Part]:
+    """What failed or could not be read, by name; nothing where all is well."""
+    failed = records.runs[records.runs["cause"].notna()]
+    items = [
+        f"{task}, {arm}, seed {seed}: {cause}"
+        for task, arm, seed, cause in failed[["task", "arm", "seed", "cause"]].itertuples(index=False)
+    ]
+    items += [f"not usable: {problem}" for problem in records.problems]
+    return [Part("What failed or is missing", items=tuple(items))] if items else []
+
+
+def _provenance(records: Records) -> list[str]:
+    """Commands, commits, versions and machines of the runs, each once."""
+    blocks = records.blocks
+    lines = [
+        ("Commands", [str(block.get("command") or "") for block in blocks]),
+        ("Commits", [_commit(block.get("git") or {}) for block in blocks]),
+        ("Versions", [_pairs(block.get("versions") or {}) for block in blocks]),
+        ("Machines", [_pairs(block.get("host") or {}) for block in blocks]),
+    ]
+    steps = records.runs["env_steps"].astype(float).sum()
+    hours = records.runs["cpu_seconds"].astype(float).sum() / 3600
+    found = [f"{name}: {'; '.join(sorted(set(values) - {''})) or 'not recorded'}" for name, values in lines]
+    return [*found, f"In all: {steps:,.0f} environment steps, {hours:.2f} CPU hours"]
+
+
+def _commit(git: Mapping[str, object]) -> str:
+    return f"{str(git.get('commit') or '')[:12]}{' with uncommitted changes' if git.get('dirty') else ''}"
+
+
+def _pairs(mapping: Mapping[str, object]) -> str:
+    return ", ".join(f"{key} {value}" for key, value in mapping.items())
+
+
+def markdown(document: Document) -> str:
+    """`report.md`; figures are links to files beside it."""
+    parts = [f"# {formats.markdown_text(document.title)}"]
+    for part in document.parts:
+        parts.append(f"## {formats.markdown_text(part.heading)}")
+        parts += [formats.markdown_text(sentence) for sentence in part.sentences]
+        if part.items:
+            parts.append("\n".join(f"- {formats.markdown_text(item)}" for item in part.items))
+        parts += [formats.markdown(table).rstrip("\n") for table in part.tables]
+        parts += [f"![{name.replace('_', ' ')}]({name}.svg)" for name in part.figures]
+    return "\n\n".join(parts) + "\n"
