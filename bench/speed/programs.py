@@ -1,0 +1,221 @@
+"""What is measured: the programs, their common workload, and the process each measurement gets to itself."""
+
+import dataclasses
+import json
+import math
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from bench.runs import provenance
+
+N_ENVS, N_STEPS, EPOCHS, HIDDEN, LEARNING_RATE = 8, 128, 10, 64, 3e-4  # CartPole-v1 with these for every program
+BATCH = N_ENVS * N_STEPS
+# Whether a program learns is judged by the episodes that end in the last tenth of this many steps per seed.
+LEARNING_STEPS = 51_200
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What one process measures: `steps` for each seed after one iteration of warming up."""
+
+    seeds: tuple[int, ...]
+    steps: int
+    minibatch: int
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What came of it; phases and returns are None where a program has none.
+
+    `returns` has one entry per seed: the mean return of the episodes that ended between 90 % and 100 % of
+    `LEARNING_STEPS`; None for shorter runs.
+    """
+
+    env_steps: int  # of all seeds together
+    seconds: float
+    cpu_seconds: float
+    rollout_seconds: float | None = None
+    update_seconds: float | None = None
+    returns: tuple[float, ...] | None = None
+    peak_memory: int = 0  # bytes
+
+    @property
+    def steps_per_second(self) -> float:
+        """By the clock on the wall."""
+        return self.env_steps / self.seconds
+
+
+@dataclass(frozen=True)
+class Program:
+    """Something that trains, or a bound for it.
+
+    seeds       together: all of them at once; in_turn: one after another, so that one of them, a different one in each
+                repeat and on no more steps than learning is judged by, stands for all
+    minibatch   its own, where it has one
+    trains      False for a bound
+    """
+
+    title: str
+    measure: Callable[[Workload], Measurement]
+    seeds: Literal["together", "in_turn"] = "in_turn"
+    minibatch: int | None = None
+    trains: bool = True
+
+
+def _lockstep(workload: Workload) -> Measurement:
+    import bench
+    from bench.learner import PolicyGradient
+    from bench.speed.stopwatch import Stopwatch
+    from bench.tasks.registry import environments, make
+    from bench.tasks.vec_env import BatchedVecEnv
+
+    parts = BATCH // workload.minibatch
+    config = bench.compose(
+        [
+            *("preset=ppo", "task=cartpole", "grad_clip=joint", f"learning_rate={LEARNING_RATE}"),
+            *(f"collect.n_envs={N_ENVS}", f"collect.n_steps={N_STEPS}", f"hidden=[{HIDDEN},{HIDDEN}]"),
+            *(f"{network}.epochs={EPOCHS}" for network in ("update", "critic")),
+            *(f"{network}.minibatches={parts}" for network in ("update", "critic")),
+            f"seeds={list(workload.seeds)}",
+            f"budget={workload.steps + BATCH}",
+        ]
+    )
+    env = BatchedVecEnv(environments(make(config.task), config.seeds, config.n_envs))
+    watch = Stopwatch(N_ENVS)
+    model = PolicyGradient("MlpPolicy", env, config, config.seeds)
+    model.learn(config.budget, watch, log_interval=None)  # type: ignore[arg-type]  # SB3 takes None
+    return _trained(watch, workload)
+
+
+def _sb3_ppo(workload: Workload) -> Measurement:
+    import numpy as np
+    from stable_baselines3 import PPO
+    from stable_baselines3.common.env_util import make_vec_env
+    from stable_baselines3.common.vec_env import DummyVecEnv
+    from torch import nn
+
+    from bench.speed.stopwatch import Stopwatch
+
+    (seed,) = workload.seeds
+    # SB3 seeds environment i with seed + i: neighbouring seeds would share environments.
+    apart = int(np.random.SeedSequence(seed).generate_state(1)[0]) >> 1
+    model = PPO(
+        "MlpPolicy",
+        make_vec_env("CartPole-v1", N_ENVS, vec_env_cls=DummyVecEnv),
+        learning_rate=LEARNING_RATE,
+        n_steps=N_STEPS,
+        batch_size=workload.minibatch,
+        n_epochs=EPOCHS,
+        policy_kwargs={"net_arch": {"pi": [HIDDEN, HIDDEN], "vf": [HIDDEN, HIDDEN]}, "activation_fn": nn.Tanh},
+        seed=apart,
+        device="cpu",
+    )
+    watch = Stopwatch(N_ENVS)
+    model.learn(workload.steps + BATCH, watch, log_interval=None)  # type: ignore[arg-type]  # SB3 takes None
+    return _trained(watch, workload)
+
+
+def _trained(watch: Any, workload: Workload) -> Measurement:
+    """The measurement of a `bench.speed.stopwatch.Stopwatch`."""
+    (rollouts, rollouts_cpu), (updates, updates_cpu) = watch.rollouts.tolist(), watch.updates.tolist()
+    return Measurement(
+        env_steps=len(workload.seeds) * workload.steps,
+        seconds=rollouts + updates,
+        cpu_seconds=rollouts_cpu + updates_cpu,
+        rollout_seconds=rollouts,
+        update_seconds=updates,
+        returns=late_returns(watch.episodes, len(workload.seeds), workload.steps),
+    )
+
+
+def late_returns(episodes: Iterable[tuple[int, int, float]], seeds: int, steps: int) -> tuple[float, ...] | None:
+    """Each seed's mean return at the end of `LEARNING_STEPS`, from (steps, environment, return); None before that."""
+    if steps < LEARNING_STEPS:
+        return None
+    late: list[list[float]] = [[] for _ in range(seeds)]
+    for step, column, result in episodes:
+        if 0.9 * LEARNING_STEPS < step <= LEARNING_STEPS:
+            late[column // N_ENVS].append(result)
+    return tuple(statistics.fmean(results) if results else math.nan for results in late)
+
+
+def _matrix_products(workload: Workload) -> Measurement:
+    """The products of the updates alone, in preallocated memory: no learner of this kind can be faster."""
+    import torch
+
+    replicas, samples = len(workload.seeds), workload.minibatch
+    products = []
+    for outputs in (2, 1):  # the heads of actor and critic
+        for rows, columns in ((HIDDEN, 4), (HIDDEN, HIDDEN), (outputs, HIDDEN)):
+            weight, inputs, d_outputs = (
+                torch.randn(replicas, *shape) for shape in ((rows, columns), (columns, samples), (rows, samples))
+            )
+            products.append((weight, inputs, torch.empty_like(d_outputs)))
+            products.append((d_outputs, inputs.transpose(1, 2), torch.empty_like(weight)))
+            if columns == HIDDEN:  # nothing lies below the first layer
+                products.append((weight.transpose(1, 2), d_outputs, torch.empty_like(inputs)))
+    passes = EPOCHS * BATCH // samples
+    began: list[float] = []
+    for iteration in range(workload.steps // BATCH + 1):
+        if iteration == 1:
+            began = [time.perf_counter(), time.process_time()]
+        for _ in range(passes):
+            for left, right, out in products:
+                torch.bmm(left, right, out=out)
+    seconds, cpu_seconds = time.perf_counter() - began[0], time.process_time() - began[1]
+    return Measurement(replicas * workload.steps, seconds, cpu_seconds, None, seconds)
+
+
+# A peer is one more entry: a function from a workload to a measurement, run in a process of its own.
+PROGRAMS: dict[str, Program] = {
+    "lockstep": Program("this suite, seeds in lockstep", _lockstep, seeds="together"),
+    "sb3_ppo": Program("SB3 PPO, seed after seed", _sb3_ppo),
+    "sb3_ppo_64": Program("SB3 PPO, its default minibatch", _sb3_ppo, minibatch=64),
+    "matrix_products": Program("matrix products of the updates alone", _matrix_products, "together", trains=False),
+}
+
+
+class MeasurementFailed(Exception):
+    """A program crashed; the message holds what it said."""
+
+
+def spawn(name: str, workload: Workload) -> Measurement:
+    """Measure in a fresh process with one thread. Raises `MeasurementFailed`."""
+    threads = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "MKL", "OPENBLAS", "NUMEXPR")}
+    path = (str(provenance.ROOT), os.environ.get("PYTHONPATH"))
+    request = json.dumps({"program": name, "workload": dataclasses.asdict(workload)})
+    done = subprocess.run(
+        [sys.executable, "-m", "bench.speed", request],
+        env={**os.environ, **threads, "PYTHONPATH": os.pathsep.join(filter(None, path))},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise MeasurementFailed(f"{name} failed:\n{done.stderr.strip()}")
+    return _measurement(json.loads(done.stdout.splitlines()[-1]))
+
+
+def _measurement(data: Mapping[str, Any]) -> Measurement:
+    returns = data["returns"]
+    return Measurement(**{**data, "returns": None if returns is None else tuple(returns)})
+
+
+def work(request: str) -> None:
+    """In the fresh process: measure, and print the measurement as the last line."""
+    import torch
+
+    torch.set_num_threads(1)
+    data = json.loads(request)
+    workload = Workload(**{**data["workload"], "seeds": tuple(data["workload"]["seeds"])})
+    result = PROGRAMS[data["program"]].measure(workload)
+    unit = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    print(json.dumps(dataclasses.asdict(dataclasses.replace(result, peak_memory=memory))))

@@ -1,0 +1,112 @@
+"""From measurements to what is printed."""
+
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+from bench.speed.programs import LEARNING_STEPS, PROGRAMS, Measurement
+
+REFERENCE = "sb3_ppo"  # ratios are to this program
+MIN_RETURN = 100.0  # a random policy has 22, the best 500
+QUIET = 0.9  # share of the wall-clock time a process must have had its core, or the notes say so
+
+Measured = Mapping[str, Sequence[Measurement]]  # by program, one per repeat
+
+
+def ratios(measured: Measured, name: str, reference: str, cpu: bool = False) -> list[float]:
+    """How many times the steps per second of `reference` a program has, repeat by repeat."""
+
+    def per_step(measurement: Measurement) -> float:
+        return (measurement.cpu_seconds if cpu else measurement.seconds) / measurement.env_steps
+
+    pairs = zip(measured[name], measured[reference], strict=True)
+    return [per_step(theirs) / per_step(ours) for ours, theirs in pairs]
+
+
+def table(measured: Measured) -> str:
+    """One row per program, in Markdown."""
+    references = [name for name in (REFERENCE, f"{REFERENCE}_64") if name in measured]
+    header = ["program", "steps/s on one core", "min – max"]
+    header += [f"× {name}" for name in references] + ["rollouts", "updates", "memory", "return"]
+    rows = []
+    for name, results in measured.items():
+        speeds = [result.steps_per_second for result in results]
+        cells = [PROGRAMS[name].title, f"{statistics.median(speeds):,.0f}", f"{min(speeds):,.0f} – {max(speeds):,.0f}"]
+        cells += [f"{statistics.median(ratios(measured, name, reference)):.1f}" for reference in references]
+        cells += [_share(results, "rollout_seconds"), _share(results, "update_seconds")]
+        cells += [f"{max(result.peak_memory for result in results) / 2**20:,.0f} MiB", _return(name, results)]
+        rows.append(cells)
+    return _markdown([header, *rows])
+
+
+def _markdown(rows: Sequence[Sequence[str]]) -> str:
+    """A padded table; the first column is text, the others numbers."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = []
+    for row in rows:
+        cells = [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
+        lines.append(f"| {' | '.join(cells)} |")
+    rule = [":" + "-" * (widths[0] - 1), *("-" * (width - 1) + ":" for width in widths[1:])]
+    return "\n".join([lines[0], f"| {' | '.join(rule)} |", *lines[1:]])
+
+
+def _share(results: Sequence[Measurement], phase: Literal["rollout_seconds", "update_seconds"]) -> str:
+    shares = [value / result.seconds for result in results if (value := getattr(result, phase)) is not None]
+    return f"{statistics.median(shares):.0%}" if shares else "–"
+
+
+def _return(name: str, results: Sequence[Measurement]) -> str:
+    """Mean and standard error over seeds."""
+    values = late_returns(name, results)
+    if not PROGRAMS[name].trains:
+        return "–"
+    if not values:
+        return "not judged"
+    if len(values) == 1:
+        return f"{values[0]:.0f}"
+    return f"{statistics.fmean(values):.0f} ± {statistics.stdev(values) / len(values) ** 0.5:.0f}"
+
+
+def late_returns(name: str, results: Sequence[Measurement]) -> list[float]:
+    """The returns by which learning is judged, one per seed: seeds trained together are the same in every repeat."""
+    different = results[:1] if PROGRAMS[name].seeds == "together" else results
+    return [value for result in different for value in result.returns or ()]
+
+
+def not_learning(measured: Measured) -> list[str]:
+    """The programs that ran long enough to be judged and have learned nothing worth timing."""
+    judged = {name: late_returns(name, results) for name, results in measured.items()}
+    return [name for name, values in judged.items() if values and not statistics.fmean(values) >= MIN_RETURN]
+
+
+def notes(measured: Measured) -> list[str]:
+    """What a reader of the table must know, one line each."""
+    lines = [f"FAILED: {name} does not learn (mean return below {MIN_RETURN:.0f})" for name in not_learning(measured)]
+    if any(PROGRAMS[name].trains and not late_returns(name, results) for name, results in measured.items()):
+        lines.append(f"learning is judged from {LEARNING_STEPS:,} steps per seed on; these runs are shorter")
+    return lines + _floor(measured) + _busy(measured)
+
+
+def _floor(measured: Measured) -> list[str]:
+    """The share of the updates that the matrix products would take by themselves."""
+    if not {"lockstep", "matrix_products"} <= set(measured):
+        return []
+    shares = [
+        (floor.seconds / floor.env_steps) / (ours.update_seconds / ours.env_steps)
+        for floor, ours in zip(measured["matrix_products"], measured["lockstep"], strict=True)
+        if ours.update_seconds is not None
+    ]
+    return [f"matrix products alone would take {statistics.median(shares):.0%} of this suite's updates"]
+
+
+def _busy(measured: Measured) -> list[str]:
+    """Whether other programs took the core, and what the ratios are by CPU time alone."""
+    every = [result for results in measured.values() for result in results]
+    least = min(result.cpu_seconds / result.seconds for result in every)
+    if least >= QUIET:
+        return []
+    lines = [f"busy machine: a measurement had its core for only {least:.0%} of the time; trust ratios, not speeds"]
+    if {"lockstep", REFERENCE} <= set(measured):
+        ratio = statistics.median(ratios(measured, "lockstep", REFERENCE, cpu=True))
+        lines.append(f"by CPU time alone, lockstep has {ratio:.1f} times the speed of {REFERENCE}")
+    return lines

@@ -1,0 +1,183 @@
+"""`python -m bench speed`: what it accepts, the arithmetic of its table, and what scripts read from it."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+
+from bench import cli
+from bench.errors import UserError
+from bench.runs import provenance
+from bench.speed import command, programs, tables
+from bench.speed.command import Options, parse
+from bench.speed.programs import PROGRAMS, Measurement, Workload, late_returns
+from bench.speed.stopwatch import Stopwatch
+
+
+def took(seconds: float, cpu: float | None = None, returns: tuple[float, ...] | None = (200.0,), **further):
+    """A measurement of 1000 steps."""
+    return Measurement(1000, seconds, seconds if cpu is None else cpu, returns=returns, **further)
+
+
+def cells(row: str) -> list[str]:
+    """The entries of a row of a table."""
+    return [cell.strip() for cell in row.strip("|").split("|")]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["only=lokstep"], "unknown program 'lokstep': allowed are lockstep, sb3_ppo"),
+        (["only=lokstep"], "did you mean 'lockstep'?"),
+        (["sedes=3"], "unknown argument of speed 'sedes=3': allowed are only=…, seeds=…"),
+        (["lockstep"], "unknown argument of speed 'lockstep'"),
+        (["seeds=0"], "seeds=0: must be a whole number of at least 1"),
+        (["repeats=-1"], "repeats=-1: must be a whole number of at least 1"),
+        (["steps=many"], "steps=many: must be a whole number of at least 1"),
+        (["steps=1000"], "steps=1000: must be a multiple of 1024 (8 environments x 128 steps)"),
+        (["minibatch=100"], "minibatch=100: must divide 1024 evenly: 2, 4, 8"),
+        (["minibatch=1"], "minibatch=1: must divide"),
+    ],
+)
+def test_mistakes_are_refused_before_anything_runs(arguments, message):
+    with pytest.raises(UserError) as caught:
+        parse(arguments)
+    assert message in str(caught.value)
+
+
+def test_options():
+    assert parse([]) == Options(None, 10, 102_400, 3, 256, "results")
+    assert parse(["only=lockstep", "seeds=2", "steps=51_200"]) == Options("lockstep", 2, 51_200)
+
+
+def test_unwritable_results_are_found_out_first(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(command, "spawn", lambda *_: pytest.fail("something was measured"))
+    (tmp_path / "file").touch()
+    assert cli.main(["speed", f"results={tmp_path / 'file'}"]) == 2
+    assert capsys.readouterr().err.startswith(f"error: results={tmp_path / 'file'}: cannot write")
+
+
+def test_programs_of_a_run():
+    assert Options().programs() == ["lockstep", "sb3_ppo", "sb3_ppo_64", "matrix_products"]
+    assert Options(minibatch=64).programs() == ["lockstep", "sb3_ppo", "matrix_products"]
+    assert Options(only="sb3_ppo_64").programs() == ["sb3_ppo_64"]
+
+
+def test_workloads():
+    options = Options(seeds=3, steps=102_400)
+    assert options.workload("lockstep", repeat=1) == Workload((0, 1, 2), 102_400, 256)
+    assert options.workload("sb3_ppo", repeat=1) == Workload((1,), 51_200, 256)
+    assert options.workload("sb3_ppo_64", repeat=2) == Workload((2,), 51_200, 64)
+    assert Options(steps=2048).workload("sb3_ppo", 0).steps == 2048
+
+
+def test_repeats_are_interleaved():
+    order = []
+    options = Options(seeds=2, steps=1024, repeats=2)
+    command._measure_all(options, lambda name, _: order.append(name) or took(1))
+    assert order == options.programs() * 2
+
+
+def test_ratios_are_those_of_neighbours():
+    """The machine is twice as slow in the second repeat, for both; the third is disturbed once."""
+    measured = {"lockstep": [took(1), took(2), took(4)], "sb3_ppo": [took(8), took(16), took(8)]}
+    assert tables.ratios(measured, "lockstep", "sb3_ppo") == [8, 8, 2]
+    _, _, lockstep, sb3 = tables.table(measured).splitlines()
+    assert cells(lockstep)[1:4] == ["500", "250 – 1,000", "8.0"]
+    assert cells(sb3)[1:4] == ["125", "62 – 125", "1.0"]
+
+
+def test_ratio_counts_steps_of_all_seeds():
+    ten_at_once = Measurement(env_steps=10_000, seconds=2, cpu_seconds=2)
+    assert tables.ratios({"lockstep": [ten_at_once], "sb3_ppo": [took(1)]}, "lockstep", "sb3_ppo") == [5]
+
+
+def test_shares_of_the_phases():
+    measured = {"lockstep": [took(10, rollout_seconds=1, update_seconds=9)]}
+    assert cells(tables.table(measured).splitlines()[-1])[3:5] == ["10%", "90%"]
+
+
+def test_share_of_the_matrix_products():
+    """4 of the 8 seconds of updates, on other numbers of steps."""
+    floor = Measurement(env_steps=500, seconds=2, cpu_seconds=2)
+    measured = {"lockstep": [took(9, rollout_seconds=1, update_seconds=8)], "matrix_products": [floor]}
+    assert tables.notes(measured) == ["matrix products alone would take 50% of this suite's updates"]
+
+
+def test_a_busy_machine_is_told_about():
+    measured = {"lockstep": [took(2, cpu=1)], "sb3_ppo": [took(8, cpu=6)]}
+    busy, by_cpu = tables.notes(measured)
+    assert "only 50% of the time" in busy
+    assert "6.0 times the speed of sb3_ppo" in by_cpu
+
+
+def test_a_program_that_does_not_learn_is_no_success(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(command, "spawn", lambda *_: took(1, returns=(20.0, 30.0)))
+    assert command.main(["only=lockstep", f"results={tmp_path}"]) == 1
+    assert "FAILED: lockstep does not learn" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("returns", "judgement"), [((20.0,), ["lockstep"]), ((np.nan,), ["lockstep"]), (None, [])])
+def test_learning_is_judged_where_it_can_be(returns, judgement):
+    measured = {"lockstep": [took(1, returns=returns)]}
+    assert tables.not_learning(measured) == judgement
+    assert ("not judged" in tables.table(measured)) == (returns is None)
+
+
+def test_seeds_trained_together_are_counted_once():
+    """Their repeats are the same run; repeats of one seed after another are different seeds."""
+    repeats = [took(1, returns=(100.0, 200.0)), took(1, returns=(100.0, 200.0))]
+    assert tables.late_returns("lockstep", repeats) == [100, 200]
+    assert tables.late_returns("sb3_ppo", [took(1, returns=(100.0,)), took(1, returns=(100.0,))]) == [100, 100]
+
+
+def test_late_returns():
+    """Two seeds of eight environments: only what ended in the last tenth of 51,200 steps, also in a longer run."""
+    episodes = [(46_080, 0, 1.0), (46_088, 0, 10.0), (51_200, 7, 30.0), (51_200, 8, 50.0), (51_208, 15, 2.0)]
+    assert late_returns(episodes, 2, 102_400) == (20, 50)
+    assert late_returns(episodes, 2, 50_176) is None
+    assert np.isnan(late_returns(episodes[:1], 1, 51_200)).all()
+
+
+def test_stopwatch(monkeypatch):
+    """Three iterations whose rollouts take 1 s and updates 10 s; the first, slower one is warming up."""
+    clock = np.zeros(2)
+    monkeypatch.setattr("bench.speed.stopwatch._now", clock.copy)
+    watch = Stopwatch(n_envs=8)
+    for slower in (5, 0, 0):
+        watch.on_rollout_start()
+        clock += 1 + slower
+        watch.on_rollout_end()
+        clock += 10 + slower
+    watch.on_training_end()
+    assert watch.rollouts.tolist() == [2, 2]
+    assert watch.updates.tolist() == [20, 20]
+
+
+def test_failed_measurement_is_shown(tmp_path, monkeypatch, capsys):
+    def crash(*_):
+        raise programs.MeasurementFailed("sb3_ppo failed:\nImportError: no such thing")
+
+    monkeypatch.setattr(command, "spawn", crash)
+    assert command.main(["only=sb3_ppo", f"results={tmp_path}"]) == 1
+    assert "ImportError: no such thing" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if name == "lockstep" else pytest.mark.slow) for name in PROGRAMS]
+)
+def test_every_program_runs_in_a_process_of_its_own(name, tmp_path, capsys, monkeypatch):
+    for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", provenance.COMMAND):  # the command line sets them
+        monkeypatch.setenv(variable, "")
+    arguments = [f"only={name}", "seeds=2", "steps=1024", "repeats=1", f"results={tmp_path}"]
+    assert cli.main(["speed", *arguments]) == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert re.fullmatch(r"\d{1,3}(,\d{3})* steps/s", last)
+    (path,) = (tmp_path / "speed").glob("speed-*.json")
+    data = json.loads(path.read_text())
+    (measurement,) = data["measurements"]
+    assert measurement["env_steps"] == len(measurement["seeds"]) * measurement["steps"]
+    assert f"{measurement['steps_per_second']:,.0f} steps/s" == last
+    assert data["threads"] == 1
+    assert {"torch", "stable-baselines3", "numpy"} <= set(data["versions"])
