@@ -126,6 +126,8 @@ class Arm:
     kl_target: float
     ent_coef: float
     hidden: tuple[int, int]
+    norm_obs: bool
+    norm_reward: bool
     budget: int
 
     @property
@@ -170,6 +172,8 @@ class TaskConfig:
     name: str
     budget: int
     gamma: float
+    norm_obs: bool
+    norm_reward: bool
     time_limit: int | None
     score: Score
     knobs: Mapping[str, Any]
@@ -498,7 +502,13 @@ def identity(config: Config) -> dict[str, Any]:
     data = dataclasses.asdict(config)
     for key in _BOOKKEEPING:
         del data[key]
-    for key in ("budget", "gamma", "score"):  # the first two are read from the top level, bounds only by the analysis
+    for key in (
+        "budget",
+        "gamma",
+        "norm_obs",
+        "norm_reward",
+        "score",
+    ):  # read from the top level; bounds: by the analysis
         del data["task"][key]
     if not config.has_critic:
         del data["critic"]

@@ -1,38 +1,153 @@
-"""Action distributions of S replicas at once, from the network's outputs (S, out, B)."""
+"""Action distributions of S replicas at once, from a network's outputs (S, out, B) and its other parameters (S, extra).
+
+Actions are (S, K, B): K is 1 for a Discrete space and the number of components for a Box.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
+from gymnasium import spaces
 from torch import Tensor
 
+from bench.errors import UserError
 
-class Categorical:
-    """A distribution over `Discrete` actions, from logits (S, A, B); actions are (S, B) integers."""
+Array = npt.NDArray[Any]
 
-    def __init__(self, logits: Tensor) -> None:
-        self.log_probs = logits.log_softmax(1)
+
+class Distribution(ABC):
+    """π(·|s) of every replica and sample."""
+
+    @classmethod
+    @abstractmethod
+    def sizes(cls, space: Any) -> tuple[int, int]:
+        """Numbers of network outputs and of other parameters for actions in `space`."""
+
+    @abstractmethod
+    def __init__(self, outputs: Tensor, extras: Tensor) -> None: ...
+
+    @staticmethod
+    @abstractmethod
+    def draw(rng: np.random.Generator, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
+        """The random numbers `sample` needs for actions of this shape."""
+
+    @abstractmethod
+    def sample(self, noise: Tensor) -> Tensor:
+        """Actions (S, K, B) from noise of that shape."""
+
+    @abstractmethod
+    def mode(self) -> Tensor:
+        """The likeliest actions, (S, K, B)."""
+
+    @abstractmethod
+    def log_prob(self, actions: Tensor) -> Tensor:
+        """log π(a|s), (S, B)."""
+
+    @abstractmethod
+    def entropy(self) -> Tensor:
+        """In nats, (S, B)."""
+
+    @abstractmethod
+    def kl(self, other: Self) -> Tensor:
+        """KL(self ‖ other), exactly, (S, B)."""
+
+
+class Categorical(Distribution):
+    """A distribution over a Discrete space; the outputs are logits (S, A, B)."""
+
+    @classmethod
+    def sizes(cls, space: Any) -> tuple[int, int]:
+        """One logit per action."""
+        return int(space.n), 0
+
+    def __init__(self, outputs: Tensor, extras: Tensor) -> None:  # noqa: ARG002 - it has no other parameters
+        self.log_probs = outputs.log_softmax(1)
 
     @staticmethod
     def draw(rng: np.random.Generator, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
-        """The random numbers `sample` needs for actions of this shape."""
+        """Uniform numbers in [0, 1)."""
         return rng.random(shape, dtype=np.float32)
 
-    def sample(self, uniforms: Tensor) -> Tensor:
-        """Actions by inverting the cumulative distribution at `uniforms` (S, B)."""
+    def sample(self, noise: Tensor) -> Tensor:
+        """Actions by inverting the cumulative distribution."""
         cumulative = self.log_probs[:, :-1].exp().cumsum(1)
-        return (uniforms.unsqueeze(1) > cumulative).sum(1)
+        return (noise > cumulative).sum(1, keepdim=True)
 
     def mode(self) -> Tensor:
-        """The likeliest actions, (S, B)."""
-        return self.log_probs.argmax(1)
+        """The likeliest actions."""
+        return self.log_probs.argmax(1, keepdim=True)
 
     def log_prob(self, actions: Tensor) -> Tensor:
-        """log π(a|s), (S, B)."""
-        return self.log_probs.gather(1, actions.unsqueeze(1)).squeeze(1)
+        """log π(a|s)."""
+        return self.log_probs.gather(1, actions).squeeze(1)
 
     def entropy(self) -> Tensor:
-        """In nats, (S, B)."""
+        """−Σ π log π."""
         return -(self.log_probs.exp() * self.log_probs).sum(1)
 
     def kl(self, other: "Categorical") -> Tensor:
-        """KL(self ‖ other), exactly, (S, B)."""
+        """Σ π log(π / other)."""
         return (self.log_probs.exp() * (self.log_probs - other.log_probs)).sum(1)
+
+
+class DiagonalGaussian(Distribution):
+    """Independent normal components for a Box; the outputs are means (S, K, B), the extras log σ (S, K).
+
+    As in Stable-Baselines3, log-probabilities are those of the unclipped actions.
+    """
+
+    @classmethod
+    def sizes(cls, space: Any) -> tuple[int, int]:
+        """One mean and one log standard deviation per component."""
+        return int(space.shape[0]), int(space.shape[0])
+
+    def __init__(self, outputs: Tensor, extras: Tensor) -> None:
+        self.mean, self.log_std = outputs, extras.unsqueeze(2)
+
+    @staticmethod
+    def draw(rng: np.random.Generator, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
+        """Standard normal numbers."""
+        return rng.standard_normal(shape, dtype=np.float32)
+
+    def sample(self, noise: Tensor) -> Tensor:
+        """μ + σ · noise."""
+        return self.mean + self.log_std.exp() * noise
+
+    def mode(self) -> Tensor:
+        """The means."""
+        return self.mean
+
+    def log_prob(self, actions: Tensor) -> Tensor:
+        """Σ over components of −½ ((a − μ)/σ)² − log σ − ½ log 2π."""
+        standardised = (actions - self.mean) * (-self.log_std).exp()
+        return (-0.5 * standardised.square() - self.log_std - 0.5 * math.log(2 * math.pi)).sum(1)
+
+    def entropy(self) -> Tensor:
+        """Σ log σ + ½ log 2πe, the same in every state."""
+        return (self.log_std + 0.5 * math.log(2 * math.pi * math.e)).sum(1).expand(-1, self.mean.shape[2])
+
+    def kl(self, other: "DiagonalGaussian") -> Tensor:
+        """Σ log(σ'/σ) + (σ² + (μ − μ')²) / 2σ'² − ½."""
+        variance, other_variance = (2 * self.log_std).exp(), (2 * other.log_std).exp()
+        distance = (self.mean - other.mean).square()
+        return (other.log_std - self.log_std + (variance + distance) / (2 * other_variance) - 0.5).sum(1)
+
+
+def distribution_for(space: spaces.Space[Any]) -> type[Distribution]:
+    """The distribution over an action space. Raises `UserError` for spaces that are not supported."""
+    if isinstance(space, spaces.Discrete):
+        return Categorical
+    if isinstance(space, spaces.Box) and len(space.shape) == 1:
+        return DiagonalGaussian
+    raise UserError(f"action space {space}: only Discrete and flat Box spaces are supported")
+
+
+def env_actions(actions: Tensor, space: spaces.Space[Any]) -> Array:
+    """Actions (S, K, N) as environments take them: (S·N,) integers, or (K, S·N) floats clipped to the Box."""
+    columns: Array = actions.transpose(0, 1).flatten(1).numpy()
+    if isinstance(space, spaces.Box):
+        return columns.clip(space.low[:, None], space.high[:, None])
+    single: Array = columns[0]
+    return single

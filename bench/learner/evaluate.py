@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from bench.learner.distributions import Categorical
-from bench.learner.network import Stack
+from bench.learner.actor import Actor, stacked
+from bench.learner.distributions import env_actions
 from bench.learner.observer import Row
-from bench.learner.rollouts import NOISE_CHUNK, stacked
+from bench.learner.rollouts import NOISE_CHUNK
 from bench.streams import stream
 from bench.tasks.base import Task
 from bench.tasks.environments import Environments
@@ -18,7 +18,7 @@ MODES = ("deterministic", "stochastic")
 
 
 def evaluate(
-    actor: Stack, task: Task, seeds: Sequence[int], place: int, episodes: int, pool: str = "main"
+    actor: Actor, task: Task, seeds: Sequence[int], place: int, episodes: int, pool: str = "main"
 ) -> list[dict[str, float | int | str]]:
     """`episodes` complete episodes per seed and mode at `place` on the evaluation grid.
 
@@ -33,11 +33,10 @@ def evaluate(
     t = 0
     while live.any():
         if t % NOISE_CHUNK == 0:
-            draws = [Categorical.draw(generator, (NOISE_CHUNK, 2 * episodes)) for generator in streams]
-            noise = torch.from_numpy(np.stack(draws, 1))
-        policy = Categorical(actor.forward(stacked(env.observation, len(seeds)))[0])
+            noise = actor.noise(streams, NOISE_CHUNK, 2 * episodes)
+        policy = actor.policy(stacked(env.observation, len(seeds)))
         actions = torch.where(stochastic, policy.sample(noise[t % NOISE_CHUNK]), policy.mode())
-        transition = env.step(actions.flatten().numpy(), live)
+        transition = env.step(env_actions(actions, task.action_space), live)
         totals["return"] += transition.reward
         for name in task.extras:
             totals[name] += transition.extras[name]

@@ -101,8 +101,10 @@ class Stack:
         torch.baddbmm(bias, weight, inputs, beta=2, alpha=2, out=out).sigmoid_()
         return torch.add(self._minus_one, out, alpha=2, out=out)
 
-    def backward(self, d_outputs: Tensor, saved: tuple[Tensor, Tensor, Tensor]) -> None:
-        """Write the gradient of a loss into `grad`, given its derivative (S, out, B) with respect to the outputs."""
+    def backward(self, d_outputs: Tensor, saved: tuple[Tensor, Tensor, Tensor], d_extras: Tensor | None = None) -> None:
+        """Write a loss's gradient into `grad`, given those by the outputs (S, out, B) and the extras (S, extra)."""
+        if d_extras is not None:
+            self.grad[:, self.used - self.extra : self.used] = d_extras
         inputs, first, second = saved
         _, _, w2, _, w3, _ = self.weights
         self._layer_gradient(2, d_outputs, second)

@@ -3,16 +3,17 @@
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from gymnasium import spaces
 from stable_baselines3.common.policies import BasePolicy
 from torch import Tensor
 
 from bench.errors import UserError
+from bench.learner.actor import Actor
 from bench.learner.adam import Adam
-from bench.learner.distributions import Categorical
+from bench.learner.distributions import distribution_for
 from bench.learner.network import Stack
+from bench.learner.normalisation import Moments, RewardScale
 from bench.learner.update import Network
 from bench.streams import stream
 
@@ -23,6 +24,8 @@ _CRITIC_LAYERS = ("mlp_extractor.value_net.0", "mlp_extractor.value_net.2", "val
 
 class StackedPolicy(BasePolicy):
     """Separate actor and critic networks for each seed, stacked; without a critic, `critic` is None.
+
+    `moments` holds the scale of observations and `reward_scale` that of rewards, where the arm normalises them.
 
     `predict` takes replica-major batches: with S replicas, the first 1/S of the observations go to the first, and so
     on. Use `PolicyGradient.replica(i)` for one of them alone.
@@ -37,21 +40,38 @@ class StackedPolicy(BasePolicy):
         with_critic: bool = True,
         pool: str = "main",
         device: torch.device | str = "cpu",
+        norm_obs: bool = False,
+        reward_envs: int | None = None,
     ) -> None:
         super().__init__(observation_space, action_space)
-        inputs, outputs = _sizes(observation_space, action_space)
+        if not isinstance(observation_space, spaces.Box) or len(observation_space.shape) != 1:
+            raise UserError(f"observation space {observation_space}: only flat Box spaces are supported")
+        inputs = observation_space.shape[0]
+        self.distribution = distribution_for(action_space)
+        outputs, extra = self.distribution.sizes(action_space)
         self.seeds, self.hidden = tuple(seeds), hidden
-        self.actor = self._network("actor", inputs, outputs, head_gain=0.01, pool=pool, device=device)
+        sizes = {"actor": (inputs, outputs, extra), "critic": (inputs, 1, 0)}
+        self.actor = self._network("actor", *sizes["actor"], head_gain=0.01, pool=pool, device=device)
         self.critic = (
-            self._network("critic", inputs, 1, head_gain=1.0, pool=pool, device=device) if with_critic else None
+            self._network("critic", *sizes["critic"], head_gain=1.0, pool=pool, device=device) if with_critic else None
         )
+        self.moments = Moments(len(seeds), inputs) if norm_obs else None
+        self.reward_scale = None if reward_envs is None else RewardScale(len(seeds), reward_envs)
         self.optimizer = self.actor.adam  # type: ignore[assignment]  # SB3 only asks that there be one
         self._action_streams = [stream(seed, "evaluation", pool=pool) for seed in seeds]  # of `predict`
 
     def _network(
-        self, purpose: str, inputs: int, outputs: int, *, head_gain: float, pool: str, device: torch.device | str
+        self,
+        purpose: str,
+        inputs: int,
+        outputs: int,
+        extra: int,
+        *,
+        head_gain: float,
+        pool: str,
+        device: torch.device | str,
     ) -> Network:
-        stack = Stack(len(self.seeds), inputs, self.hidden, outputs, device=device)
+        stack = Stack(len(self.seeds), inputs, self.hidden, outputs, extra=extra, device=device)
         for replica, seed in enumerate(self.seeds):
             rng = stream(seed, "actor" if purpose == "actor" else "critic", pool=pool)
             stack.initialise(replica, rng, head_gain)
@@ -64,6 +84,10 @@ class StackedPolicy(BasePolicy):
         """S."""
         return len(self.seeds)
 
+    def acting(self) -> Actor:
+        """What acts in all replicas' environments; it shares their parameters and moments."""
+        return Actor(self.actor.stack, self.distribution, self.moments)
+
     def _predict(self, observation: Any, deterministic: bool = False) -> Tensor:
         count = len(observation)
         if count % self.replicas:
@@ -72,11 +96,11 @@ class StackedPolicy(BasePolicy):
             )
         share = count // self.replicas
         inputs = observation.float().unflatten(0, (self.replicas, share)).transpose(1, 2)
-        policy = Categorical(self.actor.stack.forward(inputs)[0])
-        if deterministic:
-            return policy.mode().flatten()
-        noise = [Categorical.draw(stream, (share,)) for stream in self._action_streams]
-        return policy.sample(torch.from_numpy(np.stack(noise))).flatten()
+        acting = self.acting()
+        policy = acting.policy(inputs)
+        noise = acting.noise(self._action_streams, 1, share)[0]
+        actions = policy.mode() if deterministic else policy.sample(noise)
+        return actions.transpose(1, 2).reshape(count, *self.action_space.shape)  # type: ignore[misc]
 
     def replica_state(self, replica: int) -> dict[str, Tensor]:
         """The weights of one replica under the names of a stock SB3 policy.
@@ -84,6 +108,8 @@ class StackedPolicy(BasePolicy):
         An arm without a critic gets a value head of zeros: SB3's policies have one, and zero claims nothing.
         """
         state = _named(_ACTOR_LAYERS, self.actor.stack.weights, replica)
+        if self.actor.stack.extra:
+            state["log_std"] = self.actor.stack.extras[replica].detach().clone()
         if self.critic is not None:
             return state | _named(_CRITIC_LAYERS, self.critic.stack.weights, replica)
         inputs, (first, second) = self.actor.stack.inputs, self.hidden
@@ -98,12 +124,3 @@ def _named(layers: Sequence[str], weights: Sequence[Tensor], replica: int) -> di
         state[f"{name}.weight"] = weight[replica].detach().clone()
         state[f"{name}.bias"] = bias[replica, :, 0].detach().clone()
     return state
-
-
-def _sizes(observation_space: spaces.Space[Any], action_space: spaces.Space[Any]) -> tuple[int, int]:
-    """Network inputs and outputs. Raises `UserError` for spaces that are not supported."""
-    if not isinstance(observation_space, spaces.Box) or len(observation_space.shape) != 1:
-        raise UserError(f"observation space {observation_space}: only flat Box spaces are supported")
-    if not isinstance(action_space, spaces.Discrete):
-        raise UserError(f"action space {action_space}: only Discrete spaces are supported")
-    return observation_space.shape[0], int(action_space.n)

@@ -5,7 +5,7 @@ import json
 import math
 import zipfile
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -22,6 +22,7 @@ from torch import Tensor
 from bench import compose
 from bench.config import Arm, TaskConfig, build
 from bench.errors import UserError
+from bench.learner.actor import Actor
 from bench.learner.policy import StackedPolicy
 from bench.learner.rollouts import Array, Collector, Rollout
 from bench.learner.spaces import space_from_json, space_to_json
@@ -109,6 +110,8 @@ class PolicyGradient(OnPolicyAlgorithm):
             self.arm.has_critic,
             self.seed_pool,
             self.device,
+            self.arm.norm_obs,
+            self.arm.n_envs if self.arm.norm_reward else None,
         )
         self._minibatch_streams = [stream(seed, "minibatch", pool=self.seed_pool) for seed in self.seeds]
         self._action_streams = [stream(seed, "action", pool=self.seed_pool) for seed in self.seeds]
@@ -164,7 +167,7 @@ class PolicyGradient(OnPolicyAlgorithm):
             return False
         callback.on_rollout_start()
         on_step = self._stepper(callback)
-        actor = self._network_of(self.policy.actor).stack
+        actor = self._acting()
         with torch.no_grad():
             if self.arm.collect.name == "segments":
                 rollout = self.collector.segments(actor, n_rollout_steps, on_step)
@@ -199,6 +202,10 @@ class PolicyGradient(OnPolicyAlgorithm):
         self._collector = self.collector.select(rows) if rows else None
         self.active = [self.active[row] for row in rows]
 
+    def _acting(self) -> Actor:
+        acting = self.policy.acting()
+        return acting if len(self.active) == len(self.seeds) else acting.select(self.active)
+
     def _network_of(self, network: Network) -> Network:
         """The active replicas' part: the network itself while all are active, else a copy."""
         return network if len(self.active) == len(self.seeds) else network.select(self.active)
@@ -210,9 +217,12 @@ class PolicyGradient(OnPolicyAlgorithm):
         with torch.no_grad():
             actor = self._network_of(self.policy.actor)
             critic = None if self.policy.critic is None else self._network_of(self.policy.critic)
-            samples, diagnostics = prepare(rollout, actor.stack, critic.stack if critic else None, self.arm)
+            acting = replace(self._acting(), stack=actor.stack)
+            scaled = self._scaled_rewards(rollout)
+            samples, diagnostics = prepare(scaled, acting, critic.stack if critic else None, self.arm)
             streams = [self._minibatch_streams[replica] for replica in self.active]
-            diagnostics |= Update(actor, critic, self.arm, streams, self._rates()).run(samples)
+            diagnostics |= Update(acting, actor, critic, self.arm, streams, self._rates()).run(samples)
+            self._take_in(rollout)
             if actor is not self.policy.actor:
                 self.policy.actor.restore(self.active, actor)
                 if critic is not None and self.policy.critic is not None:
@@ -226,6 +236,26 @@ class PolicyGradient(OnPolicyAlgorithm):
         self._rollout = None
         self.latest = self._rows(rollout, diagnostics)
         self._retire_failed(diagnostics)
+
+    def _scaled_rewards(self, rollout: Rollout) -> Rollout:
+        """The rollout with the rewards the learner sees; the episodes it reports keep the task's own."""
+        if self.policy.reward_scale is None:
+            return rollout
+        done = rollout.terminated | rollout.truncated
+        gamma = self.arm.gamma
+        return replace(
+            rollout, rewards=self.policy.reward_scale(self.active, rollout.rewards, done, rollout.live, gamma)
+        )
+
+    def _take_in(self, rollout: Rollout) -> None:
+        """Let the scale of observations follow what was seen, now that nothing depends on the old one."""
+        if self.policy.moments is None:
+            return
+        length = len(rollout.rewards)
+        moments = self.policy.moments.select(self.active)
+        observations = rollout.observations[:, :, :length].flatten(2)
+        moments.update(observations, rollout.live.transpose(0, 1).flatten(1))
+        self.policy.moments.restore(self.active, moments)
 
     def _rates(self) -> Rates:
         """Learning rates and clip range of each active replica at its own share of the budget."""
@@ -345,10 +375,16 @@ class PolicyGradient(OnPolicyAlgorithm):
         return {name: network for name, network in networks.items() if network is not None}
 
     def _weights(self) -> dict[str, dict[str, Tensor]]:
-        return {
+        weights = {
             name: {"parameters": network.stack.flat.clone(), **network.adam.state_dict()}
             for name, network in self.networks().items()
         }
+        if self.policy.moments is not None:
+            weights["observations"] = self.policy.moments.state_dict()
+        if self.policy.reward_scale is not None:
+            scale = self.policy.reward_scale
+            weights["rewards"] = {**scale.moments.state_dict(), "running": scale.running}
+        return weights
 
     def get_checkpoint(self) -> dict[str, Any]:
         """Everything a run needs to go on bit for bit: plain numbers, lists and tensors only."""
@@ -398,6 +434,11 @@ class PolicyGradient(OnPolicyAlgorithm):
         for name, network in model.networks().items():
             network.stack.flat.copy_(weights[name].pop("parameters"))
             network.adam.load_state_dict(weights[name])
+        if model.policy.moments is not None:
+            model.policy.moments.load_state_dict(weights["observations"])
+        if model.policy.reward_scale is not None:
+            model.policy.reward_scale.running = weights["rewards"].pop("running")
+            model.policy.reward_scale.moments.load_state_dict(weights["rewards"])
         model.env_steps, model.updates = data["env_steps"], data["updates"]
         model.kl_coef = np.array(data["kl_coef"])
         model.num_timesteps = min(model.env_steps)

@@ -9,8 +9,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from bench.learner.distributions import Categorical
-from bench.learner.network import Stack
+from bench.learner.actor import Actor, stacked
+from bench.learner.distributions import env_actions
 from bench.tasks.environments import Environments
 
 Array = npt.NDArray[Any]
@@ -27,7 +27,7 @@ class Rollout:
     observations  (S, O, R, N): rows 0 … T−1 are the steps', row T what follows the last; behind it, final observations
                   of truncated episodes, which a reset would otherwise have hidden
     successor     (T, S, N): the row of each step's true successor
-    actions       (S, T, N); rewards, terminated, truncated, live as in `bench.arms.estimate.Batch`, (T, S, N)
+    actions       (S, K, T, N); rewards, terminated, truncated, live as in `bench.arms.estimate.Batch`, (T, S, N)
     episodes      per replica, the (return, length) of the episodes that ended in it
     """
 
@@ -92,7 +92,7 @@ class Collector:
             "lengths": self.counter.lengths.tolist(),
         }
 
-    def segments(self, actor: Stack, n_steps: int, on_step: OnStep) -> Rollout | None:
+    def segments(self, actor: Actor, n_steps: int, on_step: OnStep) -> Rollout | None:
         """`n_steps` of every environment, going on with the episodes it is in. None if `on_step` stopped it."""
         columns = self.replicas * self.env.n_envs
         limit = self.env.task.time_limit
@@ -103,7 +103,7 @@ class Collector:
         used = np.zeros(columns, dtype=np.int64)
         everyone = np.ones(columns, dtype=bool)
         self._begin()
-        noise = self._noise(n_steps)
+        noise = actor.noise(self.streams, n_steps, self.env.n_envs)
         for t in range(n_steps):
             successor = np.full(columns, t + 1)
             done, following = self._step(actor, noise[t], everyone)
@@ -118,7 +118,7 @@ class Collector:
                 self.env.restart(np.flatnonzero(done))
         return self._rollout(finals)
 
-    def whole_episodes(self, actor: Stack, share: int, on_step: OnStep) -> Rollout | None:
+    def whole_episodes(self, actor: Actor, share: int, on_step: OnStep) -> Rollout | None:
         """One complete episode of every environment, `share` neighbours from the same start. None if stopped."""
         columns = self.replicas * self.env.n_envs
         self.env.restart(share=share)
@@ -127,7 +127,7 @@ class Collector:
         t = 0
         while live.any():
             if t % NOISE_CHUNK == 0:
-                noise = self._noise(NOISE_CHUNK)
+                noise = actor.noise(self.streams, NOISE_CHUNK, self.env.n_envs)
             done, _ = self._step(actor, noise[t % NOISE_CHUNK], live)
             t += 1
             self._columns["successor"].append(np.full(columns, t))
@@ -141,21 +141,15 @@ class Collector:
         self._columns = {name: [] for name in names}
         self._episodes: list[list[tuple[float, int]]] = [[] for _ in range(self.replicas)]
 
-    def _noise(self, n_steps: int) -> Tensor:
-        """Action noise (n_steps, S, N), each replica from its own stream."""
-        draws = [Categorical.draw(stream, (n_steps, self.env.n_envs)) for stream in self.streams]
-        return torch.from_numpy(np.stack(draws, 1))
-
-    def _step(self, actor: Stack, noise: Tensor, live: Array) -> tuple[Array, Array]:
+    def _step(self, actor: Actor, noise: Tensor, live: Array) -> tuple[Array, Array]:
         """Act once; → (which columns ended, the observation that followed, before any reset)."""
         observation = self.env.observation
-        outputs, _ = actor.forward(stacked(observation, self.replicas))
-        actions = Categorical(outputs).sample(noise).flatten().numpy()
-        transition = self.env.step(actions, live)
+        actions = actor.policy(stacked(observation, self.replicas)).sample(noise)
+        transition = self.env.step(env_actions(actions, self.env.task.action_space), live)
         self.counter.add(transition.reward, live)
         for name, column in (
             ("observation", observation),
-            ("action", actions),
+            ("action", actions.numpy()),
             ("reward", transition.reward),
             ("terminated", transition.terminated),
             ("truncated", transition.truncated),
@@ -179,7 +173,7 @@ class Collector:
         rows, features = observations.shape[:2]
         by_name = {
             name: torch.from_numpy(np.stack(self._columns[name])).view(shape)
-            for name in ("action", "reward", "terminated", "truncated", "live", "successor")
+            for name in ("reward", "terminated", "truncated", "live", "successor")
         }
         return Rollout(
             observations=torch.from_numpy(observations)
@@ -187,16 +181,10 @@ class Collector:
             .permute(2, 1, 0, 3)
             .contiguous(),
             successor=by_name["successor"],
-            actions=by_name["action"].transpose(0, 1),
+            actions=torch.from_numpy(np.stack(self._columns["action"], 2)),
             rewards=by_name["reward"].to(torch.float32),
             terminated=by_name["terminated"],
             truncated=by_name["truncated"],
             live=by_name["live"],
             episodes=self._episodes,
         )
-
-
-def stacked(observation: Array, replicas: int) -> Tensor:
-    """Observations (O, S·N), replica-major, as the network's input (S, O, N)."""
-    columns: Tensor = torch.from_numpy(observation).unflatten(1, (replicas, -1))
-    return columns.transpose(0, 1)

@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 from stable_baselines3.common.callbacks import BaseCallback
-from torch import Tensor
 
 from bench.config import Config
+from bench.learner.actor import Actor, joined
 from bench.learner.evaluate import evaluate, mean_return
 from bench.learner.observer import Observer, SeedOutcome
 from bench.learner.policy_gradient import PolicyGradient
@@ -73,7 +73,7 @@ class _Watch(BaseCallback):
         self.config, self.task, self.observer = config, task, observer
         points = config.evaluation.points
         self.grid = [round(config.budget * place / points) for place in range(points + 1)]
-        self.waiting: list[dict[int, Tensor]] = [{} for _ in self.grid]  # place → replica → actor weights
+        self.waiting: list[dict[int, Actor]] = [{} for _ in self.grid]  # place → replica → what acted then
         self.current_return: float | None = None
 
     def _on_training_start(self) -> None:
@@ -114,8 +114,7 @@ class _Watch(BaseCallback):
 
     def _set_aside(self, replica: int, env_steps: int) -> None:
         while self.next_place[replica] < len(self.grid) and self.grid[self.next_place[replica]] < env_steps:
-            weights = self.model.policy.actor.stack.flat[replica].clone()
-            self.waiting[self.next_place[replica]][replica] = weights
+            self.waiting[self.next_place[replica]][replica] = self.model.policy.acting().select([replica])
             self.next_place[replica] += 1
 
     def _evaluate_ready(self) -> None:
@@ -130,7 +129,7 @@ class _Watch(BaseCallback):
         waiting, self.waiting[place] = self.waiting[place], {}
         if not waiting:
             return
-        actor = self.model.policy.actor.stack.like(torch.stack(list(waiting.values())))
+        actor = joined(list(waiting.values()))
         seeds = [self.model.seeds[replica] for replica in waiting]
         with torch.no_grad():
             rows = evaluate(actor, self.task, seeds, place, self.config.evaluation.episodes, self.config.seed_pool)

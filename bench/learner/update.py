@@ -10,8 +10,9 @@ from torch import Tensor
 from bench.arms.estimate import Batch, advantage, critic_target, dead_group_fraction, lone_survivor_fraction
 from bench.arms.objectives import surrogate
 from bench.config import REFERENCE_CLIP_RANGE, Arm
+from bench.learner.actor import Actor
 from bench.learner.adam import Adam
-from bench.learner.distributions import Categorical
+from bench.learner.distributions import Distribution
 from bench.learner.network import Stack
 from bench.learner.rollouts import Array, Rollout
 
@@ -39,13 +40,15 @@ class Network:
 class Samples:
     """Steps of each replica, M at most; shorter replicas are padded.
 
-    observations (S, O, M); outputs (S, A, M) of the policy that acted; everything else (S, M), and count (S, 1).
+    observations (S, O, M); actions (S, K, M); outputs (S, A, M) and extras (S, E) of the policy that acted, see
+    `bench.learner.distributions`; everything else (S, M), and count (S, 1).
     `share` is 1 / count for a replica's `count` steps and 0 for padding, so that sums with it are means; `weight` is
     the same for means over episodes where the arm's `aggregate` says so.
     """
 
     observations: Tensor
     outputs: Tensor
+    extras: Tensor
     actions: Tensor
     log_prob: Tensor
     advantage: Tensor
@@ -59,7 +62,8 @@ class Samples:
         return Samples(
             self.observations.gather(2, _spread(index, self.observations)),
             self.outputs.gather(2, _spread(index, self.outputs)),
-            self.actions.gather(1, index),
+            self.extras,
+            self.actions.gather(2, _spread(index, self.actions)),
             self.log_prob.gather(1, index),
             self.advantage.gather(1, index) * present,
             None if self.target is None else self.target.gather(1, index),
@@ -74,7 +78,8 @@ class Samples:
         return Samples(
             self.observations[:, :, columns],
             self.outputs[:, :, columns],
-            self.actions[:, columns],
+            self.extras,
+            self.actions[:, :, columns],
             self.log_prob[:, columns],
             self.advantage[:, columns],
             None if self.target is None else self.target[:, columns],
@@ -84,10 +89,11 @@ class Samples:
         )
 
 
-def prepare(rollout: Rollout, actor: Stack, critic: Stack | None, arm: Arm) -> tuple[Samples, Diagnostics]:
+def prepare(rollout: Rollout, actor: Actor, critic: Stack | None, arm: Arm) -> tuple[Samples, Diagnostics]:
     """Values, log-probabilities, advantages and targets of a rollout, in one call each, and what they look like."""
     length = len(rollout.rewards)
-    values = None if critic is None else _values(rollout, critic)
+    seen = actor.seen(rollout.observations)
+    values = None if critic is None else _values(seen, critic)
     batch = Batch(
         rewards=rollout.rewards,
         terminated=rollout.terminated,
@@ -103,15 +109,16 @@ def prepare(rollout: Rollout, actor: Stack, critic: Stack | None, arm: Arm) -> t
     share = weight = present / count
     if arm.aggregate == "episode":
         weight = share * _by_replica(_episode_weight(rollout.live)).gather(1, index)
-    observations = rollout.observations[:, :, :length].transpose(2, 3).flatten(2)
-    observations = observations.gather(2, _spread(index, observations))
-    outputs, _ = actor.forward(observations)
-    actions = rollout.actions.transpose(1, 2).flatten(1).gather(1, index)
+    observations = _features_by_replica(seen[:, :, :length], index)
+    actions = _features_by_replica(rollout.actions, index)
+    outputs, _ = actor.stack.forward(observations)
+    extras = actor.stack.extras.clone()
     samples = Samples(
         observations,
         outputs,
+        extras,
         actions,
-        Categorical(outputs).log_prob(actions),
+        actor.distribution(outputs, extras).log_prob(actions),
         _by_replica(advantages).gather(1, index) * present,
         None if targets is None else _by_replica(targets).gather(1, index),
         share,
@@ -121,10 +128,10 @@ def prepare(rollout: Rollout, actor: Stack, critic: Stack | None, arm: Arm) -> t
     return samples, _rollout_diagnostics(batch, advantages, targets, arm)
 
 
-def _values(rollout: Rollout, critic: Stack) -> Tensor:
-    """V of every row of observations, (R, S, N)."""
-    _, _, rows, envs = rollout.observations.shape
-    outputs, _ = critic.forward(rollout.observations.flatten(2))
+def _values(observations: Tensor, critic: Stack) -> Tensor:
+    """V of every row of observations (S, O, R, N), (R, S, N)."""
+    _, _, rows, envs = observations.shape
+    outputs, _ = critic.forward(observations.flatten(2))
     values: Tensor = outputs[:, 0].unflatten(1, (rows, envs))
     return values.transpose(0, 1)
 
@@ -132,6 +139,12 @@ def _values(rollout: Rollout, critic: Stack) -> Tensor:
 def _by_replica(values: Tensor) -> Tensor:
     """(T, S, N) → (S, N·T), environment by environment as Stable-Baselines3 flattens its buffer."""
     return values.permute(1, 2, 0).flatten(1)
+
+
+def _features_by_replica(values: Tensor, index: Tensor) -> Tensor:
+    """(S, F, T, N) → (S, F, M): the steps at `index` (S, M) of `_by_replica`'s order."""
+    flat = values.transpose(2, 3).flatten(2)
+    return flat.gather(2, _spread(index, flat))
 
 
 def _spread(index: Tensor, values: Tensor) -> Tensor:
@@ -209,12 +222,13 @@ def normalised(samples: Samples, kind: str) -> Tensor:
     return centred / (variance.sqrt() + 1e-8)
 
 
-def actor_gradient(actor: Stack, samples: Samples, arm: Arm, rates: Rates) -> Diagnostics:
-    """Write the gradient of the policy loss into `actor.grad`; → diagnostics of this minibatch."""
-    outputs, saved = actor.forward(samples.observations)
+def actor_gradient(actor: Actor, samples: Samples, arm: Arm, rates: Rates) -> Diagnostics:
+    """Write the gradient of the policy loss into the actor's `grad`; → diagnostics of this minibatch."""
+    outputs, saved = actor.stack.forward(samples.observations)
+    extras = actor.stack.extras.clone()
     advantages = normalised(samples, arm.advantage_norm)
     with torch.enable_grad():
-        policy = Categorical(outputs.requires_grad_())
+        policy = actor.distribution(outputs.requires_grad_(), extras.requires_grad_())
         log_prob = policy.log_prob(samples.actions)
         objective = surrogate(
             arm.update.name,
@@ -223,14 +237,15 @@ def actor_gradient(actor: Stack, samples: Samples, arm: Arm, rates: Rates) -> Di
             advantages,
             clip_range=rates.clip_range,
             kl_coef=rates.kl_coef,
-            kl=Categorical(samples.outputs).kl(policy) if arm.update.name == "kl_penalty" else None,
+            kl=_old_policy(actor, samples).kl(policy) if arm.update.name == "kl_penalty" else None,
         )
         loss = policy_loss = -(samples.weight * objective).sum(1)
         entropy = _entropy(policy, samples, differentiable=arm.ent_coef > 0)
         if arm.ent_coef > 0:
             loss = policy_loss - arm.ent_coef * entropy
-        (d_outputs,) = torch.autograd.grad(loss.sum(), outputs)
-    actor.backward(d_outputs, saved)
+        leaves = [outputs, extras] if actor.stack.extra else [outputs]
+        d_outputs, *d_extras = torch.autograd.grad(loss.sum(), leaves)
+    actor.stack.backward(d_outputs, saved, *d_extras)
     log_ratio = log_prob.detach() - samples.log_prob
     ratio_less_one = log_ratio.expm1()
     return {
@@ -241,7 +256,11 @@ def actor_gradient(actor: Stack, samples: Samples, arm: Arm, rates: Rates) -> Di
     }
 
 
-def _entropy(policy: Categorical, samples: Samples, *, differentiable: bool) -> Tensor:
+def _old_policy(actor: Actor, samples: Samples) -> Distribution:
+    return actor.distribution(samples.outputs, samples.extras)
+
+
+def _entropy(policy: Distribution, samples: Samples, *, differentiable: bool) -> Tensor:
     """Mean entropy (S,); a graph for its gradient costs time, and only a bonus needs one."""
     with torch.set_grad_enabled(differentiable):
         return (samples.share * policy.entropy()).sum(1)
@@ -274,9 +293,16 @@ class Update:
     """One update of the active replicas: passes over a prepared batch, actor and critic side by side."""
 
     def __init__(
-        self, actor: Network, critic: Network | None, arm: Arm, streams: Sequence[np.random.Generator], rates: Rates
+        self,
+        policy: Actor,
+        actor: Network,
+        critic: Network | None,
+        arm: Arm,
+        streams: Sequence[np.random.Generator],
+        rates: Rates,
     ) -> None:
-        self.actor, self.critic, self.arm, self.streams, self.rates = actor, critic, arm, streams, rates
+        self.policy, self.actor, self.critic = policy, actor, critic
+        self.arm, self.streams, self.rates = arm, streams, rates
         self._sums: Diagnostics = {}
         self._counts: dict[str, int] = {}
 
@@ -299,7 +325,7 @@ class Update:
         for _ in range(epochs):
             for minibatch in shares(self.streams):
                 if with_actor:
-                    self._log(actor_gradient(self.actor.stack, minibatch, self.arm, self.rates))
+                    self._log(actor_gradient(self.policy, minibatch, self.arm, self.rates))
                 if with_critic and self.critic is not None:
                     self._log(critic_gradient(self.critic.stack, minibatch, self.arm))
                 self._clip(with_actor, with_critic)
@@ -336,8 +362,9 @@ class Update:
 
     def _policy_change(self, samples: Samples) -> Diagnostics:
         """KL(old ‖ new) and the clip fraction after the last step, over the whole batch: comparable for every arm."""
-        outputs, _ = self.actor.stack.forward(samples.observations)
-        old, new = Categorical(samples.outputs), Categorical(outputs)
+        outputs, _ = self.policy.stack.forward(samples.observations)
+        old = _old_policy(self.policy, samples)
+        new = self.policy.distribution(outputs, self.policy.stack.extras)
         change = (new.log_prob(samples.actions) - samples.log_prob).expm1().abs()
         return {
             "train/kl": (samples.share * old.kl(new)).sum(1),

@@ -5,10 +5,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import torch
 from gymnasium import spaces
 
 import bench
 from bench.config import Config
+from bench.learner.actor import Actor
+from bench.learner.distributions import Categorical
+from bench.learner.network import Stack
 from bench.learner.policy_gradient import PolicyGradient
 from bench.tasks.base import Array, Step, Task
 from bench.tasks.batched import BatchedEnv
@@ -90,6 +94,13 @@ SEGMENTS = ("collect=segments", "collect.n_envs=4", "collect.n_steps=16", "hidde
 def settings(*overrides: str) -> Config:
     """A composed configuration; episodes in groups of four unless told otherwise."""
     return bench.compose(["group.groups=1", "group.size=4", *overrides])
+
+
+def actor(replicas: int, weights: float = 0.0) -> Actor:
+    """Small policies over two actions; with `weights`, random ones of that size."""
+    stack = Stack(replicas, 1, (32, 32), 2)
+    stack.flat.copy_(weights * torch.randn(stack.flat.shape, generator=torch.Generator().manual_seed(0)))
+    return Actor(stack, Categorical, None)
 
 
 def learner(task: Task, config: Config, seeds: Sequence[int] = (0,)) -> PolicyGradient:

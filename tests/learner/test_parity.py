@@ -71,7 +71,7 @@ def fill(model: PPO, rollout: Rollout, dtype: torch.dtype) -> None:
     """Put the first replica's rollout into SB3's buffer, values and log-probabilities from its own policy."""
     buffer, kind = model.rollout_buffer, np.float64 if dtype == torch.float64 else np.float32
     observations = rollout.observations[0].permute(1, 2, 0).to(dtype)  # (R, N, O)
-    actions = rollout.actions[0]
+    actions = rollout.actions[0, 0]
     with torch.no_grad():
         values = model.policy.predict_values(observations[: T + 1].flatten(0, 1)).view(T + 1, N)
         _, log_prob, _ = model.policy.evaluate_actions(observations[:T].flatten(0, 1), actions.flatten())

@@ -1,14 +1,11 @@
 """Rollouts in a world where every number can be said beforehand."""
 
-import numpy as np
 import torch
 
-from bench.learner.distributions import Categorical
-from bench.learner.network import Stack
 from bench.learner.rollouts import Collector, Rollout
 from bench.streams import stream
 from bench.tasks.batched import BatchedEnv
-from tests.learner.probes import Corridor, Matching
+from tests.learner.probes import Corridor, Matching, actor
 
 SEEDS = (3, 8)
 
@@ -24,7 +21,7 @@ def always(*_: object) -> bool:
 def segment(task: Corridor, n_steps: int) -> Rollout:
     c = collector(task)
     c.env.restart()
-    rollout = c.segments(Stack(2, 1, (32, 32), 2), n_steps, always)
+    rollout = c.segments(actor(2), n_steps, always)
     assert rollout is not None
     return rollout
 
@@ -46,8 +43,7 @@ def test_segments_see_true_successors_before_any_reset() -> None:
 def test_segments_go_on_where_they_stopped() -> None:
     c = collector(Corridor(length=100, time_limit=None))
     c.env.restart()
-    actor = Stack(2, 1, (32, 32), 2)
-    first, second = c.segments(actor, 7, always), c.segments(actor, 7, always)
+    first, second = c.segments(actor(2), 7, always), c.segments(actor(2), 7, always)
     assert first is not None
     assert second is not None
     assert torch.equal(second.observations[:, 0, 0], first.observations[:, 0, 7])
@@ -56,7 +52,7 @@ def test_segments_go_on_where_they_stopped() -> None:
 
 def test_whole_episodes_mark_who_waits() -> None:
     c = collector(Corridor(length=5, time_limit=None))
-    rollout = c.whole_episodes(Stack(2, 1, (32, 32), 2), 1, always)
+    rollout = c.whole_episodes(actor(2), 1, always)
     assert rollout is not None
     starts = rollout.observations[:, 0, 0]  # (S, N)
     lengths = (5 - starts).to(torch.int64)
@@ -72,7 +68,7 @@ def test_whole_episodes_mark_who_waits() -> None:
 
 def test_groups_share_their_start_and_nothing_else() -> None:
     c = collector(Matching(steps=20), n_envs=6)
-    rollout = c.whole_episodes(Stack(2, 1, (32, 32), 2), 3, always)
+    rollout = c.whole_episodes(actor(2), 3, always)
     assert rollout is not None
     starts = rollout.observations[:, 0, 0].unflatten(1, (2, 3))
     assert torch.equal(starts, starts[:, :, :1].expand_as(starts))
@@ -84,39 +80,20 @@ def test_groups_share_their_start_and_nothing_else() -> None:
 def test_a_stopped_collection_gives_nothing() -> None:
     c = collector(Corridor())
     c.env.restart()
-    assert c.segments(Stack(2, 1, (32, 32), 2), 5, lambda *_: False) is None
-    assert c.whole_episodes(Stack(2, 1, (32, 32), 2), 1, lambda *_: False) is None
+    assert c.segments(actor(2), 5, lambda *_: False) is None
+    assert c.whole_episodes(actor(2), 1, lambda *_: False) is None
 
 
 def test_a_replica_does_the_same_alone_and_among_others() -> None:
     """Left alone, with its streams shared, a replica goes on as it would have in company."""
     both, alone = collector(Matching(steps=3)), collector(Matching(steps=3)).select([1])
-    actor = Stack(2, 1, (32, 32), 2)
-    actor.flat.copy_(torch.randn(actor.flat.shape, generator=torch.Generator().manual_seed(0)))
+    policies = actor(2, weights=1.0)
     both.env.restart()
     alone.env.restart()
     for _ in range(2):
-        whole, part = both.segments(actor, 10, always), alone.segments(actor.select([1]), 10, always)
+        whole, part = both.segments(policies, 10, always), alone.segments(policies.select([1]), 10, always)
         assert whole is not None
         assert part is not None
         for name in ("observations", "actions"):
             assert torch.equal(getattr(whole, name)[1], getattr(part, name)[0])
         assert torch.equal(whole.rewards[:, 1], part.rewards[:, 0])
-
-
-def test_actions_follow_the_policy() -> None:
-    """χ² of 20,000 sampled actions against the probabilities; the bound is its 99.9 % point with 2 degrees."""
-    logits = torch.tensor([0.3, -1.0, 1.2]).view(1, 3, 1).expand(1, 3, 20_000)
-    noise = torch.from_numpy(Categorical.draw(np.random.default_rng(0), (1, 20_000)))
-    counts = torch.bincount(Categorical(logits).sample(noise)[0], minlength=3)
-    expected = logits[0, :, 0].softmax(0) * 20_000
-    assert float(((counts - expected) ** 2 / expected).sum()) < 13.8
-
-
-def test_entropy_kl_and_log_prob_by_hand() -> None:
-    even, uneven = Categorical(torch.zeros(1, 2, 1)), Categorical(torch.tensor([3.0, 1.0]).log().view(1, 2, 1))
-    assert float(even.entropy()) == np.float32(np.log(2))
-    np.testing.assert_allclose(float(uneven.log_prob(torch.tensor([[1]]))), np.log(0.25), rtol=1e-6)
-    expected = 0.5 * np.log(0.5 / 0.75) + 0.5 * np.log(0.5 / 0.25)
-    np.testing.assert_allclose(float(even.kl(uneven)), expected, rtol=1e-6)
-    assert uneven.mode().tolist() == [[0]]

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from bench.learner import train as training
+from bench.learner.actor import Actor
 from bench.learner.evaluate import evaluate
-from bench.learner.network import Stack
 from bench.learner.train import TrainedBlock, train
-from tests.learner.probes import SEGMENTS, Corridor, Matching, Notes, settings
+from tests.learner.probes import SEGMENTS, Corridor, Matching, Notes, actor, settings
 
 
 @pytest.fixture(autouse=True)
@@ -61,8 +61,8 @@ def test_a_grid_step_is_judged_with_the_policy_it_was_taken_with(monkeypatch: py
     """Batches of 64 steps, grid 0, 80, 160, …: step 80 belongs to the second batch, taken after the first update."""
     judged: dict[int, torch.Tensor] = {}
 
-    def spy(actor: Stack, *arguments: object, **_: object) -> list[dict[str, object]]:
-        judged[arguments[2]] = actor.flat.clone()  # type: ignore[index]
+    def spy(actor: Actor, *arguments: object, **_: object) -> list[dict[str, object]]:
+        judged[arguments[2]] = actor.stack.flat.clone()  # type: ignore[index]
         return [{"seed": 0, "mode": "deterministic", "return": 0.0}]
 
     monkeypatch.setattr(training, "evaluate", spy)
@@ -126,16 +126,16 @@ def test_parameters_are_counted_per_network() -> None:
 
 
 def test_evaluation_starts_and_noise_come_from_its_own_streams() -> None:
-    actor = Stack(3, 1, (32, 32), 2)
-    first = evaluate(actor, Matching(steps=9), [0, 1, 2], 4, 5)
-    assert first == evaluate(actor, Matching(steps=9), [0, 1, 2], 4, 5)
-    assert first != evaluate(actor, Matching(steps=9), [0, 1, 2], 5, 5)
-    alone = evaluate(actor.select([1]), Matching(steps=9), [1], 4, 5)
+    policies = actor(3)
+    first = evaluate(policies, Matching(steps=9), [0, 1, 2], 4, 5)
+    assert first == evaluate(policies, Matching(steps=9), [0, 1, 2], 4, 5)
+    assert first != evaluate(policies, Matching(steps=9), [0, 1, 2], 5, 5)
+    alone = evaluate(policies.select([1]), Matching(steps=9), [1], 4, 5)
     assert alone == [row for row in first if row["seed"] == 1]
 
 
 def test_evaluation_waits_for_the_longest_episode() -> None:
-    rows = evaluate(Stack(1, 1, (32, 32), 2), Corridor(length=5, time_limit=None), [0], 0, 10)
+    rows = evaluate(actor(1), Corridor(length=5, time_limit=None), [0], 0, 10)
     for row in rows:  # a start at s gives 5 − s steps and the return Σ_{s<k≤5} k
         length = int(row["length"])
         assert row["return"] == sum(range(6 - length, 6))

@@ -1,0 +1,58 @@
+"""What acts: a stack of networks, the distribution its outputs mean, and the scale of what it sees."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from bench.learner.distributions import Distribution
+from bench.learner.network import Stack
+from bench.learner.normalisation import Moments
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Actor:
+    """The policies of S replicas; `moments` is None where observations are taken as they are."""
+
+    stack: Stack
+    distribution: type[Distribution]
+    moments: Moments | None
+
+    def policy(self, observations: Tensor) -> Distribution:
+        """π(·|s) for observations (S, O, B)."""
+        outputs, _ = self.stack.forward(self.seen(observations))
+        return self.distribution(outputs, self.stack.extras)
+
+    def seen(self, observations: Tensor) -> Tensor:
+        """Observations (S, O, …) on the scale the networks see."""
+        return observations if self.moments is None else self.moments.standardise(observations)
+
+    def noise(self, streams: Sequence[np.random.Generator], n_steps: int, n_envs: int) -> Tensor:
+        """What `Distribution.sample` needs for `n_steps` of N environments, (n_steps, S, K, N), from own streams."""
+        shape = (n_steps, max(1, self.stack.extra), n_envs)
+        return torch.from_numpy(np.stack([self.distribution.draw(stream, shape) for stream in streams], 1))
+
+    def select(self, rows: Sequence[int]) -> "Actor":
+        """Copies of these replicas only."""
+        moments = None if self.moments is None else self.moments.select(rows)
+        return Actor(self.stack.select(rows), self.distribution, moments)
+
+
+def joined(actors: Sequence[Actor]) -> Actor:
+    """One actor of the replicas of several."""
+    first = actors[0]
+    stack = first.stack.like(torch.cat([actor.stack.flat for actor in actors]))
+    moments = [actor.moments for actor in actors if actor.moments is not None]
+    return Actor(stack, first.distribution, Moments.joined(moments) if moments else None)
+
+
+def stacked(observation: Array, replicas: int) -> Tensor:
+    """Observations (O, S·N), replica-major, as the networks' input (S, O, N)."""
+    columns: Tensor = torch.from_numpy(observation).unflatten(1, (replicas, -1))
+    return columns.transpose(0, 1)

@@ -1,0 +1,93 @@
+"""Running moments of observations and returns, per replica, so that arms need no scale of their own.
+
+Statistics are frozen while a batch is collected and learned from, and take it in afterwards: the policy that acted is
+exactly the policy that is differentiated. Evaluation freezes them too.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+CLIP = 10.0  # standard deviations, as Stable-Baselines3's VecNormalize
+EPSILON = 1e-8
+
+
+class Moments:
+    """Mean and variance (S, F) of everything seen, by the parallel algorithm (Chan, Golub & LeVeque 1979)."""
+
+    def __init__(self, replicas: int, features: int) -> None:
+        self.mean = torch.zeros(replicas, features, dtype=torch.float64)
+        self.variance = torch.ones(replicas, features, dtype=torch.float64)
+        self.count = torch.zeros(replicas, 1, dtype=torch.float64)
+
+    def update(self, values: Tensor, live: Tensor) -> None:
+        """Take in values (S, F, M) where `live` (S, M)."""
+        present = live.unsqueeze(1).to(torch.float64)
+        count = present.sum(2)
+        share = present / count.clamp(min=1).unsqueeze(2)
+        mean = (values * share).sum(2)
+        variance = ((values - mean.unsqueeze(2)).square() * share).sum(2)
+        total = (self.count + count).clamp(min=1)
+        difference = mean - self.mean
+        between = difference.square() * self.count * count / total
+        self.variance = torch.where(
+            self.count + count > 0, (self.variance * self.count + variance * count + between) / total, self.variance
+        )
+        self.mean = self.mean + difference * count / total
+        self.count = self.count + count
+
+    def standardise(self, values: Tensor) -> Tensor:
+        """(values − mean) / std, clipped, in single precision; values (S, F, …)."""
+        shape = (*self.mean.shape, *[1] * (values.dim() - 2))
+        standardised = (values - self.mean.view(shape)) / (self.variance.view(shape) + EPSILON).sqrt()
+        return standardised.clamp(-CLIP, CLIP).to(torch.float32)
+
+    def select(self, rows: Sequence[int]) -> "Moments":
+        """Copies of these replicas' moments."""
+        chosen = Moments(0, 0)
+        chosen.load_state_dict({name: value[list(rows)] for name, value in self.state_dict().items()})
+        return chosen
+
+    @classmethod
+    def joined(cls, parts: Sequence["Moments"]) -> "Moments":
+        """The moments of the replicas of several."""
+        whole = cls(0, 0)
+        states = [part.state_dict() for part in parts]
+        whole.load_state_dict({name: torch.cat([state[name] for state in states]) for name in states[0]})
+        return whole
+
+    def restore(self, rows: Sequence[int], chosen: "Moments") -> None:
+        """Write back what `select` took."""
+        for name, value in chosen.state_dict().items():
+            getattr(self, name)[list(rows)] = value
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Everything, for saving."""
+        return {"mean": self.mean, "variance": self.variance, "count": self.count}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Copy what `state_dict` returned."""
+        self.mean, self.variance, self.count = (state[name].clone() for name in ("mean", "variance", "count"))
+
+
+class RewardScale:
+    """Divides rewards by the standard deviation of the running discounted return; never shifts them."""
+
+    def __init__(self, replicas: int, envs: int) -> None:
+        self.moments = Moments(replicas, 1)
+        self.running = torch.zeros(replicas, envs, dtype=torch.float64)  # each environment's discounted return so far
+
+    def __call__(self, rows: Sequence[int], rewards: Tensor, done: Tensor, live: Tensor, gamma: float) -> Tensor:
+        """Scaled rewards (T, S, N) of the replicas `rows`, whose batch is taken in first."""
+        running, seen = self.running[list(rows)], []
+        for reward, ended in zip(rewards, done, strict=True):
+            running = running * gamma + reward
+            seen.append(running)
+            running = torch.where(ended, 0.0, running)
+        self.running[list(rows)] = running
+        moments = self.moments.select(rows)
+        moments.update(torch.stack(seen, 1).flatten(1).unsqueeze(1), live.transpose(0, 1).flatten(1))
+        self.moments.restore(rows, moments)
+        scale = (moments.variance + EPSILON).sqrt()
+        return (rewards / scale.unsqueeze(0)).clamp(-CLIP, CLIP).to(rewards.dtype)
