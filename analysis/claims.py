@@ -147,9 +147,8 @@ def _git(path: Path, *arguments: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
-def judge(file: ClaimsFile, records: Records) -> list[Judged]:
-    """The verdict on every claim of a file."""
-    metrics = run_metrics(records)
+def judge(file: ClaimsFile, metrics: pd.DataFrame) -> list[Judged]:
+    """The verdict on every claim of a file, from runs with their `run_metrics`."""
     return [
         Judged(name, claim, overall([finding.verdict for finding in findings]), tuple(findings))
         for name, claim in file.claims.items()

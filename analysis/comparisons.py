@@ -128,7 +128,7 @@ def power(comparisons: pd.DataFrame) -> Power | None:
     )
 
 
-def ties(runs: pd.DataFrame, mode: str, reps: int = 10_000, confidence: float = 0.95) -> pd.DataFrame:
+def ties(runs: pd.DataFrame, mode: str, reps: int = 2000, confidence: float = 0.95) -> pd.DataFrame:
     """The best arm of every task by its mean, and the arms whose difference to it may be 0.
 
     A mark for the eye, not a test: the interval of the difference of means, arms resampled independently, contains 0.

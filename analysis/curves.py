@@ -6,7 +6,9 @@ from numpy.typing import ArrayLike
 
 from analysis.stats import Array
 
-RUN = ["task", "arm", "hash", "seed", "mode"]
+CELL = ["task", "arm", "hash", "mode"]
+RUN = [*CELL, "seed"]
+METRICS = ["area", "steps_to_threshold", "drawdown"]
 
 
 def area_under_curve(steps: ArrayLike, values: ArrayLike) -> Array:
@@ -63,13 +65,21 @@ def run_metrics(curves: pd.DataFrame, threshold: float) -> pd.DataFrame:
     Returns:
         One row per run and mode: its names, `area`, `steps_to_threshold`, `drawdown`.
     """
-    rows = []
-    for _, run in curves.groupby(RUN, observed=True, sort=False):
-        steps, values = run["step"].to_numpy(float), run["value"].to_numpy(float)
-        found: dict[str, object] = {
-            "area": float(area_under_curve(steps, values)) if len(steps) > 1 else np.nan,
-            "steps_to_threshold": float(steps_to_threshold(steps, values, threshold)),
-            "drawdown": float(relative_drawdown(values)),
+    parts = [_cell_metrics(cell, threshold) for _, cell in curves.groupby(CELL, observed=True, sort=False)]
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=[*RUN, *METRICS])
+
+
+def _cell_metrics(cell: pd.DataFrame, threshold: float) -> pd.DataFrame:
+    """The metrics of the runs of one cell and mode, which share their evaluation steps."""
+    wide = cell.pivot(index="seed", columns="step", values="value")
+    steps, values = wide.columns.to_numpy(float), wide.to_numpy(float)
+    names = {name: cell[name].iloc[0] for name in CELL}
+    return pd.DataFrame(
+        names
+        | {
+            "seed": wide.index,
+            "area": area_under_curve(steps, values) if len(steps) > 1 else np.nan,
+            "steps_to_threshold": steps_to_threshold(steps, values, threshold),
+            "drawdown": relative_drawdown(values),
         }
-        rows.append(found | dict(zip(RUN, run[RUN].iloc[0], strict=True)))
-    return pd.DataFrame(rows, columns=[*RUN, "area", "steps_to_threshold", "drawdown"])
+    )[[*RUN, *METRICS]]

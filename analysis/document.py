@@ -1,6 +1,6 @@
 """What a report says, in order; `analysis.page` and `markdown` below decide how it looks."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,23 +33,27 @@ class Document:
     parts: tuple[Part, ...]
 
 
-def compose(material: Material, claims_files: Sequence[ClaimsFile], figures: Sequence[str]) -> Document:
+def compose(
+    material: Material, claims_files: Sequence[ClaimsFile], figures: Sequence[str], too_large: Sequence[str]
+) -> Document:
     """The report of a study.
 
     Args:
         material: the study.
         claims_files: the hypotheses to judge; those that need cells the study has not are counted, not shown.
         figures: names of the figures there are.
+        too_large: names of figures with too many panels for a report.
     """
     records = material.records
-    judged = [(file, claims.judge(file, records)) for file in claims_files]
+    metrics = claims.run_metrics(records)
+    judged = [(file, claims.judge(file, metrics)) for file in claims_files]
     differences = comparisons.against_control(records.runs, records.control, MODE) if records.control else None
     parts = [
         _answer(material, [claim for _, found in judged for claim in found]),
         *_scoreboards(judged, records),
         Part("Final scores", tables=(tables.comparison_table(material.estimates),)),
         *_control(differences, str(records.control)),
-        Part("Figures", figures=tuple(figures)),
+        Part("Figures", _on_demand(records.name, too_large), figures=tuple(figures)),
         *_troubles(records),
         Part("Cost", tables=(tables.cost_table(tables.costs(records.runs)),)),
         Part("How it was made", items=tuple(_provenance(records))),
@@ -136,6 +140,12 @@ def _power(differences: pd.DataFrame) -> tuple[str, ...]:
     )
 
 
+def _on_demand(study: str, too_large: Sequence[str]) -> tuple[str, ...]:
+    if not too_large:
+        return ()
+    return (f"Too many panels for a report; on demand: python -m analysis study={study} figures={','.join(too_large)}",)
+
+
 def _troubles(records: Records) -> list[Part]:
     """What failed or could not be read, by name; nothing where all is well."""
     failed = records.runs[records.runs["cause"].notna()]
@@ -170,8 +180,8 @@ def _pairs(mapping: Mapping[str, object]) -> str:
     return ", ".join(f"{key} {value}" for key, value in mapping.items())
 
 
-def markdown(document: Document) -> str:
-    """`report.md`; figures are links to files beside it."""
+def markdown(document: Document, linked: Collection[str]) -> str:
+    """`report.md`; figures are links to files beside it, of which `linked` names those that exist."""
     parts = [f"# {formats.markdown_text(document.title)}"]
     for part in document.parts:
         parts.append(f"## {formats.markdown_text(part.heading)}")
@@ -179,5 +189,5 @@ def markdown(document: Document) -> str:
         if part.items:
             parts.append("\n".join(f"- {formats.markdown_text(item)}" for item in part.items))
         parts += [formats.markdown(table).rstrip("\n") for table in part.tables]
-        parts += [f"![{name.replace('_', ' ')}]({name}.svg)" for name in part.figures]
+        parts += [f"![{name.replace('_', ' ')}]({name}.svg)" for name in part.figures if name in linked]
     return "\n\n".join(parts) + "\n"

@@ -57,7 +57,7 @@ Draw = Callable[[Material, Look], Figure | None]  # None: the study holds nothin
 
 
 def draw(name: str, material: Material, look: Look) -> Figure | None:
-    """The figure called `name`, or None where the study holds nothing for it."""
+    """The figure called `name`, or None where the study holds nothing for it. Raises `TooManyPanels`."""
     with house_style(look):
         return FIGURES[name](material, look)
 

@@ -1,17 +1,19 @@
 """The report of a study: tables, figures and a page of text, written next to its runs."""
 
 import os
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 
 from analysis import document, formats, gallery, page, tables
 from analysis.claims import ClaimsFile
 from analysis.gallery import FIGURES, Material
 from analysis.load import MODES, Records
-from analysis.style import FORMATS, Look, save
+from analysis.style import FORMATS, Look, TooManyPanels, save
 from bench.errors import UserError
 
 MAIN_FIGURES = ("learning_curves_stochastic", "learning_curves_deterministic", "final_scores")  # in every format
+LOOK = Look(panels=24)  # more would take minutes to draw and nobody could read them
 
 
 def write(records: Records, folder: Path, claims_files: Sequence[ClaimsFile]) -> Iterator[Path]:
@@ -25,11 +27,17 @@ def write(records: Records, folder: Path, claims_files: Sequence[ClaimsFile]) ->
     material = Material.of(records)
     yield from _write_tables(material, folder)
     main = gallery.chosen(MAIN_FIGURES)
-    drawn = yield from write_figures(material, main, folder, Look())
-    drawn += yield from write_figures(material, [name for name in FIGURES if name not in main], folder, Look(), ["svg"])
-    said = document.compose(material, claims_files, drawn)
-    yield write_file(folder / "report.md", document.markdown(said).encode())
-    yield write_file(folder / "index.html", page.html(said, _drawings(material, drawn), material.styles).encode())
+    others = [name for name in FIGURES if name not in main]
+    linked = []
+    for path in chain(
+        write_figures(material, main, folder, LOOK), write_figures(material, others, folder, LOOK, ["svg"])
+    ):
+        linked.append(path.stem)
+        yield path
+    drawings, too_large = _drawings(material)
+    said = document.compose(material, claims_files, list(drawings), too_large)
+    yield write_file(folder / "report.md", document.markdown(said, linked).encode())
+    yield write_file(folder / "index.html", page.html(said, drawings, material.styles).encode())
 
 
 def _write_tables(material: Material, folder: Path) -> Iterator[Path]:
@@ -47,15 +55,22 @@ def _write_tables(material: Material, folder: Path) -> Iterator[Path]:
         yield write_file(folder / name, text.encode())
 
 
-def _drawings(material: Material, names: Sequence[str]) -> dict[str, dict[str, str]]:
-    """The figures as SVG, one per task where a figure falls apart into tasks."""
+def _drawings(material: Material) -> tuple[dict[str, dict[str, str]], list[str]]:
+    """The figures as SVG, one per task where a figure falls apart into tasks; and the names of those too large."""
     drawings: dict[str, dict[str, str]] = {}
+    too_large = []
     parts = {task: material.only(task) for task in material.tasks}
-    for name in names:
-        figures = {"": material} if name in gallery.ACROSS_TASKS else parts
-        drawn = {task: gallery.draw(name, part, Look()) for task, part in figures.items()}
-        drawings[name] = {task: save(figure, "svg", Look()).decode() for task, figure in drawn.items() if figure}
-    return drawings
+    for name in FIGURES:
+        shown = {"": material} if name in gallery.ACROSS_TASKS else parts
+        try:
+            drawn = {task: gallery.draw(name, part, LOOK) for task, part in shown.items()}
+        except TooManyPanels:
+            too_large.append(name)
+            continue
+        svgs = {task: save(figure, "svg", LOOK).decode() for task, figure in drawn.items() if figure}
+        if svgs:
+            drawings[name] = svgs
+    return drawings, too_large
 
 
 def write_figures(
@@ -65,23 +80,22 @@ def write_figures(
     look: Look,
     formats: Sequence[str] = FORMATS,
     suffix: str = "",
-) -> Generator[Path, None, list[str]]:
+) -> Iterator[Path]:
     """Draw the figures called `names`, each in all `formats`, and yield each file's path once it is there.
 
-    Returns:
-        The names of the figures drawn; the study may hold nothing for some of them.
+    A figure that the study holds nothing for, or that has too many panels for `look`, is left out.
 
     Raises:
         UserError: if the folder cannot be written.
     """
-    drawn = []
     for name in names:
-        figure = gallery.draw(name, material, look)
+        try:
+            figure = gallery.draw(name, material, look)
+        except TooManyPanels:
+            continue
         if figure is not None:
-            drawn.append(name)
             for kind in formats:
                 yield write_file(folder / f"{name}{suffix}.{kind}", save(figure, kind, look))
-    return drawn
 
 
 def write_file(path: Path, content: bytes) -> Path:

@@ -93,6 +93,10 @@ def _shade(hue: str, lightness: float) -> tuple[float, float, float]:
     return float(red), float(green), float(blue)
 
 
+class TooManyPanels(Exception):
+    """A figure with more panels than a look allows."""
+
+
 @dataclass(frozen=True)
 class Look:
     """Where a figure is going to be seen, and how wide it is there.
@@ -100,10 +104,12 @@ class Look:
     Attributes:
         name: `screen`, `paper` (small type) or `slide` (large type).
         width: inches; None for the size the content asks for.
+        panels: at most; None for any number.
     """
 
     name: str = "screen"
     width: float | None = None
+    panels: int | None = None
 
     @property
     def scale(self) -> float:
@@ -149,7 +155,12 @@ def grid(rows: int, columns: int, panel: tuple[float, float], look: Look, extra:
         panel: width and height of one on a screen, in inches.
         look: scales the panels; a given width wins.
         extra: height beside the panels, for a legend, in inches on a screen.
+
+    Raises:
+        TooManyPanels: where `look` allows fewer.
     """
+    if look.panels is not None and rows * columns > look.panels:
+        raise TooManyPanels(f"{rows} x {columns} panels")
     width = look.width or panel[0] * columns * look.scale
     height = (panel[1] * rows + 0.3 + extra) * look.scale
     figure = Figure(figsize=(width, height), layout="constrained")

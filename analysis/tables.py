@@ -60,14 +60,12 @@ def comparison(runs: pd.DataFrame, reps: int = REPS, confidence: float = CONFIDE
             if _on_every_task(runs, arm, mode, len(tasks))
         ]
     return (
-        pd.DataFrame(rows)
-        .merge(_marks(runs, reps, confidence), on=["task", "arm", "mode"], how="left")
-        .fillna({"mark": ""})
+        pd.DataFrame(rows).merge(_marks(runs, confidence), on=["task", "arm", "mode"], how="left").fillna({"mark": ""})
     )
 
 
-def _marks(runs: pd.DataFrame, reps: int, confidence: float) -> pd.DataFrame:
-    found = [comparisons.ties(runs, mode, reps, confidence).assign(mode=mode) for mode in MODES]
+def _marks(runs: pd.DataFrame, confidence: float) -> pd.DataFrame:
+    found = [comparisons.ties(runs, mode, confidence=confidence).assign(mode=mode) for mode in MODES]
     return pd.concat(found, ignore_index=True)
 
 
@@ -142,7 +140,7 @@ def control_table(differences: pd.DataFrame, control: str, confidence: float = C
 
 def _control_row(row: pd.Series, decimals: int) -> tuple[str, ...]:
     if row["reason"]:
-        return (f"{row['arm']} ({row['reason']})", "–", "–", "–", "–", "–", "–")
+        return (str(row["arm"]), "–", str(row["reason"]), "–", "–", "–", "–")
     found = interval_text(interval_of(row, "difference"), decimals)
     values = [_optional(row["effect"], 2), _optional(row["improvement"], 2), p_text(row["p"]), p_text(row["p_holm"])]
     return (str(row["arm"]), str(int(row["pairs"])), found, *values)
@@ -229,8 +227,8 @@ def count_text(row: pd.Series) -> str:
 
 
 def _decimals(values: stats.Array) -> int:
-    """Decimals that show four digits of the largest value, and at least one decimal."""
+    """Decimals that show four digits of the largest value, with one to three decimals."""
     finite = np.abs(values[np.isfinite(values)])
     if not finite.size or finite.max() == 0:
         return 1
-    return int(np.clip(3 - np.floor(np.log10(finite.max())), 1, 4))
+    return int(np.clip(3 - np.floor(np.log10(finite.max())), 1, 3))

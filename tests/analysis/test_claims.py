@@ -25,7 +25,7 @@ SPAN = 500 - 22.2
 def judge(results, tmp_path: Path, text: str = FILE) -> claims.Judged:
     path = tmp_path / "claims.yaml"
     path.write_text(text)
-    (judged,) = claims.judge(claims.read(path), load.read(["s"], results.root))
+    (judged,) = claims.judge(claims.read(path), claims.run_metrics(load.read(["s"], results.root)))
     return judged
 
 

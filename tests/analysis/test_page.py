@@ -19,7 +19,7 @@ PROBE = """
 <script>
 {
 const seen = {};
-const shown = selector => [...document.querySelectorAll(selector)].filter(e => e.checkVisibility()).length;
+const shown = selector => [...document.querySelectorAll(selector)].filter(e => e.getClientRects().length).length;
 const table = [...document.querySelectorAll("table")].find(t => t.caption && t.caption.textContent === "cartpole");
 const column = () => [...table.tBodies[0].rows].map(row => row.cells[2].textContent);
 const head = table.tHead.rows[0].cells[2].querySelector("button");
