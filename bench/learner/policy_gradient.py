@@ -155,7 +155,13 @@ class PolicyGradient(OnPolicyAlgorithm):
             self.env_steps = [0] * len(self.seeds)
             self._collector = None
         self.active = [replica for replica in range(len(self.seeds)) if replica not in self.failures]
-        super().learn(total, callback, log_interval, tb_log_name, reset_num_timesteps, progress_bar)
+        # Small stacked products use one core well, get slower on more, and keep their bits on any machine.
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            super().learn(total, callback, log_interval, tb_log_name, reset_num_timesteps, progress_bar)
+        finally:
+            torch.set_num_threads(threads)
         return self
 
     def collect_rollouts(  # type: ignore[override]  # the buffer SB3 passes does not exist here

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from bench.config import Config
 from bench.runs import block as blocks
 from bench.runs.mirror import mirror
-from bench.runs.provenance import THREADS
 from bench.runs.record import Busy, Recorder
 
 if TYPE_CHECKING:  # importing anything of the learner's imports torch, which takes seconds
@@ -71,14 +70,7 @@ def run_block(config: Config, directory: Path, overrides: Sequence[str] = ()) ->
 
 
 def train(config: Config, seeds: Sequence[int], observer: Observer) -> Trained:
-    """The learner on one thread: ten stacked seeds use a core well, and one thread gives the same bits everywhere."""
-    import torch  # seconds to import, needed here only
-
+    """The learner, imported when it is needed: torch takes seconds."""
     from bench.learner import train as learner
 
-    threads = torch.get_num_threads()
-    torch.set_num_threads(THREADS)
-    try:
-        return learner.train(config, seeds, observer)
-    finally:
-        torch.set_num_threads(threads)
+    return learner.train(config, seeds, observer)
