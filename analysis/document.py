@@ -1,6 +1,6 @@
 """What a report says, in order; `analysis.page` and `markdown` below decide how it looks."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -180,8 +180,8 @@ def _pairs(mapping: Mapping[str, object]) -> str:
     return ", ".join(f"{key} {value}" for key, value in mapping.items())
 
 
-def markdown(document: Document, linked: Collection[str]) -> str:
-    """`report.md`; figures are links to files beside it, of which `linked` names those that exist."""
+def markdown(document: Document) -> str:
+    """`report.md`; figures are links to files beside it."""
     parts = [f"# {formats.markdown_text(document.title)}"]
     for part in document.parts:
         parts.append(f"## {formats.markdown_text(part.heading)}")
@@ -189,5 +189,5 @@ def markdown(document: Document, linked: Collection[str]) -> str:
         if part.items:
             parts.append("\n".join(f"- {formats.markdown_text(item)}" for item in part.items))
         parts += [formats.markdown(table).rstrip("\n") for table in part.tables]
-        parts += [f"![{name.replace('_', ' ')}]({name}.svg)" for name in part.figures if name in linked]
+        parts += [f"![{name.replace('_', ' ')}]({name}.svg)" for name in part.figures]
     return "\n\n".join(parts) + "\n"

@@ -135,7 +135,7 @@ def performance_profile(
 
 
 def improvement(
-    scores: Mapping[str, stats.Array], control: str, styles: Mapping[str, Style], *, ax: Axes, reps: int = REPS
+    scores: Mapping[str, stats.Array], control: str, styles: Mapping[str, Style], *, ax: Axes, reps: int = 1000
 ) -> None:
     """P(arm > control) of a run of each, averaged over tasks, with its 95 % interval.
 

@@ -242,6 +242,7 @@ def diagnostics(material: Material, look: Look) -> Figure | None:
     if not shown:
         return None
     arms = len(material.styles)
+    look.check(len(shown) * len(tasks) * -(-arms // 12))  # a panel with many arms counts as several
     across = 1 if look.width is not None and look.width < 6 * look.scale else 3
     figure, axes = grid(len(shown), len(tasks), (4.4, 2.0), look, extra=0.24 * -(-arms // across))
     for row, column in enumerate(shown):

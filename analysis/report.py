@@ -2,8 +2,9 @@
 
 import os
 from collections.abc import Iterator, Sequence
-from itertools import chain
 from pathlib import Path
+
+from matplotlib.figure import Figure
 
 from analysis import document, formats, gallery, page, tables
 from analysis.claims import ClaimsFile
@@ -26,17 +27,13 @@ def write(records: Records, folder: Path, claims_files: Sequence[ClaimsFile]) ->
         raise UserError(f"study={records.name}: no runs found, nothing to report")
     material = Material.of(records)
     yield from _write_tables(material, folder)
+    drawn, too_large = draw(material, list(FIGURES), LOOK)
     main = gallery.chosen(MAIN_FIGURES)
-    others = [name for name in FIGURES if name not in main]
-    linked = []
-    for path in chain(
-        write_figures(material, main, folder, LOOK), write_figures(material, others, folder, LOOK, ["svg"])
-    ):
-        linked.append(path.stem)
-        yield path
-    drawings, too_large = _drawings(material)
-    said = document.compose(material, claims_files, list(drawings), too_large)
-    yield write_file(folder / "report.md", document.markdown(said, linked).encode())
+    for name, figure in drawn.items():
+        yield from _write_figure(figure, folder / name, LOOK, FORMATS if name in main else ["svg"])
+    said = document.compose(material, claims_files, list(drawn), too_large)
+    yield write_file(folder / "report.md", document.markdown(said).encode())
+    drawings = {name: _drawings(name, material) for name in drawn}
     yield write_file(folder / "index.html", page.html(said, drawings, material.styles).encode())
 
 
@@ -55,47 +52,36 @@ def _write_tables(material: Material, folder: Path) -> Iterator[Path]:
         yield write_file(folder / name, text.encode())
 
 
-def _drawings(material: Material) -> tuple[dict[str, dict[str, str]], list[str]]:
-    """The figures as SVG, one per task where a figure falls apart into tasks; and the names of those too large."""
-    drawings: dict[str, dict[str, str]] = {}
+def _drawings(name: str, material: Material) -> dict[str, str]:
+    """A figure as SVG by task, so that a page can switch; under "" where it is of all tasks together."""
+    tasks = [""] if name in gallery.ACROSS_TASKS else material.tasks
+    figures = {task: gallery.draw(name, material.only(task) if task else material, LOOK) for task in tasks}
+    return {task: save(figure, "svg", LOOK).decode() for task, figure in figures.items() if figure is not None}
+
+
+def draw(material: Material, names: Sequence[str], look: Look) -> tuple[dict[str, Figure], list[str]]:
+    """The figures called `names` that the study has something for, and the names of those too large for `look`."""
+    figures: dict[str, Figure] = {}
     too_large = []
-    parts = {task: material.only(task) for task in material.tasks}
-    for name in FIGURES:
-        shown = {"": material} if name in gallery.ACROSS_TASKS else parts
-        try:
-            drawn = {task: gallery.draw(name, part, LOOK) for task, part in shown.items()}
-        except TooManyPanels:
-            too_large.append(name)
-            continue
-        svgs = {task: save(figure, "svg", LOOK).decode() for task, figure in drawn.items() if figure}
-        if svgs:
-            drawings[name] = svgs
-    return drawings, too_large
-
-
-def write_figures(
-    material: Material,
-    names: Sequence[str],
-    folder: Path,
-    look: Look,
-    formats: Sequence[str] = FORMATS,
-    suffix: str = "",
-) -> Iterator[Path]:
-    """Draw the figures called `names`, each in all `formats`, and yield each file's path once it is there.
-
-    A figure that the study holds nothing for, or that has too many panels for `look`, is left out.
-
-    Raises:
-        UserError: if the folder cannot be written.
-    """
     for name in names:
         try:
             figure = gallery.draw(name, material, look)
         except TooManyPanels:
-            continue
-        if figure is not None:
-            for kind in formats:
-                yield write_file(folder / f"{name}{suffix}.{kind}", save(figure, kind, look))
+            too_large.append(name)
+        else:
+            figures |= {name: figure} if figure is not None else {}
+    return figures, too_large
+
+
+def write_figures(material: Material, names: Sequence[str], folder: Path, look: Look, suffix: str) -> Iterator[Path]:
+    """Draw single figures, in every format, and yield each file's path. Raises `UserError` if that fails."""
+    for name, figure in draw(material, names, look)[0].items():
+        yield from _write_figure(figure, folder / f"{name}{suffix}", look, FORMATS)
+
+
+def _write_figure(figure: Figure, path: Path, look: Look, kinds: Sequence[str]) -> Iterator[Path]:
+    for kind in kinds:
+        yield write_file(path.with_name(f"{path.name}.{kind}"), save(figure, kind, look))
 
 
 def write_file(path: Path, content: bytes) -> Path:

@@ -116,6 +116,11 @@ class Look:
         """Size of type and of panels, relative to the screen's."""
         return LOOKS[self.name]
 
+    def check(self, panels: int) -> None:
+        """Raise `TooManyPanels` if there are more than the look allows."""
+        if self.panels is not None and panels > self.panels:
+            raise TooManyPanels(f"{panels} panels, at most {self.panels}")
+
     def columns(self, wanted: int) -> int:
         """How many panels fit beside each other, at most `wanted`."""
         return wanted if self.width is None else max(1, min(wanted, int(self.width / (2.4 * self.scale))))
@@ -159,8 +164,7 @@ def grid(rows: int, columns: int, panel: tuple[float, float], look: Look, extra:
     Raises:
         TooManyPanels: where `look` allows fewer.
     """
-    if look.panels is not None and rows * columns > look.panels:
-        raise TooManyPanels(f"{rows} x {columns} panels")
+    look.check(rows * columns)
     width = look.width or panel[0] * columns * look.scale
     height = (panel[1] * rows + 0.3 + extra) * look.scale
     figure = Figure(figsize=(width, height), layout="constrained")
