@@ -1,0 +1,28 @@
+"""How far a policy is from a frozen reference, estimated from the policy's own actions."""
+
+from typing import Any, Literal
+
+from torch import Tensor
+
+from bench.arms.returns import floating
+
+
+def kl_estimate(log_prob: Any, log_prob_ref: Any, kind: Literal["k1", "k2", "k3"] = "k3") -> Tensor:
+    """Per-sample estimates of KL(π ‖ π_ref) from actions of π, with r = π_ref(a|s) / π(a|s).
+
+        k1   −log r          unbiased, signed, high variance
+        k2   ½ (log r)²      biased, never negative
+        k3   r − 1 − log r   unbiased, never negative
+
+    (Schulman, "Approximating KL divergence", 2020.) Differentiated as a loss with the samples fixed, their expected
+    gradients are another matter: zero for k1, that of KL(π ‖ π_ref) for k2, that of KL(π_ref ‖ π) for k3. Shapes: any,
+    alike. Raises ValueError for an unknown kind.
+    """
+    log_ratio = floating(log_prob_ref) - floating(log_prob)
+    if kind == "k1":
+        return -log_ratio
+    if kind == "k2":
+        return 0.5 * log_ratio.square()
+    if kind == "k3":
+        return log_ratio.exp() - 1 - log_ratio
+    raise ValueError(f"unknown kind '{kind}': allowed are k1, k2, k3")

@@ -1,0 +1,50 @@
+"""The three estimators: bias and spread between two Gaussians by quadrature, expected gradients by enumeration."""
+
+import numpy as np
+import pytest
+import torch
+
+from bench.arms.reference import kl_estimate
+
+# π = N(0, 1), reference N(μ, 1), true divergence μ²/2: bias / true and standard deviation / true.
+GAUSSIAN = {
+    (0.1, "k1"): (0.0, 20.0),
+    (0.1, "k2"): (0.0025, 1.418),
+    (0.1, "k3"): (0.0, 1.417),
+    (1.0, "k1"): (0.0, 2.0),
+    (1.0, "k2"): (0.25, 1.732),
+    (1.0, "k3"): (0.0, 1.695),
+}
+
+
+@pytest.mark.parametrize(("mean", "kind"), GAUSSIAN)
+def test_bias_and_spread_between_gaussians(mean: float, kind: str) -> None:
+    nodes, weights = np.polynomial.hermite_e.hermegauss(80)  # expectations under N(0, 1), all but exact
+    weights = weights / weights.sum()
+    estimate = kl_estimate(-(nodes**2) / 2, -((nodes - mean) ** 2) / 2, kind).numpy()  # type: ignore[arg-type]
+    true, expected = mean**2 / 2, (weights * estimate).sum()
+    spread = np.sqrt((weights * (estimate - expected) ** 2).sum())
+    bias, deviation = GAUSSIAN[mean, kind]
+    assert (expected - true) / true == pytest.approx(bias, abs=5e-5)
+    assert spread / true == pytest.approx(deviation, abs=1e-3)
+
+
+def test_expected_gradients_as_losses() -> None:
+    """Σ_a π(a) ∇k(a) with the samples fixed: 0, ∇KL(π ‖ ref), ∇KL(ref ‖ π)."""
+    logits = torch.tensor([0.2, -0.5, 1.0], dtype=torch.float64, requires_grad=True)
+    reference = torch.tensor([0.5, 0.3, 0.2], dtype=torch.float64)
+    log_prob = logits.log_softmax(0)
+    fixed = log_prob.detach().exp()
+    forward = (log_prob.exp() * (log_prob - reference.log())).sum()
+    backward = (reference * (reference.log() - log_prob)).sum()
+    zero = torch.zeros(3, dtype=torch.float64)
+    for kind, divergence in (("k1", None), ("k2", forward), ("k3", backward)):
+        loss = (fixed * kl_estimate(log_prob, reference.log(), kind)).sum()  # type: ignore[arg-type]
+        (gradient,) = torch.autograd.grad(loss, logits, retain_graph=True)
+        expected = zero if divergence is None else torch.autograd.grad(divergence, logits, retain_graph=True)[0]
+        torch.testing.assert_close(gradient, expected, rtol=0, atol=1e-12)
+
+
+def test_unknown_kind() -> None:
+    with pytest.raises(ValueError, match="k4"):
+        kl_estimate(torch.zeros(1), torch.zeros(1), "k4")  # type: ignore[arg-type]
