@@ -198,8 +198,9 @@ def save(figure: Figure, kind: str, look: Look) -> bytes:
     }
     buffer = io.BytesIO()
     with house_style(look):
-        if figure.get_layout_engine() is not None:  # laid out once, not again for every format
-            figure.draw_without_rendering()
+        engine = figure.get_layout_engine()
+        if engine is not None:  # laid out once, not again for every format
+            engine.execute(figure)
             figure.set_layout_engine("none")
         figure.savefig(buffer, format=kind, dpi=200, metadata=dates[kind])
     if kind == "svg":
