@@ -50,7 +50,7 @@ class Options:
         program = PROGRAMS[name]
         minibatch = program.minibatch or self.minibatch
         if program.seeds == "together":
-            return Workload(tuple(range(self.seeds)), self.steps if program.trains else BATCH * 5, minibatch)
+            return Workload(tuple(range(self.seeds)), self.steps if program.trains else 20 * BATCH, minibatch)
         return Workload((repeat,), min(self.steps, LEARNING_STEPS), minibatch)
 
 
