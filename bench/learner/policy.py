@@ -100,7 +100,8 @@ class StackedPolicy(BasePolicy):
         policy = acting.policy(inputs)
         noise = acting.noise(self._action_streams, 1, share)[0]
         actions = policy.mode() if deterministic else policy.sample(noise)
-        return actions.transpose(1, 2).reshape(count, *self.action_space.shape)  # type: ignore[misc]
+        shape = self.action_space.shape or ()  # Gymnasium types it as possibly None
+        return actions.transpose(1, 2).reshape(count, *shape)
 
     def replica_state(self, replica: int) -> dict[str, Tensor]:
         """The weights of one replica under the names of a stock SB3 policy.

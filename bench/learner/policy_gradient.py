@@ -101,7 +101,7 @@ class PolicyGradient(OnPolicyAlgorithm):
     def _setup_model(self) -> None:
         """Build the stacked policy; SB3's buffer and global seeding have no place here."""
         self._setup_lr_schedule()
-        self.rollout_buffer = None  # type: ignore[assignment]
+        self.rollout_buffer = None  # type: ignore[assignment]  # `Rollout` takes its place
         self.policy = StackedPolicy(
             self.observation_space,
             self.action_space,
