@@ -13,9 +13,11 @@ from bench.tasks.base import Task
 from bench.tasks.batched import BatchedEnv
 from bench.tasks.cartpole import CartPole
 from bench.tasks.environments import Environments
+from bench.tasks.exam_question import ExamQuestion
 from bench.tasks.foreign import ForeignEnv, GymTask
 from bench.tasks.mountain_car import MountainCar, MountainCarContinuous
 from bench.tasks.pendulum import Pendulum
+from bench.tasks.random_walk import RandomWalk
 from bench.tasks.weekly_exam import WeeklyExam
 
 TASKS: dict[str, type[Task]] = {
@@ -25,6 +27,8 @@ TASKS: dict[str, type[Task]] = {
     "mountain_car_continuous": MountainCarContinuous,
     "pendulum": Pendulum,
     "weekly_exam": WeeklyExam,
+    "exam_question": ExamQuestion,
+    "random_walk": RandomWalk,
     "gym": GymTask,
 }
 GYMNASIUM_TASKS = {  # by Gymnasium id: Gymnasium's own, and below `bench/` the worlds this package registers there
@@ -34,6 +38,8 @@ GYMNASIUM_TASKS = {  # by Gymnasium id: Gymnasium's own, and below `bench/` the 
     "MountainCarContinuous-v0": "mountain_car_continuous",
     "Pendulum-v1": "pendulum",
     "bench/WeeklyExam-v0": "weekly_exam",
+    "bench/ExamQuestion-v0": "exam_question",
+    "bench/RandomWalk-v0": "random_walk",
 }
 
 

@@ -122,6 +122,11 @@ class WeeklyExam(ExactTask):
         """Week / 16, level / 10, fatigue / 4, brother: (4, C) float32."""
         return (state * _SCALE).astype(np.float32)
 
+    def kind(self, state: Array) -> Array:
+        """Which brother: (C,) positions in `model.starts`."""
+        brother: Array = state[3].astype(np.intp)
+        return brother
+
     @cached_property
     def model(self) -> Model:
         """Its exact model: states unfold into level × fatigue × brother, the step is the week."""
@@ -131,14 +136,18 @@ class WeeklyExam(ExactTask):
         transition = np.einsum("afkl,afg,bc->akfblgc", level_moves, fatigue_moves, np.eye(len(BROTHERS)))
         transition = transition.reshape(n_plans, n_states, n_states)
         level, fatigue, _ = np.indices(shape).reshape(3, n_states)
-        points = BASE + PER_LEVEL * level + PER_FATIGUE * fatigue + SICK_DAY * SICK[fatigue]
-        reward = (transition @ points).T + self._effects.bonus
+        well = BASE + PER_LEVEL * level + PER_FATIGUE * fatigue + self._effects.bonus[:, None]
+        points = well + SICK_DAY * SICK[fatigue]
+        square = points**2 + SICK_DAY**2 * SICK[fatigue] * (1 - SICK[fatigue]) + LUCK**2
+        reward = np.einsum("ast,at->sa", transition, points)
         starts = {name: np.zeros(shape) for name in BROTHERS}
         for brother, start in enumerate(starts.values()):
             start[int(START_LEVEL[brother]), 0, brother] = 1.0
         return Model(
             transition=transition,
             reward=reward / 100,
+            reward_variance=(np.einsum("ast,at->sa", transition, square) - reward**2) / 100**2,
+            reward_to=np.broadcast_to(points[:, None] / 100, transition.shape),
             horizon=WEEKS,
             shape=shape,
             starts={name: start.ravel() for name, start in starts.items()},
