@@ -6,6 +6,7 @@ from pathlib import Path
 
 import yaml
 
+from bench.legality import RULES, table
 from bench.runs.provenance import ROOT
 
 CONF = ROOT / "conf"
@@ -24,7 +25,23 @@ def catalogue(conf: Path = CONF) -> str:
         for file in files:
             if file.stem == SINGLE:
                 lines += _section(group, list(_settings(file, f"{group}.")))
-    return "\n".join([*lines, *_section("settings", list(_settings(conf / "config.yaml", "")))])
+    lines += _section("settings", list(_settings(conf / "config.yaml", "")))
+    return "\n".join([*lines, *_legality()])
+
+
+def _legality() -> list[str]:
+    """Which baselines and advantages run with which `collect`, and every rule that refuses a combination."""
+    legal = {(baseline, advantage): collect for baseline, advantage, collect in table()}
+    baselines, advantages = (list(dict.fromkeys(names)) for names in zip(*legal, strict=True))
+    widths = {name: max(len(name), *(len(legal[baseline, name]) for baseline in baselines)) for name in advantages}
+    first = max(map(len, baselines))
+    lines = ["legal combinations: how baseline (rows) x advantage (columns) can collect; no update changes it"]
+    lines.append("  ".join([f"  {'':{first}}", *(f"{name:{widths[name]}}" for name in advantages)]).rstrip())
+    for baseline in baselines:
+        cells = [f"{legal[baseline, name]:{widths[name]}}" for name in advantages]
+        lines.append("  ".join([f"  {baseline:{first}}", *cells]).rstrip())
+    reasons = [(rule.__name__, (rule.__doc__ or "").rstrip(".")) for rule in RULES]
+    return [*lines, "", *_section("refused, and why", reasons)]
 
 
 def groups_of(conf: Path = CONF) -> list[str]:

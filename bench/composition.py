@@ -18,8 +18,9 @@ from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
 
 from bench.catalogue import CONF
-from bench.config import Config, check_budget, parse
+from bench.config import Config, parse
 from bench.errors import UserError, nearest, unknown
+from bench.legality import check_task
 from bench.runs.plan import Cell, plan, read_grids
 
 
@@ -68,7 +69,8 @@ class Composition:
             mapping = OmegaConf.to_container(config, resolve=True)
         assert isinstance(mapping, dict)
         parsed = parse({str(key): value for key, value in mapping.items()})
-        check_budget(parsed, make(parsed.task).horizon)
+        task = make(parsed.task)
+        check_task(parsed, horizon=task.horizon, restorable=task.restorable)
         return parsed
 
 

@@ -1,57 +1,127 @@
 """The typed configuration of one cell: its schema, the rules between its fields, and its identity.
 
 The values live in `conf/`, one comment per key; the schema has no defaults, so a forgotten or misspelt key fails.
-`parse` turns the composed mapping into a `Config` and refuses what cannot run or would not mean what it says.
+`parse` turns the composed mapping into a `Config`; what cannot run or would not mean what it says is refused by the
+rules of `bench.legality`.
 """
 
 import dataclasses
 import hashlib
 import json
 import math
-import re
 import types
 import typing
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
+from bench import plugin, policies
 from bench.errors import UserError, nearest, unknown
 
 GROUP_BASELINES = ("group", "grpo", "rloo", "time_mean")  # baselines computed from several complete episodes
 REFERENCE_CLIP_RANGE = 0.2  # the ε at which every arm's clip fraction is logged, so that arms can be compared
 
+BaselineName = Literal["none", "batch_mean", "time_mean", "critic", "group", "grpo", "rloo", "vine", "plugin"]
+AdvantageName = Literal["td0", "nstep", "gae", "monte_carlo", "plugin"]
 Schedule = Literal["constant", "linear"]
 T = TypeVar("T")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Factor:
+    """What every factor can be: one of its own options, or a `plugin` (`module:name`) with its `options`."""
+
+    plugin: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
 @dataclass(frozen=True)
-class Baseline:
+class Baseline(Factor):
     """What is subtracted from the advantage's target."""
 
-    name: Literal["none", "batch_mean", "time_mean", "critic", "group", "grpo", "rloo"]
+    name: BaselineName
+
+    @property
+    def label(self) -> str:
+        """The option, or the name of the plug-in."""
+        return self.name if self.name != "plugin" else _plugin_label(self)
+
+    @property
+    def uses_values(self) -> bool:
+        """Whether it reads V(s_t)."""
+        return self.name == "critic" or (self.name == "plugin" and self._needs("values"))
+
+    @property
+    def needs_episodes(self) -> bool:
+        """Whether it compares complete episodes, or restores their states."""
+        return self.name in (*GROUP_BASELINES, "vine") or (self.name == "plugin" and self._needs("episodes"))
+
+    def _needs(self, what: str) -> bool:
+        return plugin.load("baseline", self.plugin).needs[what]
 
 
 @dataclass(frozen=True)
-class Advantage:
+class Advantage(Factor):
     """The return target an action is credited with."""
 
-    name: Literal["td0", "nstep", "gae", "monte_carlo"]
+    name: AdvantageName
+
+    @property
+    def label(self) -> str:
+        """The option, or the name of the plug-in."""
+        return self.name if self.name != "plugin" else _plugin_label(self)
+
+    @property
+    def bootstraps(self) -> bool:
+        """Whether it reads V of later states."""
+        if self.name == "plugin":
+            return plugin.load("advantage", self.plugin).needs["bootstraps"]
+        return self.name != "monte_carlo"
 
 
 @dataclass(frozen=True)
-class Update:
+class Update(Factor):
     """The objective, and how often a batch is used."""
 
-    name: Literal["vanilla", "unclipped", "clip", "clip_without_min", "kl_penalty"]
+    name: Literal["vanilla", "unclipped", "clip", "clip_without_min", "kl_penalty", "plugin"]
     epochs: int
     minibatches: int
+
+    @property
+    def label(self) -> str:
+        """The option, or the name of the plug-in."""
+        return self.name if self.name != "plugin" else _plugin_label(self)
+
+
+def _plugin_label(factor: Factor) -> str:
+    return (factor.plugin or "plugin").rpartition(":")[2]
 
 
 @dataclass(frozen=True)
 class Reference:
-    """The frozen policy the trained one is held to."""
+    """The frozen policy the trained one is held to.
 
-    name: Literal["none"]
+    `coef` is the weight β of the KL estimate `kind`, placed in the `loss` or in the `reward`; `target` makes β adapt.
+    `importance` weighs the samples of the loss by π/π_old. `path` and `seed` belong to reference=checkpoint.
+    """
+
+    name: Literal["none", "initial", "checkpoint"]
+    kind: Literal["k1", "k2", "k3"]
+    placement: Literal["loss", "reward"]
+    coef: float
+    target: float | None
+    importance: bool
+    negative_control: bool
+    path: str | None
+    seed: int | None
+
+
+@dataclass(frozen=True)
+class Vine:
+    """Where baseline=vine restores states and how many episodes it runs from each."""
+
+    every: int
+    rollouts: int
 
 
 @dataclass(frozen=True)
@@ -74,7 +144,7 @@ class Group:
     groups: int
     size: int
     start: Literal["shared", "independent"]
-    credit: Literal["outcome", "reward_to_go"]
+    credit: Literal["outcome", "reward_to_go", "process"]
     scale: Literal["none", "std", "rank"]
     leave_one_out: bool
     ddof: int
@@ -108,6 +178,7 @@ class Arm:
     reference: Reference
     critic: Critic
     group: Group
+    vine: Vine
     collect: Collect
     algorithm: Algorithm
     gamma: float
@@ -133,12 +204,17 @@ class Arm:
     @property
     def has_critic(self) -> bool:
         """Whether the arm trains a value network: as its baseline, to bootstrap, or both."""
-        return self.baseline.name == "critic" or self.advantage.name != "monte_carlo"
+        return self.baseline.uses_values or self.advantage.bootstraps
 
     @property
     def group_baseline(self) -> bool:
         """Whether the baseline compares complete episodes with one another."""
         return self.baseline.name in GROUP_BASELINES
+
+    @property
+    def shares_starts(self) -> bool:
+        """Whether several episodes begin in copies of one state."""
+        return self.collect.name == "episodes" and self.group.start == "shared" and self.group.size > 1
 
     @property
     def n_envs(self) -> int:
@@ -206,7 +282,7 @@ class Config(Arm):
     @property
     def arm_name(self) -> str:
         """The arm's label in tables and figures: the preset's name, or the three factors."""
-        return self.name or f"{self.baseline.name}-{self.advantage.name}-{self.update.name}"
+        return self.name or f"{self.baseline.label}-{self.advantage.label}-{self.update.label}"
 
     @property
     def hash(self) -> str:
@@ -221,6 +297,8 @@ _BOOKKEEPING = ("seeds", "name", "study", "results", "wandb", "wandb_project")
 
 def parse(mapping: Mapping[str, Any]) -> Config:
     """The validated configuration of a composed mapping. Raises `UserError` with one clear line."""
+    from bench.legality import validate  # which needs this module's types
+
     data = dict(mapping)
     data["seeds"] = _seeds(data.get("seeds"))
     data["task"] = _with_knobs(data.get("task"))
@@ -277,10 +355,16 @@ def build(cls: type[T], data: Any, path: str = "") -> T:
     for key in data:
         if key not in hints:
             raise UserError(f"unknown key '{prefix}{key}'{nearest(key, hints)}")
-    missing = [prefix + key for key in hints if key not in data]
+    missing = [prefix + key for key in hints if key not in data and key not in _optional(cls)]
     if missing:
         raise UserError(f"missing key '{missing[0]}'")
-    return cls(**{key: _value(hint, data[key], prefix + key) for key, hint in hints.items()})
+    return cls(**{key: _value(hints[key], data[key], prefix + key) for key in hints if key in data})
+
+
+def _optional(cls: type[Any]) -> set[str]:
+    """The keys a section can do without: those of plug-ins."""
+    none, given = dataclasses.MISSING, dataclasses.fields(cls)
+    return {entry.name for entry in given if not entry.default is entry.default_factory is none}
 
 
 def _value(hint: Any, value: Any, path: str) -> Any:
@@ -322,194 +406,44 @@ def _scalar(hint: type, value: Any, path: str) -> Any:
     return value
 
 
-def validate(config: Config) -> None:
-    """Refuse, with the reason and the nearest legal setting, what cannot run or would not mean what it says."""
-    _check_names(config)
-    _check_ranges(config)
-    _check_collect(config)
-    _check_group(config)
-    _check_truncation(config)
-    _check_update(config)
-
-
-def _check_names(config: Config) -> None:
-    """Names become folders: they must stay inside the results and mean the same on every system."""
-    for key, name in {"study.name": config.study.name, "task.name": config.task.name, "name": config.name}.items():
-        if name is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,63}", name):
-            raise UserError(
-                f"{key}={name}: it names a folder; use up to 64 letters, digits, '_', '.', '+' or '-', "
-                f"beginning with a letter or digit"
-            )
-
-
-def _check_ranges(config: Config) -> None:
-    unit = {"gamma": config.gamma, "gae_lambda": config.gae_lambda, "critic.gae_lambda": config.critic.gae_lambda}
-    positive = {
-        "learning_rate": config.learning_rate,
-        "critic.learning_rate": config.critic.learning_rate,
-        "clip_range": config.clip_range,
-        "kl_coef": config.kl_coef,
-        "kl_target": config.kl_target,
-        "max_grad_norm": config.max_grad_norm,
-        "critic.max_grad_norm": config.critic.max_grad_norm,
-        "critic.vf_coef": config.critic.vf_coef,
-        "n_step": config.n_step,
-        "budget": config.budget,
-        "update.epochs": config.update.epochs,
-        "update.minibatches": config.update.minibatches,
-        "critic.epochs": config.critic.epochs,
-        "critic.minibatches": config.critic.minibatches,
-        "group.groups": config.group.groups,
-        "group.size": config.group.size,
-        "hidden": min(config.hidden),
-        "evaluation.points": config.evaluation.points,
-        "evaluation.episodes": config.evaluation.episodes,
-    }
-    not_negative = {"ent_coef": config.ent_coef, "group.eps": config.group.eps, "group.ddof": config.group.ddof}
-    for key, number in unit.items():
-        if not 0 <= number <= 1:
-            raise UserError(f"{key}={number}: must lie in [0, 1]")
-    for key, number in positive.items():
-        if number <= 0:
-            raise UserError(f"{key}={number}: must be greater than 0")
-    for key, number in not_negative.items():
-        if number < 0:
-            raise UserError(f"{key}={number}: must be at least 0")
-
-
-def _check_collect(config: Config) -> None:
-    collect = config.collect
-    if collect.name == "episodes":
-        for key in ("n_envs", "n_steps"):
-            if getattr(collect, key) is not None:
-                raise UserError(
-                    f"collect.{key}={getattr(collect, key)}: collect=episodes runs group.groups x group.size episodes "
-                    f"at once; set those, or use collect=segments"
-                )
-        return
-    for key in ("n_envs", "n_steps"):
-        if (getattr(collect, key) or 0) < 1:
-            raise UserError(f"collect.{key}={getattr(collect, key)}: collect=segments needs at least 1")
-    if config.group_baseline:
-        raise UserError(
-            f"baseline={config.baseline.name} with collect=segments: it compares complete episodes; "
-            f"use collect=episodes, or baseline=batch_mean"
-        )
-    if config.advantage.name == "monte_carlo" and not config.has_critic:
-        raise UserError(
-            f"advantage=monte_carlo with collect=segments and baseline={config.baseline.name}: without a critic a "
-            f"segment's end has no value; use collect=episodes, or baseline=critic"
-        )
-    if config.aggregate == "episode":
-        raise UserError("aggregate=episode with collect=segments: a segment has no whole episodes; use aggregate=step")
-
-
-def _check_group(config: Config) -> None:
-    group, name = config.group, config.baseline.name
-    if not config.group_baseline:
-        return
-    if group.size < 2:
-        raise UserError(
-            f"group.size={group.size} with baseline={name}: a group of one is its own mean; "
-            f"use at least 2, or baseline=none"
-        )
-    if group.credit == "outcome" and config.advantage.name != "monte_carlo":
-        raise UserError(
-            f"group.credit=outcome with advantage={config.advantage.name}: the outcome is the whole episode's return; "
-            f"use advantage=monte_carlo, or group.credit=reward_to_go"
-        )
-    if group.scale == "std" and group.ddof >= group.size:
-        raise UserError(f"group.ddof={group.ddof} with group.size={group.size}: must be smaller than the group")
-    if group.scale == "rank" and (group.leave_one_out or group.alive_only):
-        option = "leave_one_out" if group.leave_one_out else "alive_only"
-        raise UserError(
-            f"group.scale=rank with group.{option}=true: ranks compare every member with the others as they are; "
-            f"use group.{option}=false, or group.scale=none"
-        )
-    if group.alive_only and group.credit == "outcome":
-        raise UserError(
-            "group.alive_only=true with group.credit=outcome: whole returns have no living and finished members; "
-            "use group.credit=reward_to_go"
-        )
-    _check_group_name(config)
-
-
-def _check_group_name(config: Config) -> None:
-    """The named baselines are points of one family: a name must say what is computed."""
-    group, name = config.group, config.baseline.name
-    if name == "grpo" and group.scale != "std":
-        raise UserError(f"baseline=grpo with group.scale={group.scale}: grpo divides by the std; use baseline=group")
-    if name == "rloo" and not group.leave_one_out:
-        raise UserError("baseline=rloo with group.leave_one_out=false: that is baseline=group")
-    if name == "time_mean" and (group.groups, group.start, group.credit) != (1, "independent", "reward_to_go"):
-        raise UserError(
-            f"baseline=time_mean with group.groups={group.groups}, group.start={group.start}, "
-            f"group.credit={group.credit}: it is one group of independent starts, compared step by step "
-            f"(1, independent, reward_to_go); use baseline=group"
-        )
-
-
-def _check_truncation(config: Config) -> None:
-    if config.truncation == "end":
-        return
-    if not config.has_critic:
-        raise UserError(
-            f"truncation=bootstrap with baseline={config.baseline.name} and advantage={config.advantage.name}: there "
-            f"is no critic to bootstrap from; use truncation=end, or baseline=critic"
-        )
-    if config.gamma == 1 and config.task.time_limit is not None:
-        raise UserError(
-            f"truncation=bootstrap with gamma=1 on {config.task.name}: the continuing value is infinite; "
-            f"use truncation=end, or gamma below 1"
-        )
-
-
-def _check_update(config: Config) -> None:
-    update, critic = config.update, config.critic
-    if update.name == "vanilla" and (update.epochs, update.minibatches) != (1, 1):
-        raise UserError(
-            f"update=vanilla with update.epochs={update.epochs} and update.minibatches={update.minibatches}: vanilla "
-            f"is one full-batch step (1 and 1); use update=unclipped for several"
-        )
-    if config.grad_clip == "joint":
-        if not config.has_critic:
-            raise UserError("grad_clip=joint without a critic: there is nothing to join; use grad_clip=separate")
-        if (update.epochs, update.minibatches) != (critic.epochs, critic.minibatches):
-            raise UserError(
-                f"grad_clip=joint with update.epochs={update.epochs}, update.minibatches={update.minibatches} but "
-                f"critic.epochs={critic.epochs}, critic.minibatches={critic.minibatches}: actor and critic must take "
-                f"the same minibatches; make them equal, or use grad_clip=separate"
-            )
-
-
-def check_budget(config: Config, horizon: int | None) -> None:
-    """Refuse a budget in which nothing could be learned: a batch that might not fit is never started.
-
-    `horizon` is the most steps one episode of the task can take, None where there is no bound. Raises `UserError`.
-    """
-    collect = config.collect
-    length = collect.n_steps if collect.name == "segments" else horizon
-    if length is not None and config.budget < config.n_envs * length:
-        what = "segments of" if collect.name == "segments" else "episodes of at most"
-        raise UserError(
-            f"budget={config.budget}: not one batch of {config.n_envs} {what} {length} steps fits; "
-            f"use at least {config.n_envs * length}, or smaller batches"
-        )
-
-
 def identity(config: Config) -> dict[str, Any]:
     """What can change a number of this cell: no book-keeping, and no setting its arm never reads."""
     data = dataclasses.asdict(config)
     for key in _BOOKKEEPING:
         del data[key]
-    for key in (
-        "budget",
-        "gamma",
-        "norm_obs",
-        "norm_reward",
-        "score",
-    ):  # read from the top level; bounds: by the analysis
+    for key in ("budget", "gamma", "norm_obs", "norm_reward", "score"):  # read from the top level, or by the analysis
         del data["task"][key]
+    _identify_plugins(config, data)
+    data["reference"] = _reference_identity(config.reference)
+    if not any(factor.name == "plugin" for factor in (config.baseline, config.advantage, config.update)):
+        _drop_unread(config, data)  # a plug-in may read any setting
+    return data
+
+
+def _identify_plugins(config: Config, data: dict[str, Any]) -> None:
+    """A plug-in is its code; an option of the suite's own has none."""
+    for key in ("baseline", "advantage", "update"):
+        if data[key]["name"] == "plugin":
+            data[key]["code"] = plugin.load(key, getattr(config, key).plugin).digest
+        else:
+            del data[key]["plugin"], data[key]["options"]
+    if "plugin" in config.task.knobs:
+        data["task"]["knobs"]["code"] = plugin.load("task", config.task.knobs["plugin"]).digest
+
+
+def _reference_identity(reference: Reference) -> dict[str, Any]:
+    if reference.name == "none":
+        return {"name": "none"}
+    data = dataclasses.asdict(reference)
+    path = data.pop("path")
+    if path is not None:
+        data["policy"] = policies.digest(path)
+    if reference.placement == "reward":
+        del data["importance"], data["negative_control"]
+    return data
+
+
+def _drop_unread(config: Config, data: dict[str, Any]) -> None:
     if not config.has_critic:
         del data["critic"]
     elif config.critic.target != "gae":
@@ -522,6 +456,8 @@ def identity(config: Config) -> dict[str, Any]:
         del data["clip_range"], data["clip_range_schedule"]
     if config.update.name != "kl_penalty":
         del data["kl_coef"], data["kl_target"]
+    if config.baseline.name != "vine":
+        del data["vine"]
     if config.collect.name == "segments":
         del data["group"]
     elif not config.group_baseline:
@@ -529,7 +465,6 @@ def identity(config: Config) -> dict[str, Any]:
             del data["group"][key]
     elif config.group.scale != "std":
         del data["group"]["ddof"], data["group"]["eps"]
-    return data
 
 
 def factors(config: Config) -> dict[str, Any]:
@@ -541,7 +476,7 @@ def factors(config: Config) -> dict[str, Any]:
             continue
         for name, item in value.items():
             if name == "name":
-                flat[key] = item
+                flat[key] = item if item != "plugin" else value["plugin"]
             elif name == "knobs":
                 flat |= {f"{key}.{knob}": knob_value for knob, knob_value in item.items()}
             else:

@@ -1,15 +1,18 @@
 """Every refusal, every file of conf, and what a cell's hash covers."""
 
 import dataclasses
+from contextlib import nullcontext, suppress
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import yaml
 
 import bench
-from bench.catalogue import CONF, SINGLE, groups_of
-from bench.config import Config, parse, to_mapping
+from bench.catalogue import CONF, SINGLE, catalogue, groups_of
+from bench.config import Advantage, BaselineName, Config, Update, parse, to_mapping
 from bench.errors import UserError
+from bench.legality import RULES, table, validate
 
 REFUSALS = [
     # ranges
@@ -72,6 +75,28 @@ REFUSALS = [
     (["update=vanilla", "update.minibatches=2"], "update.minibatches=2: vanilla is one full-batch step"),
     (["grad_clip=joint", "baseline=none", "advantage=monte_carlo"], "grad_clip=joint without a critic"),
     (["grad_clip=joint", "critic.epochs=1"], "grad_clip=joint with update.epochs=10"),
+    (["baseline=vine", "collect=segments"], "baseline=vine with collect=segments: it compares complete episodes"),
+    (["baseline=vine", "gamma=0"], "baseline=vine with gamma=0 and vine.every=16: divides by gamma; use vine.every=1"),
+    (["vine.every=0"], "vine.every=0: must be greater than 0"),
+    (["baseline=vine", "task=gym", "group.start=independent"], "baseline=vine with task=gym: its states cannot be"),
+    (["baseline=none", "task=gym"], "group.start=shared with task=gym: its states cannot be copied"),
+    (["baseline=group", "advantage=monte_carlo", "group.credit=process"], "group.credit=process with baseline=group"),
+    (["baseline=grpo", "advantage=gae", "group.credit=process"], "group.credit=process with advantage=gae"),
+    (["baseline=group", "group.scale=rank", "group.leave_one_out=true"], "group.scale=rank with group.leave_one_out"),
+    (["baseline=grpo", "advantage=monte_carlo", "group.credit=outcome", "group.alive_only=true"], "alive_only=true"),
+    (["baseline=grpo", "group.scale=none"], "baseline=grpo with group.scale=none: grpo divides by the std"),
+    (["baseline=rloo", "group.leave_one_out=false"], "baseline=rloo with group.leave_one_out=false: that is baseline"),
+    (["baseline=time_mean", "group.groups=2"], "baseline=time_mean with group.groups=2"),
+    # the reference policy
+    (["reference=initial", "reference.coef=-1"], "reference.coef=-1.0: must be at least 0"),
+    (["reference=initial", "reference.target=0"], "reference.target=0.0: must be greater than 0"),
+    (
+        ["reference=initial", "reference.placement=loss"],
+        "reference.kind=k1 with reference.placement=loss",
+    ),
+    (["reference=checkpoint"], "reference=checkpoint: set reference.path"),
+    (["reference=checkpoint", "reference.path=nowhere"], "reference.path=nowhere: there is no such file or folder"),
+    (["reference=initial", "reference.seed=3"], "reference.seed=3 with reference=initial: use reference=checkpoint"),
     (["budget=7999"], "budget=7999: not one batch of 16 episodes of at most 500 steps fits; use at least 8000"),
     (["collect=segments", "budget=1000"], "budget=1000: not one batch of 8 segments of 128 steps fits"),
 ]
@@ -91,7 +116,14 @@ def options() -> list[str]:
 
 
 # What an option needs to be legal where it does not fit the default cell.
-COMPANIONS = {"task=gym": ["task.id=CartPole-v1"]}
+COMPANIONS = {
+    "reference=checkpoint": [f"reference.path={CONF / 'config.yaml'}"],  # any file composes
+    "task=gym": ["task.id=CartPole-v1", "group.start=independent"],
+    "task=plugin": ["task.plugin=tests.plugins:Coin", "budget=1000"],
+    "baseline=plugin": ["baseline.plugin=tests.plugins:half_value"],
+    "advantage=plugin": ["advantage.plugin=tests.plugins:two_rewards"],
+    "update=plugin": ["update.plugin=tests.plugins:tilted"],
+}
 
 
 @pytest.mark.parametrize("option", options())
@@ -186,3 +218,33 @@ def test_a_configuration_survives_being_written_down(overrides, tmp_path: Path):
 def test_seeds_are_a_count_or_a_list():
     assert bench.compose(["seeds=3"]).seeds == (0, 1, 2)
     assert bench.compose(["seeds=[7,3]"]).seeds == (3, 7)
+
+
+def test_every_rule_is_printed_with_its_reason_and_refuses_something(monkeypatch):
+    monkeypatch.setattr("bench.legality.validate", lambda *_: None)
+    monkeypatch.setattr("bench.composition.check_task", lambda *_, **__: None)
+    printed, fired = catalogue(), set()
+    for overrides, _ in REFUSALS:
+        with suppress(UserError):
+            config = bench.compose(overrides)
+            fired |= {rule.__name__ for rule in RULES if rule(config) is not None}
+    assert fired == {rule.__name__ for rule in RULES}
+    for rule in RULES:
+        assert f"  {rule.__name__}" in printed
+        assert rule.__doc__.rstrip(".") in printed
+
+
+@pytest.mark.parametrize("collect", ["episodes", "segments"])
+@pytest.mark.parametrize("baseline", [name for name in get_args(BaselineName) if name != "plugin"])
+def test_the_printed_legality_is_what_is_refused(baseline, collect, monkeypatch):
+    monkeypatch.setattr("bench.legality.validate", lambda *_: None)
+    composed = bench.compose([f"baseline={baseline}", f"collect={collect}"])
+    monkeypatch.undo()
+    printed = {advantage: legal.split() for name, advantage, legal in table() if name == baseline}
+    assert len(printed) == 4
+    for advantage, legal in printed.items():
+        for update in ("vanilla", "clip"):
+            steps = Update(name=update, epochs=1, minibatches=1)
+            config = dataclasses.replace(composed, advantage=Advantage(name=advantage), update=steps)
+            with nullcontext() if collect in legal else pytest.raises(UserError):
+                validate(config)

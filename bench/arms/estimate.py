@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from bench import plugin
 from bench.arms.baselines import dead_groups, group_advantage, group_std, living_advantage
 from bench.arms.returns import lambda_return, monte_carlo_return, n_step_return
+from bench.errors import UserError
 
 if TYPE_CHECKING:
     from bench.config import Arm, Group
@@ -43,10 +45,34 @@ def return_target(name: str, batch: Batch, arm: Arm) -> Tensor:
     return torch.where(batch.live, TARGETS[name](batch, arm), 0.0)
 
 
+def _advantage_target(batch: Batch, arm: Arm) -> Tensor:
+    """The targets (T, S, N) an action is credited with; 0 where not live."""
+    factor = arm.advantage
+    if factor.name != "plugin":
+        return return_target(factor.name, batch, arm)
+    targets = plugin.load("advantage", factor.plugin).function(batch, arm, **factor.options)
+    return torch.where(batch.live, _checked(targets, batch, "advantage"), 0.0)
+
+
+def _checked(values: Any, batch: Batch, key: str) -> Tensor:
+    """What a plug-in returned. Raises `UserError` where it is not a number for every step."""
+    shape = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
+    if shape != tuple(batch.rewards.shape):
+        raise UserError(
+            f"{key}.plugin returned {shape}: must be a tensor of the batch's shape {tuple(batch.rewards.shape)}"
+        )
+    checked: Tensor = values.to(batch.rewards.dtype)
+    return checked
+
+
 def advantage(batch: Batch, arm: Arm) -> Tensor:
     """The advantages (T, S, N) of an arm; 0 where not live."""
-    targets = return_target(arm.advantage.name, batch, arm)
-    return torch.where(batch.live, BASELINES[arm.baseline.name](targets, batch, arm), 0.0)
+    targets = _advantage_target(batch, arm)
+    factor = arm.baseline
+    if factor.name == "plugin":
+        compared = plugin.load("baseline", factor.plugin).function(targets, batch, arm, **factor.options)
+        return torch.where(batch.live, _checked(compared, batch, "baseline"), 0.0)
+    return torch.where(batch.live, BASELINES[factor.name](targets, batch, arm), 0.0)
 
 
 def critic_target(batch: Batch, arm: Arm) -> Tensor:
@@ -54,7 +80,7 @@ def critic_target(batch: Batch, arm: Arm) -> Tensor:
     name = arm.critic.target
     if name == "gae":
         return torch.where(batch.live, _lambda_target(batch, arm, arm.critic.gae_lambda), 0.0)
-    return return_target(arm.advantage.name if name == "same" else name, batch, arm)
+    return _advantage_target(batch, arm) if name == "same" else return_target(name, batch, arm)
 
 
 def episode_returns(batch: Batch, gamma: float) -> Tensor:

@@ -1,9 +1,18 @@
 """Policy objectives, per sample and to be maximised; ρ = π(a|s) / π_old(a|s)."""
 
-from typing import Literal
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
+
+from bench import plugin
+
+if TYPE_CHECKING:
+    from bench.config import Update
 
 Kind = Literal["vanilla", "unclipped", "clip", "clip_without_min", "kl_penalty"]
 KINDS: tuple[Kind, ...] = ("vanilla", "unclipped", "clip", "clip_without_min", "kl_penalty")
@@ -44,6 +53,13 @@ def surrogate(
     epsilon = _given("clip_range", clip_range, kind)
     clipped = ratio.clamp(1 - epsilon, 1 + epsilon) * advantage
     return clipped if kind == "clip_without_min" else torch.min(ratio * advantage, clipped)
+
+
+def objective_of(update: Update) -> Callable[..., Tensor]:
+    """The objective of an arm as a function of (log_prob, log_prob_old, advantage, *, clip_range, kl_coef, kl)."""
+    if update.name == "plugin":
+        return partial(plugin.load("update", update.plugin).function, **update.options)
+    return partial(surrogate, update.name)
 
 
 def _given(name: str, value: float | Tensor | None, kind: Kind) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from bench.arms.estimate import Batch, advantage, critic_target, dead_group_fraction, lone_survivor_fraction
-from bench.arms.objectives import surrogate
+from bench.arms.objectives import objective_of
 from bench.config import REFERENCE_CLIP_RANGE, Arm
 from bench.learner.actor import Actor
 from bench.learner.adam import Adam
@@ -230,8 +230,7 @@ def actor_gradient(actor: Actor, samples: Samples, arm: Arm, rates: Rates) -> Di
     with torch.enable_grad():
         policy = actor.distribution(outputs.requires_grad_(), extras.requires_grad_())
         log_prob = policy.log_prob(samples.actions)
-        objective = surrogate(
-            arm.update.name,
+        objective = objective_of(arm.update)(
             log_prob,
             samples.log_prob,
             advantages,

@@ -61,6 +61,11 @@ class Task(ABC):
         """The most steps an episode can take; None where there is no bound."""
         return self.time_limit
 
+    @property
+    def restorable(self) -> bool:
+        """Whether states can be copied and restored; not where somebody else's environment holds them."""
+        return True
+
     @abstractmethod
     def start(self, rng: np.random.Generator, n: int) -> Array:
         """`n` start states, (D, n)."""

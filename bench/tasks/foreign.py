@@ -38,6 +38,11 @@ class GymTask(Task):
         if self.time_limit is None:
             object.__setattr__(self, "time_limit", spec.max_episode_steps)
 
+    @property
+    def restorable(self) -> bool:
+        """Its state lies in somebody else's environment."""
+        return False
+
     def make(self) -> "gymnasium.Env[Any, Any]":
         """One such environment. Raises `UserError` where it needs a package that is not installed."""
         try:

@@ -6,6 +6,7 @@ from typing import Any
 
 import gymnasium
 
+from bench import plugin
 from bench.config import TaskConfig, build
 from bench.errors import UserError, unknown
 from bench.tasks.acrobot import Acrobot
@@ -45,10 +46,12 @@ GYMNASIUM_TASKS = {  # by Gymnasium id: Gymnasium's own, and below `bench/` the 
 
 def make(config: TaskConfig) -> Task:
     """The task of a configuration; its time limit is the configuration's. Raises `UserError`."""
+    knobs = dict(config.knobs)
+    if "plugin" in knobs:
+        return _make_plugin(knobs.pop("plugin"), knobs, config.time_limit)
     if config.name not in TASKS:
         raise unknown("task", config.name, TASKS)
     cls: type[Any] = TASKS[config.name]
-    knobs = dict(config.knobs)
     if any(field.name == "time_limit" for field in dataclasses.fields(cls)):
         if config.time_limit is not None and config.time_limit < 1:
             raise UserError(f"task.time_limit={config.time_limit}: must be at least 1 step")
@@ -56,6 +59,15 @@ def make(config: TaskConfig) -> Task:
     elif config.time_limit is not None:
         raise UserError(f"task.time_limit={config.time_limit}: {config.name} ends by itself; must be null")
     task: Task = build(cls, knobs, path="task")
+    return task
+
+
+def _make_plugin(name: str, knobs: dict[str, Any], time_limit: int | None) -> Task:
+    """A task of the user's own; without a limit in the configuration it keeps its own."""
+    cls: Any = plugin.load("task", name).function
+    if not (isinstance(cls, type) and issubclass(cls, Task) and dataclasses.is_dataclass(cls)):
+        raise UserError(f"task.plugin={name}: must be a dataclass derived from bench.tasks.base.Task")
+    task: Task = build(cls, knobs if time_limit is None else knobs | {"time_limit": time_limit}, path="task")
     return task
 
 

@@ -1,0 +1,111 @@
+"""Arms and tasks of your own, named in the configuration as `module:name`; see docs/extending.md.
+
+    from bench import plugin
+
+    @plugin.advantage(bootstraps=True)
+    def two_step(batch, arm): ...
+
+    python -m bench advantage=plugin advantage.plugin=my_module:two_step
+
+Only what one of these decorators has marked can be named, so a configuration cannot call anything else. The decorators
+also declare what a function needs, which decides where it is legal and whether a critic is built.
+"""
+
+import hashlib
+import importlib
+import re
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from bench.errors import UserError, nearest
+
+Factor = Literal["advantage", "baseline", "update", "task"]
+F = TypeVar("F", bound=Callable[..., Any])
+_MARK = "_bench_plugin"
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """A marked function or task class, and what it needs."""
+
+    factor: Factor
+    function: Callable[..., Any]
+    needs: Mapping[str, bool] = field(default_factory=dict)
+
+    @property
+    def digest(self) -> str:
+        """Of its module's source: a changed plug-in is another cell."""
+        file = sys.modules[self.function.__module__].__file__
+        return hashlib.sha256(Path(file).read_bytes()).hexdigest()[:16] if file else ""
+
+
+def advantage(*, bootstraps: bool) -> Callable[[F], F]:
+    """Mark `f(batch, arm, **options)` → return targets (T, S, N), from a `bench.arms.estimate.Batch`.
+
+    `bootstraps`: it reads `batch.next_values`, so the arm trains a critic.
+    """
+    return _marker("advantage", {"bootstraps": bootstraps})
+
+
+def baseline(*, values: bool = False, episodes: bool = False) -> Callable[[F], F]:
+    """Mark `f(targets, batch, arm, **options)` → advantages (T, S, N) from targets (T, S, N).
+
+    `values`: it reads `batch.values`, so the arm trains a critic. `episodes`: it compares complete episodes.
+    """
+    return _marker("baseline", {"values": values, "episodes": episodes})
+
+
+def update() -> Callable[[F], F]:
+    """Mark `f(log_prob, log_prob_old, advantage, *, clip_range, kl_coef, kl, **options)` → objective per sample.
+
+    To be maximised, and differentiable by `log_prob`; all shapes (S, B), see `bench.arms.objectives.surrogate`. The
+    three keywords are None where nothing sets them.
+    """
+    return _marker("update", {})
+
+
+def task(cls: F) -> F:
+    """Mark a frozen dataclass derived from `bench.tasks.base.Task`; its fields are the task's knobs."""
+    return _marker("task", {})(cls)
+
+
+def _marker(factor: Factor, needs: Mapping[str, bool]) -> Callable[[F], F]:
+    def mark(function: F) -> F:
+        setattr(function, _MARK, Plugin(factor, function, needs))
+        return function
+
+    return mark
+
+
+def load(factor: Factor, name: str | None) -> Plugin:
+    """The plug-in `module:name` of a factor, imported from Python's path. Raises `UserError`."""
+    key = f"{factor}.plugin"
+    if name is None or not re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", name):
+        raise UserError(f"{key}={name}: name what you wrote as module:name, such as {key}=my_module:my_{factor}")
+    module_name, _, attribute = name.partition(":")
+    try:
+        module = importlib.import_module(module_name)
+    except Exception as error:  # whatever a user's module raises while it is imported
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise UserError(
+            f"{key}={name}: cannot import '{module_name}' from this folder or Python's path ({reason})"
+        ) from error
+    marked = {entry: found for entry, value in vars(module).items() if (found := _plugin(value)) is not None}
+    if attribute not in marked:
+        have = ", ".join(marked) or "nothing"
+        raise UserError(
+            f"{key}={name}: '{module_name}' marks {have} with bench.plugin, not '{attribute}'"
+            f"{nearest(attribute, marked)}"
+        )
+    if marked[attribute].factor != factor:
+        raise UserError(f"{key}={name}: it is marked as {marked[attribute].factor}, not as {factor}")
+    return marked[attribute]
+
+
+def _plugin(value: Any) -> Plugin | None:
+    """The mark of a function or class itself: a task class does not inherit its parent's."""
+    found = vars(value).get(_MARK) if hasattr(value, "__dict__") else None
+    return found if isinstance(found, Plugin) else None
