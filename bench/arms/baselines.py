@@ -53,6 +53,37 @@ def living_advantage(values: Tensor, live: Tensor, leave_one_out: bool = False) 
     return advantage * (count / (count - 1).clamp(min=1)) if leave_one_out else advantage
 
 
+def process_advantage(rewards: Tensor, live: Tensor, ddof: int = 0, eps: float = 1e-8) -> Tensor:
+    """GRPO with process supervision (arXiv 2402.03300, section 4.1.3): rewards and live (T, …, G) → advantages.
+
+    Every step reward is standardised over all live steps of the group, r̃ = (r − mean) / (std + eps), and a step is
+    credited with the sum of r̃ from there on, undiscounted. Where all step rewards are equal it is exactly zero.
+    """
+    count = live.sum((0, -1), keepdim=True)
+    mean = torch.where(live, rewards, 0.0).sum((0, -1), keepdim=True) / count
+    centred = torch.where(live, rewards - mean, 0.0)
+    std = (centred.square().sum((0, -1), keepdim=True) / (count - ddof).clamp(min=1)).sqrt()
+    highest = torch.where(live, rewards, -torch.inf).amax((0, -1), keepdim=True)
+    lowest = torch.where(live, rewards, torch.inf).amin((0, -1), keepdim=True)
+    # The mean of equal numbers may be off by a rounding error, which the division would blow up.
+    standardised = torch.where(highest == lowest, 0.0, centred / (std + eps))
+    return standardised.flip(0).cumsum(0).flip(0)
+
+
+def vine_value(rewards: Tensor, restored: Tensor, every: int, gamma: float) -> Tensor:
+    """What the last restored state's value leaves for each step: rewards and restored (T, …) → b(s_t) (T, …).
+
+        b(s_t) = (V̂(s_j) − Σ_{j≤i<t} γ^{i−j} r_i) / γ^{t−j},   j the last multiple of `every` up to t
+
+    `restored` is V̂(s_j), the mean return of fresh episodes from s_j; only its rows j are read. The action at t enters
+    nothing before it, so b is a baseline.
+    """
+    values = torch.empty_like(rewards)
+    for t in range(len(rewards)):
+        values[t] = restored[t] if t % every == 0 else (values[t - 1] - rewards[t - 1]) / gamma
+    return values
+
+
 def dead_groups(returns: Tensor) -> Tensor:
     """Which groups teach nothing because all their returns are equal: (…, G) → (…) bool."""
     return returns.amax(-1) == returns.amin(-1)

@@ -10,7 +10,14 @@ import torch
 from torch import Tensor
 
 from bench import plugin
-from bench.arms.baselines import dead_groups, group_advantage, group_std, living_advantage
+from bench.arms.baselines import (
+    dead_groups,
+    group_advantage,
+    group_std,
+    living_advantage,
+    process_advantage,
+    vine_value,
+)
 from bench.arms.returns import lambda_return, monte_carlo_return, n_step_return
 from bench.errors import UserError
 
@@ -28,6 +35,7 @@ class Batch:
     live        False where an environment had finished and waited for the others; rewards are 0 and flags False there
     values      V(s_t), or None in an arm without a critic
     next_values V of the true successor of step t, before any reset; None without a critic
+    restored    V̂(s_t) from episodes run from the restored state, at the steps where baseline=vine restores; else None
 
     Environments [k·size, (k + 1)·size) of a replica are group k.
     """
@@ -38,6 +46,7 @@ class Batch:
     live: Tensor
     values: Tensor | None
     next_values: Tensor | None
+    restored: Tensor | None = None
 
 
 def return_target(name: str, batch: Batch, arm: Arm) -> Tensor:
@@ -133,6 +142,9 @@ def _within_group(targets: Tensor, batch: Batch, arm: Arm) -> Tensor:
     divides by 0, and the longest episode still has something to be better than; `alive_only` leaves that out.
     """
     group = arm.group
+    if group.credit == "process":
+        members = _members(batch.rewards, group), _members(batch.live, group)
+        return process_advantage(*members, group.ddof, group.eps).flatten(-2)
     returns = _members(episode_returns(batch, arm.gamma), group)
     if group.credit == "outcome":
         outcome = group_advantage(returns, group.scale, group.ddof, group.eps, group.leave_one_out)
@@ -149,6 +161,11 @@ def _step_by_step(targets: Tensor, live: Tensor, group: Group) -> Tensor:
     if group.alive_only:
         return living_advantage(targets, live, group.leave_one_out)
     return group_advantage(targets, "rank" if group.scale == "rank" else "none", leave_one_out=group.leave_one_out)
+
+
+def _minus_vine(targets: Tensor, batch: Batch, arm: Arm) -> Tensor:
+    assert batch.restored is not None  # the collector restores states for this baseline
+    return targets - vine_value(batch.rewards, batch.restored, arm.vine.every, arm.gamma)
 
 
 def _members(values: Tensor, group: Group) -> Tensor:
@@ -172,4 +189,5 @@ BASELINES: dict[str, Callable[[Tensor, Batch, Arm], Tensor]] = {
     "grpo": _within_group,
     "rloo": _within_group,
     "time_mean": _within_group,  # one group of independent starts
+    "vine": _minus_vine,
 }

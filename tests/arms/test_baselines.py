@@ -5,7 +5,8 @@ import math
 import pytest
 import torch
 
-from bench.arms.baselines import dead_groups, group_advantage
+from bench.arms.baselines import dead_groups, group_advantage, process_advantage, vine_value
+from bench.arms.returns import monte_carlo_return
 
 # Exam question with two answers: p, G → true gradient, then the expected gradient of each variant, and P(dead).
 TABLE = {
@@ -95,3 +96,34 @@ def test_a_group_of_one_is_refused() -> None:
         group_advantage([[1.0], [2.0]])
     with pytest.raises(ValueError, match="rank"):
         group_advantage([1.0, 2.0], scale="rank", leave_one_out=True)
+
+
+def test_process_supervision_standardises_step_rewards_and_sums_them_to_go() -> None:
+    # two members of 2 and 1 steps: step rewards 1, 2 and 3, mean 2, variance 2/3
+    rewards = torch.tensor([[1.0, 3.0], [2.0, 0.0]])
+    live = torch.tensor([[True, True], [True, False]])
+    unit = math.sqrt(3 / 2)
+    expected = torch.tensor([[-unit + 0, unit], [0.0, 0.0]])
+    torch.testing.assert_close(process_advantage(rewards, live), expected)
+    torch.testing.assert_close(process_advantage(rewards, live, ddof=1)[0], torch.tensor([-1.0, 1.0]))
+
+
+def test_process_supervision_says_nothing_where_every_step_earns_the_same() -> None:
+    live = torch.tensor([[True, True, True], [True, False, True], [False, False, True]])
+    rewards = torch.where(live, 0.1, 0.0)  # as on CartPole and MountainCar: three lengths, one reward
+    assert process_advantage(rewards, live).tolist() == torch.zeros(3, 3).tolist()
+
+
+def test_a_restored_value_is_carried_along_its_episode() -> None:
+    rewards, restored = torch.tensor([1.0, 2.0, 3.0, 4.0]), torch.tensor([10.0, torch.nan, 4.0, torch.nan])
+    # b_1 = (10 − 1) / ½; b_3 = (4 − 3) / ½
+    assert vine_value(rewards, restored, every=2, gamma=0.5).tolist() == [10.0, 18.0, 4.0, 2.0]
+    # b_3 = (10 − 1 − ½·2 − ¼·3) / ⅛
+    assert vine_value(rewards, restored, every=4, gamma=0.5)[3].item() == pytest.approx((10 - 1 - 1 - 0.75) * 8)
+
+
+def test_a_path_that_earns_just_its_restored_value_has_no_advantage() -> None:
+    rewards = torch.rand(9, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    ends = torch.zeros(9, 3, dtype=torch.bool)
+    returns = monte_carlo_return(rewards, ends, ends, gamma=0.9)
+    torch.testing.assert_close(vine_value(rewards, returns, every=4, gamma=0.9), returns)
