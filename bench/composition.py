@@ -71,6 +71,10 @@ class Composition:
         parsed = parse({str(key): value for key, value in mapping.items()})
         task = make(parsed.task)
         check_task(parsed, horizon=task.horizon, restorable=task.restorable)
+        if parsed.is_peer:
+            from bench.learner import peers  # seconds of torch
+
+            peers.check(parsed)
         return parsed
 
 

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
-from bench import plugin, policies
+from bench import library, plugin, policies
 from bench.errors import UserError, nearest, unknown
 
 GROUP_BASELINES = ("group", "grpo", "rloo", "time_mean")  # baselines computed from several complete episodes
@@ -163,9 +163,20 @@ class Collect:
 
 @dataclass(frozen=True)
 class Algorithm:
-    """Whose learner trains."""
+    """Whose learner trains: ours, or a library's, the class `_target_` where it has no name of its own here.
 
-    name: Literal["policy_gradient"]
+    `parameters` are the keyword arguments of the library's class; see `bench.library`.
+    """
+
+    name: Literal["policy_gradient", "sb3_ppo", "sb3_a2c", "contrib_trpo", "contrib_ars", "library"]
+    _target_: str | None
+    n_envs: int | None
+    parameters: Any
+
+    @property
+    def label(self) -> str:
+        """The option, or the name of the library's class."""
+        return self.name if self._target_ is None else self._target_.replace(":", ".").rpartition(".")[2]
 
 
 @dataclass(frozen=True)
@@ -205,6 +216,11 @@ class Arm:
     def has_critic(self) -> bool:
         """Whether the arm trains a value network: as its baseline, to bootstrap, or both."""
         return self.baseline.uses_values or self.advantage.bootstraps
+
+    @property
+    def is_peer(self) -> bool:
+        """Whether a library's algorithm trains: it reads none of the arm's factors."""
+        return self.algorithm.name != "policy_gradient"
 
     @property
     def group_baseline(self) -> bool:
@@ -281,7 +297,9 @@ class Config(Arm):
 
     @property
     def arm_name(self) -> str:
-        """The arm's label in tables and figures: the preset's name, or the three factors."""
+        """The arm's label in tables and figures: the preset's name, or the three factors; a peer's own name."""
+        if self.is_peer:
+            return f"{self.algorithm.label}-{self.name}" if self.name else self.algorithm.label
         return self.name or f"{self.baseline.label}-{self.advantage.label}-{self.update.label}"
 
     @property
@@ -304,7 +322,7 @@ def parse(mapping: Mapping[str, Any]) -> Config:
     data["task"] = _with_knobs(data.get("task"))
     config = build(Config, data)
     validate(config)
-    return config
+    return library.resolved(config) if config.is_peer else config
 
 
 def to_mapping(config: Config) -> dict[str, Any]:
@@ -409,6 +427,9 @@ def _scalar(hint: type, value: Any, path: str) -> Any:
 def identity(config: Config) -> dict[str, Any]:
     """What can change a number of this cell: no book-keeping, and no setting its arm never reads."""
     data = dataclasses.asdict(config)
+    if config.is_peer:
+        return _peer_identity(config, data)
+    data["algorithm"] = {"name": config.algorithm.name}
     for key in _BOOKKEEPING:
         del data[key]
     for key in ("budget", "gamma", "norm_obs", "norm_reward", "score"):  # read from the top level, or by the analysis
@@ -467,6 +488,17 @@ def _drop_unread(config: Config, data: dict[str, Any]) -> None:
         del data["group"]["ddof"], data["group"]["eps"]
 
 
+def _peer_identity(config: Config, data: dict[str, Any]) -> dict[str, Any]:
+    """What a library's algorithm reads: nothing of the arm's."""
+    read = {key: data[key] for key in ("algorithm", "budget", "norm_obs", "norm_reward", "seed_pool", "evaluation")}
+    read["task"] = {key: data["task"][key] for key in ("name", "time_limit", "knobs")}
+    if config.algorithm._target_ is None:
+        del read["algorithm"]["_target_"]
+    if config.norm_reward and "gamma" not in config.algorithm.parameters:
+        read["gamma"] = config.gamma  # of the scale of rewards
+    return read
+
+
 def factors(config: Config) -> dict[str, Any]:
     """The identity as flat, dotted columns for tables: `baseline`, `critic.target`, `group.size`, …"""
     flat: dict[str, Any] = {"task": config.task.name}
@@ -479,6 +511,8 @@ def factors(config: Config) -> dict[str, Any]:
                 flat[key] = item if item != "plugin" else value["plugin"]
             elif name == "knobs":
                 flat |= {f"{key}.{knob}": knob_value for knob, knob_value in item.items()}
+            elif name == "parameters":
+                flat |= {f"{key}.{name}.{parameter}": value for parameter, value in item.items()}
             else:
                 flat[f"{key}.{name}"] = item
     return flat

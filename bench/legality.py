@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import get_args
 
-from bench import plugin, policies
+from bench import library, plugin, policies
 from bench.config import Advantage, AdvantageName, Baseline, BaselineName, Config
 from bench.errors import UserError
 
@@ -17,7 +17,9 @@ Rule = Callable[[Config], str | None]
 
 def validate(config: Config) -> None:
     """Refuse what cannot run or would not mean what it says. Raises `UserError`."""
-    for rule in (*_FORM, *RULES):
+    # A library's algorithm reads none of the factors, unless it is asked to do what the arm does.
+    combined = not config.is_peer or config.algorithm.parameters == library.MATCHED
+    for rule in (*_FORM, *(RULES if combined else ())):
         message = rule(config)
         if message is not None:
             raise UserError(message)
@@ -29,6 +31,8 @@ def check_task(config: Config, *, horizon: int | None, restorable: bool) -> None
     `horizon` is the most steps one episode can take, None where there is no bound; `restorable` says whether its states
     can be copied. Raises `UserError`.
     """
+    if config.is_peer:  # `bench.learner.peers.check` asks the library
+        return
     if not restorable and config.shares_starts:
         raise UserError(
             f"group.start=shared with task={config.task.name}: its states cannot be copied; use group.start=independent"
@@ -340,7 +344,7 @@ def plugins(config: Config) -> str | None:
 
 
 # What a value may look like; not part of the printed legality, which is about combinations.
-_FORM: tuple[Rule, ...] = (names, ranges, plugins, segment_sizes)
+_FORM: tuple[Rule, ...] = (names, ranges, plugins, segment_sizes, library.refusal)
 
 RULES: tuple[Rule, ...] = (
     whole_episodes,

@@ -123,6 +123,7 @@ COMPANIONS = {
     "baseline=plugin": ["baseline.plugin=tests.plugins:half_value"],
     "advantage=plugin": ["advantage.plugin=tests.plugins:two_rewards"],
     "update=plugin": ["update.plugin=tests.plugins:tilted"],
+    "algorithm=library": ["algorithm._target_=stable_baselines3.DQN"],
 }
 
 

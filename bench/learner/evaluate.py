@@ -1,16 +1,17 @@
 """Evaluation: own environments and streams, so that evaluating more often changes no training number."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from bench.learner.actor import Actor, stacked
 from bench.learner.distributions import env_actions
 from bench.learner.observer import Row
 from bench.learner.rollouts import NOISE_CHUNK
 from bench.streams import stream
-from bench.tasks.base import Task
+from bench.tasks.base import Array, Task
 from bench.tasks.environments import Environments
 from bench.tasks.registry import environments
 
@@ -20,28 +21,45 @@ MODES = ("deterministic", "stochastic")
 def evaluate(
     actor: Actor, task: Task, seeds: Sequence[int], place: int, episodes: int, pool: str = "main"
 ) -> list[dict[str, float | int | str]]:
-    """`episodes` complete episodes per seed and mode at `place` on the evaluation grid.
+    """`episodes` complete episodes per seed and mode at `place` on the evaluation grid; → the rows of `play`."""
+    streams = [stream(seed, "evaluation", place, 2, pool=pool) for seed in seeds]
+    noise = _noise(actor, streams, 2 * episodes)
+    stochastic = torch.arange(2 * episodes) >= episodes
+
+    def act(observations: Array) -> Array:
+        policy = actor.policy(stacked(observations, len(seeds)))
+        actions = torch.where(stochastic, policy.sample(next(noise)), policy.mode())
+        return env_actions(actions, task.action_space)
+
+    return play(act, task, seeds, place, episodes, pool)
+
+
+def _noise(actor: Actor, streams: Sequence[np.random.Generator], n_envs: int) -> Iterator[Tensor]:
+    """The noise of one step after another, drawn in chunks."""
+    while True:
+        yield from actor.noise(streams, NOISE_CHUNK, n_envs)
+
+
+def play(
+    act: Callable[[Array], Array], task: Task, seeds: Sequence[int], place: int, episodes: int, pool: str = "main"
+) -> list[dict[str, float | int | str]]:
+    """Two times `episodes` complete episodes per seed in the environments that belong to `place`.
+
+    `act` takes the observations of all columns, (O, C), to their actions, (C,) or (A, C). The first `episodes` columns
+    of each seed count as deterministic, the others as stochastic.
 
     → one row per episode: seed, mode, episode, return (undiscounted), length, and sums of the task's extras.
     """
     env = environments(task, seeds, 2 * episodes, pool, evaluation=place)
-    streams = [stream(seed, "evaluation", place, 2, pool=pool) for seed in seeds]
-    stochastic = torch.arange(2 * episodes) >= episodes
     env.restart()
     live = np.ones(env.n_columns, dtype=bool)
     totals = {name: np.zeros(env.n_columns) for name in ("return", *task.extras)}
-    t = 0
     while live.any():
-        if t % NOISE_CHUNK == 0:
-            noise = actor.noise(streams, NOISE_CHUNK, 2 * episodes)
-        policy = actor.policy(stacked(env.observation, len(seeds)))
-        actions = torch.where(stochastic, policy.sample(noise[t % NOISE_CHUNK]), policy.mode())
-        transition = env.step(env_actions(actions, task.action_space), live)
+        transition = env.step(act(env.observation), live)
         totals["return"] += transition.reward
         for name in task.extras:
             totals[name] += transition.extras[name]
         live = live & ~(transition.terminated | transition.truncated)
-        t += 1
     return [_row(env, totals, seed, column, episodes) for column, seed in enumerate(np.repeat(seeds, 2 * episodes))]
 
 

@@ -70,7 +70,11 @@ def run_block(config: Config, directory: Path, overrides: Sequence[str] = ()) ->
 
 
 def train(config: Config, seeds: Sequence[int], observer: Observer) -> Trained:
-    """The learner, imported when it is needed: torch takes seconds."""
+    """Our learner or a library's, imported when it is needed: torch takes seconds."""
+    if config.is_peer:
+        from bench.learner import peers
+
+        return peers.train(config, seeds, observer)
     from bench.learner import train as learner
 
     return learner.train(config, seeds, observer)

@@ -13,6 +13,7 @@ from bench.tasks.acrobot import Acrobot
 from bench.tasks.base import Task
 from bench.tasks.batched import BatchedEnv
 from bench.tasks.cartpole import CartPole
+from bench.tasks.column_env import ColumnEnv
 from bench.tasks.environments import Environments
 from bench.tasks.exam_question import ExamQuestion
 from bench.tasks.foreign import ForeignEnv, GymTask
@@ -91,6 +92,21 @@ def environments(
         venv = DummyVecEnv([task.make] * (len(seeds) * n_envs))
         return ForeignEnv(venv, task, seeds, n_envs, pool, evaluation)
     return BatchedEnv(task, seeds, n_envs, pool, evaluation)
+
+
+def gymnasium_env(task: Task) -> "gymnasium.Env[Any, Any]":
+    """One environment of a task for other libraries: Gymnasium's own where there is one, else the task itself.
+
+    The time limit is the task's, as Gymnasium's `TimeLimit`.
+    """
+    if isinstance(task, GymTask):
+        return task.make()
+    limit = -1 if task.time_limit is None else task.time_limit  # -1: none, not even the id's own
+    for id, name in GYMNASIUM_TASKS.items():
+        if type(task) is TASKS[name] and not id.startswith("bench/"):
+            return gymnasium.make(id, max_episode_steps=limit)
+    env = ColumnEnv(task)
+    return env if task.time_limit is None else gymnasium.wrappers.TimeLimit(env, task.time_limit)
 
 
 for _id, _name in GYMNASIUM_TASKS.items():
