@@ -240,6 +240,16 @@ class Arm:
         assert self.collect.n_envs is not None  # parse() refuses segments without it
         return self.collect.n_envs
 
+    def batch_limit(self, horizon: int | None) -> int:
+        """The most steps one batch can take of a replica; `horizon` bounds an episode's, None where nothing does."""
+        if self.collect.name == "segments":
+            assert self.collect.n_steps is not None  # parse() refuses segments without it
+            return self.n_envs * self.collect.n_steps
+        if horizon is None:
+            return 1
+        restored = sum(horizon - t for t in range(0, horizon, self.vine.every)) if self.baseline.name == "vine" else 0
+        return self.n_envs * (horizon + self.vine.rollouts * restored)
+
 
 @dataclass(frozen=True)
 class Evaluation:

@@ -41,13 +41,14 @@ def check_task(config: Config, *, horizon: int | None, restorable: bool) -> None
         raise UserError(
             f"baseline=vine with task={config.task.name}: its states cannot be restored; use baseline=critic"
         )
-    collect = config.collect
-    length = collect.n_steps if collect.name == "segments" else horizon
-    if length is not None and config.budget < config.n_envs * length:
-        what = "segments of" if collect.name == "segments" else "episodes of at most"
+    if config.budget < config.batch_limit(horizon):
+        segments = config.collect.name == "segments"
+        what = f"segments of {config.collect.n_steps}" if segments else f"episodes of at most {horizon}"
+        restored = " and those from their restored states" if config.baseline.name == "vine" else ""
         raise UserError(
-            f"budget={config.budget}: not one batch of {config.n_envs} {what} {length} steps fits; "
-            f"use at least {config.n_envs * length}, or smaller batches"
+            f"budget={config.budget}: not one batch of {config.n_envs} {what} steps{restored} fits; "
+            f"use at least {config.batch_limit(horizon)}, or smaller batches"
+            + (", or a larger vine.every" if restored else "")
         )
 
 
@@ -252,6 +253,20 @@ def group_names(config: Config) -> str | None:
     return None
 
 
+def vine_rewards(config: Config) -> str | None:
+    """vine values are returns of the task's own rewards: no norm_reward, no reference in the reward."""
+    if config.baseline.name != "vine":
+        return None
+    if config.norm_reward:
+        return "baseline=vine with norm_reward=true: restored values are unscaled returns; use norm_reward=false"
+    if config.reference.name != "none" and config.reference.placement == "reward":
+        return (
+            "baseline=vine with reference.placement=reward: restored values do not know that reward; "
+            "use reference.placement=loss"
+        )
+    return None
+
+
 def vine_discount(config: Config) -> str | None:
     """vine divides what was earned since the restored state by powers of γ."""
     if config.baseline.name == "vine" and config.gamma == 0 and config.vine.every > 1:
@@ -357,6 +372,7 @@ RULES: tuple[Rule, ...] = (
     ranks,
     living_members,
     group_names,
+    vine_rewards,
     vine_discount,
     bootstrap_without_critic,
     bootstrap_without_discount,

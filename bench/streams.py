@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-Purpose = Literal["actor", "critic", "reset", "dynamics", "action", "minibatch", "evaluation", "peer"]
+Purpose = Literal["actor", "critic", "reset", "dynamics", "action", "minibatch", "evaluation", "peer", "vine"]
 PURPOSES: tuple[Purpose, ...] = (
     "actor",  # initial actor weights
     "critic",  # initial critic weights
@@ -18,6 +18,7 @@ PURPOSES: tuple[Purpose, ...] = (
     "minibatch",  # permutations of the batch
     "evaluation",  # everything in an evaluation; further key: its place on the grid
     "peer",  # the integer seed of a library's algorithm
+    "vine",  # episodes from restored states; further key: 0 for sampled actions, 1 for the environment's noise
 )
 SEED_POOLS = ("main", "tuning")  # seeds used for tuning never judge the winner
 

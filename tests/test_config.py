@@ -77,6 +77,9 @@ REFUSALS = [
     (["grad_clip=joint", "critic.epochs=1"], "grad_clip=joint with update.epochs=10"),
     (["baseline=vine", "collect=segments"], "baseline=vine with collect=segments: it compares complete episodes"),
     (["baseline=vine", "gamma=0"], "baseline=vine with gamma=0 and vine.every=16: divides by gamma; use vine.every=1"),
+    (["baseline=vine", "norm_reward=true"], "baseline=vine with norm_reward=true: restored values are unscaled"),
+    (["baseline=vine", "reference=initial"], "baseline=vine with reference.placement=reward: restored values do not"),
+    (["baseline=vine"], "budget=100000: not one batch of 16 episodes of at most 500 steps and those from their"),
     (["vine.every=0"], "vine.every=0: must be greater than 0"),
     (["baseline=vine", "task=gym", "group.start=independent"], "baseline=vine with task=gym: its states cannot be"),
     (["baseline=none", "task=gym"], "group.start=shared with task=gym: its states cannot be copied"),
@@ -117,6 +120,7 @@ def options() -> list[str]:
 
 # What an option needs to be legal where it does not fit the default cell.
 COMPANIONS = {
+    "baseline=vine": ["vine.every=250", "vine.rollouts=2"],
     "reference=checkpoint": [f"reference.path={CONF / 'config.yaml'}"],  # any file composes
     "task=gym": ["task.id=CartPole-v1", "group.start=independent"],
     "task=plugin": ["task.plugin=tests.plugins:Coin", "budget=1000"],

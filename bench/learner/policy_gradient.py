@@ -27,6 +27,7 @@ from bench.learner.policy import StackedPolicy
 from bench.learner.rollouts import Array, Collector, Rollout
 from bench.learner.spaces import space_from_json, space_to_json
 from bench.learner.update import Diagnostics, Network, Rates, Update, prepare
+from bench.learner.vine import VineStreams, restored_values
 from bench.streams import stream
 from bench.tasks.registry import GYMNASIUM_TASKS, environments, make
 from bench.tasks.vec_env import BatchedVecEnv
@@ -115,6 +116,10 @@ class PolicyGradient(OnPolicyAlgorithm):
         )
         self._minibatch_streams = [stream(seed, "minibatch", pool=self.seed_pool) for seed in self.seeds]
         self._action_streams = [stream(seed, "action", pool=self.seed_pool) for seed in self.seeds]
+        self._vine_streams = VineStreams(
+            [stream(seed, "vine", 0, pool=self.seed_pool) for seed in self.seeds],
+            [stream(seed, "vine", 1, pool=self.seed_pool) for seed in self.seeds],
+        )
         self._collector: Collector | None = None
         self._rollout: Rollout | None = None
 
@@ -134,11 +139,7 @@ class PolicyGradient(OnPolicyAlgorithm):
 
     def batch_limit(self) -> int:
         """The most steps one batch can take of a replica: a batch that might not fit the budget is not started."""
-        if self.arm.collect.name == "segments":
-            assert self.arm.collect.n_steps is not None  # parse() refuses segments without it
-            return self.arm.n_envs * self.arm.collect.n_steps
-        horizon = self.collector.env.task.horizon
-        return self.arm.n_envs * horizon if horizon is not None else 1
+        return self.arm.batch_limit(self.collector.env.task.horizon)
 
     def learn(
         self,
@@ -179,7 +180,10 @@ class PolicyGradient(OnPolicyAlgorithm):
                 rollout = self.collector.segments(actor, n_rollout_steps, on_step)
             else:
                 share = self.arm.group.size if self.arm.group.start == "shared" else 1
-                rollout = self.collector.whole_episodes(actor, share, on_step)
+                every = self.arm.vine.every if self.arm.baseline.name == "vine" else None
+                rollout = self.collector.whole_episodes(actor, share, on_step, every)
+                if rollout is not None and every is not None:
+                    rollout = self._with_restored_values(rollout, actor)
         if rollout is None:
             return False
         self._rollout = rollout
@@ -189,6 +193,20 @@ class PolicyGradient(OnPolicyAlgorithm):
         callback.update_locals(locals())
         callback.on_rollout_end()
         return True
+
+    def _with_restored_values(self, rollout: Rollout, actor: Actor) -> Rollout:
+        """The rollout with the values of the states it passed through, whose episodes count as steps."""
+        values, steps = restored_values(
+            self.collector.env.task,
+            actor,
+            rollout.snapshots,
+            self.arm.vine.rollouts,
+            self.arm.gamma,
+            self._vine_streams.select(self.active),
+        )
+        padded = torch.zeros_like(rollout.rewards)
+        padded[: len(values)] = values
+        return replace(rollout, snapshots=[], restored=padded, extra_steps=steps)
 
     def _stepper(self, callback: BaseCallback) -> Callable[[Array, Array, Array, list[dict[str, Any]]], bool]:
         """Tell SB3's callbacks of every step, in the names they look for."""

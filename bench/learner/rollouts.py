@@ -1,7 +1,7 @@
 """Collecting experience: fixed-length segments or complete episodes, of all replicas at once."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,8 @@ from torch import Tensor
 
 from bench.learner.actor import Actor, stacked
 from bench.learner.distributions import env_actions
+from bench.learner.vine import Snapshot
+from bench.tasks.batched import BatchedEnv
 from bench.tasks.environments import Environments
 
 Array = npt.NDArray[Any]
@@ -29,6 +31,8 @@ class Rollout:
     successor     (T, S, N): the row of each step's true successor
     actions       (S, K, T, N); rewards, terminated, truncated, live as in `bench.arms.estimate.Batch`, (T, S, N)
     episodes      per replica, the (return, length) of the episodes that ended in it
+    snapshots     the environments at the steps whose states are to be restored; restored and extra_steps are the values
+                  found there (T, S, N), and what they cost each replica
     """
 
     observations: Tensor
@@ -39,11 +43,15 @@ class Rollout:
     truncated: Tensor
     live: Tensor
     episodes: list[list[tuple[float, int]]]
+    snapshots: list[Snapshot] = field(default_factory=list)
+    restored: Tensor | None = None
+    extra_steps: Sequence[int] | None = None
 
     @property
     def env_steps(self) -> list[int]:
-        """Steps taken by each replica."""
-        return [int(count) for count in self.live.sum((0, 2))]
+        """Steps taken by each replica, those from restored states included."""
+        counts = [int(count) for count in self.live.sum((0, 2))]
+        return counts if self.extra_steps is None else [a + b for a, b in zip(counts, self.extra_steps, strict=True)]
 
 
 class EpisodeCounter:
@@ -118,8 +126,14 @@ class Collector:
                 self.env.restart(np.flatnonzero(done))
         return self._rollout(finals)
 
-    def whole_episodes(self, actor: Actor, share: int, on_step: OnStep) -> Rollout | None:
-        """One complete episode of every environment, `share` neighbours from the same start. None if stopped."""
+    def whole_episodes(
+        self, actor: Actor, share: int, on_step: OnStep, snapshot_every: int | None = None
+    ) -> Rollout | None:
+        """One complete episode of every environment, `share` neighbours from the same start. None if stopped.
+
+        With `snapshot_every`, the states of every so many steps are kept, to be restored.
+        """
+        snapshots: list[Snapshot] = []
         columns = self.replicas * self.env.n_envs
         self.env.restart(share=share)
         live = np.ones(columns, dtype=bool)
@@ -128,13 +142,17 @@ class Collector:
         while live.any():
             if t % NOISE_CHUNK == 0:
                 noise = actor.noise(self.streams, NOISE_CHUNK, self.env.n_envs)
+            if snapshot_every is not None and t % snapshot_every == 0:
+                assert isinstance(self.env, BatchedEnv)  # check_task() refuses others
+                snapshots.append(Snapshot(t, self.env.state.copy(), self.env.elapsed.copy(), live))
             done, _ = self._step(actor, noise[t % NOISE_CHUNK], live)
             t += 1
             self._columns["successor"].append(np.full(columns, t))
             if not self._after(done, on_step):
                 return None
             live = live & ~done
-        return self._rollout(np.zeros((0, len(self.env.observation), columns), np.float32))
+        rollout = self._rollout(np.zeros((0, len(self.env.observation), columns), np.float32))
+        return replace(rollout, snapshots=snapshots)
 
     def _begin(self) -> None:
         names = ("observation", "action", "reward", "terminated", "truncated", "live", "successor")

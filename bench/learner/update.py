@@ -101,6 +101,7 @@ def prepare(rollout: Rollout, actor: Actor, critic: Stack | None, arm: Arm) -> t
         live=rollout.live,
         values=None if values is None else values[:length],
         next_values=None if values is None else values.gather(0, rollout.successor),
+        restored=rollout.restored,
     )
     advantages = advantage(batch, arm)
     targets = None if critic is None else critic_target(batch, arm)

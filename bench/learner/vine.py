@@ -1,0 +1,110 @@
+"""Monte Carlo values of states a rollout passed through: they are restored, and fresh episodes run (baseline=vine)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from bench.learner.actor import Actor, stacked
+from bench.learner.distributions import env_actions
+from bench.tasks.base import Task
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The environments at step t of a rollout: state (D, C), elapsed (C,) and which columns are live (C,)."""
+
+    t: int
+    state: Array
+    elapsed: Array
+    live: Array
+
+
+@dataclass(frozen=True)
+class VineStreams:
+    """The random streams of each replica's restored episodes, apart from those of its rollout."""
+
+    action: Sequence[np.random.Generator]
+    dynamics: Sequence[np.random.Generator]
+
+    def select(self, rows: Sequence[int]) -> "VineStreams":
+        """Those of these replicas."""
+        return VineStreams([self.action[row] for row in rows], [self.dynamics[row] for row in rows])
+
+
+def restored_values(
+    task: Task, actor: Actor, snapshots: Sequence[Snapshot], rollouts: int, gamma: float, streams: VineStreams
+) -> tuple[Tensor, list[int]]:
+    """V̂ of every live state of the snapshots, and the steps it took each of S replicas.
+
+    V̂(s) is the mean discounted return of `rollouts` episodes of the current policy from s. → (T, S, N), with T one more
+    than the last snapshot's step and zeros elsewhere.
+    """
+    replicas = len(streams.action)
+    live = np.stack([snapshot.live for snapshot in snapshots]).reshape(len(snapshots), replicas, -1)
+    places = [np.argwhere(live[:, replica]) for replica in range(replicas)]  # per replica, (snapshot, environment)
+    width = rollouts * max(len(place) for place in places)
+    columns = _Columns.of(snapshots, places, rollouts, width)
+    returns, steps = columns.play(task, actor, gamma, streams)
+    values = np.zeros((snapshots[-1].t + 1, replicas, live.shape[2]))
+    times = np.array([snapshot.t for snapshot in snapshots])
+    for replica, place in enumerate(places):
+        means = returns[replica, : rollouts * len(place)].reshape(len(place), rollouts).mean(1)
+        values[times[place[:, 0]], replica, place[:, 1]] = means
+    return torch.from_numpy(values).to(torch.float32), steps
+
+
+@dataclass
+class _Columns:
+    """Episodes under way, (…, S·M) replica by replica; replicas with fewer are padded with columns that do not live."""
+
+    state: Array
+    elapsed: Array
+    live: Array
+    replicas: int
+
+    @classmethod
+    def of(cls, snapshots: Sequence[Snapshot], places: Sequence[Array], rollouts: int, width: int) -> "_Columns":
+        states = np.stack([snapshot.state for snapshot in snapshots])  # (A, D, C)
+        elapsed = np.stack([snapshot.elapsed for snapshot in snapshots])
+        n_envs = elapsed.shape[1] // len(places)
+        which = np.zeros((len(places), width, 2), dtype=np.int64)
+        live = np.zeros((len(places), width), dtype=bool)
+        for replica, place in enumerate(places):
+            repeated = np.repeat(place, rollouts, axis=0)
+            which[replica, : len(repeated)] = repeated
+            which[replica, :, 1] += replica * n_envs
+            live[replica, : len(repeated)] = True
+        snapshot, column = which.reshape(-1, 2).T
+        return cls(states[snapshot, :, column].T, elapsed[snapshot, column], live.ravel(), len(places))
+
+    def play(self, task: Task, actor: Actor, gamma: float, streams: VineStreams) -> tuple[Array, list[int]]:
+        """The discounted returns (S, M) of all episodes played to their ends, and each replica's steps."""
+        returns, discount = np.zeros(self.live.size), 1.0
+        steps = np.zeros(self.replicas, dtype=np.int64)
+        while self.live.any():
+            steps += self.live.reshape(self.replicas, -1).sum(1)
+            returns += discount * self._step(task, actor, streams)
+            discount *= gamma
+        return returns.reshape(self.replicas, -1), steps.tolist()
+
+    def _step(self, task: Task, actor: Actor, streams: VineStreams) -> Array:
+        """One step of the live columns; → their rewards, 0 elsewhere."""
+        width = self.live.size // self.replicas
+        noise = actor.noise(streams.action, 1, width)[0]
+        actions = actor.policy(stacked(task.observe(self.state), self.replicas)).sample(noise)
+        dynamics = np.concatenate([task.noise(stream, width) for stream in streams.dynamics], axis=1)
+        outcome = task.step(self.state, env_actions(actions, task.action_space), dynamics)
+        self.state = np.where(self.live, outcome.state, self.state)
+        self.elapsed = self.elapsed + self.live
+        reward = np.where(self.live, outcome.reward, 0.0)
+        self.live = self.live & ~outcome.terminated
+        if task.time_limit is not None:
+            self.live &= self.elapsed < task.time_limit
+        return reward
