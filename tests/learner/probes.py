@@ -1,5 +1,7 @@
 """Small worlds in which a learner can fail for one reason only, and helpers to train in them."""
 
+import copy
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,7 +11,7 @@ import torch
 from gymnasium import spaces
 
 import bench
-from bench.config import Config
+from bench.config import Config, parse, to_mapping
 from bench.learner.actor import Actor
 from bench.learner.distributions import Categorical
 from bench.learner.network import Stack
@@ -70,6 +72,107 @@ class Matching(Task):
         return state[:1].astype(np.float32)
 
 
+@dataclass(frozen=True)
+class Probe(Task):
+    """A world of `steps` steps that shows −1, 0 or 1, and in which one thing has to be learned.
+
+    State: what is shown, and the steps taken. Subclasses say what is shown first and next, and what is rewarded.
+    """
+
+    steps: int = 1
+    two_starts: bool = False  # −1 or 1 is shown first, each as likely; otherwise 0
+    observation_space = spaces.Box(-1.0, 1.0, (1,))
+    action_space = spaces.Discrete(2)
+    time_limit = None
+
+    @property
+    def horizon(self) -> int:
+        return self.steps
+
+    def start(self, rng: np.random.Generator, n: int) -> Array:
+        state = np.zeros((2, n))
+        if self.two_starts:
+            state[0] = np.where(rng.random(n) < 0.5, -1.0, 1.0)
+        return state
+
+    def step(self, state: Array, action: Array, noise: Array) -> Step:  # noqa: ARG002 - no probe is noisy
+        shown, taken = state
+        following = np.stack([self.next_shown(shown, action), taken + 1])
+        reward = np.broadcast_to(self.reward(shown, action), shown.shape).astype(np.float64)
+        return Step(following, reward, following[1] >= self.steps, {})
+
+    def observe(self, state: Array) -> Array:
+        return state[:1].astype(np.float32)
+
+    def next_shown(self, shown: Array, action: Array) -> Array:  # noqa: ARG002
+        return shown
+
+    def reward(self, shown: Array, action: Array) -> Any:
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class ConstantReward(Probe):
+    """One step, reward 1: V = 1, and there is nothing for a policy to learn."""
+
+    def reward(self, shown: Array, action: Array) -> Any:  # noqa: ARG002
+        return 1.0
+
+
+@dataclass(frozen=True)
+class ObservedReward(Probe):
+    """One step; the reward is what is shown, −1 or 1: V(s) = s, and nothing for a policy to learn."""
+
+    two_starts: bool = True
+
+    def reward(self, shown: Array, action: Array) -> Any:  # noqa: ARG002
+        return shown
+
+
+@dataclass(frozen=True)
+class DelayedReward(Probe):
+    """Two steps, the second rewarded with 1: V(0) = γ, V(1) = 1, and nothing for a policy to learn."""
+
+    steps: int = 2
+
+    def next_shown(self, shown: Array, action: Array) -> Array:  # noqa: ARG002
+        return np.ones_like(shown)
+
+    def reward(self, shown: Array, action: Array) -> Any:  # noqa: ARG002
+        return shown
+
+
+@dataclass(frozen=True)
+class ActionReward(Probe):
+    """One step; action 1 earns 1."""
+
+    def reward(self, shown: Array, action: Array) -> Any:  # noqa: ARG002
+        return action
+
+
+@dataclass(frozen=True)
+class MatchReward(Probe):
+    """One step; the action that matches what is shown earns 1: what is right depends on the observation."""
+
+    two_starts: bool = True
+
+    def reward(self, shown: Array, action: Array) -> Any:
+        return action * 2 - 1 == shown
+
+
+@dataclass(frozen=True)
+class DelayedChoice(Probe):
+    """Two steps; the first action decides whether the second step earns 1 (action 1) or 0, and that is shown."""
+
+    steps: int = 2
+
+    def next_shown(self, shown: Array, action: Array) -> Array:
+        return np.where(shown == 0, action * 2.0 - 1, shown)
+
+    def reward(self, shown: Array, action: Array) -> Any:  # noqa: ARG002
+        return shown == 1
+
+
 @dataclass
 class Notes:
     """An observer that keeps everything."""
@@ -94,6 +197,29 @@ SEGMENTS = ("collect=segments", "collect.n_envs=4", "collect.n_steps=16", "hidde
 def settings(*overrides: str) -> Config:
     """A composed configuration; episodes in groups of four unless told otherwise."""
     return bench.compose(["group.groups=1", "group.size=4", *overrides])
+
+
+BASELINES = ("none", "batch_mean", "time_mean", "critic", "group", "grpo", "rloo")
+ADVANTAGES = ("td0", "nstep", "gae", "monte_carlo")
+UPDATES = ("vanilla", "unclipped", "clip", "clip_without_min", "kl_penalty")
+COLLECTS = ("episodes", "segments")
+
+
+@functools.cache
+def _composed(*overrides: str) -> dict[str, Any]:
+    return to_mapping(bench.compose(overrides))
+
+
+def combined(baseline: str, advantage: str, update: str, collect: str, *overrides: str) -> Config:
+    """The configuration of one combination, from few compositions. Raises `UserError` where it is refused."""
+    size = ("group.size=8",) if baseline == "time_mean" else ("group.groups=4", "group.size=2")
+    parts = _composed(f"baseline={baseline}", *size, *overrides)
+    sections = {
+        "advantage": {"name": advantage},
+        "update": _composed(f"update={update}", *overrides)["update"],
+        "collect": _composed(f"collect={collect}", *overrides)["collect"],
+    }
+    return parse(copy.deepcopy(parts | sections))
 
 
 def actor(replicas: int, weights: float = 0.0) -> Actor:
