@@ -31,7 +31,8 @@ from tests.learner.probes import (
 
 GAMMA = 0.5
 SETTINGS = (
-    f"gamma={GAMMA}", "hidden=[32,32]", "critic.epochs=2", "critic.minibatches=1", "critic.learning_rate=0.05", "learning_rate_schedule=linear",
+    f"gamma={GAMMA}", "hidden=[32,32]", "learning_rate_schedule=linear",
+    "critic.epochs=2", "critic.minibatches=1", "critic.learning_rate=0.05",
 )  # fmt: skip
 COMPARES_EPISODES = ("time_mean", "group", "grpo", "rloo")
 Z = 4.5
