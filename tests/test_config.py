@@ -243,7 +243,7 @@ def test_every_rule_is_printed_with_its_reason_and_refuses_something(monkeypatch
 @pytest.mark.parametrize("baseline", [name for name in get_args(BaselineName) if name != "plugin"])
 def test_the_printed_legality_is_what_is_refused(baseline, collect, monkeypatch):
     monkeypatch.setattr("bench.legality.validate", lambda *_: None)
-    composed = bench.compose([f"baseline={baseline}", f"collect={collect}"])
+    composed = bench.compose([f"baseline={baseline}", f"collect={collect}", "budget=1_000_000"])
     monkeypatch.undo()
     printed = {advantage: legal.split() for name, advantage, legal in table() if name == baseline}
     assert len(printed) == 4

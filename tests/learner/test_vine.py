@@ -45,7 +45,7 @@ def test_restored_values_are_the_exact_values_of_the_states_passed_through() -> 
     plans = np.random.default_rng(0)
     play = BatchedEnv(task, SEEDS, 500)
     play.restart()
-    earned = sum(0.9**week * play.step(plans.integers(5, size=1000)).reward for week in range(16))
+    earned = sum(0.9**week * play.step(plans.integers(4, size=1000)).reward for week in range(16))
     assert np.abs(errors).max() < 4 * np.std(earned) / rollouts**0.5  # 32 values, four standard errors
     # every episode ends after sixteen weeks: 4 episodes x 400 from weeks 0, 5, 10 and 15
     assert steps == [4 * rollouts * (16 + 11 + 6 + 1)] * 2
