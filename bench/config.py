@@ -304,6 +304,9 @@ class Config(Arm):
     results: str
     wandb: Literal["offline", "online", "disabled"]
     wandb_project: str
+    checkpoint_minutes: float
+    retry: Literal["nothing", "failed", "damaged"]
+    dry_run: bool
 
     @property
     def arm_name(self) -> str:
@@ -320,7 +323,9 @@ class Config(Arm):
 
 
 # What a Config needs beside the arm, none of which changes a training number.
-_BOOKKEEPING = ("seeds", "name", "study", "results", "wandb", "wandb_project")
+_BOOKKEEPING = (
+    "seeds", "name", "study", "results", "wandb", "wandb_project", "checkpoint_minutes", "retry", "dry_run"
+)  # fmt: skip
 
 
 def parse(mapping: Mapping[str, Any]) -> Config:

@@ -8,6 +8,14 @@ class UserError(Exception):
     """A mistake in what the user asked for: what is wrong, the value given, what is allowed, the nearest match."""
 
 
+class DamagedCheckpoint(Exception):
+    """A checkpoint that cannot be read, or is of another model: what began there must begin again."""
+
+
+class RunWarning(UserWarning):
+    """What a user should know of a run that goes on all the same."""
+
+
 def nearest(given: object, allowed: Iterable[object]) -> str:
     """`"; did you mean 'x'?"` for the option closest to `given`, or `""` where none is close."""
     match = difflib.get_close_matches(str(given), [str(option) for option in allowed], n=1, cutoff=0.5)

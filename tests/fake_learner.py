@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
 from bench.config import Config
+from bench.errors import DamagedCheckpoint
 from bench.learner.observer import Observer, SeedOutcome
 
 
@@ -28,16 +30,26 @@ class FakeLearner:
 
     def __init__(self) -> None:
         self.calls: list[tuple[int, ...]] = []
+        self.begun_at: list[int] = []  # the place of each call's first evaluation: 0, or that of its checkpoint
         self.causes: dict[int, str] = {}
         self.offset = 0
         self.before: Callable[[], object] = lambda: None
         self.after_progress: Callable[[], object] = lambda: None
 
-    def __call__(self, config: Config, seeds: Sequence[int], observer: Observer) -> FakeTrained:
+    def __call__(
+        self, config: Config, seeds: Sequence[int], observer: Observer, checkpoint: BinaryIO | None = None
+    ) -> FakeTrained:
         self.calls.append(tuple(seeds))
         self.before()
+        done = 0 if checkpoint is None else self._read(checkpoint)
+        self.begun_at.append(done)
         streams = {seed: np.random.default_rng(seed + self.offset) for seed in seeds}
-        for step in (0, config.budget // 2, config.budget):
+        for place, step in enumerate((0, config.budget // 2, config.budget)):
+            if place < done:
+                for rng in streams.values():
+                    rng.random(2), rng.random(2), rng.random()
+                continue
+            observer.on_checkpoint(lambda file, place=place: file.write(bytes([place])))
             for seed, rng in streams.items():
                 observer.on_evaluation(
                     [
@@ -52,3 +64,10 @@ class FakeLearner:
             observer.on_progress(step / config.budget, float(step))
             self.after_progress()
         return FakeTrained(seeds, self.causes)
+
+    @staticmethod
+    def _read(checkpoint: BinaryIO) -> int:
+        content = checkpoint.read()
+        if len(content) != 1 or content[0] > 2:
+            raise DamagedCheckpoint("not one of the fake learner's")
+        return content[0]

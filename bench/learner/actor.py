@@ -1,6 +1,6 @@
 """What acts: a stack of networks, the distribution its outputs mean, and the scale of what it sees."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,6 +42,18 @@ class Actor:
         """Copies of these replicas only."""
         moments = None if self.moments is None else self.moments.select(rows)
         return Actor(self.stack.select(rows), self.distribution, moments)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Parameters and moments, for a checkpoint."""
+        return {"flat": self.stack.flat, "moments": None if self.moments is None else self.moments.state_dict()}
+
+    def with_state(self, state: Mapping[str, Any]) -> "Actor":
+        """An actor of this kind with the replicas that `state_dict` described."""
+        moments = None
+        if state["moments"] is not None:
+            moments = Moments(0, 0)
+            moments.load_state_dict(state["moments"])
+        return Actor(self.stack.like(state["flat"].clone()), self.distribution, moments)
 
 
 def joined(actors: Sequence[Actor]) -> Actor:

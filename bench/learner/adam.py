@@ -1,6 +1,6 @@
 """Adam for a stack of replicas: one flat tensor, a learning rate and a step count for each."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -56,7 +56,7 @@ class Adam:
         """Both moments (S, P) and the step counts (S, 1)."""
         return {"first": self.first, "second": self.second, "steps": torch.from_numpy(self.steps)}
 
-    def load_state_dict(self, state: dict[str, Tensor], strict: bool = True) -> None:  # noqa: ARG002 - SB3 passes it
+    def load_state_dict(self, state: Mapping[str, Tensor], strict: bool = True) -> None:  # noqa: ARG002 - SB3 passes it
         """Copy what `state_dict` returned."""
         self.first.copy_(state["first"])
         self.second.copy_(state["second"])

@@ -2,6 +2,7 @@
 
 import io
 import json
+import pickle
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -30,8 +31,9 @@ def read(path: str | Path | io.BufferedIOBase) -> tuple[dict[str, Any], dict[str
             return json.loads(archive.read(DESCRIPTION)), torch.load(
                 io.BytesIO(archive.read(WEIGHTS)), weights_only=True
             )
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path} is not a saved model: {error}") from error
+    except (OSError, KeyError, ValueError, RuntimeError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise UserError(f"{path} is not a saved model: {reason}") from error
 
 
 def _entry(name: str) -> zipfile.ZipInfo:

@@ -4,7 +4,7 @@ Statistics are frozen while a batch is collected and learned from, and take it i
 exactly the policy that is differentiated. Evaluation freezes them too.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -66,7 +66,7 @@ class Moments:
         """Everything, for saving."""
         return {"mean": self.mean, "variance": self.variance, "count": self.count}
 
-    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Copy what `state_dict` returned."""
         self.mean, self.variance, self.count = (state[name].clone() for name in ("mean", "variance", "count"))
 

@@ -1,11 +1,12 @@
 """What a training run tells whoever records it. The learner knows no files; a recorder knows no tensors."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import BinaryIO, Literal, Protocol
 
 Row = Mapping[str, float | int | str]
+Save = Callable[[BinaryIO], None]  # writes to an open file; what it writes loads with `weights_only`
 
 
 class Observer(Protocol):
@@ -19,6 +20,12 @@ class Observer(Protocol):
 
     def on_progress(self, fraction: float, current_return: float | None) -> None:
         """Share of the block's budget used (0 to 1), and the latest mean deterministic evaluation return."""
+
+    def on_checkpoint(self, save: Save | None) -> None:
+        """Between two updates: `save` writes what a later run needs to go on from here bit for bit.
+
+        None where that cannot be had. May raise, to stop the run here.
+        """
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,9 @@
 """The learner: a Stable-Baselines3 `OnPolicyAlgorithm` whose replicas (seeds) train in lockstep."""
 
 import io
-import json
 import math
-import zipfile
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,22 +15,21 @@ from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback
 from stable_baselines3.common.vec_env import VecEnv
-from torch import Tensor
 
 from bench import compose
 from bench.config import Arm, TaskConfig, build
 from bench.errors import UserError
+from bench.learner import saving
 from bench.learner.actor import Actor
 from bench.learner.policy import StackedPolicy
 from bench.learner.rollouts import Array, Collector, Rollout
-from bench.learner.spaces import space_from_json, space_to_json
+from bench.learner.spaces import space_from_json
 from bench.learner.update import Diagnostics, Network, Rates, Update, prepare
 from bench.learner.vine import VineStreams, restored_values
 from bench.streams import stream
+from bench.tasks.batched import BatchedEnv
 from bench.tasks.registry import GYMNASIUM_TASKS, environments, make
 from bench.tasks.vec_env import BatchedVecEnv
-
-FORMAT = 1  # of saved models
 
 
 class PolicyGradient(OnPolicyAlgorithm):
@@ -73,6 +70,7 @@ class PolicyGradient(OnPolicyAlgorithm):
         self.updates = [0] * len(self.seeds)
         self.failures: dict[int, str] = {}  # replica → cause
         self.kl_coef = np.full(len(self.seeds), self.arm.kl_coef)  # of update=kl_penalty, adapted to each replica
+        self._checkpoint: Mapping[str, Any] | None = None  # what the next `learn` goes on from
         self.latest: list[dict[str, float]] = []  # diagnostics of the last update, one entry per active replica
         super().__init__(
             policy,
@@ -136,6 +134,11 @@ class PolicyGradient(OnPolicyAlgorithm):
                 collector if self.active == list(range(len(self.seeds))) else collector.select(self.active)
             )
         return self._collector
+
+    @property
+    def resumable(self) -> bool:
+        """Whether `get_checkpoint` holds all there is: the state of other packages' environments is out of reach."""
+        return isinstance(self.env, BatchedVecEnv) and isinstance(self.env.batched, BatchedEnv)
 
     def batch_limit(self) -> int:
         """The most steps one batch can take of a replica: a batch that might not fit the budget is not started."""
@@ -372,76 +375,50 @@ class PolicyGradient(OnPolicyAlgorithm):
 
     def save(self, path: str | Path | io.BufferedIOBase, exclude: Any = None, include: Any = None) -> None:  # noqa: ARG002
         """Write weights and JSON; nothing in the file is executed when it is loaded. SB3's filters do not apply."""
-        if isinstance(path, str | Path) and not Path(path).suffix:
-            path = Path(path).with_suffix(".zip")
-        with zipfile.ZipFile(path, "w") as archive:
-            archive.writestr(_entry("model.json"), json.dumps(self._description(), indent=1, sort_keys=True))
-            weights = io.BytesIO()
-            torch.save(self._weights(), weights)
-            archive.writestr(_entry("weights.pt"), weights.getvalue())
-
-    def _description(self) -> dict[str, Any]:
-        return {
-            "format": FORMAT,
-            "arm": {name: asdict(self.arm)[name] for name in Arm.__dataclass_fields__},
-            "seeds": self.seeds,
-            "seed_pool": self.seed_pool,
-            "env_steps": self.env_steps,
-            "updates": self.updates,
-            "kl_coef": self.kl_coef.tolist(),
-            "observation_space": space_to_json(self.observation_space),
-            "action_space": space_to_json(self.action_space),
-        }
+        saving.save(self, path)
 
     def networks(self) -> dict[str, Network]:
         """The stacked networks by name; no critic in an arm without one."""
         networks = {"actor": self.policy.actor, "critic": self.policy.critic}
         return {name: network for name, network in networks.items() if network is not None}
 
-    def _weights(self) -> dict[str, dict[str, Tensor]]:
-        weights = {
-            name: {"parameters": network.stack.flat.clone(), **network.adam.state_dict()}
-            for name, network in self.networks().items()
-        }
-        if self.policy.moments is not None:
-            weights["observations"] = self.policy.moments.state_dict()
-        if self.policy.reward_scale is not None:
-            scale = self.policy.reward_scale
-            weights["rewards"] = {**scale.moments.state_dict(), "running": scale.running}
-        return weights
+    def random_streams(self) -> dict[str, list[np.random.Generator]]:
+        """The learner's own streams by purpose, one generator per replica; the environments have theirs."""
+        vine = {"vine action": list(self._vine_streams.action), "vine dynamics": list(self._vine_streams.dynamics)}
+        return {"action": self._action_streams, "minibatch": self._minibatch_streams, **vine}
 
     def get_checkpoint(self) -> dict[str, Any]:
         """Everything a run needs to go on bit for bit: plain numbers, lists and tensors only."""
-        return {
-            "format": FORMAT,
-            "weights": self._weights(),
-            "env_steps": list(self.env_steps),
-            "updates": list(self.updates),
-            "active": list(self.active),
-            "failures": dict(self.failures),
-            "kl_coef": self.kl_coef.tolist(),
-            "streams": {
-                "action": [generator.bit_generator.state for generator in self._action_streams],
-                "minibatch": [generator.bit_generator.state for generator in self._minibatch_streams],
-            },
-            "collector": None if self._collector is None else self._collector.get_state(),
-        }
+        return saving.checkpoint(self)
+
+    def resume(
+        self, checkpoint: Mapping[str, Any], total_timesteps: int | None = None, callback: MaybeCallback = None
+    ) -> "PolicyGradient":
+        """Go on from `get_checkpoint` until every replica has used `total_timesteps` steps, its earlier ones included.
+
+        The model must have the arm, seeds and environments of the one that was saved. The numbers are those of a run
+        that was never interrupted, bit for bit. Raises `UserError` for environments whose state is out of reach.
+        """
+        self._checkpoint = checkpoint
+        return self.learn(total_timesteps, callback, log_interval=None)  # type: ignore[arg-type]  # SB3 allows None
+
+    def _setup_learn(self, *args: Any, **kwargs: Any) -> tuple[int, BaseCallback]:
+        total, callback = super()._setup_learn(*args, **kwargs)
+        checkpoint, self._checkpoint = self._checkpoint, None
+        if checkpoint is not None:  # only now: SB3 has just reset environments and counters
+            saving.restore(self, checkpoint)
+        return total, callback
+
+    def activate(self, replicas: Sequence[int]) -> None:
+        """Let these replicas be the stack that trains; their environments are as they were built."""
+        self.active, self._collector = list(replicas), None
 
     @classmethod
     def load(  # type: ignore[override]  # SB3's further options belong to its cloudpickled format
         cls, path: str | Path | io.BufferedIOBase, env: GymEnv | None = None, device: str = "cpu"
     ) -> "PolicyGradient":
         """What `save` wrote, ready to predict, and to learn once it has an environment. Raises `UserError`."""
-        if isinstance(path, str | Path) and not Path(path).suffix:
-            path = Path(path).with_suffix(".zip")
-        try:
-            with zipfile.ZipFile(path) as archive:
-                data = json.loads(archive.read("model.json"))
-                weights = torch.load(io.BytesIO(archive.read("weights.pt")), weights_only=True)
-        except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
-            raise UserError(f"{path} is not a saved PolicyGradient: {error}") from error
-        if data["format"] != FORMAT:
-            raise UserError(f"{path} has format {data['format']}: this version reads {FORMAT}")
+        data, weights = saving.read(path)
         model = cls(
             arm=build(Arm, data["arm"]),
             seeds=data["seeds"],
@@ -455,14 +432,7 @@ class PolicyGradient(OnPolicyAlgorithm):
         model._setup_model()
         if env is not None:
             model.set_env(env)
-        for name, network in model.networks().items():
-            network.stack.flat.copy_(weights[name].pop("parameters"))
-            network.adam.load_state_dict(weights[name])
-        if model.policy.moments is not None:
-            model.policy.moments.load_state_dict(weights["observations"])
-        if model.policy.reward_scale is not None:
-            model.policy.reward_scale.running = weights["rewards"].pop("running")
-            model.policy.reward_scale.moments.load_state_dict(weights["rewards"])
+        saving.load_weights(model, weights)
         model.env_steps, model.updates = data["env_steps"], data["updates"]
         model.kl_coef = np.array(data["kl_coef"])
         model.num_timesteps = min(model.env_steps)
@@ -472,8 +442,3 @@ class PolicyGradient(OnPolicyAlgorithm):
 def adapted(kl: Array, target: float) -> Array:
     """The factor of β after an update that moved the policy by `kl` (arXiv 1707.06347, section 4)."""
     return np.where(kl < target / 1.5, 0.5, np.where(kl > target * 1.5, 2.0, 1.0))
-
-
-def _entry(name: str) -> zipfile.ZipInfo:
-    """A file in an archive whose bytes do not depend on the clock."""
-    return zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))

@@ -1,6 +1,6 @@
 """Collecting experience: fixed-length segments or complete episodes, of all replicas at once."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -99,6 +99,12 @@ class Collector:
             "returns": self.counter.returns.tolist(),
             "lengths": self.counter.lengths.tolist(),
         }
+
+    def set_state(self, saved: Mapping[str, Any]) -> None:
+        """Go on from `get_state`. Raises ValueError for other columns, UserError where environments cannot."""
+        self.env.set_state(saved["env"])
+        self.counter.returns = np.array(saved["returns"], dtype=np.float64)
+        self.counter.lengths = np.array(saved["lengths"], dtype=np.int64)
 
     def segments(self, actor: Actor, n_steps: int, on_step: OnStep) -> Rollout | None:
         """`n_steps` of every environment, going on with the episodes it is in. None if `on_step` stopped it."""

@@ -1,9 +1,9 @@
 """Training a block: the seeds of a cell in lockstep, evaluated on a fixed grid of steps."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from stable_baselines3.common.callbacks import BaseCallback
@@ -13,6 +13,7 @@ from bench.learner.actor import Actor, joined
 from bench.learner.evaluate import evaluate, mean_return
 from bench.learner.observer import Observer, SeedOutcome
 from bench.learner.policy_gradient import PolicyGradient
+from bench.learner.saving import read_checkpoint
 from bench.tasks.base import Task
 from bench.tasks.registry import environments, make
 from bench.tasks.vec_env import BatchedVecEnv
@@ -39,12 +40,26 @@ class TrainedBlock:
         torch.save(self.model.get_checkpoint(), path)
 
 
-def train(config: Config, seeds: Sequence[int], observer: Observer) -> TrainedBlock:
-    """Train one replica per seed for the configured budget, telling `observer` every update and evaluation."""
+def train(config: Config, seeds: Sequence[int], observer: Observer, checkpoint: BinaryIO | None = None) -> TrainedBlock:
+    """Train one replica per seed for the configured budget, telling `observer` every update and evaluation.
+
+    With a `checkpoint` that an `Observer.on_checkpoint` had written, go on from there: `observer` is told what follows,
+    with the same bits as in a run that was never interrupted.
+
+    Raises:
+        UserError: where the task's settings are wrong.
+        DamagedCheckpoint: where the checkpoint cannot be read, or is not one of this cell and these seeds.
+    """
     task = make(config.task)
     env = BatchedVecEnv(environments(task, seeds, config.n_envs, config.seed_pool))
     model = PolicyGradient("MlpPolicy", env, config, seeds, config.seed_pool)
-    model.learn(config.budget, callback=_Watch(config, task, observer), log_interval=None)  # type: ignore[arg-type]
+    watch = _Watch(config, task, observer)
+    if checkpoint is None:
+        model.learn(config.budget, callback=watch, log_interval=None)  # type: ignore[arg-type]  # SB3 allows None
+    else:
+        state = read_checkpoint(checkpoint)
+        watch.resume_from = state["watch"]
+        model.resume(state["model"], config.budget, watch)
     return TrainedBlock(model, {seed: _outcome(model, replica) for replica, seed in enumerate(model.seeds)})
 
 
@@ -75,16 +90,20 @@ class _Watch(BaseCallback):
         self.grid = [round(config.budget * place / points) for place in range(points + 1)]
         self.waiting: list[dict[int, Actor]] = [{} for _ in self.grid]  # place → replica → what acted then
         self.current_return: float | None = None
+        self.resume_from: Mapping[str, Any] | None = None
 
     def _on_training_start(self) -> None:
         self.next_place = [0] * len(self.model.seeds)
         self.evaluated = 0
+        if self.resume_from is not None:
+            self._restore(self.resume_from)
 
     def _on_step(self) -> bool:
         return True
 
     def _on_rollout_start(self) -> None:
         self._report_update()
+        self.observer.on_checkpoint(self._save if self.model.resumable else None)
 
     def _on_rollout_end(self) -> None:
         """Before the update: the policy in force at a grid step has learned from the steps before it only."""
@@ -99,6 +118,28 @@ class _Watch(BaseCallback):
         self._set_aside_finished(range(len(self.model.seeds)))
         self._evaluate_ready()
         self.observer.on_progress(1.0, self.current_return)
+
+    def _save(self, file: BinaryIO) -> None:
+        torch.save({"model": self.model.get_checkpoint(), "watch": self._state()}, file)
+
+    def _state(self) -> dict[str, Any]:
+        """Where the evaluation is: what `_restore` needs, as numbers and tensors."""
+        return {
+            "next_place": list(self.next_place),
+            "evaluated": self.evaluated,
+            "current_return": self.current_return,
+            "waiting": [
+                {replica: actor.state_dict() for replica, actor in waiting.items()} for waiting in self.waiting
+            ],
+        }
+
+    def _restore(self, state: Mapping[str, Any]) -> None:
+        self.next_place, self.evaluated = list(state["next_place"]), state["evaluated"]
+        self.current_return = state["current_return"]
+        like = self.model.policy.acting()
+        self.waiting = [
+            {replica: like.with_state(actor) for replica, actor in waiting.items()} for waiting in state["waiting"]
+        ]
 
     def _report_update(self) -> None:
         if self.model.latest:

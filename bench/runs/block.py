@@ -1,6 +1,7 @@
 """Blocks on disk: where they lie, what they are called, and what state they are in."""
 
 import hashlib
+import itertools
 import json
 import time
 from collections.abc import Mapping, Sequence
@@ -10,7 +11,7 @@ from typing import Any, Literal
 
 from bench.config import Config
 from bench.errors import UserError
-from bench.runs import provenance
+from bench.runs import claims, provenance
 from bench.runs.curves import EVALUATIONS, TRAINING
 from bench.runs.files import sha256
 
@@ -22,9 +23,8 @@ CHECKPOINT = "checkpoint.pt"
 PROGRESS = "progress.json"  # only while running
 FILES = (CONFIG, EVALUATIONS, TRAINING, POLICY, CHECKPOINT)  # what run.json holds the checksums of
 
-STALE_AFTER = 600.0  # seconds without a sign of life after which another machine's block counts as left behind
-
 State = Literal["done", "failed", "running", "stale"]
+Retry = Literal["nothing", "failed", "damaged"]
 
 
 @dataclass(frozen=True)
@@ -49,10 +49,13 @@ class Block:
         """Whether its files are complete: such a block is never written to again."""
         return bool(self.record.get("checksums"))
 
-    @property
-    def taken(self) -> bool:
-        """Whether its seeds need no training: they are finished, or somebody is at it."""
-        return self.finished or self.state == "running"
+    def taken(self, retry: Retry = "nothing") -> frozenset[int]:
+        """Its seeds that need no training: somebody is at it, or they are finished and need no retry."""
+        if self.state == "running":
+            return self.seeds
+        if not self.finished:
+            return frozenset()
+        return self.seeds - self.causes.keys() if retry == "failed" else self.seeds
 
     @property
     def causes(self) -> dict[int, str]:
@@ -86,6 +89,17 @@ def seeds_name(seeds: Sequence[int]) -> str:
         return name
     digest = hashlib.sha256(name.encode()).hexdigest()[:8]
     return f"seeds-{min(seeds):03d}-{max(seeds):03d}-{len(seeds)}-{digest}"
+
+
+def directory(config: Config, seeds: Sequence[int]) -> Path:
+    """The folder for a block of these seeds: that of an unfinished one, or one that is not there yet."""
+    path = cell_directory(config) / seeds_name(seeds)
+    for attempt in itertools.count(1):
+        block = read(path)
+        if block is None or not block.finished:
+            return path
+        path = path.with_name(f"{seeds_name(seeds)}-retry-{attempt}")
+    raise AssertionError("unreachable")
 
 
 def blocks(config: Config) -> list[Block]:
@@ -133,9 +147,26 @@ def check(block: Block) -> None:
             raise damaged(block.path, f"{name} is not the file that was written (checksum)")
 
 
+def set_aside(path: Path) -> Path:
+    """Move a block, or one of its files, out of the way below the study's `damaged` folder; → where it is now.
+
+    Raises:
+        OSError: where it cannot be moved.
+    """
+    study = next(parent.parent for parent in path.parents if parent.name == "runs")
+    place = study / "damaged" / path.relative_to(study / "runs")
+    place.parent.mkdir(parents=True, exist_ok=True)
+    for attempt in itertools.count(1):
+        target = place.with_name(f"{place.name}-{attempt}")
+        if not target.exists():
+            path.rename(target)
+            return target
+    raise AssertionError("unreachable")
+
+
 def damaged(path: Path, what: str) -> UserError:
     """The error for a block whose files are not what was written."""
-    return UserError(f"damaged block {path}: {what}; nothing was changed: restore it, or move it away to run it again")
+    return UserError(f"damaged block {path}: {what}; nothing was changed: restore it, or run with retry=damaged")
 
 
 def _state(path: Path, record: Mapping[str, Any]) -> State:
@@ -144,16 +175,16 @@ def _state(path: Path, record: Mapping[str, Any]) -> State:
         return "stale"
     alive = provenance.alive(record["host"]["id"], record["process"])
     if alive is None:
-        alive = _last_sign(path) > time.time() - STALE_AFTER
+        alive = _last_sign(path, record) > time.time() - claims.STALE_AFTER
     return "running" if alive else "stale"
 
 
-def _last_sign(path: Path) -> float:
-    """When a file of the block was last written."""
+def _last_sign(path: Path, record: Mapping[str, Any]) -> float:
+    """When the block's process last showed that it was alive."""
     times = [0.0]
-    for name in (PROGRESS, RECORD):
+    for sign in (claims.place(path.parent, record.get("claim", 0)), path / PROGRESS, path / RECORD):
         try:
-            times.append((path / name).stat().st_mtime)
+            times.append(sign.stat().st_mtime)
         except OSError:  # not there, or just being replaced
             continue
     return max(times)

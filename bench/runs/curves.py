@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -34,7 +34,7 @@ _ORDER: Mapping[str, Sequence[str]] = {
 }
 
 
-def write_rows(kind: str, rows: Sequence[Row], path: Path) -> None:
+def write_rows(kind: str, rows: Sequence[Row], path: Path | BinaryIO) -> None:
     """Write `rows` of a `kind` (EVALUATIONS or TRAINING) to `path`.
 
     Raises:

@@ -2,74 +2,116 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
+import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from bench.config import Config
+from bench.errors import DamagedCheckpoint
 from bench.runs import block as blocks
+from bench.runs import interruption
 from bench.runs.mirror import mirror
+from bench.runs.partial import PARTIAL
 from bench.runs.record import Busy, Recorder
 
 if TYPE_CHECKING:  # importing anything of the learner's imports torch, which takes seconds
     from bench.learner.observer import Observer, Trained
 
+LOOK_AGAIN = 0.5  # seconds after which one looks again at what somebody else was quicker with
+
 
 def missing(config: Config) -> tuple[int, ...]:
-    """The seeds of the cell that are neither finished nor being trained.
+    """The seeds of the cell that want training: those that are neither finished nor being trained.
+
+    With `retry=failed`, those of them that failed, be it alone or with their block, and no others.
 
     Raises:
         UserError: where a block of the cell is damaged.
     """
     taken: set[int] = set()
+    failed: set[int] = set()
     for block in blocks.blocks(config):
         if block.finished:
             blocks.check(block)
-        if block.taken:
-            taken |= block.seeds
-    return tuple(seed for seed in config.seeds if seed not in taken)
+        taken |= block.taken(config.retry)
+        failed |= block.causes.keys()
+    wanted = failed if config.retry == "failed" else set(config.seeds)
+    return tuple(seed for seed in config.seeds if seed in wanted - taken)
+
+
+def parts(config: Config) -> list[tuple[int, ...]]:
+    """The missing seeds as the blocks they will be: those begun before, which can be gone on with, and the rest.
+
+    Raises:
+        UserError: where a block of the cell is damaged.
+    """
+    left = set(missing(config))
+    begun = []
+    for block in blocks.blocks(config):
+        if (block.path / PARTIAL).exists() and not block.finished and block.seeds <= left:
+            begun.append(tuple(sorted(block.seeds)))
+            left -= block.seeds
+    return [*begun, tuple(sorted(left))] if left else begun
 
 
 def run(config: Config, overrides: Sequence[str] = ()) -> Path:
     """Train what is missing of the cell and return its block's folder; where nothing is, the block with its last seed.
 
-    The same call again trains nothing; more seeds become a new block of the same cell.
+    The same call again trains nothing; more seeds become a new block of the same cell; what was interrupted goes on.
 
     Raises:
         UserError: where a block of the cell is damaged or the results folder cannot be written.
+        Interrupted: where a signal asked to stop; the block is saved.
         Exception: what training raised, after it was recorded.
     """
-    while seeds := missing(config):
-        directory = blocks.cell_directory(config) / blocks.seeds_name(seeds)
-        with contextlib.suppress(Busy):  # somebody was quicker: look again at what is left
-            run_block(dataclasses.replace(config, seeds=seeds), directory, overrides)
-            mirror(config, directory)
-            return directory
-    return next(block.path for block in blocks.blocks(config) if block.taken and config.seeds[-1] in block.seeds)
+    trained = None
+    while wanted := parts(config):
+        directory = blocks.directory(config, wanted[0])
+        try:
+            run_block(dataclasses.replace(config, seeds=wanted[0]), directory, overrides)
+        except Busy:  # somebody was quicker: look again at what is left
+            time.sleep(LOOK_AGAIN)
+            continue
+        mirror(config, directory)
+        trained = directory
+    if trained is not None:
+        return trained
+    return next(block.path for block in blocks.blocks(config) if config.seeds[-1] in block.taken())
 
 
 def run_block(config: Config, directory: Path, overrides: Sequence[str] = ()) -> None:
-    """Train all of the configuration's seeds as one block in `directory`.
+    """Train all of the configuration's seeds as one block in `directory`, or go on where it was interrupted.
 
     Raises:
         Busy: where some of the seeds are finished there, or being trained.
-        UserError, Exception: as `run` does.
+        UserError, Interrupted, Exception: as `run` does.
     """
     recorder = Recorder(config, directory, overrides)
-    recorder.begin()
-    try:
-        recorder.finish(train(config, config.seeds, recorder))
-    except Exception as error:
-        recorder.fail(error)
-        raise
-    except BaseException:
-        recorder.release()
-        raise
+    with interruption.heeding():
+        checkpoint = recorder.begin()
+        try:
+            try:
+                trained = train(config, config.seeds, recorder, checkpoint)
+            except DamagedCheckpoint as error:
+                recorder.discard(str(error))
+                trained = train(config, config.seeds, recorder)
+            recorder.finish(trained)
+        except Busy:
+            recorder.release()
+            raise
+        except Exception as error:
+            recorder.fail(error)
+            raise
+        except BaseException:
+            recorder.release()
+            raise
+        finally:
+            recorder.close()
 
 
-def train(config: Config, seeds: Sequence[int], observer: Observer) -> Trained:
+def train(config: Config, seeds: Sequence[int], observer: Observer, checkpoint: BinaryIO | None = None) -> Trained:
     """Our learner or a library's, imported when it is needed: torch takes seconds."""
     if config.is_peer:
         from bench.learner import peers
@@ -77,4 +119,4 @@ def train(config: Config, seeds: Sequence[int], observer: Observer) -> Trained:
         return peers.train(config, seeds, observer)
     from bench.learner import train as learner
 
-    return learner.train(config, seeds, observer)
+    return learner.train(config, seeds, observer, checkpoint)

@@ -15,6 +15,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from bench.config import Config
+from bench.errors import RunWarning
 from bench.runs import block as blocks
 from bench.runs.curves import EVALUATIONS, TRAINING
 
@@ -26,7 +27,7 @@ Row = Mapping[str, Any]
 _given_up: set[str] = set()  # modes that failed once in this process: waiting for every block again would take hours
 
 
-class MirrorWarning(UserWarning):
+class MirrorWarning(RunWarning):
     """Why a block has no mirror."""
 
 

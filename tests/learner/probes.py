@@ -15,6 +15,7 @@ from bench.config import Config, parse, to_mapping
 from bench.learner.actor import Actor
 from bench.learner.distributions import Categorical
 from bench.learner.network import Stack
+from bench.learner.observer import Save
 from bench.learner.policy_gradient import PolicyGradient
 from bench.tasks.base import Array, Step, Task
 from bench.tasks.batched import BatchedEnv
@@ -189,6 +190,9 @@ class Notes:
     def on_progress(self, fraction: float, current_return: float | None) -> None:
         assert 0 <= fraction <= 1
         assert current_return is None or np.isfinite(current_return)
+
+    def on_checkpoint(self, save: Save | None) -> None:
+        assert save is not None, "every world here can be saved"
 
 
 SEGMENTS = ("collect=segments", "collect.n_envs=4", "collect.n_steps=16", "hidden=[32,32]", "update.epochs=2")

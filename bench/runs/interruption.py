@@ -1,0 +1,109 @@
+"""Stopping where nothing is lost: a signal asks, and the run stops after saving itself between two updates.
+
+The first signal only asks. A second one stops at once: the last checkpoint is then what is left. A sweep hands the
+wish on to its workers through a file that need not exist yet, since a pool hands no signals on.
+"""
+
+import contextlib
+import os
+import signal
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+WISH = "BENCH_STOP"  # the file whose existence asks all processes of a command to stop, handed on in the environment
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)  # Slurm and submitit warn with the last two
+
+Handler = Callable[[int, FrameType | None], Any] | int | None
+
+
+class Interrupted(KeyboardInterrupt):
+    """The run was asked to stop, and can go on from where it was saved. `signal` is what asked."""
+
+    def __init__(self, signal_number: int = signal.SIGINT) -> None:
+        super().__init__(signal.Signals(signal_number).name)
+        self.signal = signal_number
+
+
+class _State:
+    """What this process has been asked, and the handlers it found."""
+
+    def __init__(self) -> None:
+        self.asked: int | None = None
+        self.leads = False
+        self.found: dict[int, Handler] = {}
+
+
+_state = _State()
+
+
+def asked() -> int | None:
+    """The signal that asked this process, or the command it works for, to stop; None where none has."""
+    if _state.asked is not None:
+        return _state.asked
+    wish = os.environ.get(WISH)
+    try:
+        return int(Path(wish).read_text()) if wish else None
+    except (OSError, ValueError):
+        return None
+
+
+@contextlib.contextmanager
+def heeding() -> Iterator[None]:
+    """Take signals as wishes while the body runs; then, the handlers that were there are told of one that came.
+
+    Does nothing inside another such body, or outside the main thread.
+    """
+    if _state.found or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    _state.found = {number: signal.signal(number, _ask) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        found, _state.found = _state.found, {}
+        came, _state.asked = _state.asked, None
+        for number, handler in found.items():
+            signal.signal(number, handler)
+        if came is not None:
+            _tell(found[came], came)
+
+
+@contextlib.contextmanager
+def leading() -> Iterator[None]:
+    """Be the process whose wish to stop is its workers' wish too, while the body runs."""
+    before = os.environ.get(WISH)
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        os.environ[WISH] = str(Path(folder) / "stop")
+        _state.leads = True
+        try:
+            with heeding():
+                yield
+        finally:
+            _state.leads = False
+            os.environ.pop(WISH)
+            if before is not None:
+                os.environ[WISH] = before
+
+
+def _ask(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the signature of handlers
+    if _state.asked is not None:
+        raise Interrupted(number)
+    _state.asked = number
+    wish = os.environ.get(WISH)
+    if wish and _state.leads:
+        with contextlib.suppress(OSError):
+            Path(wish).write_text(str(int(number)))
+    if _state.leads or not wish:  # a worker's leader has said it
+        name = signal.Signals(number).name
+        print(f"{name}: saving what is being trained, then stopping; again to stop at once", file=sys.stderr)
+
+
+def _tell(handler: Handler, number: int) -> None:
+    """Let a cluster's own handler see the signal, which may submit the job again; the system's defaults need not."""
+    if callable(handler) and handler is not signal.default_int_handler:
+        handler(number, None)
