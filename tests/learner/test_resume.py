@@ -87,6 +87,7 @@ def test_going_on_from_any_checkpoint_gives_the_same_bits(overrides: tuple[str, 
     check_every(cell(*overrides))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("group", ["baseline", "update", "reference"])
 def test_every_option_goes_on(group: str) -> None:
     options = [path.stem for path in sorted((CONF / group).glob("*.yaml"))]

@@ -10,7 +10,7 @@ import pytest
 
 from bench.errors import UserError
 from bench.runs import block as blocks
-from bench.runs import execute, provenance
+from bench.runs import claims, execute, provenance
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_an_interrupted_block_is_stale_though_its_process_lives_on(tmp_path):
 def test_another_machine_is_believed_for_a_while(tmp_path):
     path = running(tmp_path / "b", host={"id": "elsewhere"})
     assert blocks.read(path).state == "running"
-    long_ago = time.time() - blocks.STALE_AFTER - 1
+    long_ago = time.time() - claims.STALE_AFTER - 1
     os.utime(path / blocks.RECORD, (long_ago, long_ago))
     assert blocks.read(path).state == "stale"
     (path / blocks.PROGRESS).write_text("{}")
