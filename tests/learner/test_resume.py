@@ -90,13 +90,12 @@ def test_going_on_from_any_checkpoint_gives_the_same_bits(overrides: tuple[str, 
 @pytest.mark.slow
 @pytest.mark.parametrize("group", ["baseline", "update", "reference"])
 def test_every_option_goes_on(group: str) -> None:
-    options = [path.stem for path in sorted((CONF / group).glob("*.yaml"))]
+    options = {path.stem for path in (CONF / group).glob("*.yaml")} - {"plugin", "checkpoint"}  # which need a file
     assert options
-    for option in options:
-        check_every(
-            cell(*EXAM, *EPISODES, "advantage=monte_carlo", "update.epochs=1", f"{group}={option}", seeds=(0, 3)),
-            slice(2, 3),
-        )
+    for option in sorted(options):
+        arm = (*EXAM, *EPISODES, "advantage=monte_carlo", "update.epochs=1", f"{group}={option}")
+        budget = "budget=1500" if option == "vine" else "budget=384"  # its restored episodes are charged
+        check_every(cell(*arm, budget, seeds=(0, 3)), slice(2, 3))
 
 
 def test_replicas_that_ended_or_failed_stay_so(monkeypatch: pytest.MonkeyPatch) -> None:
