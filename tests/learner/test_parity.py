@@ -39,9 +39,10 @@ class Replayed:
         return chosen
 
 
-def first_batch(config: Config) -> PolicyGradient:
+def first_batch(config: Config, time_limit: int = 500) -> PolicyGradient:
     """A learner that has collected one batch and not yet learned from it."""
-    model = PolicyGradient(env=BatchedVecEnv(BatchedEnv(CartPole(), [0, 1], N)), arm=config, seeds=[0, 1])
+    env = BatchedVecEnv(BatchedEnv(CartPole(time_limit), [0, 1], N))
+    model = PolicyGradient(env=env, arm=config, seeds=[0, 1])
     train, model.train = model.train, lambda: None  # type: ignore[method-assign]
     model.learn(N * T)
     model.train = train  # type: ignore[method-assign]
@@ -68,17 +69,22 @@ def stock_update(ours: PolicyGradient, dtype: torch.dtype) -> dict[str, torch.Te
 
 
 def fill(model: PPO, rollout: Rollout, dtype: torch.dtype) -> None:
-    """Put the first replica's rollout into SB3's buffer, values and log-probabilities from its own policy."""
+    """Put the first replica's rollout into SB3's buffer, values and log-probabilities from its own policy.
+
+    As SB3 does it, a time limit adds γV(s_final) to the reward and counts as an end.
+    """
     buffer, kind = model.rollout_buffer, np.float64 if dtype == torch.float64 else np.float32
     observations = rollout.observations[0].permute(1, 2, 0).to(dtype)  # (R, N, O)
     actions = rollout.actions[0, 0]
     with torch.no_grad():
-        values = model.policy.predict_values(observations[: T + 1].flatten(0, 1)).view(T + 1, N)
+        values = model.policy.predict_values(observations.flatten(0, 1)).view(-1, N)
         _, log_prob, _ = model.policy.evaluate_actions(observations[:T].flatten(0, 1), actions.flatten())
     done = (rollout.terminated | rollout.truncated)[:, 0]
     buffer.observations = observations[:T].numpy()
     buffer.actions = actions.unsqueeze(-1).numpy().astype(kind)
-    buffer.rewards = rollout.rewards[:, 0].numpy().astype(kind)
+    following = values.gather(0, rollout.successor[:, 0])  # of the true successors
+    rewards = rollout.rewards[:, 0] + model.gamma * following * rollout.truncated[:, 0]
+    buffer.rewards = rewards.numpy().astype(kind)
     buffer.episode_starts = torch.cat([torch.zeros(1, N, dtype=torch.bool), done[:-1]]).numpy().astype(kind)
     buffer.values = values[:T].numpy()
     buffer.log_probs = log_prob.view(T, N).numpy()
@@ -87,14 +93,17 @@ def fill(model: PPO, rollout: Rollout, dtype: torch.dtype) -> None:
     buffer.compute_returns_and_advantage(values[T], done[-1].numpy())
 
 
-@pytest.mark.parametrize("overrides", [(), ("clip_range=0.05", "max_grad_norm=0.05"), ("gae_lambda=0.5", "gamma=0.9")])
+@pytest.mark.parametrize(
+    ("overrides", "time_limit"),
+    [((), 500), (("clip_range=0.05", "max_grad_norm=0.05"), 500), (("gae_lambda=0.5", "gamma=0.9"), 500), ((), 12)],
+)
 def test_an_update_is_as_close_to_exact_arithmetic_as_sb3s(
-    overrides: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+    overrides: tuple[str, ...], time_limit: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After forty minibatches |ours − float64| ≤ 2 |SB3 − float64|, in the weight that is furthest off."""
-    model = first_batch(parity_settings(*overrides))
+    model = first_batch(parity_settings(*overrides), time_limit)
     assert model._rollout is not None
-    assert not bool(model._rollout.truncated.any()), "SB3 would add the bootstrap to the rewards"
+    assert bool(model._rollout.truncated.any()) == (time_limit < 500)
     assert bool(model._rollout.terminated.any())
     initial = {name: value.double() for name, value in model.policy.replica_state(0).items()}
     rng = np.random.default_rng(1)
