@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("gymnasium", "numpy", "policy-gradient-bench", "pyarrow", "stable-baselines3", "torch")
+PACKAGES = ("gymnasium", "numpy", "policy-gradient-bench", "pyarrow", "sb3-contrib", "stable-baselines3", "torch")
 THREADS = 1  # of each process; cells run side by side instead
 COMMAND = "BENCH_COMMAND"  # the command line, handed to worker processes through the environment
 
