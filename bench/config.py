@@ -134,7 +134,7 @@ class Critic:
     minibatches: int
     learning_rate: float
     vf_coef: float
-    max_grad_norm: float
+    max_grad_norm: float | None
 
 
 @dataclass(frozen=True)
@@ -199,7 +199,7 @@ class Arm:
     advantage_norm: Literal["none", "rms", "mean_std"]
     aggregate: Literal["step", "episode"]
     grad_clip: Literal["separate", "joint"]
-    max_grad_norm: float
+    max_grad_norm: float | None
     learning_rate: float
     learning_rate_schedule: Schedule
     clip_range: float

@@ -7,6 +7,7 @@ A peer is told keyword arguments of its class, `algorithm.parameters`. Instead o
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -120,6 +121,6 @@ def matched(arm: Arm) -> dict[str, Any]:
         "normalize_advantage": arm.advantage_norm == "mean_std",
         "ent_coef": arm.ent_coef,
         "vf_coef": arm.critic.vf_coef,
-        "max_grad_norm": arm.max_grad_norm,
+        "max_grad_norm": math.inf if arm.max_grad_norm is None else arm.max_grad_norm,
         "policy_kwargs": {"net_arch": {"pi": list(arm.hidden), "vf": list(arm.hidden)}},
     }
