@@ -294,6 +294,17 @@ def bootstrap_without_discount(config: Config) -> str | None:
     return None
 
 
+def shifted_rewards(config: Config) -> str | None:
+    """norm_reward divides by a spread to which a shift adds: with reward_shift two things would change at once."""
+    shift = config.task.knobs.get("reward_shift", 0)
+    if shift != 0 and config.norm_reward:
+        return (
+            f"task.reward_shift={shift} with norm_reward=true: the shift would change the scale of all rewards too; "
+            f"use norm_reward=false"
+        )
+    return None
+
+
 def vanilla_steps(config: Config) -> str | None:
     """vanilla is one full-batch step: without a ratio a second one would be off-policy."""
     update = config.update
@@ -376,6 +387,7 @@ RULES: tuple[Rule, ...] = (
     vine_discount,
     bootstrap_without_critic,
     bootstrap_without_discount,
+    shifted_rewards,
     vanilla_steps,
     joint_clip,
     k1_loss,

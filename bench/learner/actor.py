@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from bench.learner.distributions import Distribution
+from bench.learner.distributions import Categorical, Distribution
 from bench.learner.network import Stack
 from bench.learner.normalisation import Moments
 
@@ -28,6 +28,16 @@ class Actor:
         """π(·|s) for observations (S, O, B)."""
         outputs, _ = self.stack.forward(self.seen(observations))
         return self.distribution(outputs, self.stack.extras)
+
+    def probabilities(self, observations: Array) -> Array:
+        """π(a|s) of every replica, (S, n, A) float64, for observations (O, n) of a task with Discrete actions.
+
+        The policy `bench.tasks.exact` solves: `task.solve(lambda seen: actor.probabilities(seen)[replica])`.
+        """
+        policy = self.policy(torch.from_numpy(observations).expand(self.stack.replicas, -1, -1))
+        assert isinstance(policy, Categorical), "only Discrete actions have probabilities"
+        table: Array = policy.log_probs.double().softmax(1).transpose(1, 2).numpy()
+        return table
 
     def seen(self, observations: Tensor) -> Tensor:
         """Observations (S, O, …) on the scale the networks see."""

@@ -16,6 +16,7 @@ from bench.tasks.environments import Environments
 from bench.tasks.registry import environments
 
 MODES = ("deterministic", "stochastic")
+TOTALS = {"true_score": "true_return"}  # what the episode's sum of a task's extra is called
 
 
 def evaluate(
@@ -48,17 +49,19 @@ def play(
     `act` takes the observations of all columns, (O, C), to their actions, (C,) or (A, C). The first `episodes` columns
     of each seed count as deterministic, the others as stochastic.
 
-    → one row per episode: seed, mode, episode, return (undiscounted), length, and sums of the task's extras.
+    → one row per episode: seed, mode, episode, return (undiscounted), length, and the sums of the task's extras, the
+    true score's as `true_return`.
     """
     env = environments(task, seeds, 2 * episodes, pool, evaluation=place)
     env.restart()
     live = np.ones(env.n_columns, dtype=bool)
-    totals = {name: np.zeros(env.n_columns) for name in ("return", *task.extras)}
+    extras = {name: TOTALS.get(name, name) for name in task.extras}
+    totals = {name: np.zeros(env.n_columns) for name in ("return", *extras.values())}
     while live.any():
         transition = env.step(act(env.observation), live)
         totals["return"] += transition.reward
-        for name in task.extras:
-            totals[name] += transition.extras[name]
+        for name, total in extras.items():
+            totals[total] += transition.extras[name]
         live = live & ~(transition.terminated | transition.truncated)
     return [_row(env, totals, seed, column, episodes) for column, seed in enumerate(np.repeat(seeds, 2 * episodes))]
 

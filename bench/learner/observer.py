@@ -16,7 +16,7 @@ class Observer(Protocol):
         """One row per seed after an update: `seed`, `step`, `update`, then the diagnostics."""
 
     def on_evaluation(self, rows: Sequence[Row]) -> None:
-        """One row per episode: `seed`, `step`, `mode`, `episode`, `return`, `length`, further the task's extras."""
+        """One row per episode: `seed`, `step`, `mode`, `episode`, `return`, `length` (`true_return`)."""
 
     def on_progress(self, fraction: float, current_return: float | None) -> None:
         """Share of the block's budget used (0 to 1), and the latest mean deterministic evaluation return."""

@@ -5,6 +5,7 @@ A task holds no state. States live outside, columns last, so that ten seeds with
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,3 +82,20 @@ class Task(ABC):
     @abstractmethod
     def observe(self, state: Array) -> Array:
         """The observations, (O, C) float32."""
+
+    def describe(
+        self, state: Array, action: Any = None, reward: float | None = None, extras: Mapping[str, float] | None = None
+    ) -> str:
+        """One line for people: a column's state (D,), and what led to it. At a start there is no action.
+
+        This one, for tasks without words of their own, gives the observation's numbers.
+        """
+        seen = "  ".join(f"{number:+.3f}" for number in self.observe(state[:, None])[:, 0])
+        return seen if action is None else f"{seen}  action {action}  {self.earned(reward, extras)}"
+
+    @staticmethod
+    def earned(reward: float | None, extras: Mapping[str, float] | None = None) -> str:
+        """The reward and the numbers beside it, for `describe`."""
+        return "  ".join(
+            f"{name} {number:+.2f}" for name, number in {"reward": reward or 0.0, **(extras or {})}.items()
+        )

@@ -214,7 +214,7 @@ def _iterate(model: Model, given: Array | None, gamma: float, judge: _Judge) -> 
         best = judge.best(0, q_values)
         better = judge.value(0, q_values, best) > value + 1e-12 * (1 + np.abs(value).max())
         if not better.any():
-            return q_values[None], policy[None]
+            return q_values[None], (policy if judge.reference is None else best)[None]
         policy = np.where(better[:, None], best, policy)
     raise RuntimeError(f"policy iteration did not settle in {MAX_ITERATIONS} rounds")
 

@@ -1,8 +1,9 @@
 """Exam question: one question, one answer, one score. Its gradients have closed forms."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -103,6 +104,16 @@ class ExamQuestion(ExactTask):
         here: Array = np.arange(self.observation_space.shape[0])[:, None] == context
         seen: Array = here & (answered == 0)
         return seen.astype(np.float32)
+
+    def describe(
+        self, state: Array, action: Any = None, reward: float | None = None, extras: Mapping[str, float] | None = None
+    ) -> str:
+        """Who is asked what, the answer, and what it brought."""
+        _, student, difficulty = state.astype(int)
+        line = f"{self.setting.students[student]}  {self.setting.difficulties[difficulty]} question"
+        if action is None:
+            return line
+        return f"{line}  {self.setting.answers[int(action)]:6}  {self.earned(reward, extras)}"
 
     def kind(self, state: Array) -> Array:
         """Which student: (C,) positions in `model.starts`."""

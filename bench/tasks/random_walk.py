@@ -1,7 +1,9 @@
 """The random walk of nineteen states: the standard problem for estimating values."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from gymnasium import spaces
@@ -44,6 +46,14 @@ class RandomWalk(ExactTask):
         """Where it is, one-hot: (19, C) float32."""
         here: Array = np.arange(N_STATES)[:, None] == state[0]
         return here.astype(np.float32)
+
+    def describe(
+        self, state: Array, action: Any = None, reward: float | None = None, extras: Mapping[str, float] | None = None
+    ) -> str:
+        """The line, with the walker on it, and the last step."""
+        line = "".join("o" if place == state[0] else "." for place in range(-1, N_STATES + 1))
+        line = f"{line[0]}|{line[1:-1]}|{line[-1]}"
+        return line if action is None else f"{line}  {('left', 'right')[int(action)]:5}  {self.earned(reward, extras)}"
 
     @cached_property
     def model(self) -> Model:

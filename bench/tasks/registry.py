@@ -20,7 +20,7 @@ from bench.tasks.foreign import ForeignEnv, GymTask
 from bench.tasks.mountain_car import MountainCar, MountainCarContinuous
 from bench.tasks.pendulum import Pendulum
 from bench.tasks.random_walk import RandomWalk
-from bench.tasks.weekly_exam import WeeklyExam
+from bench.tasks.weekly_exam import WeeklyExam, WeeklyExamCheat
 
 TASKS: dict[str, type[Task]] = {
     "cartpole": CartPole,
@@ -29,6 +29,7 @@ TASKS: dict[str, type[Task]] = {
     "mountain_car_continuous": MountainCarContinuous,
     "pendulum": Pendulum,
     "weekly_exam": WeeklyExam,
+    "weekly_exam_cheat": WeeklyExamCheat,
     "exam_question": ExamQuestion,
     "random_walk": RandomWalk,
     "gym": GymTask,
@@ -40,6 +41,7 @@ GYMNASIUM_TASKS = {  # by Gymnasium id: Gymnasium's own, and below `bench/` the 
     "MountainCarContinuous-v0": "mountain_car_continuous",
     "Pendulum-v1": "pendulum",
     "bench/WeeklyExam-v0": "weekly_exam",
+    "bench/WeeklyExamCheat-v0": "weekly_exam_cheat",
     "bench/ExamQuestion-v0": "exam_question",
     "bench/RandomWalk-v0": "random_walk",
 }

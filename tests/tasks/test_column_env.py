@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 import stable_baselines3.common.env_checker
 from gymnasium.utils.env_checker import check_env
+from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.vec_env import VecEnv
 
 from bench.tasks import GYMNASIUM_TASKS, TASKS, Task
 from bench.tasks.column_env import ColumnEnv
@@ -38,6 +40,40 @@ def test_an_episode_of_the_weekly_exam_is_sixteen_weeks() -> None:
     assert observation[0] == 0
     flags = [env.step(week % 4)[2:4] for week in range(16)]
     assert flags == [(False, False)] * 15 + [(True, False)]
+
+
+@pytest.mark.filterwarnings("error", UNBOUNDED)
+@pytest.mark.parametrize("id", [id for id in GYMNASIUM_TASKS if id.startswith("bench/")])
+def test_registered_worlds_pass_the_checkers_rendering_included(id: str) -> None:
+    check_env(gymnasium.make(id, disable_env_checker=True).unwrapped)
+    venv = make_vec_env(id, n_envs=2, env_kwargs={"render_mode": "ansi"})
+    assert isinstance(venv, VecEnv)
+    venv.reset()
+    venv.step(np.zeros(2, dtype=int))
+
+
+def test_the_last_step_is_one_line_for_every_task(task: Task) -> None:
+    env = ColumnEnv(task, render_mode="ansi")
+    env.reset(seed=0)
+    start = env.render()
+    env.step(env.action_space.sample())
+    assert start
+    assert start != env.render()
+    assert "reward" in env.render()
+    assert "\n" not in env.render()
+    assert ColumnEnv(task).render() is None
+
+
+def test_worlds_in_words() -> None:
+    exam, walk, week = TASKS["exam_question"](), TASKS["random_walk"](), TASKS["weekly_exam"]()
+    asked = np.array([0.0, 1.0, 1.0])
+    assert exam.describe(asked) == "younger  hard question"
+    assert exam.describe(asked, 3, 0.4567) == "younger  hard question  gamble  reward +0.46"
+    assert walk.describe(np.array([9.0])) == ".|.........o.........|."
+    assert walk.describe(np.array([19.0]), 1, 1.0) == ".|...................|o  right  reward +1.00"
+    assert week.describe(np.array([3.0, 9.0, 1.0, 0.0]), 2, 0.8) == (
+        "week  3  elder    tutor   level  9  fatigue 1  reward +0.80"
+    )
 
 
 def test_a_seed_fixes_the_episode(task: Task) -> None:
