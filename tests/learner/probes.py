@@ -203,7 +203,7 @@ def settings(*overrides: str) -> Config:
     return bench.compose(["group.groups=1", "group.size=4", *overrides])
 
 
-BASELINES = ("none", "batch_mean", "time_mean", "critic", "group", "grpo", "rloo")
+BASELINES = ("none", "batch_mean", "time_mean", "critic", "group", "grpo", "rloo", "vine")
 ADVANTAGES = ("td0", "nstep", "gae", "monte_carlo")
 UPDATES = ("vanilla", "unclipped", "clip", "clip_without_min", "kl_penalty")
 COLLECTS = ("episodes", "segments")
