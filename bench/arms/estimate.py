@@ -98,6 +98,11 @@ def episode_returns(batch: Batch, gamma: float) -> Tensor:
     return (batch.rewards * discounts.view(-1, 1, 1)).sum(0)
 
 
+def replica_sum(values: Tensor) -> Tensor:
+    """Sums over each replica's steps, (T, S, N) → (S,), in an order that is the same whoever else is in the stack."""
+    return values.transpose(0, 1).flatten(1).sum(1)
+
+
 def dead_group_fraction(batch: Batch, arm: Arm) -> Tensor:
     """Share of groups whose returns are all equal, (S,)."""
     return dead_groups(_members(episode_returns(batch, arm.gamma), arm.group)).to(batch.rewards.dtype).mean(-1)
@@ -106,7 +111,7 @@ def dead_group_fraction(batch: Batch, arm: Arm) -> Tensor:
 def lone_survivor_fraction(batch: Batch, arm: Arm) -> Tensor:
     """Share of a replica's steps at which all other members of the group had finished, (S,)."""
     living = _members(batch.live, arm.group).sum(-1)
-    return (living == 1).sum((0, 2)) / batch.live.sum((0, 2))
+    return replica_sum(living == 1) / replica_sum(batch.live)
 
 
 def _ended(batch: Batch, arm: Arm) -> Tensor:
@@ -127,7 +132,7 @@ def _monte_carlo_target(batch: Batch, arm: Arm) -> Tensor:
 
 
 def _minus_batch_mean(targets: Tensor, batch: Batch, _: Arm) -> Tensor:
-    return targets - targets.sum((0, 2), keepdim=True) / batch.live.sum((0, 2), keepdim=True)
+    return targets - (replica_sum(targets) / replica_sum(batch.live)).unsqueeze(-1)
 
 
 def _minus_value(targets: Tensor, batch: Batch, _: Arm) -> Tensor:

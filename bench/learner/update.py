@@ -7,7 +7,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.arms.estimate import Batch, advantage, critic_target, dead_group_fraction, lone_survivor_fraction
+from bench.arms.estimate import (
+    Batch,
+    advantage,
+    critic_target,
+    dead_group_fraction,
+    lone_survivor_fraction,
+    replica_sum,
+)
 from bench.arms.objectives import objective_of
 from bench.config import REFERENCE_CLIP_RANGE, Arm
 from bench.learner.actor import Actor
@@ -166,7 +173,7 @@ def _live_columns(live: Tensor) -> tuple[Tensor, Tensor]:
 def _episode_weight(live: Tensor) -> Tensor:
     """1/|o_i| for every step of episode i, scaled to average 1 over a replica's steps (T, S, N)."""
     length = live.sum(0, keepdim=True)
-    mean_length = live.sum((0, 2), keepdim=True) / live.shape[2]
+    mean_length = replica_sum(live).unsqueeze(-1) / live.shape[2]
     return (mean_length / length).expand(live.shape)
 
 
@@ -282,7 +289,8 @@ def clip_gradients(stacks: Sequence[Stack], limit: float) -> tuple[list[Tensor],
     → the norms of each stack (S,), and whether they were clipped (S,), 1 or 0.
     """
     norms = [torch.linalg.vector_norm(stack.grad, dim=1) for stack in stacks]
-    total = norms[0] if len(norms) == 1 else torch.linalg.vector_norm(torch.stack(norms), dim=0)
+    # Number by number: a reduction over the stacked norms rounds differently with other neighbours.
+    total = norms[0] if len(norms) == 1 else torch.stack([norm.square() for norm in norms], 1).sum(1).sqrt()
     factor = (limit / (total + 1e-6)).clamp(max=1)
     for stack in stacks:
         stack.grad.mul_(factor.unsqueeze(1))
@@ -373,12 +381,12 @@ class Update:
 
 
 def _rollout_diagnostics(batch: Batch, advantages: Tensor, targets: Tensor | None, arm: Arm) -> Diagnostics:
-    steps = batch.live.sum((0, 2))
-    mean = advantages.sum((0, 2)) / steps
+    steps = replica_sum(batch.live)
+    mean = replica_sum(advantages) / steps
     diagnostics = {
         "train/advantage_mean": mean,
-        "train/advantage_rms": (advantages.square().sum((0, 2)) / steps).sqrt(),
-        "rollout/live_share": batch.live.to(torch.float32).mean((0, 2)),
+        "train/advantage_rms": (replica_sum(advantages.square()) / steps).sqrt(),
+        "rollout/live_share": steps / batch.live[:, 0].numel(),
     }
     if arm.group_baseline:
         diagnostics["train/dead_groups"] = dead_group_fraction(batch, arm)
@@ -390,11 +398,11 @@ def _rollout_diagnostics(batch: Batch, advantages: Tensor, targets: Tensor | Non
 
 def _explained_variance(values: Tensor, targets: Tensor, live: Tensor) -> Tensor:
     """1 − Var(target − V) / Var(target) per replica (S,); NaN where the targets do not vary."""
-    steps = live.sum((0, 2))
+    steps = replica_sum(live)
 
     def variance(x: Tensor) -> Tensor:
         x = torch.where(live, x, 0.0)
-        return x.square().sum((0, 2)) / steps - (x.sum((0, 2)) / steps).square()
+        return replica_sum(x.square()) / steps - (replica_sum(x) / steps).square()
 
     total = variance(targets)
     return torch.where(total > 0, 1 - variance(targets - values) / total, torch.nan)
