@@ -27,13 +27,14 @@ def lambda_return(
     λ = 0 is the one-step target, λ = 1 the full return. Shapes: all (T, …); returns (T, …).
     """
     rewards, next_values, terminated, cut = _prepare(rewards, next_values, terminated, truncated)
-    targets = torch.empty_like(rewards)
-    following = next_values[-1]
-    for t in reversed(range(len(rewards))):
-        following = torch.where(cut[t], next_values[t], torch.lerp(next_values[t], following, gae_lambda))
-        following = rewards[t] + gamma * torch.where(terminated[t], 0.0, following)
-        targets[t] = following
-    return targets
+    ended = terminated | cut
+    beyond = torch.where(cut, next_values, (1 - gae_lambda) * next_values)
+    without_trace = rewards + gamma * torch.where(terminated, 0.0, beyond)
+    following, targets = without_trace[-1], []  # the last row ends
+    for target, end in zip(without_trace.flip(0).unbind(), ended.flip(0).unbind(), strict=True):
+        following = torch.where(end, target, torch.add(target, following, alpha=gamma * gae_lambda))
+        targets.append(following)
+    return torch.stack(targets[::-1])
 
 
 def n_step_return(rewards: Any, next_values: Any, terminated: Any, truncated: Any, gamma: float, n: int) -> Tensor:
