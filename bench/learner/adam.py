@@ -12,33 +12,45 @@ Array = npt.NDArray[Any]
 
 
 class Adam:
-    """Adam (arXiv 1412.6980, algorithm 1) on parameters (S, P), as `torch.optim.Adam` computes it."""
+    """Adam (arXiv 1412.6980, algorithm 1) on parameters (S, P): torch's fused kernel, one pass over memory.
+
+    P is a multiple of the processor's vector length (`bench.learner.network.VECTOR`), so a row's bits are the same in
+    a call of its own and in one for all rows.
+    """
 
     beta1, beta2 = 0.9, 0.999
 
     def __init__(self, parameters: Tensor, eps: float = 1e-5) -> None:
         self.eps = eps
         self.first, self.second = torch.zeros_like(parameters), torch.zeros_like(parameters)
-        # In double precision, since 1 − βᵗ cancels catastrophically in single; NumPy is quicker on so few numbers.
         self.steps = np.zeros((len(parameters), 1))
-        self._change = torch.empty_like(parameters)
 
     def step(self, parameters: Tensor, gradient: Tensor, learning_rate: Array) -> None:
-        """Update `parameters` in place; `learning_rate` is (S, 1).
-
-        α m̂ / (√v̂ + ε) is computed as (α √c₂ / c₁) m / (√v + ε √c₂), with the bias corrections c₁ and c₂.
-        """
+        """Update `parameters` in place; `learning_rate` is (S, 1)."""
         self.steps += 1
-        root = np.sqrt(1 - self.beta2**self.steps)
-        rate = learning_rate * root / (1 - self.beta1**self.steps)
-        self.first.lerp_(gradient, 1 - self.beta1)
-        self.second.mul_(self.beta2).addcmul_(gradient, gradient, value=1 - self.beta2)
-        torch.sqrt(self.second, out=self._change).add_(self._column(self.eps * root))
-        torch.div(self.first, self._change, out=self._change).mul_(self._column(rate))
-        parameters.sub_(self._change)
+        # The kernel takes one learning rate and one step count: rows that agree on both go together.
+        if (learning_rate == learning_rate[0]).all() and (self.steps == self.steps[0]).all():
+            self._step(slice(None), parameters, gradient, learning_rate[0, 0], self.steps[0, 0])
+            return
+        for row, (rate, count) in enumerate(zip(learning_rate[:, 0], self.steps[:, 0], strict=True)):
+            self._step(slice(row, row + 1), parameters, gradient, rate, count)
 
-    def _column(self, values: Array) -> Tensor:
-        return torch.from_numpy(values).to(self.first)
+    def _step(self, rows: slice, parameters: Tensor, gradient: Tensor, learning_rate: float, count: float) -> None:
+        torch._fused_adam_(
+            [parameters[rows]],
+            [gradient[rows]],
+            [self.first[rows]],
+            [self.second[rows]],
+            [],
+            [torch.tensor(count, dtype=torch.float32, device=parameters.device)],
+            lr=float(learning_rate),
+            beta1=self.beta1,
+            beta2=self.beta2,
+            weight_decay=0.0,
+            eps=self.eps,
+            amsgrad=False,
+            maximize=False,
+        )
 
     def select(self, rows: Sequence[int]) -> "Adam":
         """The state of these replicas only, copied."""

@@ -12,7 +12,7 @@ from bench.errors import UserError
 from bench.learner.actor import Actor
 from bench.learner.adam import Adam
 from bench.learner.distributions import distribution_for
-from bench.learner.network import Stack
+from bench.learner.network import Scratch, Stack
 from bench.learner.normalisation import Moments, RewardScale
 from bench.learner.update import Network
 from bench.streams import stream
@@ -49,7 +49,7 @@ class StackedPolicy(BasePolicy):
         inputs = observation_space.shape[0]
         self.distribution = distribution_for(action_space)
         outputs, extra = self.distribution.sizes(action_space)
-        self.seeds, self.hidden = tuple(seeds), hidden
+        self.seeds, self.hidden, self._scratch = tuple(seeds), hidden, Scratch()
         sizes = {"actor": (inputs, outputs, extra), "critic": (inputs, 1, 0)}
         self.actor = self._network("actor", *sizes["actor"], head_gain=0.01, pool=pool, device=device)
         self.critic = (
@@ -71,7 +71,7 @@ class StackedPolicy(BasePolicy):
         pool: str,
         device: torch.device | str,
     ) -> Network:
-        stack = Stack(len(self.seeds), inputs, self.hidden, outputs, extra=extra, device=device)
+        stack = Stack(len(self.seeds), inputs, self.hidden, outputs, extra=extra, device=device, scratch=self._scratch)
         for replica, seed in enumerate(self.seeds):
             rng = stream(seed, "actor" if purpose == "actor" else "critic", pool=pool)
             stack.initialise(replica, rng, head_gain)

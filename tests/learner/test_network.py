@@ -5,11 +5,13 @@ import pytest
 import torch
 
 from bench.learner.adam import Adam
-from bench.learner.network import VECTOR, Stack
+from bench.learner.network import VECTOR, Scratch, Stack
 
 
-def random_stack(replicas: int, hidden: tuple[int, int], dtype: torch.dtype = torch.float64) -> Stack:
-    stack = Stack(replicas, 3, hidden, 2, dtype=dtype)
+def random_stack(
+    replicas: int, hidden: tuple[int, int], dtype: torch.dtype = torch.float64, scratch: Scratch | None = None
+) -> Stack:
+    stack = Stack(replicas, 3, hidden, 2, dtype=dtype, scratch=scratch)
     stack.flat[:, : stack.used] = torch.randn(
         replicas, stack.used, generator=torch.Generator().manual_seed(0), dtype=dtype
     )
@@ -97,6 +99,36 @@ def test_adam_equals_torchs() -> None:
             parameter.grad = row.clone()
             optimiser.step()
     torch.testing.assert_close(ours, torch.stack([p.detach() for p in theirs]), rtol=0, atol=1e-13)
+
+
+@pytest.mark.parametrize("agreeing", [True, False])
+def test_adams_bits_do_not_depend_on_the_neighbours(agreeing: bool) -> None:
+    """A row moves alike alone, beside rows with its learning rate and beside rows with another."""
+    generator = torch.Generator().manual_seed(0)
+    together = torch.randn(5, 3 * VECTOR, generator=generator)
+    alone = together[3:4].clone()
+    rates = np.full((5, 1), 3e-4) if agreeing else np.linspace(1e-4, 5e-4, 5)[:, None]
+    beside, single = Adam(together), Adam(alone)
+    for _ in range(5):
+        gradient = torch.randn(5, 3 * VECTOR, generator=generator)
+        beside.step(together, gradient, rates)
+        single.step(alone, gradient[3:4], rates[3:4])
+    assert torch.equal(together[3], alone[0])
+    assert torch.equal(beside.second[3], single.second[0])
+
+
+def test_stacks_may_share_their_scratch_memory() -> None:
+    """What one leaves there is overwritten by the other, and by no part of its own pass."""
+    scratch = Scratch()
+    stacks = [random_stack(2, hidden, scratch=scratch) for hidden in ((32, 64), (64, 32))]
+    inputs = torch.randn(2, 3, 16, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    for stack in (*stacks, *stacks):
+        own = random_stack(2, stack.hidden)
+        for each in (stack, own):
+            outputs, saved = each.forward(inputs)
+            each.backward(outputs, saved)
+        assert torch.equal(stack.grad, own.grad)
+    assert stacks[0].forward(inputs)[1][1].data_ptr() == stacks[1].forward(inputs)[1][1].data_ptr()
 
 
 def test_adam_state_of_some_replicas_comes_and_goes() -> None:
