@@ -187,6 +187,29 @@ def _moments(running: RunningMeanStd) -> dict[str, torch.Tensor]:
     return {name: torch.as_tensor(value) for name, value in found.items()}
 
 
+def load(path: str | Path, config: Config, seed: int) -> BaseAlgorithm:
+    """A trained seed of a block's `policy.zip` as the library's own model, its scales frozen.
+
+    The class and its settings are `config`'s: the file says nothing that is imported or executed. Raises `UserError`.
+    """
+    description, weights = archive.read(path)
+    if description.get("format") != FORMAT:
+        raise UserError(f"{path} has format {description.get('format')}: not the policies of a peer")
+    if str(seed) not in weights:
+        raise UserError(f"{path} has no seed {seed}: it holds {', '.join(weights)}")
+    model, _ = build(config, make(config.task), seed)
+    model.policy.load_state_dict(weights[str(seed)]["policy"])
+    normalisation = model.get_vec_normalize_env()
+    if normalisation is not None:
+        normalisation.training = False
+        for name, running in (("observations", normalisation.obs_rms), ("rewards", normalisation.ret_rms)):
+            if name in weights[str(seed)]:
+                assert isinstance(running, RunningMeanStd)
+                found = {key: value.numpy() for key, value in weights[str(seed)][name].items()}
+                running.mean, running.var, running.count = found["mean"], found["variance"], float(found["count"])
+    return model
+
+
 def train(config: Config, seeds: Sequence[int], observer: Observer) -> TrainedPeers:
     """Train the peer with one seed after another, telling `observer` what a block of our own would tell.
 

@@ -227,6 +227,9 @@ def test_scales_follow_training_only_and_are_saved(tmp_path: Path) -> None:
     block.save_policy(tmp_path / "policy.zip")
     _, saved = archive.read(tmp_path / "policy.zip")
     assert torch.equal(saved["0"]["rewards"]["variance"], scales["rewards"]["variance"])
+    model = peers.load(tmp_path / "policy.zip", config, 0)
+    final = [{"step": 200, **row} for row in peers.evaluate(model, peers.make(config.task), 0, 2, 2)]
+    assert final == [row for row in notes.evaluations if row["step"] == 200]
 
 
 def test_saved_policies_hold_nothing_to_execute_and_act_as_trained(tmp_path: Path) -> None:
@@ -236,9 +239,12 @@ def test_saved_policies_hold_nothing_to_execute_and_act_as_trained(tmp_path: Pat
     with zipfile.ZipFile(tmp_path / "policy.zip") as saved:
         assert json.loads(saved.read("model.json"))["class"] == "stable_baselines3.PPO"
     _, loaded = archive.read(tmp_path / "policy.zip")  # with weights_only
-    model = PPO("MlpPolicy", "CartPole-v1")
-    model.policy.load_state_dict(loaded["1"]["policy"])
-    assert torch.equal(torch.cat([value.flatten() for value in model.policy.state_dict().values()]), weights(block, 1))
+    model = peers.load(tmp_path / "policy.zip", config, 1)
+    assert type(model) is PPO
+    for name, value in model.policy.state_dict().items():
+        assert torch.equal(value, loaded["1"]["policy"][name])
+    with pytest.raises(UserError, match="has no seed 7: it holds 0, 1"):
+        peers.load(tmp_path / "policy.zip", config, 7)
     block.save_checkpoint(tmp_path / "checkpoint.pt")
     states = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
     model.set_parameters(states["1"])
