@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from analysis import comparisons, curves, inference, load, stats
+from analysis import comparisons, curves, inference, stats
 from analysis.load import Records
 from bench.config import build
 from bench.errors import UserError
@@ -166,12 +166,8 @@ def predates(file: ClaimsFile, records: Records) -> bool | None:
 
 def run_metrics(records: Records) -> pd.DataFrame:
     """`records.runs` with a column per `Metric`, of the stochastic policy unless the metric says otherwise."""
-    table = load.curves(records.evaluations, records.runs, "normalised")
-    found = curves.run_metrics(table[table["mode"] == "stochastic"], SOLVED)
-    keys = ["task", "hash", "seed"]
-    runs = records.runs.merge(
-        found.drop(columns=["arm", "mode"]).astype({"task": object, "hash": object}), on=keys, how="left"
-    )
+    found = curves.run_metrics(records.curves[records.curves["mode"] == "stochastic"], SOLVED)
+    runs = records.runs.merge(found.drop(columns=["arm", "mode"]), on=["task", "hash", "seed"], how="left")
     steps = np.minimum(runs["steps_to_threshold"].astype(float) / runs["budget"].astype(float), 1.0)
     scores = {"final": runs["normalised_stochastic"], "final_deterministic": runs["normalised_deterministic"]}
     return runs.assign(**scores, steps=steps)

@@ -2,10 +2,12 @@
 
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
+from typing import TypeVar
 
-from analysis import claims, document, gallery, load, report
+from analysis import claims, document, formats, gallery, load, printing, pull, report, reproduction
+from analysis.load import Records
 from analysis.style import LOOKS, Look
 from bench.errors import UserError, nearest, unknown
 
@@ -18,34 +20,71 @@ Reads results/NAME and writes tables and figures into results/NAME/report.
   figures=NAME    only these figures, for example figures=learning_curves
   style=STYLE     screen, paper (small type) or slide (large type)
   width=INCHES    width of the figures, for example 3.3 for a column of a paper
+
+python -m analysis compare A B [to=FOLDER]
+
+Two studies' folders cell by cell: the same numbers, different ones, missing ones.
+  to=FOLDER       write the table there too, as Markdown, CSV and LaTeX
+
+python -m analysis pull SOURCE study=NAME [results=FOLDER]
+
+Brings runs of Weights & Biases back as a study, results/NAME, which must not exist yet.
+  SOURCE          entity/project, or the folder of offline runs (results/quick/wandb)
+
 Exit code 0: done. 1: done, but some files were damaged and left out. 2: a mistake in what was asked."""
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Options:
-    """What the command line sets, as text."""
+class Report:
+    """Options of a report, as text."""
 
-    study: str = ""
+    study: str
     results: str = "results"
     figures: str = ""
     style: str = "screen"
     width: str = ""
 
 
-def parse(arguments: Sequence[str]) -> Options:
-    """Options from `key=value` arguments. Raises `UserError` for anything else."""
-    known = [field.name for field in fields(Options)]
-    given: dict[str, str] = {}
+@dataclass(frozen=True)
+class Compare:
+    """Options of `compare`, as text."""
+
+    first: str
+    second: str
+    to: str = ""
+
+
+@dataclass(frozen=True)
+class Pull:
+    """Options of `pull`, as text."""
+
+    source: str
+    study: str
+    results: str = "results"
+
+
+def parse(kind: type[T], arguments: Sequence[str], positional: Sequence[str] = ()) -> T:
+    """Options of a command from `key=value` arguments, after those that have a place. Raises `UserError`."""
+    plain = [argument for argument in arguments if "=" not in argument]
+    if positional and len(plain) != len(positional):
+        raise UserError(f"give {' and '.join(positional)}: {len(positional)} values without '=', not {len(plain)}")
+    known = [field.name for field in fields(kind) if field.name not in positional]  # type: ignore[arg-type]
+    given = dict(zip(positional, plain, strict=False))
     for argument in arguments:
         key, sign, value = argument.partition("=")
+        if positional and not sign:
+            continue
         if key not in known:
             raise UserError(f"unknown option '{key}': options are {', '.join(known)}{nearest(key, known)}")
         if not sign or not value:
             raise UserError(f"option '{key}' needs a value: {key}=...")
         given[key] = value
-    if "study" not in given:
-        raise UserError("which study? Give study=NAME, a folder below the results")
-    return Options(**given)
+    for field in fields(kind):  # type: ignore[arg-type]
+        if field.default is MISSING and field.name not in given:
+            raise UserError(f"which {field.name}? Give {field.name}=NAME, a folder below the results")
+    return kind(**given)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -54,18 +93,21 @@ def main(arguments: Sequence[str]) -> int:
         print(USAGE)
         return 0 if arguments else 2
     try:
-        return _analyse(parse(arguments))
+        if arguments[0] == "compare":
+            return _compare(parse(Compare, arguments[1:], ("first", "second")))
+        if arguments[0] == "pull":
+            return _pull(parse(Pull, arguments[1:], ("source",)))
+        return _report(parse(Report, arguments))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
 
 
-def _analyse(options: Options) -> int:
+def _report(options: Report) -> int:
     look, names = _look(options), gallery.chosen(options.figures.split(",")) if options.figures else []
     studies = options.study.split(",")
     records = load.read(studies, options.results)
-    for problem in records.problems:
-        print(f"warning: {problem}", file=sys.stderr)
+    _warn(records)
     print(document.summary(records.runs))
     folder = Path(options.results) / studies[0] / "report"
     if names:
@@ -75,10 +117,57 @@ def _analyse(options: Options) -> int:
         paths = report.write(records, folder, [claims.read(path) for path in sorted(claims.FOLDER.glob("*.yaml"))])
     for path in paths:
         print(f"wrote {path}")
+    if not names:
+        _print_pdf(folder / "index.html")
     return 1 if records.problems else 0
 
 
-def _look(options: Options) -> Look:
+def _print_pdf(page: Path) -> None:
+    try:
+        print(f"wrote {printing.pdf(page)}")
+    except printing.NotPrinted as reason:
+        print(f"note: {reason}", file=sys.stderr)
+
+
+def _compare(options: Compare) -> int:
+    first, second = _records(options.first), _records(options.second)
+    for records in (first, second):
+        _warn(records)
+    found = reproduction.compare(first, second)
+    text = reproduction.table(found, (options.first, options.second))
+    print(formats.markdown(text))
+    print(reproduction.summary(found))
+    if options.to:
+        written = {"md": formats.markdown(text), "csv": formats.csv(found), "tex": formats.latex(text)}
+        for kind, content in written.items():
+            print(f"wrote {report.write_file(Path(options.to) / f'compare.{kind}', content.encode())}")
+    return 1 if first.problems or second.problems else 0
+
+
+def _records(folder: str) -> Records:
+    """What the folder of one study holds. Raises `UserError` if there are no runs in it."""
+    path = Path(folder)
+    records = load.read([path.resolve().name], path.resolve().parent)
+    if records.runs.empty:
+        raise UserError(f"{folder}: no runs found, nothing to compare")
+    return records
+
+
+def _pull(options: Pull) -> int:
+    pulled = pull.pull(options.source, Path(options.results), options.study)
+    for problem in pulled.problems:
+        print(f"warning: {problem}", file=sys.stderr)
+    print(f"{pulled.runs} runs in {pulled.blocks} blocks")
+    print(f"wrote {pulled.folder}")
+    return 1 if pulled.problems else 0
+
+
+def _warn(records: Records) -> None:
+    for problem in records.problems:
+        print(f"warning: {problem}", file=sys.stderr)
+
+
+def _look(options: Report) -> Look:
     if options.style not in LOOKS:
         raise unknown("style", options.style, LOOKS)
     if not options.figures and (options.style, options.width) != ("screen", ""):

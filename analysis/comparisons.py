@@ -1,12 +1,13 @@
 """Arms against arms: paired differences to the control with adjusted p-values, ties with the best, and power."""
 
+import itertools
 from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from analysis import inference, stats
+from analysis import inference, load, stats
 
 ALPHA = 0.05
 # Arms that differ in these saw other data or other returns: a difference between them has more than one cause.
@@ -43,18 +44,20 @@ def against_control(
         confidence: of the intervals.
 
     Returns:
-        One row per task and arm: `pairs`, `difference` (task's units; `_low`, `_high`), `effect` (d_z),
-        `correlation`, `improvement` = P(arm > control), `p`, `p_holm` and `reason`: why an arm is not tested, else "".
+        One row per measure of a task (`task` holds its label) and arm: `pairs`, `difference` (task's units; `_low`,
+        `_high`), `effect` (d_z), `correlation`, `improvement` = P(arm > control), `p`, `p_holm` and `reason`: why an
+        arm is not tested, else "".
         A planned comparison without pairs has NaN and still counts in the family.
     """
     rows: list[dict[str, object]] = []
-    for task, part in runs.groupby("task", sort=False):
+    for measure in load.measures(runs):
+        part = runs[runs["task"] == measure.task]
         for arm in part["arm"].unique():
             if arm != control and (part["arm"] == control).any():
                 reason = not_comparable(part, str(arm), control)
-                rows.append({"task": str(task), "arm": str(arm), "reason": reason})
+                rows.append({"task": measure.label, "arm": str(arm), "reason": reason})
                 if not reason:
-                    rows[-1] |= _comparison(str(task), part, str(arm), control, mode, reps, confidence)
+                    rows[-1] |= _comparison(measure, part, str(arm), control, mode, reps, confidence)
     columns = ["task", "arm", "pairs", "difference", "difference_low", "difference_high", "effect", "correlation"]
     table = pd.DataFrame(rows, columns=[*columns, "improvement", "p", "p_holm", "reason"])
     tested = table["reason"] == ""
@@ -82,10 +85,10 @@ def paired_scores(runs: pd.DataFrame, arm: str, other: str, metric: str) -> tupl
 
 
 def _comparison(
-    task: str, runs: pd.DataFrame, arm: str, control: str, mode: str, reps: int, confidence: float
+    measure: load.Measure, runs: pd.DataFrame, arm: str, control: str, mode: str, reps: int, confidence: float
 ) -> dict[str, object]:
-    first, second = paired_scores(runs, arm, control, f"final_{mode}")
-    rng = stats.generator(task, arm, control, mode, "difference")
+    first, second = paired_scores(runs, arm, control, measure.final(mode))
+    rng = stats.generator(measure.label, arm, control, mode, "difference")
     found = stats.interval(first, stats.mean, reps, confidence, rng, paired_with=second)
     differences = first - second
     return {
@@ -128,27 +131,25 @@ def power(comparisons: pd.DataFrame) -> Power | None:
     )
 
 
-def ties(runs: pd.DataFrame, mode: str, reps: int = 2000, confidence: float = 0.95) -> pd.DataFrame:
+def ties(runs: pd.DataFrame, reps: int = 2000, confidence: float = 0.95) -> pd.DataFrame:
     """The best arm of every task by its mean, and the arms whose difference to it may be 0.
 
     A mark for the eye, not a test: the interval of the difference of means, arms resampled independently, contains 0.
 
     Returns:
-        One row per task and arm with a score: `task`, `arm`, `mark` ("best", "tied" or "").
+        One row per measure of a task (`task` holds its label), mode and arm with a score: `task`, `arm`, `mode`, `mark`
+        ("best", "tied" or "").
     """
     rows = []
-    for task, part in runs.groupby("task", sort=False):
+    for measure, mode in itertools.product(load.measures(runs), load.MODES):
+        part = runs[(runs["task"] == measure.task) & runs[measure.final(mode)].notna()]
         scores = {
-            str(arm): group[f"final_{mode}"].to_numpy(float)
-            for arm, group in part.groupby("arm", sort=False)
-            if group[f"final_{mode}"].notna().any()
+            str(arm): found.to_numpy(float) for arm, found in part.groupby("arm", sort=False)[measure.final(mode)]
         }
-        if not scores:
-            continue
-        best = max(scores, key=lambda arm: float(np.nanmean(scores[arm])))
+        best = max(scores, key=lambda arm: float(scores[arm].mean()), default="")
         for arm, mine in scores.items():
-            rng = stats.generator(task, arm, best, mode, "tie")
+            rng = stats.generator(measure.label, arm, best, mode, "tie")
             _, low, high = stats.difference_interval(mine, scores[best], stats.mean, reps, confidence, rng)
             mark = "best" if arm == best else "tied" if low <= 0 <= high else ""
-            rows.append({"task": str(task), "arm": arm, "mark": mark})
-    return pd.DataFrame(rows, columns=["task", "arm", "mark"])
+            rows.append({"task": measure.label, "arm": arm, "mode": mode, "mark": mark})
+    return pd.DataFrame(rows, columns=["task", "arm", "mode", "mark"])

@@ -55,23 +55,24 @@ def relative_drawdown(values: ArrayLike, floor: float = 0.0) -> Array:
     return np.asarray(np.minimum(lost, 1.0).mean(axis=-1))
 
 
-def run_metrics(curves: pd.DataFrame, threshold: float) -> pd.DataFrame:
+def run_metrics(curves: pd.DataFrame, threshold: float, value: str = "return_normalised") -> pd.DataFrame:
     """Area, steps to `threshold` and drawdown of every run.
 
     Args:
-        curves: as `analysis.load.curves` gives them, of normalised scores.
+        curves: as `analysis.load.curves` gives them.
         threshold: normalised score that counts as solved.
+        value: which of their columns.
 
     Returns:
         One row per run and mode: its names, `area`, `steps_to_threshold`, `drawdown`.
     """
-    parts = [_cell_metrics(cell, threshold) for _, cell in curves.groupby(CELL, observed=True, sort=False)]
+    parts = [_cell_metrics(cell, threshold, value) for _, cell in curves.groupby(CELL, observed=True, sort=False)]
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=[*RUN, *METRICS])
 
 
-def _cell_metrics(cell: pd.DataFrame, threshold: float) -> pd.DataFrame:
+def _cell_metrics(cell: pd.DataFrame, threshold: float, value: str) -> pd.DataFrame:
     """The metrics of the runs of one cell and mode, which share their evaluation steps."""
-    wide = cell.pivot(index="seed", columns="step", values="value")
+    wide = cell.pivot(index="seed", columns="step", values=value)
     steps, values = wide.columns.to_numpy(float), wide.to_numpy(float)
     names = {name: cell[name].iloc[0] for name in CELL}
     return pd.DataFrame(

@@ -9,7 +9,7 @@ import pandas as pd
 from analysis import claims, comparisons, formats, tables
 from analysis.claims import ClaimsFile, Judged
 from analysis.gallery import Material
-from analysis.load import STATUSES, Records
+from analysis.load import STATUSES, Records, measures
 
 MODE = "stochastic"  # what is trained; claims are judged on it
 
@@ -63,7 +63,7 @@ def compose(
 
 def _answer(material: Material, judged: Sequence[Judged]) -> Part:
     """The best arm of every task with what may equal it, and the verdicts in numbers."""
-    items = [_best(task, material.estimates) for task in material.tasks]
+    items = [_best(measure.label, material.estimates) for measure in measures(material.records.runs)]
     decided = pd.Series([claim.verdict for claim in judged if claim.verdict != "missing"], dtype=str)
     counts = ", ".join(f"{number} {verdict}" for verdict, number in decided.value_counts().sort_index().items())
     if counts:

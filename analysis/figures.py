@@ -13,6 +13,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 
 from analysis import formats, stats, tables
+from analysis.load import TRUE_SCORE, Measure
 from analysis.style import Style
 
 REPS = 2000
@@ -24,6 +25,7 @@ def learning_curve(
     styles: Mapping[str, Style],
     *,
     ax: Axes,
+    value: str = "return",
     seconds_per_step: Mapping[str, float] | None = None,
     reps: int = REPS,
     confidence: float = 0.95,
@@ -34,6 +36,7 @@ def learning_curve(
         table: the rows of one task and one mode of `analysis.load.curves`.
         styles: as `analysis.style.arm_styles` gives them; arms are drawn in its order.
         ax: where to draw.
+        value: the column drawn.
         seconds_per_step: by arm, to draw over wall time instead of steps.
         reps: bootstrap resamples.
         confidence: of the band.
@@ -42,7 +45,7 @@ def learning_curve(
         mine = table[table["arm"] == arm]
         if mine.empty:
             continue
-        wide = mine.pivot(index="seed", columns="step", values="value")
+        wide = mine.pivot(index="seed", columns="step", values=value)
         rng = stats.generator(mine["task"].iloc[0], arm, mine["mode"].iloc[0], "curve")
         band = stats.mean_band(wide.to_numpy(float), reps, confidence, rng)
         x = wide.columns.to_numpy(float) * (seconds_per_step[arm] if seconds_per_step else 1)
@@ -66,29 +69,29 @@ def _line_with_band(
 
 
 def final_scores(
-    runs: pd.DataFrame, estimates: pd.DataFrame, styles: Mapping[str, Style], *, ax: Axes, task: str, mode: str
+    runs: pd.DataFrame, estimates: pd.DataFrame, styles: Mapping[str, Style], *, ax: Axes, measure: Measure, mode: str
 ) -> None:
-    """One task: the mean with its interval, the IQM as an upright bar, and below them every seed's final score.
+    """One measure: the mean with its interval, the IQM as an upright bar, and below them every seed's final score.
 
     Args:
         runs: as `analysis.load` gives them.
         estimates: as `analysis.tables.comparison` gives them.
         styles: as `analysis.style.arm_styles` gives them; arms are drawn in its order, from the top.
         ax: where to draw.
-        task: which task.
+        measure: of which task, and what of it.
         mode: which policy, `deterministic` or `stochastic`.
     """
-    rows = estimates[(estimates["task"] == task) & (estimates["mode"] == mode)]
+    rows = estimates[(estimates["task"] == measure.label) & (estimates["mode"] == mode)]
     by_arm = {str(row["arm"]): row for _, row in rows.iterrows()}
     labels = []
     for place, (arm, style) in enumerate(styles.items()):
         found = by_arm.get(arm)
         labels.append(f"{arm}  " + ("no runs" if found is None else f"n={tables.count_text(found)}"))
         if found is not None and found["n"]:
-            mine = runs[(runs["arm"] == arm) & (runs["task"] == task)]
-            _final_score(found, mine[f"final_{mode}"].dropna().to_numpy(float), style, ax, place)
+            mine = runs[(runs["arm"] == arm) & (runs["task"] == measure.task)]
+            _final_score(found, mine[measure.final(mode)].dropna().to_numpy(float), style, ax, place)
     _rows_of_arms(ax, labels)
-    ax.set_xlabel(f"final return ({mode})")
+    ax.set_xlabel(f"final {'return' if measure.column == 'return' else TRUE_SCORE} ({mode})")
 
 
 def _final_score(estimate: pd.Series, seeds: stats.Array, style: Style, ax: Axes, place: int) -> None:
@@ -220,7 +223,7 @@ def spaghetti(table: pd.DataFrame, style: Style, *, ax: Axes) -> None:
         style: the arm's.
         ax: where to draw.
     """
-    wide = table.pivot(index="step", columns="seed", values="value")
+    wide = table.pivot(index="step", columns="seed", values="return")
     ax.plot(wide.index, wide.to_numpy(float), color=style.color, linewidth=0.6, alpha=0.5)
     ax.plot(wide.index, wide.mean(axis=1), color=style.color, linewidth=2)
     ax.xaxis.set_major_formatter(mpl.ticker.EngFormatter(sep=""))

@@ -67,6 +67,11 @@ def number_text(value: float, decimals: int) -> str:
     return text.replace("-", "−")
 
 
+def optional_text(value: float, decimals: int) -> str:
+    """`number_text`, or a dash where there is no number."""
+    return "–" if np.isnan(value) else number_text(value, decimals)
+
+
 def markdown(table: Table) -> str:
     """A pipe table per section, each under its heading."""
     rule = "|---|" + "---:|" * (len(table.header) - 1)

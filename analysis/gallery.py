@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from analysis import figures, load, stats, tables
+from analysis import figures, load, tables
 from analysis.load import MODES, Records
 from analysis.style import Look, Style, arm_styles, grid, handles, house_style, legend_below, legend_right
 from bench.errors import unknown
@@ -42,15 +42,21 @@ class Material:
     def only(self, task: str) -> "Material":
         """The part of one task, drawn in the study's styles."""
         records = self.records
-        tables = (records.runs, records.evaluations, records.training)
-        runs, evaluations, training = (table[table["task"] == task] for table in tables)
-        kept = replace(records, runs=runs, evaluations=evaluations, training=training)
-        return Material(kept, self.estimates[self.estimates["task"] == task], self.styles)
+        tables = (records.runs, records.curves, records.training)
+        runs, curves, training = (table[table["task"] == task] for table in tables)
+        kept = replace(records, runs=runs, curves=curves, training=training)
+        labels = [measure.label for measure in load.measures(runs)]
+        return Material(kept, self.estimates[self.estimates["task"].isin(labels)], self.styles)
 
     @property
     def tasks(self) -> list[str]:
         """The tasks, in order."""
         return [str(task) for task in self.records.runs["task"].unique()]
+
+    @property
+    def measures(self) -> list[load.Measure]:
+        """What the tasks are judged by, in order."""
+        return load.measures(self.records.runs)
 
 
 Draw = Callable[[Material, Look], Figure | None]  # None: the study holds nothing to draw
@@ -82,27 +88,27 @@ def facet_arms(runs: pd.DataFrame) -> dict[str, list[str]]:
 
 
 def learning_curves(material: Material, look: Look, mode: str, over_time: bool = False) -> Figure:
-    """A column per task, a row per facet where one panel could not hold all arms; one column where width is short."""
-    records, tasks = material.records, material.tasks
-    table = load.curves(records.evaluations, records.runs)
-    table = table[table["mode"] == mode]
+    """A column per measure, a row per facet where one panel could not hold all arms; one column if width is short."""
+    records, shown = material.records, material.measures
+    table = records.curves[records.curves["mode"] == mode]
     facets = facet_arms(records.runs)
-    beside = look.columns(len(tasks) + 1) > len(tasks)  # one more column's width for the legend
-    panels = [(facet, task) for facet in facets for task in tasks]
-    rows, columns = (len(facets), len(tasks)) if beside else (len(panels), 1)
+    beside = look.columns(len(shown) + 1) > len(shown)  # one more column's width for the legend
+    panels = [(facet, measure) for facet in facets for measure in shown]
+    rows, columns = (len(facets), len(shown)) if beside else (len(panels), 1)
     panel = (4.2 + 2.2 / columns, 2.6) if beside else (4.2, 3.4)
     figure, axes = grid(rows, columns, panel, look)
-    limits = {task: _limits(table.loc[table["task"] == task, "value"]) for task in tasks}
-    for ax, (facet, task) in zip(axes.flat, panels, strict=True):
+    limits = {task: _limits(part[[m.column for m in shown if m.task == task]]) for task, part in table.groupby("task")}
+    for ax, (facet, measure) in zip(axes.flat, panels, strict=True):
         chosen = {arm: material.styles[arm] for arm in facets[facet]}
-        rate = _seconds_per_step(records.runs, task) if over_time else None
-        figures.learning_curve(table[table["task"] == task], chosen, ax=ax, seconds_per_step=rate)
-        ax.set_ylim(*limits[task])
-        ax.set_title(" · ".join(filter(None, [task, facet])))
-        ax.set_ylabel(f"return ({mode})" if not beside or task == tasks[0] else "")
+        rate = _seconds_per_step(records.runs, measure.task) if over_time else None
+        mine = table[table["task"] == measure.task]
+        figures.learning_curve(mine, chosen, ax=ax, value=measure.column, seconds_per_step=rate)
+        ax.set_ylim(*limits.get(measure.task, (0.0, 1.0)))
+        ax.set_title(" · ".join(filter(None, [measure.label, facet])))
+        ax.set_ylabel(f"return ({mode})" if not beside or measure == shown[0] else "")
         if facet != list(facets)[-1]:
             ax.set_xlabel("")
-        if task == tasks[-1]:
+        if measure == shown[-1]:
             (legend_right if beside else _legend_under)(ax, chosen)
     return figure
 
@@ -118,22 +124,23 @@ def _seconds_per_step(runs: pd.DataFrame, task: str) -> dict[str, float]:
     return {str(arm): float(value) for arm, value in rate.groupby(mine["arm"], sort=False).median().items()}
 
 
-def _limits(values: pd.Series) -> tuple[float, float]:
+def _limits(values: pd.DataFrame) -> tuple[float, float]:
     """Shared limits of a task's panels, so that rows can be compared by eye."""
-    low, high = (float(values.min()), float(values.max())) if len(values) else (0.0, 1.0)
+    array = values.to_numpy(float)
+    low, high = (float(np.nanmin(array)), float(np.nanmax(array))) if array.size else (0.0, 1.0)
     margin = 0.05 * (high - low) or 1.0
     return low - margin, high + margin
 
 
 def final_scores(material: Material, look: Look, mode: str) -> Figure:
-    """One panel per task, beside each other where they fit."""
-    records, tasks, styles = material.records, material.tasks, material.styles
-    columns = 1 if look.width is not None and look.width < 4.6 * look.scale * len(tasks) else len(tasks)
-    rows = -(-len(tasks) // columns)
+    """One panel per measure, beside each other where they fit."""
+    records, shown, styles = material.records, material.measures, material.styles
+    columns = 1 if look.width is not None and look.width < 4.6 * look.scale * len(shown) else len(shown)
+    rows = -(-len(shown) // columns)
     figure, axes = grid(rows, columns, (5.6, 0.32 * len(styles) + 0.9), look, extra=0.3)
-    for ax, task in zip(axes.flat, tasks, strict=False):
-        figures.final_scores(records.runs, material.estimates, styles, ax=ax, task=task, mode=mode)
-        ax.set_title(task)
+    for ax, measure in zip(axes.flat, shown, strict=False):
+        figures.final_scores(records.runs, material.estimates, styles, ax=ax, measure=measure, mode=mode)
+        ax.set_title(measure.label)
     key = [
         Line2D([], [], color="0.3", marker="o", linewidth=2.2, label="mean with 95 % interval"),
         Line2D([], [], color="0.3", marker="|", linestyle="", markersize=13, markeredgewidth=1.4, label="IQM"),
@@ -143,17 +150,9 @@ def final_scores(material: Material, look: Look, mode: str) -> Figure:
     return figure
 
 
-def _on_all_tasks(material: Material) -> dict[str, stats.Array]:
-    """By arm: runs × tasks of normalised final scores (stochastic), of the arms with a score on every task."""
-    runs, arms = material.records.runs, material.styles
-    arrays = {arm: tables.scores(runs, arm, "normalised_stochastic") for arm in arms if (runs["arm"] == arm).any()}
-    tasks = len(material.tasks)
-    return {a: s for a, s in arrays.items() if s.shape[1] == tasks and not np.isnan(s).all(axis=0).any()}
-
-
 def performance_profiles(material: Material, look: Look) -> Figure | None:
     """Profiles over all tasks, in as many panels as learning curves have rows."""
-    scores = _on_all_tasks(material)
+    scores = tables.on_every_task(material.records.runs, "normalised_stochastic")
     if not scores:
         return None
     facets = facet_arms(material.records.runs)
@@ -171,7 +170,8 @@ def performance_profiles(material: Material, look: Look) -> Figure | None:
 
 def improvement(material: Material, look: Look) -> Figure | None:
     """P(better than the control) over all tasks; None without a control."""
-    scores, control = _on_all_tasks(material), material.records.control
+    scores = tables.on_every_task(material.records.runs, "normalised_stochastic")
+    control = material.records.control
     if control not in scores or len(scores) < 2:
         return None
     figure, axes = grid(1, 1, (6.0, 0.28 * len(scores) + 0.8), look)
@@ -218,10 +218,9 @@ def _is_swept(levels: pd.Series) -> bool:
 def spaghetti(material: Material, look: Look) -> Figure:
     """Every seed's own curve: a row per arm, a column per task."""
     records, tasks = material.records, material.tasks
-    table = load.curves(records.evaluations, records.runs)
-    table = table[table["mode"] == "stochastic"]
+    table = records.curves[records.curves["mode"] == "stochastic"]
     figure, axes = grid(len(material.styles), len(tasks), (3.6, 1.5), look)
-    limits = {task: _limits(table.loc[table["task"] == task, "value"]) for task in tasks}
+    limits = {task: _limits(table.loc[table["task"] == task, ["return"]]) for task in tasks}
     for row, (arm, style) in enumerate(material.styles.items()):
         for column, task in enumerate(tasks):
             ax = axes[row, column]

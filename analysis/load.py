@@ -13,10 +13,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis import labels
+from analysis import labels, stats
 from analysis.blocks import COLUMNS, EVALUATIONS, TRAINING, Block, Cell, Problem, plan, read_blocks, study_folder
 
 MODES = ("deterministic", "stochastic")
+# By column of the evaluations, the prefixes of its final score and of the same normalised: what was paid, and on tasks
+# where that is not what was meant, what it is worth.
+SCORES: Mapping[str, tuple[str, str]] = {
+    "return": ("final", "normalised"),
+    "true_return": ("true_final", "true_normalised"),
+}
 FINAL_SHARE = 0.9  # the final score is the mean of the evaluations after this share of the budget
 STATUSES = (
     "done",
@@ -26,8 +32,11 @@ STATUSES = (
     "missing",
 )  # a run found several times counts as the first of these
 
+TRUE_SCORE = "true score"
+
 _KEYS = ("study", "task", "arm", "hash", "seed")
 _CELL = ["task", "hash"]
+_RUN = [*_CELL, "seed"]
 _BOUNDS = ("score_random", "score_reference", "budget")
 _OUTCOME = ("env_steps", "updates", "unused_budget")
 _PARAMETERS = ("parameters_actor", "parameters_critic")
@@ -37,6 +46,38 @@ _BLOCK_COSTS = ("steps_per_second", "peak_memory_bytes")
 
 class DamagedRecord(UserWarning):
     """A block or study file that could not be used, with its path and the cause."""
+
+
+@dataclass(frozen=True)
+class Measure:
+    """What runs of a task are judged by: a column of the evaluations, see `SCORES`."""
+
+    task: str
+    column: str = "return"
+
+    @property
+    def label(self) -> str:
+        """The task, and what is measured where it is not the return."""
+        return self.task if self.column == "return" else f"{self.task} ({TRUE_SCORE})"
+
+    def final(self, mode: str) -> str:
+        """The column of `runs` with the final score."""
+        return f"{SCORES[self.column][0]}_{mode}"
+
+    def normalised(self, mode: str) -> str:
+        """The column of `runs` with the normalised final score."""
+        return f"{SCORES[self.column][1]}_{mode}"
+
+
+def measures(runs: pd.DataFrame) -> list[Measure]:
+    """What the tasks of `runs` are judged by, in their order: the return, and the true score where there is one."""
+    found = [Measure(str(task), column) for task in runs["task"].unique() for column in SCORES]
+    return [each for each in found if each.column == "return" or _is_known(runs, each)]
+
+
+def _is_known(runs: pd.DataFrame, measure: Measure) -> bool:
+    columns = [column for column in map(measure.final, MODES) if column in runs]
+    return bool(runs.loc[runs["task"] == measure.task, columns].notna().any(axis=None))
 
 
 @dataclass(frozen=True)
@@ -50,6 +91,8 @@ class Records:
         factors: names of the factor columns of `runs`.
         runs: one row per cell and seed, planned ones that do not exist included; scores are NaN unless it is done.
         evaluations: one row per evaluation episode; cells are named by `task`, `arm` and `hash`.
+        curves: one row per run that is done, mode and evaluation step, with the means over its episodes of every column
+            of `SCORES` the evaluations have, and the same normalised (`return_normalised`).
         training: one row per update of a seed.
         problems: what could not be used.
         blocks: the `run.json` of every block that could be read, in order of path.
@@ -61,6 +104,7 @@ class Records:
     factors: tuple[str, ...]
     runs: pd.DataFrame
     evaluations: pd.DataFrame
+    curves: pd.DataFrame
     training: pd.DataFrame
     problems: tuple[Problem, ...]
     blocks: tuple[Mapping[str, Any], ...]
@@ -120,7 +164,8 @@ def read(studies: Sequence[str], results: str | Path = "results") -> Records:
         control=_control(headers[0].get("control"), runs, plans),
         factors=tuple(_factor_names(blocks)),
         runs=runs,
-        evaluations=_normalised(evaluations, runs),
+        evaluations=evaluations,
+        curves=curves(evaluations, runs),
         training=_long_table(blocks, runs, TRAINING),
         problems=tuple(problems),
         blocks=tuple(block.record for block in blocks if "status" in block.record),
@@ -235,21 +280,21 @@ def _categories(values: Any, rows: Any) -> pd.Categorical:
 
 
 def _with_scores(runs: pd.DataFrame, evaluations: pd.DataFrame, problems: list[Problem]) -> pd.DataFrame:
-    """The final scores of each run that is done, raw and normalised, for both modes."""
-    keys = ["task", "hash", "seed"]
-    budget = pd.Series(runs.set_index(keys)["budget"].astype(float))
-    budget = budget[~budget.index.duplicated()]
-    limit = budget.reindex(pd.MultiIndex.from_frame(evaluations[keys])).to_numpy() * FINAL_SHARE
+    """The final scores of each run that is done, raw and normalised, for both modes; see `SCORES`."""
+    budgets = runs.drop_duplicates(_CELL).set_index(_CELL)["budget"]
+    limit = _of_cells(evaluations, budgets.astype(float)) * FINAL_SHARE
     last = evaluations[evaluations["step"].to_numpy(float) > limit]
-    final = last.groupby([*keys, "mode"], observed=True)["return"].mean(skipna=False)
+    columns = [column for column in SCORES if column in evaluations]
+    final = last.groupby([*_RUN, "mode"], observed=True)[columns].mean(skipna=False)
     done = runs["status"] == "done"
     scored = runs.copy()
-    span = scored["score_reference"].astype(float) - scored["score_random"].astype(float)
     for mode in MODES:
-        index = pd.MultiIndex.from_frame(scored[keys].assign(mode=mode))
-        raw = final.reindex(index).to_numpy(float) if len(final) else np.full(len(scored), np.nan)
-        scored[f"final_{mode}"] = np.where(done, raw, np.nan)
-        scored[f"normalised_{mode}"] = (scored[f"final_{mode}"] - scored["score_random"].astype(float)) / span
+        index = pd.MultiIndex.from_frame(scored[_RUN].assign(mode=mode))
+        means = final.reindex(index) if len(final) else pd.DataFrame(np.nan, index, columns)
+        for column in columns:
+            score, normalised = SCORES[column]
+            scored[f"{score}_{mode}"] = np.where(done, means[column].to_numpy(float), np.nan)
+            scored[f"{normalised}_{mode}"] = _normalised(scored[f"{score}_{mode}"], scored)
     empty = scored[done & scored["final_stochastic"].isna()]
     for (task, arm), seeds in empty.groupby(["task", "arm"], sort=False)["seed"]:
         listed = ", ".join(map(str, seeds))
@@ -257,16 +302,26 @@ def _with_scores(runs: pd.DataFrame, evaluations: pd.DataFrame, problems: list[P
     return scored
 
 
-def _normalised(evaluations: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
-    """The evaluations with `normalised`: (return − random) / (reference − random)."""
-    bounds = runs.drop_duplicates(_CELL).set_index(_CELL)[["score_random", "score_reference"]]
-    low, high = bounds.reindex(pd.MultiIndex.from_frame(evaluations[_CELL])).to_numpy(float).T
-    return evaluations.assign(normalised=(evaluations["return"].astype(float) - low) / (high - low))
+def _normalised(scores: pd.Series, bounds: pd.DataFrame) -> pd.Series:
+    """(score − random) / (reference − random), with the bounds of the same row."""
+    low, high = bounds["score_random"].astype(float), bounds["score_reference"].astype(float)
+    return (scores.astype(float) - low) / (high - low)
 
 
-def curves(evaluations: pd.DataFrame, runs: pd.DataFrame, value: str = "return") -> pd.DataFrame:
-    """One row per run, mode and evaluation step: the mean of `value` over the episodes. Runs that are done only."""
+def _of_cells(table: pd.DataFrame, values: pd.Series) -> stats.Array:
+    """For every row of a long table, the value of its cell."""
+    tasks, hashes = (table[key].astype("category").cat for key in _CELL)
+    pairs = pd.MultiIndex.from_product([tasks.categories, hashes.categories])
+    by_code = values.reindex(pairs).to_numpy(float).reshape(len(tasks.categories), len(hashes.categories))
+    return np.asarray(by_code[tasks.codes.to_numpy(), hashes.codes.to_numpy()], float)
+
+
+def curves(evaluations: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
+    """The learning curves of the runs that are done; see `Records.curves`."""
     keys = ["task", "arm", "hash", "seed", "mode", "step"]
-    means = evaluations.groupby(keys, observed=True, sort=True)[value].mean().reset_index()
-    done = runs.loc[runs["status"] == "done", ["task", "hash", "seed"]]
-    return means.merge(done, on=["task", "hash", "seed"]).rename(columns={value: "value"})
+    columns = [column for column in SCORES if column in evaluations]
+    means = evaluations.groupby(keys, observed=True, sort=True)[columns].mean().reset_index()
+    kept = runs.loc[runs["status"] == "done", [*_RUN, "score_random", "score_reference"]]
+    table = means.astype({"task": object, "hash": object, "arm": object}).merge(kept, on=_RUN)
+    table = table.assign(**{f"{column}_normalised": _normalised(table[column], table) for column in columns})
+    return table.drop(columns=["score_random", "score_reference"])

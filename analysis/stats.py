@@ -6,7 +6,7 @@ Statistics reduce the last two axes, so that thousands of resamples are evaluate
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import scipy.stats
@@ -122,6 +122,18 @@ def interval(
     Raises:
         ValueError: for no resamples, a confidence outside (0, 1), or shapes that cannot be paired.
     """
+    return intervals(scores, [statistic], reps, confidence, rng, paired_with)[0]
+
+
+def intervals(
+    scores: ArrayLike,
+    statistics: Sequence[Statistic],
+    reps: int,
+    confidence: float,
+    rng: np.random.Generator,
+    paired_with: ArrayLike | None = None,
+) -> list[Interval]:
+    """`interval` of several statistics over the same resamples, which take most of the time."""
     if reps < 1:
         raise ValueError(f"reps={reps}: at least one resample is needed")
     if not 0 < confidence < 1:
@@ -130,10 +142,10 @@ def interval(
     if paired_with is not None:
         arrays = _paired(arrays[0], as_scores(paired_with))
     if np.isnan(arrays[0]).all():
-        return float("nan"), float("nan"), float("nan")
-    estimate = _contrast(statistic, [array[None] for array in arrays])[0]
-    low, high = percentiles(_resampled(arrays, statistic, reps, rng), confidence)
-    return float(estimate), float(low), float(high)
+        return [(float("nan"), float("nan"), float("nan"))] * len(statistics)
+    estimates = [_contrast(statistic, [array[None] for array in arrays])[0] for statistic in statistics]
+    bounds = percentiles(_resampled(arrays, statistics, reps, rng).T, confidence)
+    return [(float(at), float(low), float(high)) for at, low, high in zip(estimates, *bounds, strict=True)]
 
 
 def _paired(scores: Array, other: Array) -> list[Array]:
@@ -156,8 +168,8 @@ def _batched(statistic: Statistic, batch: Array) -> Array:
     return np.array([float(np.asarray(statistic(scores))) for scores in batch])
 
 
-def _resampled(arrays: list[Array], statistic: Statistic, reps: int, rng: np.random.Generator) -> Array:
-    """(reps,): the statistic, or the paired difference, of every resample."""
+def _resampled(arrays: list[Array], statistics: Sequence[Statistic], reps: int, rng: np.random.Generator) -> Array:
+    """(statistics, reps): each statistic, or its paired difference, of every resample."""
     order = np.argsort(np.isnan(arrays[0]), axis=0, kind="stable")  # present runs first, in every task
     arrays = [np.take_along_axis(array, order, axis=0) for array in arrays]
     present = np.count_nonzero(~np.isnan(arrays[0]), axis=0)
@@ -166,8 +178,9 @@ def _resampled(arrays: list[Array], statistic: Statistic, reps: int, rng: np.ran
     for start in range(0, reps, chunk):
         rows = resample_rows(present, len(arrays[0]), min(chunk, reps - start), rng)
         flat = rows * arrays[0].shape[1] + np.arange(arrays[0].shape[1])
-        values.append(_contrast(statistic, [np.take(array, flat) for array in arrays]))
-    return np.concatenate(values)
+        batches = [np.take(array, flat) for array in arrays]
+        values.append([_contrast(statistic, batches) for statistic in statistics])
+    return np.concatenate(values, axis=1)
 
 
 def difference_interval(
@@ -181,8 +194,8 @@ def difference_interval(
     if any(np.isnan(array).all() for array in arrays):
         return float("nan"), float("nan"), float("nan")
     first, second = (_batched(statistic, array[None])[0] for array in arrays)
-    values = _resampled([arrays[0]], statistic, reps, rng) - _resampled([arrays[1]], statistic, reps, rng)
-    low, high = percentiles(values, confidence)
+    first_values, second_values = (_resampled([array], [statistic], reps, rng)[0] for array in arrays)
+    low, high = percentiles(first_values - second_values, confidence)
     return float(first - second), float(low), float(high)
 
 
@@ -198,7 +211,7 @@ def bca_interval(
     if np.isnan(array).all():
         return float("nan"), float("nan"), float("nan")
     estimate = float(_batched(statistic, array[None])[0])
-    values = _resampled([array], statistic, reps, rng)
+    values = _resampled([array], [statistic], reps, rng)[0]
     below = (np.count_nonzero(values < estimate) + 0.5 * np.count_nonzero(values == estimate)) / reps
     tail = (1 - confidence) / 2
     if 0 < below < 1 and np.ptp(values) > 0:

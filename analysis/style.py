@@ -16,6 +16,9 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_pdf import FigureCanvasPdf
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -126,6 +129,7 @@ class Look:
         return wanted if self.width is None else max(1, min(wanted, int(self.width / (2.4 * self.scale))))
 
 
+_CANVASES: Mapping[str, Any] = {"svg": FigureCanvasSVG, "png": FigureCanvasAgg, "pdf": FigureCanvasPdf}
 LOOKS: Mapping[str, float] = {"screen": 1.0, "paper": 0.8, "slide": 1.6}
 
 
@@ -202,7 +206,9 @@ def save(figure: Figure, kind: str, look: Look) -> bytes:
         if engine is not None:  # laid out once, not again for every format
             engine.execute(figure)
             figure.set_layout_engine("none")
-        figure.savefig(buffer, format=kind, dpi=200, metadata=dates[kind])
+        figure.set_dpi(200 if kind == "png" else 72)
+        canvas = _CANVASES[kind](figure)  # its own method: `savefig` would draw the figure once more to lay it out
+        getattr(canvas, f"print_{kind}")(buffer, metadata=dates[kind])
     if kind == "svg":
         return re.sub(rb'id="arm-(\d+)"', rb'class="arm-\1"', buffer.getvalue())
     return buffer.getvalue()

@@ -7,11 +7,12 @@ import pandas as pd
 
 from analysis import comparisons, stats
 from analysis.claims import Judged
-from analysis.formats import Best, Section, Table, Tied, interval_text, number_text
-from analysis.load import MODES, STATUSES
+from analysis.formats import Best, Section, Table, Tied, interval_text, optional_text
+from analysis.load import MODES, STATUSES, measures
 
 REPS = 10_000
 CONFIDENCE = 0.95
+FAILING = 0.5  # normalised: halfway from random to the reference
 ALL_TASKS = "all tasks (normalised)"
 STATISTICS: Mapping[str, stats.Statistic] = {"mean": stats.mean, "iqm": stats.iqm}
 
@@ -21,79 +22,90 @@ _MODE_MEANING = {
 }
 
 
-def scores(runs: pd.DataFrame, arm: str, metric: str) -> stats.Array:
-    """Seeds × tasks of one arm, both sorted; NaN where a seed has no score.
+def scores(runs: pd.DataFrame, metric: str) -> dict[str, stats.Array]:
+    """By arm, seeds × tasks, both sorted; NaN where a seed has no score. Tasks an arm has no row of are left out.
 
     Args:
         runs: as `analysis.load` gives them.
-        arm: an arm's label.
         metric: a numeric column of `runs`.
     """
-    mine = runs[runs["arm"] == arm]
-    return mine.set_index(["seed", "task"])[metric].astype(float).unstack("task").sort_index().to_numpy(float)
+    tasks, task_codes = np.unique(runs["task"].to_numpy(str), return_inverse=True)
+    seeds, values = runs["seed"].to_numpy(int), runs[metric].to_numpy(float)
+    found = {}
+    for arm, places in runs.groupby("arm", sort=False).indices.items():
+        own_seeds, rows = np.unique(seeds[places], return_inverse=True)
+        array = np.full((len(own_seeds), len(tasks)), np.nan)
+        array[rows, task_codes[places]] = values[places]
+        found[str(arm)] = array[:, np.unique(task_codes[places])]
+    return found
+
+
+def on_every_task(runs: pd.DataFrame, metric: str) -> dict[str, stats.Array]:
+    """`scores` of the arms with a score on every task: an aggregate over fewer would compare other tasks."""
+    tasks = runs["task"].nunique()
+    return {
+        arm: array
+        for arm, array in scores(runs, metric).items()
+        if array.shape[1] == tasks and not np.isnan(array).all(axis=0).any()
+    }
 
 
 def comparison(runs: pd.DataFrame, reps: int = REPS, confidence: float = CONFIDENCE) -> pd.DataFrame:
-    """Mean and IQM of every arm on every task, in both modes, with their intervals and the state of every seed.
+    """Mean, IQM and failures of every arm on every task, in both modes, with the state of every seed.
 
     Returns:
-        One row per task × arm × mode: `n` (runs with a score), one column per other status with its number of seeds,
-        `mean`, `mean_low`, `mean_high`, `iqm`, `iqm_low`, `iqm_high` in the task's units, and `mark`: "best" mean of
-        the task, "tied" with it, or "". Where there are several
-        tasks, rows of `ALL_TASKS` follow with normalised scores, for the arms that have a score on every task.
+        One row per measure of a task (`task` holds its label) × arm × mode: `n` (runs with a score), one column per
+        other status with its number of seeds, `mean`, `mean_low`, `mean_high`, `iqm`, `iqm_low`, `iqm_high` in the
+        task's units, `failing` (share of runs with a normalised score below `FAILING`), and `mark`: "best" mean of the
+        task, "tied" with it, or "". Where there are several tasks, rows of `ALL_TASKS` follow with normalised scores,
+        for the arms that have a score on every task.
     """
-    tasks, arms = runs["task"].unique(), runs["arm"].unique()
     rows = []
-    for task in tasks:
-        part = runs[runs["task"] == task]
+    for measure in measures(runs):
+        part = runs[runs["task"] == measure.task]
+        for mode in MODES:
+            final, normalised = scores(part, measure.final(mode)), scores(part, measure.normalised(mode))
+            counts = _counts(part)
+            rows += [
+                {"task": measure.label, "arm": arm, "mode": mode}
+                | counts[arm]
+                | _estimates(final[arm], normalised[arm], (measure.label, arm, mode), reps, confidence)
+                for arm in final
+            ]
+    if runs["task"].nunique() > 1:
+        counts = _counts(runs)
         rows += [
-            _estimates(str(task), arm, mode, part, f"final_{mode}", reps, confidence)
-            for arm in arms
-            if (part["arm"] == arm).any()
+            {"task": ALL_TASKS, "arm": arm, "mode": mode}
+            | counts[arm]
+            | _estimates(array, array, (ALL_TASKS, arm, mode), reps, confidence)
             for mode in MODES
+            for arm, array in on_every_task(runs, f"normalised_{mode}").items()
         ]
-    if len(tasks) > 1:
-        rows += [
-            _estimates(ALL_TASKS, arm, mode, runs, f"normalised_{mode}", reps, confidence)
-            for arm in arms
-            for mode in MODES
-            if _on_every_task(runs, arm, mode, len(tasks))
-        ]
-    return (
-        pd.DataFrame(rows).merge(_marks(runs, confidence), on=["task", "arm", "mode"], how="left").fillna({"mark": ""})
-    )
+    marks = comparisons.ties(runs, confidence=confidence)
+    return pd.DataFrame(rows).merge(marks, on=["task", "arm", "mode"], how="left").fillna({"mark": ""})
 
 
-def _marks(runs: pd.DataFrame, confidence: float) -> pd.DataFrame:
-    found = [comparisons.ties(runs, mode, confidence=confidence).assign(mode=mode) for mode in MODES]
-    return pd.concat(found, ignore_index=True)
-
-
-def _on_every_task(runs: pd.DataFrame, arm: str, mode: str, tasks: int) -> bool:
-    """An aggregate over fewer tasks would compare other tasks, not other arms."""
-    scored = runs[(runs["arm"] == arm) & runs[f"final_{mode}"].notna()]
-    return bool(scored["task"].nunique() == tasks)
+def _counts(runs: pd.DataFrame) -> dict[str, dict[str, object]]:
+    """By arm, the number of seeds in every state but `done`."""
+    table = pd.crosstab(runs["arm"], runs["status"]).reindex(columns=list(STATUSES[1:]), fill_value=0)
+    return {str(arm): {str(status): int(number) for status, number in row.items()} for arm, row in table.iterrows()}
 
 
 def _estimates(
-    task: str, arm: str, mode: str, runs: pd.DataFrame, metric: str, reps: int, confidence: float
+    array: stats.Array, normalised: stats.Array, names: tuple[str, str, str], reps: int, confidence: float
 ) -> dict[str, object]:
-    mine = runs[runs["arm"] == arm]
-    array = scores(runs, arm, metric)
-    row: dict[str, object] = {"task": task, "arm": arm, "mode": mode, "n": int(np.count_nonzero(~np.isnan(array)))}
-    row |= {status: int((mine["status"] == status).sum()) for status in STATUSES if status != "done"}
-    for name, statistic in STATISTICS.items():
-        rng = stats.generator(task, arm, mode, name)
-        found = stats.interval(array, statistic, reps, confidence, rng)
-        row |= dict(zip((name, f"{name}_low", f"{name}_high"), found, strict=True))
-    return row
+    row: dict[str, object] = {"n": int(np.count_nonzero(~np.isnan(array)))}
+    found = stats.intervals(array, list(STATISTICS.values()), reps, confidence, stats.generator(*names))
+    for name, estimate in zip(STATISTICS, found, strict=True):
+        row |= dict(zip((name, f"{name}_low", f"{name}_high"), estimate, strict=True))
+    return row | {"failing": float(stats.failure_rate(normalised, FAILING))}
 
 
 def comparison_table(estimates: pd.DataFrame, modes: Sequence[str] = MODES, confidence: float = CONFIDENCE) -> Table:
     """`comparison` as text: a section per task, a row per arm, mean and IQM of each of `modes` side by side."""
     sections = []
     for task, part in estimates.groupby("task", sort=False):
-        decimals = _decimals(part[["mean", "iqm"]].to_numpy(float))
+        decimals = decimals_of(part[["mean", "iqm"]].to_numpy(float))
         rows = (_comparison_row(str(arm), cells, modes, decimals) for arm, cells in part.groupby("arm", sort=False))
         sections.append(Section(str(task), tuple(rows)))
     meaning = "Bold: best mean; italic: its difference to the best may be 0. " + " ".join(
@@ -101,8 +113,9 @@ def comparison_table(estimates: pd.DataFrame, modes: Sequence[str] = MODES, conf
     )
     return Table(
         caption=f"Final scores (mean over the last tenth of the evaluations): mean and interquartile mean (IQM) over "
-        f"seeds, with {confidence:.0%} stratified bootstrap intervals. {meaning}",
-        header=("arm", "n", *(f"{name}, {mode}" for mode in modes for name in ("mean", "IQM"))),
+        f"seeds, with {confidence:.0%} stratified bootstrap intervals; failing: share of runs that end below the "
+        f"midpoint of random and reference. {meaning}",
+        header=("arm", "n", *(f"{name}, {mode}" for mode in modes for name in ("mean", "IQM", "failing"))),
         sections=tuple(sections),
     )
 
@@ -113,7 +126,8 @@ def _comparison_row(arm: str, cells: pd.DataFrame, modes: Sequence[str], decimal
     for mode in modes:
         row = by_mode[mode]
         mean, iqm = (interval_text(interval_of(row, name), decimals) for name in STATISTICS)
-        estimates += [{"best": Best, "tied": Tied}.get(str(row["mark"]), str)(mean), iqm]
+        marked = {"best": Best, "tied": Tied}.get(str(row["mark"]), str)(mean)
+        estimates += [marked, iqm, percent_text(float(row["failing"]))]
     return (arm, count_text(by_mode[modes[0]]), *estimates)
 
 
@@ -122,11 +136,16 @@ def interval_of(row: pd.Series, name: str) -> stats.Interval:
     return float(row[name]), float(row[f"{name}_low"]), float(row[f"{name}_high"])
 
 
+def percent_text(share: float) -> str:
+    """`35 %`; a dash where it is unknown."""
+    return "–" if np.isnan(share) else f"{share:.0%}".replace("%", " %")
+
+
 def control_table(differences: pd.DataFrame, control: str, confidence: float = CONFIDENCE) -> Table:
     """`analysis.comparisons.against_control` as text: a section per task, a row per arm."""
     sections = []
     for task, part in differences.groupby("task", sort=False):
-        decimals = _decimals(part["difference"].to_numpy(float))
+        decimals = decimals_of(part["difference"].to_numpy(float))
         sections.append(Section(str(task), tuple(_control_row(row, decimals) for _, row in part.iterrows())))
     planned = int((differences["reason"] == "").sum())
     return Table(
@@ -142,17 +161,18 @@ def _control_row(row: pd.Series, decimals: int) -> tuple[str, ...]:
     if row["reason"]:
         return (str(row["arm"]), "–", str(row["reason"]), "–", "–", "–", "–")
     found = interval_text(interval_of(row, "difference"), decimals)
-    values = [_optional(row["effect"], 2), _optional(row["improvement"], 2), p_text(row["p"]), p_text(row["p_holm"])]
+    values = [
+        optional_text(row["effect"], 2),
+        optional_text(row["improvement"], 2),
+        p_text(row["p"]),
+        p_text(row["p_holm"]),
+    ]
     return (str(row["arm"]), str(int(row["pairs"])), found, *values)
 
 
 def p_text(p: float) -> str:
     """Three decimals, `<0.001` below them, a dash for a comparison that could not be made."""
-    return "<0.001" if p < 0.001 else _optional(p, 3)
-
-
-def _optional(value: float, decimals: int) -> str:
-    return "–" if np.isnan(value) else number_text(value, decimals)
+    return "<0.001" if p < 0.001 else optional_text(p, 3)
 
 
 def scoreboard(judged: Sequence[Judged], title: str) -> Table:
@@ -211,7 +231,7 @@ def cost_table(costs: pd.DataFrame) -> Table:
 
 def _cost_row(row: pd.Series) -> tuple[str, ...]:
     whole = [_thousands(float(row[key])) for key in ("env_steps", "updates")]
-    seconds = [_optional(float(row[key]), 2) for key in ("wall_seconds", "cpu_seconds")]
+    seconds = [optional_text(float(row[key]), 2) for key in ("wall_seconds", "cpu_seconds")]
     rest = [_thousands(float(row[key])) for key in ("steps_per_second", "parameters")]
     return (str(row["arm"]), *whole, *seconds, *rest, _thousands(float(row["peak_memory_bytes"]) / 1e6))
 
@@ -226,7 +246,7 @@ def count_text(row: pd.Series) -> str:
     return f"{row['n']} ({', '.join(others)})" if others else str(row["n"])
 
 
-def _decimals(values: stats.Array) -> int:
+def decimals_of(values: stats.Array) -> int:
     """Decimals that show four digits of the largest value, with one to three decimals."""
     finite = np.abs(values[np.isfinite(values)])
     if not finite.size or finite.max() == 0:

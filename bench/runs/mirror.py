@@ -117,8 +117,15 @@ def _labels(record: Mapping[str, Any], seed: int) -> dict[str, Any]:
         "group": record["arm"],
         "job_type": record["task"],
         "tags": [record["study"], record["task"], record["arm"]],
-        "config": record["factors"] | {"seed": seed, "hash": record["hash"], "study": record["study"]},
+        "config": record["factors"]
+        | {"seed": seed, "hash": record["hash"], "study": record["study"], "record": _of_block(record)},
     }
+
+
+def _of_block(record: Mapping[str, Any]) -> dict[str, Any]:
+    """What the record says of the block as a whole: bounds, costs, provenance; enough to rebuild it from its runs."""
+    elsewhere = ("schema", "study", "task", "arm", "hash", "factors", "seeds", "checksums")
+    return {key: value for key, value in record.items() if key not in elsewhere}
 
 
 def _wandb(mode: str) -> Any:

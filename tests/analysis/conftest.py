@@ -10,6 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from analysis import printing
+
 BOUNDS = {"cartpole": (22.2, 500.0), "weekly_exam": (54.1, 71.36)}
 Curve = Callable[[int, float], float]  # seed, share of the budget -> return
 
@@ -50,6 +52,7 @@ class ResultsWriter:
         points: int = 5,
         episodes: int = 2,
         budget: int = 1000,
+        true: Curve | None = None,
         **factors: Any,
     ) -> Path:
         cell = {"task": task, "arm": arm, **factors}
@@ -57,16 +60,15 @@ class ResultsWriter:
         folder = folder / f"seeds-{min(seeds):03d}-{max(seeds):03d}"
         folder.mkdir(parents=True)
         failed = failed or {}
-        checksums = {}
         if status != "running":
             trained = [seed for seed in seeds if seed not in failed]
             tables = {
                 "evaluations.parquet": evaluation_rows(trained, curve, points, episodes, budget),
                 "training.parquet": training_rows(trained, points, budget),
             }
-            for file, table in tables.items():
-                table.to_parquet(folder / file, index=False)
-                checksums[file] = hashlib.sha256((folder / file).read_bytes()).hexdigest()
+            if true is not None:  # a task whose rewards are not what was meant
+                worth = evaluation_rows(trained, true, points, episodes, budget)["return"]
+                tables["evaluations.parquet"] = tables["evaluations.parquet"].assign(true_return=worth)
         record = self._record(study, cell, seeds, status, failed, budget)
         if status == "running":  # costs and checksums are written at the end
             for key in (
@@ -78,9 +80,9 @@ class ResultsWriter:
                 "peak_memory_bytes",
             ):
                 del record[key]
-        else:
-            record["checksums"] = checksums
         (folder / "run.json").write_text(json.dumps(record))
+        if status != "running":
+            write_parquet(folder, tables)
         return folder
 
     def _record(
@@ -125,6 +127,16 @@ class ResultsWriter:
         }
 
 
+def write_parquet(block: Path, tables: Mapping[str, pd.DataFrame]) -> None:
+    """Put `tables` into a block, with their checksums."""
+    checksums = {}
+    for file, table in tables.items():
+        table.to_parquet(block / file, index=False)
+        checksums[file] = hashlib.sha256((block / file).read_bytes()).hexdigest()
+    record = json.loads((block / "run.json").read_text())
+    (block / "run.json").write_text(json.dumps(record | {"checksums": checksums}))
+
+
 def cell_hash(cell: Mapping[str, Any]) -> str:
     known = {key: value for key, value in cell.items() if key not in ("arm", "seeds")}
     return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:8]
@@ -158,6 +170,13 @@ def training_rows(seeds: Sequence[int], points: int, budget: int) -> pd.DataFram
         for update in range(points)
     ]
     return pd.DataFrame(rows, columns=None if rows else ["seed", "step", "update"])
+
+
+@pytest.fixture(autouse=True)
+def no_browser(monkeypatch, request) -> None:
+    """Printing takes seconds: no report is printed but where a test asks for it."""
+    if "prints" not in request.keywords:
+        monkeypatch.setattr(printing, "browser", lambda: None)
 
 
 @pytest.fixture

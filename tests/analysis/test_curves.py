@@ -32,7 +32,7 @@ def test_drawdown_is_the_mean_share_of_the_running_best_lost():
 def test_run_metrics_has_a_row_per_run_and_mode(results):
     results.block("s", "cartpole", "a", [0, 1], lambda seed, share: 22.2 + 477.8 * share * (1 - 0.5 * seed))
     records = load.read(["s"], results.root)
-    table = load.curves(records.evaluations, records.runs, "normalised")
+    table = records.curves
     found = curves.run_metrics(table, 0.8)
     chosen = found[found["mode"] == "deterministic"].sort_values("seed")
     np.testing.assert_allclose(chosen["area"], [0.5, 0.25])
@@ -41,5 +41,5 @@ def test_run_metrics_has_a_row_per_run_and_mode(results):
 
 
 def test_run_metrics_of_nothing_is_an_empty_table():
-    empty = pd.DataFrame(columns=[*curves.RUN, "step", "value"])
+    empty = pd.DataFrame(columns=[*curves.RUN, "step", "return_normalised"])
     assert curves.run_metrics(empty, 0.5).empty

@@ -42,7 +42,7 @@ def quick_runs() -> pd.DataFrame:
 def test_a_learning_curve_is_the_mean_over_seeds_within_its_band(results, axes):
     results.block("s", "cartpole", "a", [0, 1, 2], rising)
     records = load.read(["s"], results.root)
-    table = load.curves(records.evaluations, records.runs)
+    table = records.curves
     figures.learning_curve(table[table["mode"] == "stochastic"], arm_styles(records.runs), ax=axes)
     (line,) = axes.get_lines()
     np.testing.assert_allclose(line.get_xdata(), [0, 200, 400, 600, 800, 1000])
@@ -55,7 +55,7 @@ def test_a_learning_curve_is_the_mean_over_seeds_within_its_band(results, axes):
 def test_failed_seeds_do_not_bend_the_curve(results):
     results.block("s", "cartpole", "a", [0, 50], rising, failed={50: "loss is NaN"})
     records = load.read(["s"], results.root)
-    assert set(load.curves(records.evaluations, records.runs)["seed"]) == {0}
+    assert set(records.curves["seed"]) == {0}
 
 
 def test_every_arm_has_its_own_colour_and_its_baselines_hue(quick_runs):
@@ -107,7 +107,9 @@ def test_final_scores_show_the_estimate_and_every_seed(results, axes):
     records = load.read(["s"], results.root)
     estimates = tables.comparison(records.runs, reps=100)
     styles = arm_styles(records.runs)
-    figures.final_scores(records.runs, estimates, styles, ax=axes, task="cartpole", mode="deterministic")
+    figures.final_scores(
+        records.runs, estimates, styles, ax=axes, measure=load.Measure("cartpole"), mode="deterministic"
+    )
     dots, _, mean = axes.get_lines()
     np.testing.assert_allclose(dots.get_xdata(), [100, 101, 102])
     np.testing.assert_allclose(mean.get_xdata(), [101])
@@ -120,7 +122,7 @@ def test_an_arm_without_runs_keeps_its_row_and_says_so(results, axes):
     records = load.read(["s"], results.root)
     estimates = tables.comparison(records.runs, reps=50)
     styles = arm_styles(records.runs)
-    figures.final_scores(records.runs, estimates, styles, ax=axes, task="cartpole", mode="stochastic")
+    figures.final_scores(records.runs, estimates, styles, ax=axes, measure=load.Measure("cartpole"), mode="stochastic")
     assert [label.get_text() for label in axes.get_yticklabels()] == ["a  n=1", "b  n=0 (1 missing)"]
 
 
@@ -165,7 +167,7 @@ def test_a_factor_curve_is_the_mean_per_level(axes):
 def test_spaghetti_has_a_line_per_seed_and_their_mean(results, axes):
     results.block("s", "cartpole", "a", [0, 10], rising)
     records = load.read(["s"], results.root)
-    table = load.curves(records.evaluations, records.runs)
+    table = records.curves
     figures.spaghetti(table[table["mode"] == "deterministic"], arm_styles(records.runs)["a"], ax=axes)
     assert [line.get_ydata()[-1] for line in axes.get_lines()] == [100, 110, 105]
 

@@ -134,6 +134,13 @@ def test_an_unwritable_report_folder_is_one_line(study, capsys):
     assert "cannot write" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("one_figure")
+def test_without_a_browser_one_line_says_so(study, capsys):
+    assert main(["study=quick", f"results={study.root}"]) == 0
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == "note: report.pdf not written: it needs Chromium or Chrome on the PATH"
+
+
 def test_the_analysis_needs_no_learner():
     code = "import sys, analysis.cli; print([m for m in ('torch', 'stable_baselines3', 'hydra') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

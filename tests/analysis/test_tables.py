@@ -49,13 +49,36 @@ def test_aggregates_are_normalised_and_only_for_arms_on_every_task(estimates):
     assert row(estimates, tables.ALL_TASKS, "a")["mean"] == pytest.approx(np.mean(by_task))
 
 
+def test_failing_is_the_share_of_runs_below_the_midpoint_of_random_and_reference(results):
+    results.block("s", "cartpole", "a", range(4), lambda seed, _: [100.0, 260.0, 263.0, 490.0][seed])  # midpoint 261.1
+    found = tables.comparison(load.read(["s"], results.root).runs, reps=50)
+    assert row(found, "cartpole", "a")["failing"] == 0.5
+    assert tables.comparison_table(found).sections[0].rows[0][4] == "50 %"
+
+
+def test_a_true_score_beside_the_return_is_summarised_like_it(results):
+    for k, (arm, worth) in enumerate([("cheats", 60.0), ("honest", 70.0)]):
+        true = lambda seed, _, worth=worth: worth + seed  # noqa: E731
+        results.block("s", "weekly_exam", arm, range(4), lambda seed, _, k=k: 90.0 - k + seed, true=true, k=k)
+    results.block("s", "cartpole", "cheats", range(4), flat, k=0)
+    runs = load.read(["s"], results.root).runs
+    assert [measure.label for measure in load.measures(runs)] == ["cartpole", "weekly_exam", "weekly_exam (true score)"]
+    found = tables.comparison(runs, reps=200)
+    assert row(found, "weekly_exam (true score)", "honest")["mean"] == pytest.approx(71.5)
+    assert row(found, "weekly_exam", "cheats")["mark"] == "best"
+    assert row(found, "weekly_exam (true score)", "honest")["mark"] == "best"
+    differences = comparisons.against_control(runs, "honest", reps=200).set_index("task")["difference"]
+    assert differences["weekly_exam"] == pytest.approx(1.0)
+    assert differences["weekly_exam (true score)"] == pytest.approx(-10.0)
+
+
 def test_an_arm_without_any_run_is_a_dash_not_a_zero(results):
     results.study(
         "s", [{"task": "cartpole", "arm": "a", "seeds": [0]}, {"task": "cartpole", "arm": "b", "seeds": [0], "k": 1}]
     )
     results.block("s", "cartpole", "a", [0], flat)
     table = tables.comparison_table(tables.comparison(load.read(["s"], results.root).runs, reps=50))
-    assert table.sections[0].rows[1] == ("b", "0 (1 missing)", "–", "–", "–", "–")
+    assert table.sections[0].rows[1] == ("b", "0 (1 missing)", *("–",) * 6)
 
 
 def test_adding_an_arm_moves_no_other_arms_interval(results):
