@@ -41,6 +41,11 @@ def tilted(log_prob, log_prob_old, advantage, *, clip_range, kl_coef, kl):
     return (log_prob - log_prob_old).exp() * advantage
 
 
+@plugin.update()
+def aloof(log_prob, log_prob_old, advantage, *, clip_range, kl_coef, kl):
+    return advantage
+
+
 @plugin.task
 @dataclass(frozen=True)
 class Coin(Task):

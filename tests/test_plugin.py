@@ -103,8 +103,16 @@ def test_a_result_of_another_shape_is_named():
 def test_an_objective_of_ones_own_replaces_the_surrogate():
     objective = objective_of(cell("update=plugin", f"update.plugin={PLUG}:tilted").update)
     ratio = torch.tensor([2.0])
-    result = objective(ratio.log(), torch.zeros(1), torch.tensor([-3.0]), clip_range=0.2, kl_coef=None, kl=None)
+    given = {"clip_range": 0.2, "kl_coef": None, "kl": None}
+    result, slope = objective(ratio.log(), torch.zeros(1), torch.tensor([-3.0]), **given)
     assert result.item() == pytest.approx(-6)  # where PPO's clip would allow −3.6 at least
+    assert slope.item() == pytest.approx(-6)  # d(ρA)/d log π = ρA, found by autograd
+
+
+def test_an_objective_that_ignores_the_policy_is_refused():
+    objective = objective_of(cell("update=plugin", f"update.plugin={PLUG}:aloof").update)
+    with pytest.raises(UserError, match=r"update\.plugin.*log_prob"):
+        objective(torch.zeros(1), torch.zeros(1), torch.ones(1), clip_range=None, kl_coef=None, kl=None)
 
 
 def test_a_task_of_ones_own_takes_its_knobs():

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
 
 from bench import plugin
+from bench.errors import UserError
 
 if TYPE_CHECKING:
     from bench.config import Update
@@ -40,26 +41,67 @@ def surrogate(
     the divergence of each sample's state, computed analytically; without it ρ − 1 − log ρ stands in, whose mean over
     actions of π_old it is. Raises ValueError for an unknown kind and for a missing ε or β.
     """
+    return surrogate_and_slope(kind, log_prob, log_prob_old, advantage, clip_range=clip_range, kl_coef=kl_coef, kl=kl)[
+        0
+    ]
+
+
+def surrogate_and_slope(
+    kind: Kind,
+    log_prob: Tensor,
+    log_prob_old: Tensor,
+    advantage: Tensor,
+    *,
+    clip_range: float | Tensor | None = None,
+    kl_coef: float | Tensor | None = None,
+    kl: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """`surrogate`, and its derivative with respect to `log_prob` while a given `kl` stays as it is."""
     if kind == "vanilla":
-        return log_prob * advantage
+        return log_prob * advantage, advantage
     log_ratio = log_prob - log_prob_old
     ratio = log_ratio.exp()
+    unclipped = ratio * advantage  # dρ / d log π = ρ, so this is its own derivative
     if kind == "unclipped":
-        return ratio * advantage
+        return unclipped, unclipped
     if kind == "kl_penalty":
-        return ratio * advantage - _given("kl_coef", kl_coef, kind) * (ratio - 1 - log_ratio if kl is None else kl)
+        beta = _given("kl_coef", kl_coef, kind)
+        if kl is not None:
+            return unclipped - beta * kl, unclipped
+        return unclipped - beta * (ratio - 1 - log_ratio), unclipped - beta * (ratio - 1)
     if kind not in KINDS:
         raise ValueError(f"unknown kind '{kind}': allowed are {', '.join(KINDS)}")
     epsilon = _given("clip_range", clip_range, kind)
-    clipped = ratio.clamp(1 - epsilon, 1 + epsilon) * advantage
-    return clipped if kind == "clip_without_min" else torch.min(ratio * advantage, clipped)
+    within = ratio.clamp(1 - epsilon, 1 + epsilon)
+    clipped = within * advantage
+    if kind == "clip_without_min":
+        return clipped, torch.where(ratio == within, clipped, 0.0)
+    return torch.min(unclipped, clipped), torch.where(unclipped <= clipped, unclipped, 0.0)
 
 
-def objective_of(update: Update) -> Callable[..., Tensor]:
-    """The objective of an arm as a function of (log_prob, log_prob_old, advantage, *, clip_range, kl_coef, kl)."""
+def objective_of(update: Update) -> Callable[..., tuple[Tensor, Tensor]]:
+    """The objective of an arm and its derivative by log_prob, per sample.
+
+    A function of (log_prob, log_prob_old, advantage, *, clip_range, kl_coef, kl).
+    """
     if update.name == "plugin":
-        return partial(plugin.load("update", update.plugin).function, **update.options)
-    return partial(surrogate, update.name)
+        return partial(_differentiated, partial(plugin.load("update", update.plugin).function, **update.options))
+    return partial(surrogate_and_slope, update.name)
+
+
+def _differentiated(
+    objective: Callable[..., Tensor], log_prob: Tensor, *args: Any, **given: Any
+) -> tuple[Tensor, Tensor]:
+    """What a plug-in computes, and what autograd makes of it. Raises `UserError` where nothing depends on log_prob."""
+    with torch.enable_grad():
+        leaf = log_prob.detach().requires_grad_()
+        values = objective(leaf, *args, **given)
+        if not values.requires_grad:
+            raise UserError(
+                "update.plugin returned an objective that does not depend on log_prob: nothing to learn from"
+            )
+        (slope,) = torch.autograd.grad(values.sum(), leaf)
+    return values.detach(), slope
 
 
 def _given(name: str, value: float | Tensor | None, kind: Kind) -> Tensor:

@@ -53,6 +53,20 @@ class Distribution(ABC):
     def kl(self, other: Self) -> Tensor:
         """KL(self ‖ other), exactly, (S, B)."""
 
+    @abstractmethod
+    def backward(
+        self,
+        actions: Tensor,
+        d_log_prob: Tensor,
+        d_entropy: Tensor | None = None,
+        old: Self | None = None,
+        d_kl: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor | None]:
+        """A loss's gradients by the outputs (S, out, B) and the extras (S, extra), None where there are none.
+
+        Given are those by `log_prob(actions)`, by `entropy()` and by `old.kl(self)`, all (S, B).
+        """
+
 
 class Categorical(Distribution):
     """A distribution over a Discrete space; the outputs are logits (S, A, B)."""
@@ -90,6 +104,23 @@ class Categorical(Distribution):
     def kl(self, other: "Categorical") -> Tensor:
         """Σ π log(π / other)."""
         return (self.log_probs.exp() * (self.log_probs - other.log_probs)).sum(1)
+
+    def backward(
+        self,
+        actions: Tensor,
+        d_log_prob: Tensor,
+        d_entropy: Tensor | None = None,
+        old: "Categorical | None" = None,
+        d_kl: Tensor | None = None,
+    ) -> tuple[Tensor, None]:
+        """By the logits: 1[action] − π for log π(a), −π (log π + H) for the entropy, π − old for KL(old ‖ π)."""
+        probs = self.log_probs.exp()
+        d_logits = (probs * -d_log_prob.unsqueeze(1)).scatter_add_(1, actions, d_log_prob.unsqueeze(1))
+        if d_entropy is not None:
+            d_logits -= d_entropy.unsqueeze(1) * probs * (self.log_probs + self.entropy().unsqueeze(1))
+        if old is not None and d_kl is not None:
+            d_logits += d_kl.unsqueeze(1) * (probs - old.log_probs.exp())
+        return d_logits, None
 
 
 class DiagonalGaussian(Distribution):
@@ -133,6 +164,32 @@ class DiagonalGaussian(Distribution):
         variance, other_variance = (2 * self.log_std).exp(), (2 * other.log_std).exp()
         distance = (self.mean - other.mean).square()
         return (other.log_std - self.log_std + (variance + distance) / (2 * other_variance) - 0.5).sum(1)
+
+    def backward(
+        self,
+        actions: Tensor,
+        d_log_prob: Tensor,
+        d_entropy: Tensor | None = None,
+        old: "DiagonalGaussian | None" = None,
+        d_kl: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """With z = (a − μ)/σ, by (μ, log σ): (z/σ, z² − 1) for log π(a), (0, 1) for the entropy, and for KL(old ‖ π)
+        ((μ − μ_old)/σ², 1 − (σ_old² + (μ − μ_old)²)/σ²).
+        """
+        inverse_std = (-self.log_std).exp()
+        standardised = (actions - self.mean) * inverse_std
+        d_log_prob = d_log_prob.unsqueeze(1)
+        d_mean = d_log_prob * standardised * inverse_std
+        d_log_std = (d_log_prob * (standardised.square() - 1)).sum(2)
+        if d_entropy is not None:
+            d_log_std += d_entropy.sum(1, keepdim=True)
+        if old is not None and d_kl is not None:
+            d_kl = d_kl.unsqueeze(1)
+            distance = (self.mean - old.mean) * inverse_std
+            ratio = (old.log_std - self.log_std).exp()  # of the standard deviations
+            d_mean += d_kl * distance * inverse_std
+            d_log_std += (d_kl * (1 - ratio.square() - distance.square())).sum(2)
+        return d_mean, d_log_std
 
 
 def distribution_for(space: spaces.Space[Any]) -> type[Distribution]:

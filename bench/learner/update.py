@@ -1,7 +1,7 @@
 """One update: from a rollout to new weights, for all replicas at once."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from bench.config import REFERENCE_CLIP_RANGE, Arm
 from bench.learner.actor import Actor
 from bench.learner.adam import Adam
 from bench.learner.distributions import Distribution
-from bench.learner.network import Stack
+from bench.learner.network import Stack, padded
 from bench.learner.rollouts import Array, Rollout
 
 Diagnostics = dict[str, Tensor]  # name → one number per replica, (S,)
@@ -64,36 +64,38 @@ class Samples:
     weight: Tensor
     count: Tensor
 
-    def take(self, index: Tensor, present: Tensor) -> "Samples":
-        """The samples at `index` (S, B), with advantage, share and weight 0 where `present` (S, B) is."""
+    def take(self, index: Tensor, share: Tensor) -> "Samples":
+        """The samples at `index` (S, B) with shares of their own (S, B), 0 for padding."""
         return Samples(
             self.observations.gather(2, _spread(index, self.observations)),
             self.outputs.gather(2, _spread(index, self.outputs)),
             self.extras,
             self.actions.gather(2, _spread(index, self.actions)),
             self.log_prob.gather(1, index),
-            self.advantage.gather(1, index) * present,
+            self.advantage.gather(1, index),
             None if self.target is None else self.target.gather(1, index),
-            self.share.gather(1, index) * present,
-            self.weight.gather(1, index) * present,
+            share,
+            share * self.weight.gather(1, index) * self.count,
             self.count,
         )
 
-    def part(self, columns: slice, count: Tensor) -> "Samples":
-        """The minibatch in `columns`, `count` (S, 1) of which are not padding."""
-        scale = self.count / count
-        return Samples(
-            self.observations[:, :, columns],
-            self.outputs[:, :, columns],
-            self.extras,
-            self.actions[:, :, columns],
-            self.log_prob[:, columns],
-            self.advantage[:, columns],
-            None if self.target is None else self.target[:, columns],
-            self.share[:, columns] * scale,
-            self.weight[:, columns] * scale,
-            count,
-        )
+    def split(self, parts: int) -> "list[Samples]":
+        """The samples cut into `parts` of equal width."""
+        width = self.share.shape[1] // parts
+        return [
+            Samples(observations, outputs, self.extras, actions, log_prob, advantage, target, share, weight, self.count)
+            for observations, outputs, actions, log_prob, advantage, target, share, weight in zip(
+                self.observations.split(width, 2),
+                self.outputs.split(width, 2),
+                self.actions.split(width, 2),
+                self.log_prob.split(width, 1),
+                self.advantage.split(width, 1),
+                [None] * parts if self.target is None else self.target.split(width, 1),
+                self.share.split(width, 1),
+                self.weight.split(width, 1),
+                strict=True,
+            )
+        ]
 
 
 def prepare(rollout: Rollout, actor: Actor, critic: Stack | None, arm: Arm) -> tuple[Samples, Diagnostics]:
@@ -164,9 +166,10 @@ def _live_columns(live: Tensor) -> tuple[Tensor, Tensor]:
     """Where each replica's live steps are among its N·T, and which of those places are not padding: two (S, M)."""
     flat = _by_replica(live)
     count = flat.sum(1, keepdim=True)
-    size = int(count.max())
+    size = padded(int(count.max()))
     # A stable sort puts the live steps first, in order.
     index = (~flat).to(torch.uint8).argsort(dim=1, stable=True)[:, :size]
+    index = torch.nn.functional.pad(index, (0, size - index.shape[1]))
     return index, (torch.arange(size) < count).to(torch.float32)
 
 
@@ -178,30 +181,33 @@ def _episode_weight(live: Tensor) -> Tensor:
 
 
 class Shares:
-    """How a batch is cut into `parts` minibatches: each replica gives equal shares of its own permutation."""
+    """How a batch is cut into `parts` minibatches: each replica gives equal shares of its own permutation.
 
-    def __init__(self, samples: Samples, parts: int) -> None:
-        self.samples, self.parts = samples, parts
+    Advantages are normalised within each minibatch.
+    """
+
+    def __init__(self, samples: Samples, parts: int, advantage_norm: str) -> None:
+        self.samples, self.parts, self.advantage_norm = samples, parts, advantage_norm
         counts = samples.count.to(torch.int64).numpy()
         sizes = counts // parts + (np.arange(parts) < counts % parts)  # (S, parts)
-        self.width = int(sizes.max())
-        self.places = np.arange(self.width) < sizes[:, :, None]  # (S, parts, width), False for padding
-        self.present = torch.from_numpy(self.places).flatten(1).to(samples.share.dtype)
-        self.sizes = torch.from_numpy(sizes).to(samples.share.dtype)
+        width = padded(int(sizes.max()))
+        present = np.arange(width) < sizes[:, :, None]  # (S, parts, width), False for padding
+        self.places = [np.flatnonzero(places) for places in present]
+        self.index = np.zeros((len(counts), parts * width), dtype=np.int64)
+        self.sizes = torch.from_numpy(sizes).to(samples.share).unsqueeze(2)
+        self.share = torch.from_numpy(present).to(samples.share) / self.sizes.clamp(min=1)
 
-    def __call__(self, streams: Sequence[np.random.Generator]) -> Iterator[Samples]:
+    def __call__(self, streams: Sequence[np.random.Generator]) -> list[Samples]:
         """The minibatches of one pass, in an order drawn from each replica's stream."""
-        if self.parts == 1:
-            yield self.samples  # the order of a sum does not matter, and nothing need be copied
-            return
-        index = np.zeros(self.places.shape, dtype=np.int64)
-        for replica, stream in enumerate(streams):
-            places = self.places[replica]
-            index[replica][places] = stream.permutation(int(places.sum()))
-        shuffled = self.samples.take(torch.from_numpy(index).flatten(1), self.present)
-        for part in range(self.parts):
-            columns = slice(part * self.width, (part + 1) * self.width)
-            yield shuffled.part(columns, self.sizes[:, part : part + 1])
+        if self.parts == 1:  # the order of a sum does not matter, and nothing need be copied
+            advantage = normalised(self.samples.advantage, self.samples.share, self.samples.count, self.advantage_norm)
+            return [replace(self.samples, advantage=advantage)]
+        for index, places, stream in zip(self.index, self.places, streams, strict=True):
+            index[places] = stream.permutation(len(places))
+        shuffled = self.samples.take(torch.from_numpy(self.index), self.share.flatten(1))
+        advantage = shuffled.advantage.view_as(self.share)
+        normal = normalised(advantage, self.share, self.sizes, self.advantage_norm).flatten(1)
+        return replace(shuffled, advantage=normal).split(self.parts)
 
 
 @dataclass(frozen=True)
@@ -214,87 +220,74 @@ class Rates:
     kl_coef: Tensor
 
 
-def normalised(samples: Samples, kind: str) -> Tensor:
-    """Advantages of a minibatch on the scale of 1, (S, B).
+def normalised(advantages: Tensor, share: Tensor, count: Tensor, kind: str) -> Tensor:
+    """The advantages (…, B) of minibatches on the scale of 1.
 
     rms divides by the root mean square and so keeps the baseline; mean_std also subtracts the minibatch's mean, as
-    Stable-Baselines3 does (ddof 1), which is one more baseline.
+    Stable-Baselines3 does (ddof 1), which is one more baseline. `share` (…, B) makes sums over `count` (…, 1) means.
     """
-    advantages, share = samples.advantage, samples.share
     if kind == "none":
         return advantages
     if kind == "rms":
-        return advantages / ((share * advantages.square()).sum(1, keepdim=True).sqrt() + 1e-8)
-    centred = advantages - (share * advantages).sum(1, keepdim=True)
-    variance = (share * centred.square()).sum(1, keepdim=True) * (samples.count / (samples.count - 1))
+        return advantages / ((share * advantages.square()).sum(-1, keepdim=True).sqrt() + 1e-8)
+    centred = advantages - (share * advantages).sum(-1, keepdim=True)
+    variance = (share * centred.square()).sum(-1, keepdim=True) * (count / (count - 1))
     return centred / (variance.sqrt() + 1e-8)
 
 
-def actor_gradient(actor: Actor, samples: Samples, arm: Arm, rates: Rates) -> Diagnostics:
-    """Write the gradient of the policy loss into the actor's `grad`; → diagnostics of this minibatch."""
+def actor_gradient(actor: Actor, samples: Samples, arm: Arm, rates: Rates) -> dict[str, Tensor]:
+    """Write the policy loss's gradient into the actor's `grad`; → what the step began with, per sample (S, B).
+
+    The loss is −Σ weight · objective − ent_coef · mean entropy.
+    """
     outputs, saved = actor.stack.forward(samples.observations)
-    extras = actor.stack.extras.clone()
-    advantages = normalised(samples, arm.advantage_norm)
-    with torch.enable_grad():
-        policy = actor.distribution(outputs.requires_grad_(), extras.requires_grad_())
-        log_prob = policy.log_prob(samples.actions)
-        objective = objective_of(arm.update)(
-            log_prob,
-            samples.log_prob,
-            advantages,
-            clip_range=rates.clip_range,
-            kl_coef=rates.kl_coef,
-            kl=_old_policy(actor, samples).kl(policy) if arm.update.name == "kl_penalty" else None,
-        )
-        loss = policy_loss = -(samples.weight * objective).sum(1)
-        entropy = _entropy(policy, samples, differentiable=arm.ent_coef > 0)
-        if arm.ent_coef > 0:
-            loss = policy_loss - arm.ent_coef * entropy
-        leaves = [outputs, extras] if actor.stack.extra else [outputs]
-        d_outputs, *d_extras = torch.autograd.grad(loss.sum(), leaves)
-    actor.stack.backward(d_outputs, saved, *d_extras)
-    log_ratio = log_prob.detach() - samples.log_prob
-    ratio_less_one = log_ratio.expm1()
-    return {
-        "train/policy_gradient_loss": policy_loss.detach(),
-        "train/entropy_loss": -entropy.detach(),
-        "train/approx_kl": (samples.share * (ratio_less_one - log_ratio)).sum(1),
-        "train/clip_fraction": (samples.share * (ratio_less_one.abs() > REFERENCE_CLIP_RANGE)).sum(1),
-    }
+    policy = actor.distribution(outputs, actor.stack.extras)
+    log_prob, entropy = policy.log_prob(samples.actions), policy.entropy()
+    old = _old_policy(actor, samples) if arm.update.name == "kl_penalty" else None
+    objective, slope = objective_of(arm.update)(
+        log_prob,
+        samples.log_prob,
+        samples.advantage,
+        clip_range=rates.clip_range,
+        kl_coef=rates.kl_coef,
+        kl=None if old is None else old.kl(policy),
+    )
+    d_outputs, d_extras = policy.backward(
+        samples.actions,
+        d_log_prob=-samples.weight * slope,
+        d_entropy=-arm.ent_coef * samples.share if arm.ent_coef > 0 else None,
+        old=old,
+        d_kl=None if old is None else samples.weight * rates.kl_coef,
+    )
+    actor.stack.backward(d_outputs, saved, d_extras)
+    return {"objective": objective, "entropy": entropy, "log_ratio": log_prob - samples.log_prob}
 
 
 def _old_policy(actor: Actor, samples: Samples) -> Distribution:
     return actor.distribution(samples.outputs, samples.extras)
 
 
-def _entropy(policy: Distribution, samples: Samples, *, differentiable: bool) -> Tensor:
-    """Mean entropy (S,); a graph for its gradient costs time, and only a bonus needs one."""
-    with torch.set_grad_enabled(differentiable):
-        return (samples.share * policy.entropy()).sum(1)
-
-
-def critic_gradient(critic: Stack, samples: Samples, arm: Arm) -> Diagnostics:
-    """Write the gradient of vf_coef · mean (V − target)² into `critic.grad`; → the mean squared error."""
+def critic_gradient(critic: Stack, samples: Samples, arm: Arm) -> dict[str, Tensor]:
+    """Write the gradient of vf_coef · mean (V − target)² into `critic.grad`; → the errors V − target (S, B)."""
     outputs, saved = critic.forward(samples.observations)
     assert samples.target is not None  # prepare() computes it wherever there is a critic
     error = outputs[:, 0] - samples.target
-    weighted = samples.share * error
-    critic.backward((2 * arm.critic.vf_coef * weighted).unsqueeze(1), saved)
-    return {"train/value_loss": (weighted * error).sum(1)}
+    critic.backward((2 * arm.critic.vf_coef * samples.share * error).unsqueeze(1), saved)
+    return {"error": error}
 
 
 def clip_gradients(stacks: Sequence[Stack], limit: float) -> tuple[list[Tensor], Tensor]:
     """Scale each replica's gradient over these stacks to a norm of at most `limit`.
 
-    → the norms of each stack (S,), and whether they were clipped (S,), 1 or 0.
+    → the norms of each stack (S,), and the factor (S,), 1 where nothing was clipped.
     """
     norms = [torch.linalg.vector_norm(stack.grad, dim=1) for stack in stacks]
     # Number by number: a reduction over the stacked norms rounds differently with other neighbours.
-    total = norms[0] if len(norms) == 1 else torch.stack([norm.square() for norm in norms], 1).sum(1).sqrt()
-    factor = (limit / (total + 1e-6)).clamp(max=1)
+    total = norms[0] if len(norms) == 1 else sum(norm.square() for norm in norms).sqrt()
+    factor = (limit / (total + 1e-6)).clamp_(max=1)
     for stack in stacks:
         stack.grad.mul_(factor.unsqueeze(1))
-    return norms, factor.lt(1).to(total.dtype)
+    return norms, factor
 
 
 class Update:
@@ -311,8 +304,7 @@ class Update:
     ) -> None:
         self.policy, self.actor, self.critic = policy, actor, critic
         self.arm, self.streams, self.rates = arm, streams, rates
-        self._sums: Diagnostics = {}
-        self._counts: dict[str, int] = {}
+        self._log: dict[str, list[Tensor]] = {}
 
     def run(self, samples: Samples) -> Diagnostics:
         """Change the weights; → diagnostics averaged over all steps, and the policy's change measured at the end."""
@@ -325,48 +317,48 @@ class Update:
             self._passes(samples, *actor_schedule, with_actor=True, with_critic=False)
             if critic is not None:
                 self._passes(samples, *critic_schedule, with_actor=False, with_critic=True)
-        averages = {name: total / self._counts[name] for name, total in self._sums.items()}
+        averages = {name: torch.stack(values, 1).mean(1) for name, values in self._log.items()}
         return averages | self._policy_change(samples)
 
     def _passes(self, samples: Samples, epochs: int, parts: int, *, with_actor: bool, with_critic: bool) -> None:
-        shares = Shares(samples, parts)
+        shares = Shares(samples, parts, self.arm.advantage_norm if with_actor else "none")
         for _ in range(epochs):
-            for minibatch in shares(self.streams):
-                if with_actor:
-                    self._log(actor_gradient(self.policy, minibatch, self.arm, self.rates))
-                if with_critic and self.critic is not None:
-                    self._log(critic_gradient(self.critic.stack, minibatch, self.arm))
-                self._clip(with_actor, with_critic)
-                if with_actor:
-                    self.actor.adam.step(self.actor.stack.flat, self.actor.stack.grad, self.rates.actor)
-                if with_critic and self.critic is not None:
-                    self.critic.adam.step(self.critic.stack.flat, self.critic.stack.grad, self.rates.critic)
+            minibatches = shares(self.streams)
+            steps = [self._step(minibatch, with_actor=with_actor, with_critic=with_critic) for minibatch in minibatches]
+            self._note(_pass_diagnostics(minibatches, steps))
+
+    def _step(self, minibatch: Samples, *, with_actor: bool, with_critic: bool) -> dict[str, Tensor]:
+        """One gradient step; → what the minibatch looked like before it, per sample."""
+        seen: dict[str, Tensor] = {}
+        critic = self.critic if with_critic else None
+        if with_actor:
+            seen |= actor_gradient(self.policy, minibatch, self.arm, self.rates)
+        if critic is not None:
+            seen |= critic_gradient(critic.stack, minibatch, self.arm)
+        self._clip(with_actor, with_critic)
+        if with_actor:
+            self.actor.adam.step(self.actor.stack.flat, self.actor.stack.grad, self.rates.actor)
+        if critic is not None:
+            critic.adam.step(critic.stack.flat, critic.stack.grad, self.rates.critic)
+        return seen
 
     def _clip(self, with_actor: bool, with_critic: bool) -> None:
         if self.arm.grad_clip == "joint" and self.critic is not None:
-            (actor_norm, critic_norm), clipped = clip_gradients(
-                [self.actor.stack, self.critic.stack], self.arm.max_grad_norm
-            )
-            self._log_norms("actor", actor_norm, clipped)
-            self._log_norms("critic", critic_norm, clipped)
+            self._clip_together({"actor": self.actor, "critic": self.critic}, self.arm.max_grad_norm)
             return
         if with_actor:
-            (norm,), clipped = clip_gradients([self.actor.stack], self.arm.max_grad_norm)
-            self._log_norms("actor", norm, clipped)
+            self._clip_together({"actor": self.actor}, self.arm.max_grad_norm)
         if with_critic and self.critic is not None:
-            (norm,), clipped = clip_gradients([self.critic.stack], self.arm.critic.max_grad_norm)
-            self._log_norms("critic", norm, clipped)
+            self._clip_together({"critic": self.critic}, self.arm.critic.max_grad_norm)
 
-    def _log_norms(self, name: str, norm: Tensor, clipped: Tensor) -> None:
-        self._log({f"train/{name}_grad_norm": norm, f"train/{name}_grad_clipped": clipped})
+    def _clip_together(self, networks: dict[str, Network], limit: float) -> None:
+        norms, factor = clip_gradients([network.stack for network in networks.values()], limit)
+        for name, norm in zip(networks, norms, strict=True):
+            self._note({f"train/{name}_grad_norm": norm, f"train/{name}_grad_clipped": factor.lt(1).to(factor.dtype)})
 
-    def _log(self, diagnostics: Diagnostics) -> None:
+    def _note(self, diagnostics: Diagnostics) -> None:
         for name, value in diagnostics.items():
-            if name in self._sums:
-                self._sums[name] += value
-                self._counts[name] += 1
-            else:
-                self._sums[name], self._counts[name] = value.clone(), 1
+            self._log.setdefault(name, []).append(value)
 
     def _policy_change(self, samples: Samples) -> Diagnostics:
         """KL(old ‖ new) and the clip fraction after the last step, over the whole batch: comparable for every arm."""
@@ -378,6 +370,28 @@ class Update:
             "train/kl": (samples.share * old.kl(new)).sum(1),
             "train/final_clip_fraction": (samples.share * (change > REFERENCE_CLIP_RANGE)).sum(1),
         }
+
+
+def _pass_diagnostics(minibatches: Sequence[Samples], steps: Sequence[Mapping[str, Tensor]]) -> Diagnostics:
+    """Means over the minibatches of a pass, computed at once: many small operations cost more than their arithmetic."""
+    seen = {name: torch.stack([step[name] for step in steps], 1) for name in steps[0]}  # (S, parts, B)
+    share, weight = (torch.stack([getattr(m, name) for m in minibatches], 1) for name in ("share", "weight"))
+
+    def mean(values: Tensor, weights: Tensor = share) -> Tensor:
+        return (weights * values).sum(2).mean(1)
+
+    diagnostics: Diagnostics = {}
+    if "objective" in seen:
+        ratio_less_one = seen["log_ratio"].expm1()
+        diagnostics |= {
+            "train/policy_gradient_loss": -mean(seen["objective"], weight),
+            "train/entropy_loss": -mean(seen["entropy"]),
+            "train/approx_kl": mean(ratio_less_one - seen["log_ratio"]),
+            "train/clip_fraction": mean(ratio_less_one.abs() > REFERENCE_CLIP_RANGE),
+        }
+    if "error" in seen:
+        diagnostics["train/value_loss"] = mean(seen["error"].square())
+    return diagnostics
 
 
 def _rollout_diagnostics(batch: Batch, advantages: Tensor, targets: Tensor | None, arm: Arm) -> Diagnostics:

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from bench.arms.objectives import KINDS, surrogate
+from bench.arms.objectives import KINDS, surrogate, surrogate_and_slope
 
 EPSILON = 0.2
 
@@ -34,6 +34,22 @@ def test_clip_stops_only_what_has_gone_far_enough(ratio: float, advantage: float
     assert gradient("clip", ratio, advantage) == pytest.approx(expected, abs=1e-12)
     assert gradient("unclipped", ratio, advantage) == pytest.approx(ratio * advantage, abs=1e-12)
     assert gradient("vanilla", ratio, advantage) == pytest.approx(advantage, abs=1e-12)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("analytic", [False, True])
+def test_the_slope_is_what_autograd_finds(kind: str, analytic: bool) -> None:
+    """On ratios from 0.4 to 2.5, 1 among them, where both branches of the min are equal."""
+    log_prob = (torch.arange(-30, 31, dtype=torch.float64) * 0.03).requires_grad_()
+    advantage = torch.randn(61, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    advantage[30] = 1.0
+    kl = torch.rand(61, dtype=torch.float64) if analytic else None
+    objective, slope = surrogate_and_slope(
+        kind, log_prob, torch.zeros_like(advantage), advantage, clip_range=EPSILON, kl_coef=0.5, kl=kl
+    )  # type: ignore[call-overload]
+    (expected,) = torch.autograd.grad(objective.sum(), log_prob)
+    assert log_prob[30] == 0
+    torch.testing.assert_close(slope.detach(), expected, rtol=1e-14, atol=0)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -6,7 +6,7 @@ import torch
 from gymnasium import spaces
 
 from bench.errors import UserError
-from bench.learner.distributions import Categorical, DiagonalGaussian, distribution_for, env_actions
+from bench.learner.distributions import Categorical, DiagonalGaussian, Distribution, distribution_for, env_actions
 
 NOTHING = torch.zeros(1, 0)
 
@@ -53,6 +53,36 @@ def test_gaussian_equals_torchs(gaussians: tuple[DiagonalGaussian, ...]) -> None
     divergence = torch.distributions.kl_divergence(reference, other).sum(1)  # type: ignore[arg-type]
     torch.testing.assert_close(first.kl(second), divergence)
     assert torch.equal(first.mode(), reference.mean)
+
+
+@pytest.mark.parametrize("kind", [Categorical, DiagonalGaussian])
+def test_the_backward_pass_is_the_derivative(kind: type[Distribution]) -> None:
+    """Against finite differences in float64: log π, the entropy and KL(old ‖ π), each with weights of its own."""
+    generator = torch.Generator().manual_seed(0)
+
+    def random(*shape: int) -> torch.Tensor:
+        return torch.randn(shape, generator=generator, dtype=torch.float64)
+
+    discrete = kind is Categorical
+    old = kind(random(2, 3, 5), random(2, 0 if discrete else 3) / 2)
+    actions = torch.randint(3, (2, 1, 5), generator=generator) if discrete else random(2, 3, 5)
+    d_log_prob, d_entropy, d_kl = random(2, 5), random(2, 5), random(2, 5)
+
+    class Loss(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, outputs, extras):  # type: ignore[no-untyped-def]
+            ctx.save_for_backward(outputs, extras)
+            policy = kind(outputs, extras)
+            terms = d_log_prob * policy.log_prob(actions) + d_entropy * policy.entropy() + d_kl * old.kl(policy)
+            return terms.sum()
+
+        @staticmethod
+        def backward(ctx, d_loss):  # type: ignore[no-untyped-def]
+            d_outputs, d_extras = kind(*ctx.saved_tensors).backward(actions, d_log_prob, d_entropy, old, d_kl)
+            return d_loss * d_outputs, None if d_extras is None else d_loss * d_extras
+
+    extras = random(2, 0 if discrete else 3) / 2
+    assert torch.autograd.gradcheck(Loss.apply, (random(2, 3, 5).requires_grad_(), extras.requires_grad_(not discrete)))
 
 
 def test_environments_get_actions_inside_the_box_and_plain_integers() -> None:

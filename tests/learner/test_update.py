@@ -1,0 +1,142 @@
+"""The steps of an update: their gradients against autograd, and how a batch is cut."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch.distributions import Categorical as TorchCategorical
+from torch.distributions import Independent, Normal, kl_divergence
+
+from bench.arms.objectives import KINDS, surrogate
+from bench.learner.actor import Actor
+from bench.learner.distributions import Categorical, DiagonalGaussian, Distribution
+from bench.learner.network import WIDTH, Stack
+from bench.learner.update import Rates, Samples, Shares, actor_gradient, critic_gradient
+from tests.learner.probes import settings
+from tests.learner.test_network import reference_outputs
+
+REPLICAS, INPUTS, WIDE = 3, 4, 16
+COUNTS = (16, 13, 2)  # live samples of each replica; the others are padding
+NO_RATES = np.zeros((REPLICAS, 1))
+
+
+def random(generator: torch.Generator, *shape: int) -> torch.Tensor:
+    return torch.randn(shape, generator=generator, dtype=torch.float64)
+
+
+def ragged(kind: type[Distribution], generator: torch.Generator) -> Samples:
+    """Random samples of another policy, in float64."""
+    extra = 0 if kind is Categorical else 2
+    outputs, extras = random(generator, REPLICAS, 2, WIDE), random(generator, REPLICAS, extra) / 2
+    discrete = torch.randint(2, (REPLICAS, 1, WIDE), generator=generator)
+    actions = discrete if kind is Categorical else random(generator, REPLICAS, 2, WIDE)
+    count = torch.tensor(COUNTS, dtype=torch.float64).unsqueeze(1)
+    present = torch.arange(WIDE) < count
+    return Samples(
+        observations=random(generator, REPLICAS, INPUTS, WIDE),
+        outputs=outputs,
+        extras=extras,
+        actions=actions,
+        log_prob=kind(outputs, extras).log_prob(actions),
+        advantage=random(generator, REPLICAS, WIDE),
+        target=random(generator, REPLICAS, WIDE),
+        share=present / count,
+        weight=present * torch.rand((REPLICAS, WIDE), generator=generator, dtype=torch.float64),
+        count=count,
+    )
+
+
+def torchs(kind: type[Distribution], outputs: torch.Tensor, extras: torch.Tensor) -> torch.distributions.Distribution:
+    if kind is Categorical:
+        return TorchCategorical(logits=outputs.transpose(1, 2))
+    return Independent(Normal(outputs.transpose(1, 2), extras.exp().unsqueeze(1).expand(-1, WIDE, -1)), 1)
+
+
+@pytest.mark.parametrize("update", KINDS)
+@pytest.mark.parametrize("kind", [Categorical, DiagonalGaussian])
+@pytest.mark.parametrize("ent_coef", [0.0, 0.3])
+def test_the_actors_gradient_is_that_of_its_loss(update: str, kind: type[Distribution], ent_coef: float) -> None:
+    """Networks one replica at a time, torch's own distributions and autograd, all the way from the weights."""
+    generator = torch.Generator().manual_seed(1)
+    samples, extra = ragged(kind, generator), 0 if kind is Categorical else 2
+    stack = Stack(REPLICAS, INPUTS, (32, 32), 2, extra=extra, dtype=torch.float64)
+    stack.flat[:, : stack.used] = random(generator, REPLICAS, stack.used) / 3
+    arm = settings("baseline=none", "advantage=gae", f"update={update}", f"ent_coef={ent_coef}")
+    rates = Rates(NO_RATES, NO_RATES, torch.tensor([[0.1], [0.2], [0.3]]), torch.tensor([[0.5], [1.0], [2.0]]))
+    seen = actor_gradient(Actor(stack, kind, None), samples, arm, rates)
+
+    flat = stack.flat.clone().requires_grad_()
+    outputs = reference_outputs(stack, flat, samples.observations)
+    policy = torchs(kind, outputs, flat[:, stack.used - extra : stack.used])
+    actions = samples.actions[:, 0] if kind is Categorical else samples.actions.transpose(1, 2)
+    divergence = kl_divergence(torchs(kind, samples.outputs, samples.extras), policy)
+    objective = surrogate(
+        update, policy.log_prob(actions), samples.log_prob, samples.advantage,
+        clip_range=rates.clip_range, kl_coef=rates.kl_coef, kl=divergence,
+    )  # type: ignore[arg-type]  # fmt: skip
+    loss = -(samples.weight * objective).sum() - ent_coef * (samples.share * policy.entropy()).sum()
+    (expected,) = torch.autograd.grad(loss, flat)
+    torch.testing.assert_close(stack.grad, expected, rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(seen["objective"], objective.detach(), rtol=1e-10, atol=1e-12)
+
+
+def test_the_critics_gradient_is_that_of_its_loss() -> None:
+    samples = ragged(Categorical, torch.Generator().manual_seed(1))
+    stack = Stack(REPLICAS, INPUTS, (32, 32), 1, dtype=torch.float64)
+    stack.flat[:, : stack.used] = random(torch.Generator().manual_seed(2), REPLICAS, stack.used) / 3
+    arm = settings("critic.vf_coef=0.7")
+    critic_gradient(stack, samples, arm)
+    flat = stack.flat.clone().requires_grad_()
+    assert samples.target is not None
+    error = reference_outputs(stack, flat, samples.observations)[:, 0] - samples.target
+    (expected,) = torch.autograd.grad(0.7 * (samples.share * error.square()).sum(), flat)
+    torch.testing.assert_close(stack.grad, expected, rtol=1e-10, atol=1e-12)
+
+
+def test_what_stands_in_padded_columns_changes_no_bit() -> None:
+    samples = ragged(Categorical, torch.Generator().manual_seed(1))
+    padding = samples.share == 0
+    other = replace(
+        samples,
+        observations=torch.where(padding.unsqueeze(1), 7.0, samples.observations),
+        log_prob=torch.where(padding, -3.0, samples.log_prob),
+        advantage=torch.where(padding, 100.0, samples.advantage),
+    )
+    stack = Stack(REPLICAS, INPUTS, (32, 32), 2, dtype=torch.float64)
+    stack.flat[:, : stack.used] = random(torch.Generator().manual_seed(2), REPLICAS, stack.used)
+    arm = settings("advantage_norm=mean_std", "update.epochs=2", "update.minibatches=1")
+    gradients = []
+    for batch in (samples, other):
+        (minibatch,) = Shares(batch, 1, "mean_std")([])
+        actor_gradient(
+            Actor(stack, Categorical, None), minibatch, arm, Rates(NO_RATES, NO_RATES, torch.ones(1), torch.ones(1))
+        )
+        gradients.append(stack.grad.clone())
+    assert torch.equal(*gradients)
+
+
+@pytest.mark.parametrize("parts", [2, 3])
+def test_every_sample_is_in_one_minibatch_of_a_pass(parts: int) -> None:
+    """Samples are told apart by their target; each replica's are shared out as evenly as they can be."""
+    samples = ragged(Categorical, torch.Generator().manual_seed(1))
+    numbers = torch.arange(WIDE, dtype=torch.float64).expand(REPLICAS, -1)
+    streams = [np.random.default_rng(replica) for replica in range(REPLICAS)]
+    minibatches = Shares(replace(samples, target=numbers), parts, "none")(streams)
+    assert len(minibatches) == parts
+    for replica, count in enumerate(COUNTS):
+        given = [m.target[replica][m.share[replica] > 0].tolist() for m in minibatches if m.target is not None]
+        assert sorted(number for part in given for number in part) == list(range(count))
+        assert max(map(len, given)) - min(map(len, given)) <= 1
+        for minibatch, part in zip(minibatches, given, strict=True):
+            assert minibatch.share.shape[1] % WIDTH == 0
+            assert float(minibatch.share[replica].sum()) == pytest.approx(1.0 if part else 0.0)
+
+
+def test_weights_within_a_minibatch_are_those_of_the_batch() -> None:
+    """A pass of one minibatch after the other sums to what the batch sums to, where shares are even."""
+    samples = ragged(Categorical, torch.Generator().manual_seed(1))
+    even = replace(samples, share=torch.full((REPLICAS, WIDE), 1 / WIDE), count=torch.full((REPLICAS, 1), float(WIDE)))
+    minibatches = Shares(even, 2, "none")([np.random.default_rng(replica) for replica in range(REPLICAS)])
+    total = sum((m.weight * m.advantage).sum(1) for m in minibatches)
+    torch.testing.assert_close(total / 2, (even.weight * even.advantage).sum(1))
