@@ -81,7 +81,7 @@ class PolicyGradient(OnPolicyAlgorithm):
             gae_lambda=self.arm.gae_lambda,
             ent_coef=self.arm.ent_coef,
             vf_coef=self.arm.critic.vf_coef,
-            max_grad_norm=self.arm.max_grad_norm,
+            max_grad_norm=math.inf if self.arm.max_grad_norm is None else self.arm.max_grad_norm,
             use_sde=False,
             sde_sample_freq=-1,
             device=device,
@@ -359,7 +359,7 @@ class PolicyGradient(OnPolicyAlgorithm):
                 clip_range=arm.clip_range,
                 ent_coef=arm.ent_coef,
                 vf_coef=arm.critic.vf_coef,
-                max_grad_norm=arm.max_grad_norm,
+                max_grad_norm=math.inf if arm.max_grad_norm is None else arm.max_grad_norm,
                 device=self.device,
                 _init_setup_model=False,
                 policy_kwargs={

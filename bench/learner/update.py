@@ -276,12 +276,14 @@ def critic_gradient(critic: Stack, samples: Samples, arm: Arm) -> dict[str, Tens
     return {"error": error}
 
 
-def clip_gradients(stacks: Sequence[Stack], limit: float) -> tuple[list[Tensor], Tensor]:
-    """Scale each replica's gradient over these stacks to a norm of at most `limit`.
+def clip_gradients(stacks: Sequence[Stack], limit: float | None) -> tuple[list[Tensor], Tensor]:
+    """Scale each replica's gradient over these stacks to a norm of at most `limit`; None: of any size.
 
     → the norms of each stack (S,), and the factor (S,), 1 where nothing was clipped.
     """
     norms = [torch.linalg.vector_norm(stack.grad, dim=1) for stack in stacks]
+    if limit is None:
+        return norms, torch.ones_like(norms[0])
     # Number by number: a reduction over the stacked norms rounds differently with other neighbours.
     total = norms[0] if len(norms) == 1 else sum(norm.square() for norm in norms).sqrt()
     factor = (limit / (total + 1e-6)).clamp_(max=1)
@@ -351,7 +353,7 @@ class Update:
         if with_critic and self.critic is not None:
             self._clip_together({"critic": self.critic}, self.arm.critic.max_grad_norm)
 
-    def _clip_together(self, networks: dict[str, Network], limit: float) -> None:
+    def _clip_together(self, networks: dict[str, Network], limit: float | None) -> None:
         norms, factor = clip_gradients([network.stack for network in networks.values()], limit)
         for name, norm in zip(networks, norms, strict=True):
             self._note({f"train/{name}_grad_norm": norm, f"train/{name}_grad_clipped": factor.lt(1).to(factor.dtype)})

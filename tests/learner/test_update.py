@@ -12,7 +12,7 @@ from bench.arms.objectives import KINDS, surrogate
 from bench.learner.actor import Actor
 from bench.learner.distributions import Categorical, DiagonalGaussian, Distribution
 from bench.learner.network import WIDTH, Stack
-from bench.learner.update import Rates, Samples, Shares, actor_gradient, critic_gradient
+from bench.learner.update import Rates, Samples, Shares, actor_gradient, clip_gradients, critic_gradient
 from tests.learner.probes import settings
 from tests.learner.test_network import reference_outputs
 
@@ -92,6 +92,23 @@ def test_the_critics_gradient_is_that_of_its_loss() -> None:
     error = reference_outputs(stack, flat, samples.observations)[:, 0] - samples.target
     (expected,) = torch.autograd.grad(0.7 * (samples.share * error.square()).sum(), flat)
     torch.testing.assert_close(stack.grad, expected, rtol=1e-10, atol=1e-12)
+
+
+def test_gradients_are_clipped_by_their_norm_over_both_networks() -> None:
+    """Of 3 and 4, which make 5, a limit of 2.5 leaves half; without a limit, or below it, nothing changes."""
+    stacks = [Stack(1, INPUTS, (32, 32), 2, dtype=torch.float64) for _ in range(2)]
+
+    def clipped(limit: float | None) -> tuple[list[float], float]:
+        for stack, norm in zip(stacks, (3.0, 4.0), strict=True):
+            stack.grad.zero_()[:, 5] = norm
+        norms, factor = clip_gradients(stacks, limit)
+        assert [float(norm) for norm in norms] == [3.0, 4.0]
+        return [float(stack.grad[0, 5]) for stack in stacks], float(factor)
+
+    gradients, factor = clipped(2.5)
+    assert gradients == pytest.approx([1.5, 2.0], rel=1e-6)
+    assert factor == pytest.approx(0.5, rel=1e-6)
+    assert clipped(5.1) == clipped(None) == ([3.0, 4.0], 1.0)
 
 
 def test_what_stands_in_padded_columns_changes_no_bit() -> None:
