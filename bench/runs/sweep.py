@@ -84,7 +84,7 @@ def sweep(cells: Sequence[Cell], launch: Launch, display: progress.Display) -> R
 def cost(config: Config) -> float:
     """How long a cell takes, in steps of no particular unit: enough to begin with the longest."""
     if config.is_peer:  # its seeds train one after another
-        return config.budget * 10.0 * len(config.seeds)
+        return config.budget * 30 * len(config.seeds)
     passes = config.update.epochs + (config.critic.epochs if config.has_critic else 0)
     return config.budget * (10 + passes)
 
