@@ -7,6 +7,8 @@ exactly the policy that is differentiated. Evaluation freezes them too.
 from collections.abc import Mapping, Sequence
 
 import torch
+from stable_baselines3.common.running_mean_std import RunningMeanStd
+from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 from torch import Tensor
 
 CLIP = 10.0  # standard deviations, as Stable-Baselines3's VecNormalize
@@ -91,3 +93,33 @@ class RewardScale:
         self.moments.restore(rows, moments)
         scale = (moments.variance + EPSILON).sqrt()
         return (rewards / scale.unsqueeze(0)).clamp(-CLIP, CLIP).to(rewards.dtype)
+
+
+def vec_normalize(
+    venv: VecEnv, replica: int, observations: Moments | None, rewards: RewardScale | None, gamma: float
+) -> VecNormalize:
+    """One replica's scales as SB3's wrapper of `venv`, frozen; what is None is not normalised."""
+    wrapper = VecNormalize(
+        venv,
+        training=False,
+        norm_obs=observations is not None,
+        norm_reward=rewards is not None,
+        clip_obs=CLIP,
+        clip_reward=CLIP,
+        gamma=gamma,
+        epsilon=EPSILON,
+    )
+    if observations is not None:
+        assert isinstance(wrapper.obs_rms, RunningMeanStd)  # observations are flat Boxes
+        _fill(wrapper.obs_rms, observations, replica)
+    if rewards is not None:
+        _fill(wrapper.ret_rms, rewards.moments, replica)
+    return wrapper
+
+
+def _fill(running: RunningMeanStd, moments: Moments, replica: int) -> None:
+    """Give SB3's statistics the numbers of one replica's moments."""
+    shape = running.mean.shape
+    running.mean = moments.mean[replica].clone().numpy().reshape(shape)
+    running.var = moments.variance[replica].clone().numpy().reshape(shape)
+    running.count = float(moments.count[replica])

@@ -14,13 +14,14 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback
-from stable_baselines3.common.vec_env import VecEnv
+from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
 from bench import compose
 from bench.config import Arm, TaskConfig, build
 from bench.errors import UserError
 from bench.learner import saving
 from bench.learner.actor import Actor
+from bench.learner.normalisation import vec_normalize
 from bench.learner.policy import StackedPolicy
 from bench.learner.rollouts import Array, Collector, Rollout
 from bench.learner.spaces import space_from_json
@@ -157,7 +158,10 @@ class PolicyGradient(OnPolicyAlgorithm):
         total = self.arm.budget if total_timesteps is None else total_timesteps
         if reset_num_timesteps:
             self.env_steps = [0] * len(self.seeds)
+        if reset_num_timesteps or self._last_obs is None:  # SB3 is about to reset the environments
             self._collector = None
+            if self.policy.reward_scale is not None:
+                self.policy.reward_scale.running.zero_()
         self.active = [replica for replica in range(len(self.seeds)) if replica not in self.failures]
         # Small stacked products use one core well, get slower on more, and keep their bits on any machine.
         threads = torch.get_num_threads()
@@ -346,7 +350,9 @@ class PolicyGradient(OnPolicyAlgorithm):
     def replica(self, index: int) -> PPO:
         """One replica as a stock SB3 `PPO`, which saves, loads, evaluates and goes on learning by itself.
 
-        An arm without a critic gets a value head of zeros (see `StackedPolicy.replica_state`).
+        An arm without a critic gets a value head of zeros (see `StackedPolicy.replica_state`). An arm that normalises
+        has learned from what its scales make of observations and rewards: wrap this model's environments with
+        `replica_normalisation(index, venv)`.
         """
         arm = self.arm
         with torch.random.fork_rng():
@@ -372,6 +378,14 @@ class PolicyGradient(OnPolicyAlgorithm):
         model.policy.load_state_dict(self.policy.replica_state(index))
         model.num_timesteps = self.env_steps[index]
         return model
+
+    def replica_normalisation(self, index: int, venv: VecEnv) -> VecNormalize:
+        """`venv` as one replica saw its environments: SB3's `VecNormalize` with that seed's scales, frozen.
+
+        Set its `training` to True to go on learning, and its `norm_reward` to False to see the task's own rewards. An
+        arm that normalises nothing gets a wrapper that changes nothing.
+        """
+        return vec_normalize(venv, index, self.policy.moments, self.policy.reward_scale, self.arm.gamma)
 
     def save(self, path: str | Path | io.BufferedIOBase, exclude: Any = None, include: Any = None) -> None:  # noqa: ARG002
         """Write weights and JSON; nothing in the file is executed when it is loaded. SB3's filters do not apply."""
