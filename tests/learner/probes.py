@@ -174,6 +174,39 @@ class DelayedChoice(Probe):
         return shown == 1
 
 
+@dataclass(frozen=True)
+class Alternating(Probe):
+    """Shows −1, 1, −1, … for ever, rewards what is shown, and is cut after `time_limit` steps.
+
+    Going on for ever, V(s) = s − γV(s) = s / (1 + γ); were the cut an end after one step, V(s) = s.
+    """
+
+    steps: int = 10**9
+    two_starts: bool = True
+    time_limit: int | None = 1
+
+    @property
+    def horizon(self) -> int | None:
+        return self.time_limit
+
+    def next_shown(self, shown: Array, action: Array) -> Array:  # noqa: ARG002
+        return -shown
+
+    def reward(self, shown: Array, action: Array) -> Any:  # noqa: ARG002
+        return shown
+
+
+@dataclass(frozen=True)
+class Wage(Probe):
+    """One step; action 1 earns `scale`, and every action `offset` beside it."""
+
+    scale: float = 1.0
+    offset: float = 0.0
+
+    def reward(self, shown: Array, action: Array) -> Any:  # noqa: ARG002
+        return self.scale * action + self.offset
+
+
 @dataclass
 class Notes:
     """An observer that keeps everything."""
