@@ -250,11 +250,12 @@ def _composed(*overrides: str) -> dict[str, Any]:
 def combined(baseline: str, advantage: str, update: str, collect: str, *overrides: str) -> Config:
     """The configuration of one combination, from few compositions. Raises `UserError` where it is refused."""
     size = ("group.size=8",) if baseline == "time_mean" else ("group.groups=4", "group.size=2")
-    parts = _composed(f"baseline={baseline}", *size, *overrides)
+    legal = "monte_carlo" if "group.credit=outcome" in overrides else "gae"  # whatever `advantage` will be
+    parts = _composed(f"baseline={baseline}", f"advantage={legal}", *size, *overrides)
     sections = {
-        "advantage": {"name": advantage},
-        "update": _composed(f"update={update}", *overrides)["update"],
-        "collect": _composed(f"collect={collect}", *overrides)["collect"],
+        "advantage": _composed(f"advantage={advantage}")["advantage"],
+        "update": _composed(f"update={update}")["update"],
+        "collect": _composed(f"collect={collect}")["collect"],
     }
     return parse(copy.deepcopy(parts | sections))
 
