@@ -71,6 +71,11 @@ class Composition:
         parsed = parse({str(key): value for key, value in mapping.items()})
         task = make(parsed.task)
         check_task(parsed, horizon=task.horizon, restorable=task.restorable)
+        if parsed.reference.name == "checkpoint":
+            from bench.learner.reference import World, check_reference  # seconds of torch
+
+            world = World(parsed.task.name, task.observation_space, task.action_space)
+            check_reference(parsed.reference, world, parsed.seeds)
         if parsed.is_peer:
             from bench.learner import peers  # seconds of torch
 

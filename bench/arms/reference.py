@@ -2,6 +2,7 @@
 
 from typing import Any, Literal
 
+import torch
 from torch import Tensor
 
 from bench.arms.returns import floating
@@ -25,4 +26,19 @@ def kl_estimate(log_prob: Any, log_prob_ref: Any, kind: Literal["k1", "k2", "k3"
         return 0.5 * log_ratio.square()
     if kind == "k3":
         return log_ratio.exp() - 1 - log_ratio
+    raise ValueError(f"unknown kind '{kind}': allowed are k1, k2, k3")
+
+
+def kl_slope(log_prob: Any, log_prob_ref: Any, kind: Literal["k1", "k2", "k3"] = "k3") -> Tensor:
+    """The derivative of `kl_estimate` by `log_prob`, per sample: 1 for k1, −log r for k2, 1 − r for k3.
+
+    Shapes: any, alike. Raises ValueError for an unknown kind.
+    """
+    log_ratio = floating(log_prob_ref) - floating(log_prob)
+    if kind == "k1":
+        return torch.ones_like(log_ratio)
+    if kind == "k2":
+        return -log_ratio
+    if kind == "k3":
+        return -log_ratio.expm1()
     raise ValueError(f"unknown kind '{kind}': allowed are k1, k2, k3")

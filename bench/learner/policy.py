@@ -17,6 +17,8 @@ from bench.learner.normalisation import Moments, RewardScale
 from bench.learner.update import Network
 from bench.streams import stream
 
+ACTOR_GAIN = 0.01  # of the policy head: nearly uniform to begin with, as in Stable-Baselines3
+
 # The names of the same layers in a stock SB3 policy.
 _ACTOR_LAYERS = ("mlp_extractor.policy_net.0", "mlp_extractor.policy_net.2", "action_net")
 _CRITIC_LAYERS = ("mlp_extractor.value_net.0", "mlp_extractor.value_net.2", "value_net")
@@ -49,9 +51,9 @@ class StackedPolicy(BasePolicy):
         inputs = observation_space.shape[0]
         self.distribution = distribution_for(action_space)
         outputs, extra = self.distribution.sizes(action_space)
-        self.seeds, self.hidden, self._scratch = tuple(seeds), hidden, Scratch()
+        self.seeds, self.hidden, self.pool, self._scratch = tuple(seeds), hidden, pool, Scratch()
         sizes = {"actor": (inputs, outputs, extra), "critic": (inputs, 1, 0)}
-        self.actor = self._network("actor", *sizes["actor"], head_gain=0.01, pool=pool, device=device)
+        self.actor = self._network("actor", *sizes["actor"], head_gain=ACTOR_GAIN, pool=pool, device=device)
         self.critic = (
             self._network("critic", *sizes["critic"], head_gain=1.0, pool=pool, device=device) if with_critic else None
         )
@@ -87,6 +89,14 @@ class StackedPolicy(BasePolicy):
     def acting(self) -> Actor:
         """What acts in all replicas' environments; it shares their parameters and moments."""
         return Actor(self.actor.stack, self.distribution, self.moments)
+
+    def initial(self) -> Actor:
+        """What acted before training, derived anew from the seeds; it shares nothing with what acts now."""
+        stack = self.actor.stack.like(torch.zeros_like(self.actor.stack.flat))
+        for replica, seed in enumerate(self.seeds):
+            stack.initialise(replica, stream(seed, "actor", pool=self.pool), ACTOR_GAIN)
+        moments = None if self.moments is None else Moments(self.replicas, stack.inputs)
+        return Actor(stack, self.distribution, moments)
 
     def _predict(self, observation: Any, deterministic: bool = False) -> Tensor:
         count = len(observation)

@@ -2,6 +2,7 @@
 
 import io
 import math
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,12 +18,13 @@ from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
 from bench import compose
-from bench.config import Arm, TaskConfig, build
+from bench.config import Arm, Config, TaskConfig, build
 from bench.errors import UserError
 from bench.learner import saving
 from bench.learner.actor import Actor
 from bench.learner.normalisation import vec_normalize
 from bench.learner.policy import StackedPolicy
+from bench.learner.reference import Hold, reference_policy
 from bench.learner.rollouts import Array, Collector, Rollout
 from bench.learner.spaces import space_from_json
 from bench.learner.update import Diagnostics, Network, Rates, Update, prepare
@@ -71,6 +73,9 @@ class PolicyGradient(OnPolicyAlgorithm):
         self.updates = [0] * len(self.seeds)
         self.failures: dict[int, str] = {}  # replica → cause
         self.kl_coef = np.full(len(self.seeds), self.arm.kl_coef)  # of update=kl_penalty, adapted to each replica
+        self.reference_coef = np.full(len(self.seeds), self.arm.reference.coef)
+        named = arm if isinstance(arm, Config) else task
+        self.task_name = None if named is None else named.task.name
         self._checkpoint: Mapping[str, Any] | None = None  # what the next `learn` goes on from
         self.latest: list[dict[str, float]] = []  # diagnostics of the last update, one entry per active replica
         super().__init__(
@@ -119,6 +124,7 @@ class PolicyGradient(OnPolicyAlgorithm):
             [stream(seed, "vine", 0, pool=self.seed_pool) for seed in self.seeds],
             [stream(seed, "vine", 1, pool=self.seed_pool) for seed in self.seeds],
         )
+        self._reference: Actor | None = None
         self._collector: Collector | None = None
         self._rollout: Rollout | None = None
 
@@ -233,6 +239,17 @@ class PolicyGradient(OnPolicyAlgorithm):
         self._collector = self.collector.select(rows) if rows else None
         self.active = [self.active[row] for row in rows]
 
+    def _hold(self) -> Hold | None:
+        """The references of the active replicas, and the weight of each."""
+        if self._reference is None:
+            self._reference = reference_policy(self)
+        if self._reference is None:
+            return None
+        return Hold(
+            self._reference if len(self.active) == len(self.seeds) else self._reference.select(self.active),
+            torch.from_numpy(self.reference_coef[self.active, None]).float(),
+        )
+
     def _acting(self) -> Actor:
         acting = self.policy.acting()
         return acting if len(self.active) == len(self.seeds) else acting.select(self.active)
@@ -250,7 +267,8 @@ class PolicyGradient(OnPolicyAlgorithm):
             critic = None if self.policy.critic is None else self._network_of(self.policy.critic)
             acting = replace(self._acting(), stack=actor.stack)
             scaled = self._scaled_rewards(rollout)
-            samples, diagnostics = prepare(scaled, acting, critic.stack if critic else None, self.arm)
+            hold = self._hold()
+            samples, diagnostics = prepare(scaled, acting, critic.stack if critic else None, self.arm, hold)
             streams = [self._minibatch_streams[replica] for replica in self.active]
             diagnostics |= Update(acting, actor, critic, self.arm, streams, self._rates()).run(samples)
             self._take_in(rollout)
@@ -258,6 +276,11 @@ class PolicyGradient(OnPolicyAlgorithm):
                 self.policy.actor.restore(self.active, actor)
                 if critic is not None and self.policy.critic is not None:
                     self.policy.critic.restore(self.active, critic)
+        if hold is not None:
+            diagnostics["train/reference_coef"] = hold.coef[:, 0]
+            if self.arm.reference.target is not None:
+                moved = diagnostics["train/reference_kl"].numpy()
+                self.reference_coef[self.active] *= adapted(moved, self.arm.reference.target)
         if self.arm.update.name == "kl_penalty":
             diagnostics["train/kl_coef"] = torch.from_numpy(self.kl_coef[self.active])
             self.kl_coef[self.active] *= adapted(diagnostics["train/kl"].numpy(), self.arm.kl_target)
@@ -302,6 +325,7 @@ class PolicyGradient(OnPolicyAlgorithm):
             critic=scheduled(arm.critic.learning_rate, arm.learning_rate_schedule),
             clip_range=torch.from_numpy(scheduled(arm.clip_range, arm.clip_range_schedule)).float(),
             kl_coef=torch.from_numpy(self.kl_coef[self.active, None]).float(),
+            reference_coef=torch.from_numpy(self.reference_coef[self.active, None]).float(),
         )
 
     def _rows(self, rollout: Rollout, diagnostics: Diagnostics) -> list[dict[str, float]]:
@@ -433,8 +457,10 @@ class PolicyGradient(OnPolicyAlgorithm):
     ) -> "PolicyGradient":
         """What `save` wrote, ready to predict, and to learn once it has an environment. Raises `UserError`."""
         data, weights = saving.read(path)
+        arm = build(Arm, data["arm"])
+        _refuse_unknown_plugins(arm, path)
         model = cls(
-            arm=build(Arm, data["arm"]),
+            arm=arm,
             seeds=data["seeds"],
             seed_pool=data["seed_pool"],
             device=device,
@@ -448,9 +474,18 @@ class PolicyGradient(OnPolicyAlgorithm):
             model.set_env(env)
         saving.load_weights(model, weights)
         model.env_steps, model.updates = data["env_steps"], data["updates"]
-        model.kl_coef = np.array(data["kl_coef"])
+        model.kl_coef, model.reference_coef = np.array(data["kl_coef"]), np.array(data["reference_coef"])
+        model.task_name = data["task"]
         model.num_timesteps = min(model.env_steps)
         return model
+
+
+def _refuse_unknown_plugins(arm: Arm, path: object) -> None:
+    """Loading imports nothing that a file names: a plug-in must have been imported before. Raises `UserError`."""
+    for factor in (arm.baseline, arm.advantage, arm.update):
+        module = (factor.plugin or "").partition(":")[0]
+        if module and module not in sys.modules:
+            raise UserError(f"{path} uses the plug-in {factor.plugin}: import {module} before loading it")
 
 
 def adapted(kl: Array, target: float) -> Array:

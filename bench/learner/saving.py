@@ -52,6 +52,8 @@ def _description(model: PolicyGradient) -> dict[str, Any]:
         "env_steps": model.env_steps,
         "updates": model.updates,
         "kl_coef": model.kl_coef.tolist(),
+        "reference_coef": model.reference_coef.tolist(),
+        "task": model.task_name,
         "observation_space": space_to_json(model.observation_space),
         "action_space": space_to_json(model.action_space),
     }
@@ -94,6 +96,7 @@ def checkpoint(model: PolicyGradient) -> dict[str, Any]:
         "active": list(model.active),
         "failures": dict(model.failures),
         "kl_coef": model.kl_coef.tolist(),
+        "reference_coef": model.reference_coef.tolist(),
         "streams": {
             name: [generator.bit_generator.state for generator in streams]
             for name, streams in model.random_streams().items()
@@ -134,6 +137,7 @@ def _restore(model: PolicyGradient, saved: Mapping[str, Any]) -> None:
     model.env_steps, model.updates = list(saved["env_steps"]), list(saved["updates"])
     model.failures = dict(saved["failures"])
     model.kl_coef = np.array(saved["kl_coef"])
+    model.reference_coef = np.array(saved["reference_coef"])
     model.activate(saved["active"])
     for name, streams in model.random_streams().items():
         for generator, position in zip(streams, saved["streams"][name], strict=True):

@@ -16,11 +16,13 @@ from bench.arms.estimate import (
     replica_sum,
 )
 from bench.arms.objectives import objective_of
+from bench.arms.reference import kl_estimate, kl_slope
 from bench.config import REFERENCE_CLIP_RANGE, Arm
 from bench.learner.actor import Actor
 from bench.learner.adam import Adam
 from bench.learner.distributions import Distribution
 from bench.learner.network import Stack, padded
+from bench.learner.reference import Hold
 from bench.learner.rollouts import Array, Rollout
 
 Diagnostics = dict[str, Tensor]  # name → one number per replica, (S,)
@@ -50,7 +52,8 @@ class Samples:
     observations (S, O, M); actions (S, K, M); outputs (S, A, M) and extras (S, E) of the policy that acted, see
     `bench.learner.distributions`; everything else (S, M), and count (S, 1).
     `share` is 1 / count for a replica's `count` steps and 0 for padding, so that sums with it are means; `weight` is
-    the same for means over episodes where the arm's `aggregate` says so.
+    the same for means over episodes where the arm's `aggregate` says so. `log_prob_reference` is there where the loss
+    has a term for a reference policy.
     """
 
     observations: Tensor
@@ -63,6 +66,7 @@ class Samples:
     share: Tensor
     weight: Tensor
     count: Tensor
+    log_prob_reference: Tensor | None = None
 
     def take(self, index: Tensor, share: Tensor) -> "Samples":
         """The samples at `index` (S, B) with shares of their own (S, B), 0 for padding."""
@@ -77,14 +81,17 @@ class Samples:
             share,
             share * self.weight.gather(1, index) * self.count,
             self.count,
+            None if self.log_prob_reference is None else self.log_prob_reference.gather(1, index),
         )
 
     def split(self, parts: int) -> "list[Samples]":
         """The samples cut into `parts` of equal width."""
         width = self.share.shape[1] // parts
         return [
-            Samples(observations, outputs, self.extras, actions, log_prob, advantage, target, share, weight, self.count)
-            for observations, outputs, actions, log_prob, advantage, target, share, weight in zip(
+            Samples(
+                obs, outputs, self.extras, actions, log_prob, advantage, target, share, weight, self.count, reference
+            )
+            for obs, outputs, actions, log_prob, advantage, target, share, weight, reference in zip(
                 self.observations.split(width, 2),
                 self.outputs.split(width, 2),
                 self.actions.split(width, 2),
@@ -93,49 +100,75 @@ class Samples:
                 [None] * parts if self.target is None else self.target.split(width, 1),
                 self.share.split(width, 1),
                 self.weight.split(width, 1),
+                [None] * parts if self.log_prob_reference is None else self.log_prob_reference.split(width, 1),
                 strict=True,
             )
         ]
 
 
-def prepare(rollout: Rollout, actor: Actor, critic: Stack | None, arm: Arm) -> tuple[Samples, Diagnostics]:
+def prepare(
+    rollout: Rollout, actor: Actor, critic: Stack | None, arm: Arm, hold: Hold | None = None
+) -> tuple[Samples, Diagnostics]:
     """Values, log-probabilities, advantages and targets of a rollout, in one call each, and what they look like."""
-    length = len(rollout.rewards)
-    seen = actor.seen(rollout.observations)
-    values = None if critic is None else _values(seen, critic)
-    batch = Batch(
-        rewards=rollout.rewards,
-        terminated=rollout.terminated,
-        truncated=rollout.truncated,
-        live=rollout.live,
-        values=None if values is None else values[:length],
-        next_values=None if values is None else values.gather(0, rollout.successor),
-        restored=rollout.restored,
-    )
+    index, present = _live_columns(rollout.live)
+    samples = _acted(rollout, actor, arm, index, present)
+    diagnostics: Diagnostics = {}
+    if hold is not None:
+        reference = hold.policy.policy(_features_by_replica(rollout.observations[:, :, : len(rollout.rewards)], index))
+        log_prob_reference = reference.log_prob(samples.actions)
+        diagnostics["train/reference_kl"] = (samples.share * _old_policy(actor, samples).kl(reference)).sum(1)
+        if arm.reference.placement == "loss":
+            samples = replace(samples, log_prob_reference=log_prob_reference)
+        else:
+            cost = hold.coef * kl_estimate(samples.log_prob, log_prob_reference, arm.reference.kind) * present
+            rollout = replace(rollout, rewards=rollout.rewards - _by_step(cost, index, rollout.live))
+    batch = _batch(rollout, actor, critic)
     advantages = advantage(batch, arm)
     targets = None if critic is None else critic_target(batch, arm)
-    index, present = _live_columns(rollout.live)
+    samples = replace(
+        samples,
+        advantage=_by_replica(advantages).gather(1, index) * present,
+        target=None if targets is None else _by_replica(targets).gather(1, index),
+    )
+    return samples, diagnostics | _rollout_diagnostics(batch, advantages, targets, arm)
+
+
+def _acted(rollout: Rollout, actor: Actor, arm: Arm, index: Tensor, present: Tensor) -> Samples:
+    """The live steps of a rollout as the policy that acted sees them; advantages and targets are yet to come."""
     count = present.sum(1, keepdim=True)
     share = weight = present / count
     if arm.aggregate == "episode":
         weight = share * _by_replica(_episode_weight(rollout.live)).gather(1, index)
-    observations = _features_by_replica(seen[:, :, :length], index)
+    observations = actor.seen(_features_by_replica(rollout.observations[:, :, : len(rollout.rewards)], index))
     actions = _features_by_replica(rollout.actions, index)
     outputs, _ = actor.stack.forward(observations)
     extras = actor.stack.extras.clone()
-    samples = Samples(
+    return Samples(
         observations,
         outputs,
         extras,
         actions,
-        actor.distribution(outputs, extras).log_prob(actions),
-        _by_replica(advantages).gather(1, index) * present,
-        None if targets is None else _by_replica(targets).gather(1, index),
-        share,
-        weight,
-        count,
+        log_prob=actor.distribution(outputs, extras).log_prob(actions),
+        advantage=torch.zeros_like(share),
+        target=None,
+        share=share,
+        weight=weight,
+        count=count,
     )
-    return samples, _rollout_diagnostics(batch, advantages, targets, arm)
+
+
+def _batch(rollout: Rollout, actor: Actor, critic: Stack | None) -> Batch:
+    """The rollout as estimators take it, with the critic's values of every row."""
+    values = None if critic is None else _values(actor.seen(rollout.observations), critic)
+    return Batch(
+        rewards=rollout.rewards,
+        terminated=rollout.terminated,
+        truncated=rollout.truncated,
+        live=rollout.live,
+        values=None if values is None else values[: len(rollout.rewards)],
+        next_values=None if values is None else values.gather(0, rollout.successor),
+        restored=rollout.restored,
+    )
 
 
 def _values(observations: Tensor, critic: Stack) -> Tensor:
@@ -149,6 +182,13 @@ def _values(observations: Tensor, critic: Stack) -> Tensor:
 def _by_replica(values: Tensor) -> Tensor:
     """(T, S, N) → (S, N·T), environment by environment as Stable-Baselines3 flattens its buffer."""
     return values.permute(1, 2, 0).flatten(1)
+
+
+def _by_step(values: Tensor, index: Tensor, live: Tensor) -> Tensor:
+    """The reverse: values (S, M) of the steps at `index`, 0 for padding, as (T, S, N) with 0 where not live."""
+    length, replicas, envs = live.shape
+    flat = values.new_zeros(replicas, envs * length).scatter_add_(1, index, values)
+    return flat.view(replicas, envs, length).permute(2, 0, 1)
 
 
 def _features_by_replica(values: Tensor, index: Tensor) -> Tensor:
@@ -218,6 +258,7 @@ class Rates:
     critic: Array
     clip_range: Tensor
     kl_coef: Tensor
+    reference_coef: Tensor
 
 
 def normalised(advantages: Tensor, share: Tensor, count: Tensor, kind: str) -> Tensor:
@@ -252,6 +293,9 @@ def actor_gradient(actor: Actor, samples: Samples, arm: Arm, rates: Rates) -> di
         kl_coef=rates.kl_coef,
         kl=None if old is None else old.kl(policy),
     )
+    if samples.log_prob_reference is not None:
+        cost, cost_slope = _reference_cost(log_prob, samples, samples.log_prob_reference, arm, rates)
+        objective, slope = objective - cost, slope - cost_slope
     d_outputs, d_extras = policy.backward(
         samples.actions,
         d_log_prob=-samples.weight * slope,
@@ -261,6 +305,16 @@ def actor_gradient(actor: Actor, samples: Samples, arm: Arm, rates: Rates) -> di
     )
     actor.stack.backward(d_outputs, saved, d_extras)
     return {"objective": objective, "entropy": entropy, "log_ratio": log_prob - samples.log_prob}
+
+
+def _reference_cost(
+    log_prob: Tensor, samples: Samples, log_prob_reference: Tensor, arm: Arm, rates: Rates
+) -> tuple[Tensor, Tensor]:
+    """What going away from the reference costs each sample, and its derivative by log_prob; weights are constants."""
+    beta, kind = rates.reference_coef, arm.reference.kind
+    if arm.reference.importance:
+        beta = beta * (log_prob - samples.log_prob).exp()
+    return beta * kl_estimate(log_prob, log_prob_reference, kind), beta * kl_slope(log_prob, log_prob_reference, kind)
 
 
 def _old_policy(actor: Actor, samples: Samples) -> Distribution:

@@ -1,10 +1,12 @@
 """The three estimators: bias and spread between two Gaussians by quadrature, expected gradients by enumeration."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
 
-from bench.arms.reference import kl_estimate
+from bench.arms.reference import kl_estimate, kl_slope
 
 # π = N(0, 1), reference N(μ, 1), true divergence μ²/2: bias / true and standard deviation / true.
 GAUSSIAN = {
@@ -45,6 +47,15 @@ def test_expected_gradients_as_losses() -> None:
         torch.testing.assert_close(gradient, expected, rtol=0, atol=1e-12)
 
 
-def test_unknown_kind() -> None:
+@pytest.mark.parametrize("kind", ["k1", "k2", "k3"])
+def test_the_slope_is_the_derivative(kind: str) -> None:
+    log_prob = torch.tensor([-0.1, -2.0, -1.0], dtype=torch.float64, requires_grad=True)
+    reference = torch.tensor([-1.0, -0.5, -1.0], dtype=torch.float64)
+    (expected,) = torch.autograd.grad(kl_estimate(log_prob, reference, kind).sum(), log_prob)  # type: ignore[arg-type]
+    torch.testing.assert_close(kl_slope(log_prob.detach(), reference, kind), expected)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("function", [kl_estimate, kl_slope])
+def test_unknown_kind(function: Callable[..., torch.Tensor]) -> None:
     with pytest.raises(ValueError, match="k4"):
-        kl_estimate(torch.zeros(1), torch.zeros(1), "k4")  # type: ignore[arg-type]
+        function(torch.zeros(1), torch.zeros(1), "k4")
