@@ -19,6 +19,7 @@ from tests.learner.test_network import reference_outputs
 REPLICAS, INPUTS, WIDE = 3, 4, 16
 COUNTS = (16, 13, 2)  # live samples of each replica; the others are padding
 NO_RATES = np.zeros((REPLICAS, 1))
+NONE = torch.zeros(REPLICAS, 1)
 
 
 def random(generator: torch.Generator, *shape: int) -> torch.Tensor:
@@ -63,7 +64,7 @@ def test_the_actors_gradient_is_that_of_its_loss(update: str, kind: type[Distrib
     stack = Stack(REPLICAS, INPUTS, (32, 32), 2, extra=extra, dtype=torch.float64)
     stack.flat[:, : stack.used] = random(generator, REPLICAS, stack.used) / 3
     arm = settings("baseline=none", "advantage=gae", f"update={update}", f"ent_coef={ent_coef}")
-    rates = Rates(NO_RATES, NO_RATES, torch.tensor([[0.1], [0.2], [0.3]]), torch.tensor([[0.5], [1.0], [2.0]]))
+    rates = Rates(NO_RATES, NO_RATES, torch.tensor([[0.1], [0.2], [0.3]]), torch.tensor([[0.5], [1.0], [2.0]]), NONE)
     seen = actor_gradient(Actor(stack, kind, None), samples, arm, rates)
 
     flat = stack.flat.clone().requires_grad_()
@@ -77,6 +78,35 @@ def test_the_actors_gradient_is_that_of_its_loss(update: str, kind: type[Distrib
     )  # type: ignore[arg-type]  # fmt: skip
     loss = -(samples.weight * objective).sum() - ent_coef * (samples.share * policy.entropy()).sum()
     (expected,) = torch.autograd.grad(loss, flat)
+    torch.testing.assert_close(stack.grad, expected, rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(seen["objective"], objective.detach(), rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["k1", "k2", "k3"])
+@pytest.mark.parametrize("importance", [False, True])
+def test_a_reference_in_the_loss_adds_the_gradient_of_its_estimate(kind: str, importance: bool) -> None:
+    generator = torch.Generator().manual_seed(1)
+    samples = ragged(Categorical, generator)
+    reference = (2 * random(generator, REPLICAS, WIDE)).sigmoid().log()
+    stack = Stack(REPLICAS, INPUTS, (32, 32), 2, dtype=torch.float64)
+    stack.flat[:, : stack.used] = random(generator, REPLICAS, stack.used) / 3
+    beta = torch.tensor([[0.5], [1.0], [2.0]])
+    arm = settings(
+        "reference=initial", "reference.placement=loss", f"reference.kind={kind}", "reference.negative_control=true",
+        f"reference.importance={importance}", "update=unclipped", "baseline=none",
+    )  # fmt: skip
+    held = replace(samples, log_prob_reference=reference)
+    rates = Rates(NO_RATES, NO_RATES, NONE, NONE, beta)
+    seen = actor_gradient(Actor(stack, Categorical, None), held, arm, rates)
+
+    flat = stack.flat.clone().requires_grad_()
+    policy = torchs(Categorical, reference_outputs(stack, flat, samples.observations), samples.extras)
+    log_prob = policy.log_prob(samples.actions[:, 0])
+    log_ratio = reference - log_prob
+    estimate = {"k1": -log_ratio, "k2": log_ratio.square() / 2, "k3": log_ratio.exp() - 1 - log_ratio}[kind]
+    ratio = (log_prob - samples.log_prob).exp()
+    objective = ratio * samples.advantage - beta * estimate * (ratio.detach() if importance else 1)
+    (expected,) = torch.autograd.grad(-(samples.weight * objective).sum(), flat)
     torch.testing.assert_close(stack.grad, expected, rtol=1e-10, atol=1e-12)
     torch.testing.assert_close(seen["objective"], objective.detach(), rtol=1e-10, atol=1e-12)
 
@@ -127,7 +157,10 @@ def test_what_stands_in_padded_columns_changes_no_bit() -> None:
     for batch in (samples, other):
         (minibatch,) = Shares(batch, 1, "mean_std")([])
         actor_gradient(
-            Actor(stack, Categorical, None), minibatch, arm, Rates(NO_RATES, NO_RATES, torch.ones(1), torch.ones(1))
+            Actor(stack, Categorical, None),
+            minibatch,
+            arm,
+            Rates(NO_RATES, NO_RATES, torch.ones(1), torch.ones(1), NONE),
         )
         gradients.append(stack.grad.clone())
     assert torch.equal(*gradients)
