@@ -5,6 +5,7 @@ Actions are (S, K, B): K is 1 for a Discrete space and the number of components 
 
 import math
 from abc import ABC, abstractmethod
+from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
@@ -77,7 +78,12 @@ class Categorical(Distribution):
         return int(space.n), 0
 
     def __init__(self, outputs: Tensor, extras: Tensor) -> None:  # noqa: ARG002 - it has no other parameters
-        self.log_probs = outputs.log_softmax(1)
+        self.logits = outputs
+
+    @cached_property
+    def log_probs(self) -> Tensor:
+        """log π of every action, (S, A, B)."""
+        return self.logits.log_softmax(1)
 
     @staticmethod
     def draw(rng: np.random.Generator, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
@@ -86,12 +92,12 @@ class Categorical(Distribution):
 
     def sample(self, noise: Tensor) -> Tensor:
         """Actions by inverting the cumulative distribution."""
-        cumulative = self.log_probs[:, :-1].exp().cumsum(1)
+        cumulative = self.logits.softmax(1)[:, :-1].cumsum(1)
         return (noise > cumulative).sum(1, keepdim=True)
 
     def mode(self) -> Tensor:
         """The likeliest actions."""
-        return self.log_probs.argmax(1, keepdim=True)
+        return self.logits.argmax(1, keepdim=True)
 
     def log_prob(self, actions: Tensor) -> Tensor:
         """log π(a|s)."""

@@ -13,7 +13,7 @@ from bench.learner.actor import Actor, stacked
 from bench.learner.distributions import env_actions
 from bench.learner.vine import Snapshot
 from bench.tasks.batched import BatchedEnv
-from bench.tasks.environments import Environments
+from bench.tasks.environments import Environments, Transition
 
 Array = npt.NDArray[Any]
 NOISE_CHUNK = 64  # steps of action noise drawn at once while the episodes' length is unknown
@@ -79,6 +79,7 @@ class Collector:
         self.env, self.streams = env, list(action_streams)
         self.counter = EpisodeCounter(self.replicas * env.n_envs)
         self._columns: dict[str, list[Array]] = {}
+        self._everyone = np.ones(self.replicas * env.n_envs, dtype=bool)
 
     @property
     def replicas(self) -> int:
@@ -110,27 +111,25 @@ class Collector:
         """`n_steps` of every environment, going on with the episodes it is in. None if `on_step` stopped it."""
         columns = self.replicas * self.env.n_envs
         limit = self.env.task.time_limit
+        observation = self.env.observation
         # A fixed number of rows, so that the shape of a batch never depends on what the neighbours did.
-        finals = np.zeros(
-            (0 if limit is None else n_steps // limit + 1, len(self.env.observation), columns), np.float32
-        )
+        finals = np.zeros((0 if limit is None else n_steps // limit + 1, len(observation), columns), np.float32)
         used = np.zeros(columns, dtype=np.int64)
-        everyone = np.ones(columns, dtype=bool)
+        successor = _following_rows(n_steps, columns)
         self._begin()
-        noise = actor.noise(self.streams, n_steps, self.env.n_envs)
-        for t in range(n_steps):
-            successor = np.full(columns, t + 1)
-            done, following = self._step(actor, noise[t], everyone)
-            truncated = np.flatnonzero(self._columns["truncated"][-1])
-            finals[used[truncated], :, truncated] = following[:, truncated].T
-            successor[truncated] = n_steps + 1 + used[truncated]
-            used[truncated] += 1
-            self._columns["successor"].append(successor)
+        for t, noise in enumerate(actor.noise(self.streams, n_steps, self.env.n_envs).unbind()):
+            transition, done = self._step(actor, observation, noise, None)
+            observation = transition.observation
             if not self._after(done, on_step):
                 return None
             if done.any():
+                truncated = np.flatnonzero(transition.truncated)
+                finals[used[truncated], :, truncated] = observation[:, truncated].T
+                successor[t, truncated] = n_steps + 1 + used[truncated]
+                used[truncated] += 1
                 self.env.restart(np.flatnonzero(done))
-        return self._rollout(finals)
+                observation = self.env.observation
+        return self._rollout(observation, finals, successor)
 
     def whole_episodes(
         self, actor: Actor, share: int, on_step: OnStep, snapshot_every: int | None = None
@@ -143,6 +142,7 @@ class Collector:
         columns = self.replicas * self.env.n_envs
         self.env.restart(share=share)
         live = np.ones(columns, dtype=bool)
+        observation = self.env.observation
         self._begin()
         t = 0
         while live.any():
@@ -151,36 +151,36 @@ class Collector:
             if snapshot_every is not None and t % snapshot_every == 0:
                 assert isinstance(self.env, BatchedEnv)  # check_task() refuses others
                 snapshots.append(Snapshot(t, self.env.state.copy(), self.env.elapsed.copy(), live))
-            done, _ = self._step(actor, noise[t % NOISE_CHUNK], live)
+            transition, done = self._step(actor, observation, noise[t % NOISE_CHUNK], live)
+            observation = transition.observation
             t += 1
-            self._columns["successor"].append(np.full(columns, t))
             if not self._after(done, on_step):
                 return None
             live = live & ~done
-        rollout = self._rollout(np.zeros((0, len(self.env.observation), columns), np.float32))
+        rollout = self._rollout(observation, np.zeros((0, *observation.shape), np.float32), _following_rows(t, columns))
         return replace(rollout, snapshots=snapshots)
 
     def _begin(self) -> None:
-        names = ("observation", "action", "reward", "terminated", "truncated", "live", "successor")
+        names = ("observation", "action", "reward", "terminated", "truncated", "live")
         self._columns = {name: [] for name in names}
         self._episodes: list[list[tuple[float, int]]] = [[] for _ in range(self.replicas)]
 
-    def _step(self, actor: Actor, noise: Tensor, live: Array) -> tuple[Array, Array]:
-        """Act once; → (which columns ended, the observation that followed, before any reset)."""
-        observation = self.env.observation
+    def _step(self, actor: Actor, observation: Array, noise: Tensor, live: Array | None) -> tuple[Transition, Array]:
+        """Act once, in all columns or in those that live; → what came of it, and which columns ended."""
         actions = actor.policy(stacked(observation, self.replicas)).sample(noise)
         transition = self.env.step(env_actions(actions, self.env.task.action_space), live)
-        self.counter.add(transition.reward, live)
+        stepped = self._everyone if live is None else live
+        self.counter.add(transition.reward, stepped)
         for name, column in (
             ("observation", observation),
             ("action", actions.numpy()),
             ("reward", transition.reward),
             ("terminated", transition.terminated),
             ("truncated", transition.truncated),
-            ("live", live),
+            ("live", stepped),
         ):
             self._columns[name].append(column)
-        return transition.terminated | transition.truncated, transition.observation
+        return transition, transition.terminated | transition.truncated
 
     def _after(self, done: Array, on_step: OnStep) -> bool:
         """Book the episodes that ended and tell the callbacks."""
@@ -191,20 +191,21 @@ class Collector:
             self._episodes[column // self.env.n_envs].append(result)
         return on_step(self._columns["action"][-1], self._columns["reward"][-1], done, infos)
 
-    def _rollout(self, finals: Array) -> Rollout:
+    def _rollout(self, last: Array, finals: Array, successor: Array) -> Rollout:
+        """Everything recorded, the observation that followed the last step, and those that resets hid."""
         shape = (-1, self.replicas, self.env.n_envs)
-        observations = np.concatenate([np.stack([*self._columns["observation"], self.env.observation]), finals])
+        observations = np.concatenate([np.stack([*self._columns["observation"], last]), finals])
         rows, features = observations.shape[:2]
         by_name = {
             name: torch.from_numpy(np.stack(self._columns[name])).view(shape)
-            for name in ("reward", "terminated", "truncated", "live", "successor")
+            for name in ("reward", "terminated", "truncated", "live")
         }
         return Rollout(
             observations=torch.from_numpy(observations)
             .view(rows, features, self.replicas, self.env.n_envs)
             .permute(2, 1, 0, 3)
             .contiguous(),
-            successor=by_name["successor"],
+            successor=torch.from_numpy(successor).view(shape),
             actions=torch.from_numpy(np.stack(self._columns["action"], 2)),
             rewards=by_name["reward"].to(torch.float32),
             terminated=by_name["terminated"],
@@ -212,3 +213,8 @@ class Collector:
             live=by_name["live"],
             episodes=self._episodes,
         )
+
+
+def _following_rows(steps: int, columns: int) -> Array:
+    """The row behind each step's own, (steps, columns)."""
+    return np.repeat(np.arange(1, steps + 1)[:, None], columns, 1)

@@ -39,6 +39,7 @@ class BatchedEnv(Environments):
         if not chosen.size:
             return
         starts = np.concatenate([self.task.start(self._reset[column], 1) for column in chosen[::share]], axis=1)
+        self.state = self.state.copy()  # the task may have given out parts of it, as rewards for example
         self.state[:, chosen] = np.repeat(starts, share, axis=1)
         self.elapsed[chosen] = 0
 
