@@ -207,7 +207,8 @@ class Arm:
     kl_coef: float
     kl_target: float
     ent_coef: float
-    hidden: tuple[int, int]
+    hidden: tuple[int, ...]
+    policy: Literal["mlp", "linear"]
     norm_obs: bool
     norm_reward: bool
     budget: int
@@ -231,6 +232,11 @@ class Arm:
     def shares_starts(self) -> bool:
         """Whether several episodes begin in copies of one state."""
         return self.collect.name == "episodes" and self.group.start == "shared" and self.group.size > 1
+
+    @property
+    def actor_hidden(self) -> tuple[int, ...]:
+        """Widths of the policy's hidden layers."""
+        return () if self.policy == "linear" else self.hidden
 
     @property
     def n_envs(self) -> int:

@@ -111,7 +111,7 @@ def ranges(config: Config) -> str | None:
         "group.size": config.group.size,
         "vine.every": config.vine.every,
         "vine.rollouts": config.vine.rollouts,
-        "hidden": min(config.hidden),
+        "hidden": min(config.hidden, default=0),
         "evaluation.points": config.evaluation.points,
         "evaluation.episodes": config.evaluation.episodes,
         "reference.target": 1.0 if reference.target is None else reference.target,

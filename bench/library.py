@@ -122,5 +122,5 @@ def matched(arm: Arm) -> dict[str, Any]:
         "ent_coef": arm.ent_coef,
         "vf_coef": arm.critic.vf_coef,
         "max_grad_norm": math.inf if arm.max_grad_norm is None else arm.max_grad_norm,
-        "policy_kwargs": {"net_arch": {"pi": list(arm.hidden), "vf": list(arm.hidden)}},
+        "policy_kwargs": {"net_arch": {"pi": list(arm.actor_hidden), "vf": list(arm.hidden)}},
     }

@@ -41,7 +41,7 @@ REFUSALS = [
     (["gamma=abc"], "gamma=abc: must be a number"),
     (["group.leave_one_out=3"], "group.leave_one_out=3: must be true or false"),
     (["hidden=64"], "hidden=64: must be a list"),
-    (["hidden=[64]"], "hidden=[64]: must have 2 entries"),
+    (["hidden=[]"], "hidden=0: must be greater than 0"),
     (["evaluation=3"], "evaluation must be a section with keys"),
     (["truncation=stop"], "unknown truncation 'stop': allowed are end, bootstrap"),
     (["wandb=ofline"], "unknown wandb 'ofline': allowed are offline, online, disabled; did you mean 'offline'?"),

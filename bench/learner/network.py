@@ -8,6 +8,7 @@ kernels do where no vector tail straddles two replicas, hence the padding of the
 for widths that leave a tail.
 """
 
+import itertools
 import math
 from collections.abc import Sequence
 
@@ -48,10 +49,10 @@ class Scratch:
 
 
 class Stack:
-    """Two hidden tanh layers and a linear head for each of S replicas.
+    """Hidden tanh layers and a linear head for each of S replicas; without hidden layers, the head alone.
 
     `flat` (S, P) holds all parameters and `grad` (S, P) their gradients; `weights` and `gradients` are views of them:
-    W1, b1, W2, b2, W3, b3, with weights (S, out, in) and biases (S, out, 1). `extra` further parameters per replica
+    W1, b1, W2, b2, …, with weights (S, out, in) and biases (S, out, 1). `extra` further parameters per replica
     (a Gaussian's log standard deviations) sit behind the network's.
     """
 
@@ -59,7 +60,7 @@ class Stack:
         self,
         replicas: int,
         inputs: int,
-        hidden: tuple[int, int],
+        hidden: Sequence[int],
         outputs: int,
         *,
         extra: int = 0,
@@ -67,15 +68,16 @@ class Stack:
         device: torch.device | str = "cpu",
         scratch: Scratch | None = None,
     ) -> None:
-        first, second = hidden
-        self.shapes = ((first, inputs), (first, 1), (second, first), (second, 1), (outputs, second), (outputs, 1))
+        widths = (inputs, *hidden, outputs)
+        layers = [((outs, ins), (outs, 1)) for ins, outs in itertools.pairwise(widths)]
+        self.shapes = [shape for layer in layers for shape in layer]
         self.sizes = [rows * columns for rows, columns in self.shapes]
         self.used = sum(self.sizes) + extra
-        self.inputs, self.hidden, self.outputs, self.extra = inputs, hidden, outputs, extra
+        self.inputs, self.hidden, self.outputs, self.extra = inputs, tuple(hidden), outputs, extra
         self.bind(torch.zeros(replicas, self.used + -self.used % VECTOR, dtype=dtype, device=device))
         self.scratch = Scratch() if scratch is None else scratch
         self._minus_one = torch.tensor(-1.0, dtype=dtype, device=device)
-        self._fast_tanh = first % TANH_VECTOR == 0 and second % TANH_VECTOR == 0
+        self._fast_tanh = all(width % TANH_VECTOR == 0 for width in hidden)
 
     def bind(self, flat: Tensor) -> None:
         """Use `flat` (S, P) as the parameters, in place."""
@@ -118,39 +120,38 @@ class Stack:
     def initialise(self, replica: int, rng: np.random.Generator, head_gain: float) -> None:
         """Orthogonal weights with gain √2 in hidden layers and `head_gain` in the head, zero biases (as SB3)."""
         generator = torch.Generator().manual_seed(int(rng.integers(2**63)))
-        for layer, gain in ((0, 2**0.5), (2, 2**0.5), (4, head_gain)):
-            weight = torch.empty(self.shapes[layer])
+        gains = [2**0.5] * len(self.hidden) + [head_gain]
+        for weights, shape, gain in zip(self.weights[::2], self.shapes[::2], gains, strict=True):
+            weight = torch.empty(shape)
             torch.nn.init.orthogonal_(weight, gain, generator=generator)
-            self.weights[layer][replica] = weight
+            weights[replica] = weight
 
-    def forward(self, inputs: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
+    def forward(self, inputs: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Inputs (S, in, B) → outputs (S, out, B), and what `backward` needs, which the next pass of any stack with the
         same scratch memory overwrites.
         """
-        w1, b1, w2, b2, w3, b3 = self.weights
-        first = self._hidden_layer("first", w1, b1, inputs)
-        second = self._hidden_layer("second", w2, b2, first)
-        return torch.baddbmm(b3, w3, second), (inputs, first, second)
+        *hidden, (weight, bias) = zip(self.weights[::2], self.weights[1::2], strict=True)
+        saved = [inputs]
+        for layer, parameters in enumerate(hidden):
+            saved.append(self._hidden_layer(layer, *parameters, saved[-1]))
+        return torch.baddbmm(bias, weight, saved[-1]), saved
 
-    def _hidden_layer(self, name: str, weight: Tensor, bias: Tensor, inputs: Tensor) -> Tensor:
-        out = self.scratch(name, (len(weight), weight.shape[1], inputs.shape[2]), weight)
+    def _hidden_layer(self, layer: int, weight: Tensor, bias: Tensor, inputs: Tensor) -> Tensor:
+        out = self.scratch(f"layer {layer}", (len(weight), weight.shape[1], inputs.shape[2]), weight)
         if not self._fast_tanh:
             return torch.baddbmm(bias, weight, inputs, out=out).tanh_()
         # tanh(z) = 2 σ(2z) − 1, with the doubling folded into the product: 4 to 6 times faster than torch.tanh
         torch.baddbmm(bias, weight, inputs, beta=2, alpha=2, out=out).sigmoid_()
         return torch.add(self._minus_one, out, alpha=2, out=out)
 
-    def backward(self, d_outputs: Tensor, saved: tuple[Tensor, Tensor, Tensor], d_extras: Tensor | None = None) -> None:
+    def backward(self, d_outputs: Tensor, saved: Sequence[Tensor], d_extras: Tensor | None = None) -> None:
         """Write a loss's gradient into `grad`, given those by the outputs (S, out, B) and the extras (S, extra)."""
         if d_extras is not None:
             self.grad[:, self.used - self.extra : self.used] = d_extras
-        inputs, first, second = saved
-        _, _, w2, _, w3, _ = self.weights
-        self._layer_gradient(2, d_outputs, second)
-        d_second = self._through_tanh(w3, d_outputs, second)
-        self._layer_gradient(1, d_second, first)
-        d_first = self._through_tanh(w2, d_second, first)
-        self._layer_gradient(0, d_first, inputs)
+        for layer in reversed(range(len(saved))):
+            self._layer_gradient(layer, d_outputs, saved[layer])
+            if layer > 0:
+                d_outputs = self._through_tanh(self.weights[2 * layer], d_outputs, saved[layer])
 
     def _layer_gradient(self, layer: int, d_outputs: Tensor, inputs: Tensor) -> None:
         d_weight, d_bias = self.gradients[2 * layer : 2 * layer + 2]

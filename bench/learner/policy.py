@@ -1,7 +1,7 @@
 """The policies and critics of S replicas as one Stable-Baselines3 policy."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from gymnasium import spaces
@@ -17,11 +17,8 @@ from bench.learner.normalisation import Moments, RewardScale
 from bench.learner.update import Network
 from bench.streams import stream
 
-ACTOR_GAIN = 0.01  # of the policy head: nearly uniform to begin with, as in Stable-Baselines3
-
-# The names of the same layers in a stock SB3 policy.
-_ACTOR_LAYERS = ("mlp_extractor.policy_net.0", "mlp_extractor.policy_net.2", "action_net")
-_CRITIC_LAYERS = ("mlp_extractor.value_net.0", "mlp_extractor.value_net.2", "value_net")
+# Of initial weights, as in Stable-Baselines3: the policy is nearly uniform to begin with.
+HEAD_GAINS = {"actor": 0.01, "critic": 1.0}
 
 
 class StackedPolicy(BasePolicy):
@@ -38,12 +35,13 @@ class StackedPolicy(BasePolicy):
         observation_space: spaces.Space[Any],
         action_space: spaces.Space[Any],
         seeds: Sequence[int] = (0,),
-        hidden: tuple[int, int] = (64, 64),
+        hidden: Sequence[int] = (64, 64),
         with_critic: bool = True,
         pool: str = "main",
         device: torch.device | str = "cpu",
         norm_obs: bool = False,
         reward_envs: int | None = None,
+        actor_hidden: Sequence[int] | None = None,
     ) -> None:
         super().__init__(observation_space, action_space)
         if not isinstance(observation_space, spaces.Box) or len(observation_space.shape) != 1:
@@ -51,35 +49,27 @@ class StackedPolicy(BasePolicy):
         inputs = observation_space.shape[0]
         self.distribution = distribution_for(action_space)
         outputs, extra = self.distribution.sizes(action_space)
-        self.seeds, self.hidden, self.pool, self._scratch = tuple(seeds), hidden, pool, Scratch()
-        sizes = {"actor": (inputs, outputs, extra), "critic": (inputs, 1, 0)}
-        self.actor = self._network("actor", *sizes["actor"], head_gain=ACTOR_GAIN, pool=pool, device=device)
-        self.critic = (
-            self._network("critic", *sizes["critic"], head_gain=1.0, pool=pool, device=device) if with_critic else None
+        self.seeds, self.hidden, self.pool, self._scratch = tuple(seeds), tuple(hidden), pool, Scratch()
+        widths = self.hidden if actor_hidden is None else tuple(actor_hidden)
+        self.actor = self._network(
+            "actor", Stack(len(seeds), inputs, widths, outputs, extra=extra, device=device, scratch=self._scratch)
         )
+        critic = Stack(len(seeds) if with_critic else 0, inputs, hidden, 1, device=device, scratch=self._scratch)
+        self.critic = self._network("critic", critic) if with_critic else None
         self.moments = Moments(len(seeds), inputs) if norm_obs else None
         self.reward_scale = None if reward_envs is None else RewardScale(len(seeds), reward_envs)
         self.optimizer = self.actor.adam  # type: ignore[assignment]  # SB3 only asks that there be one
         self._action_streams = [stream(seed, "evaluation", pool=pool) for seed in seeds]  # of `predict`
 
-    def _network(
-        self,
-        purpose: str,
-        inputs: int,
-        outputs: int,
-        extra: int,
-        *,
-        head_gain: float,
-        pool: str,
-        device: torch.device | str,
-    ) -> Network:
-        stack = Stack(len(self.seeds), inputs, self.hidden, outputs, extra=extra, device=device, scratch=self._scratch)
-        for replica, seed in enumerate(self.seeds):
-            rng = stream(seed, "actor" if purpose == "actor" else "critic", pool=pool)
-            stack.initialise(replica, rng, head_gain)
+    def _network(self, purpose: Literal["actor", "critic"], stack: Stack) -> Network:
+        self._initialise(purpose, stack)
         # Registered, so that SB3 finds them in state_dict(); they share the stack's memory.
         self.register_parameter(f"{purpose}_parameters", torch.nn.Parameter(stack.flat, requires_grad=False))
         return Network(stack, Adam(stack.flat))
+
+    def _initialise(self, purpose: Literal["actor", "critic"], stack: Stack) -> None:
+        for replica, seed in enumerate(self.seeds):
+            stack.initialise(replica, stream(seed, purpose, pool=self.pool), HEAD_GAINS[purpose])
 
     @property
     def replicas(self) -> int:
@@ -93,8 +83,7 @@ class StackedPolicy(BasePolicy):
     def initial(self) -> Actor:
         """What acted before training, derived anew from the seeds; it shares nothing with what acts now."""
         stack = self.actor.stack.like(torch.zeros_like(self.actor.stack.flat))
-        for replica, seed in enumerate(self.seeds):
-            stack.initialise(replica, stream(seed, "actor", pool=self.pool), ACTOR_GAIN)
+        self._initialise("actor", stack)
         moments = None if self.moments is None else Moments(self.replicas, stack.inputs)
         return Actor(stack, self.distribution, moments)
 
@@ -118,15 +107,19 @@ class StackedPolicy(BasePolicy):
 
         An arm without a critic gets a value head of zeros: SB3's policies have one, and zero claims nothing.
         """
-        state = _named(_ACTOR_LAYERS, self.actor.stack.weights, replica)
-        if self.actor.stack.extra:
-            state["log_std"] = self.actor.stack.extras[replica].detach().clone()
-        if self.critic is not None:
-            return state | _named(_CRITIC_LAYERS, self.critic.stack.weights, replica)
-        inputs, (first, second) = self.actor.stack.inputs, self.hidden
-        for name, (rows, columns) in zip(_CRITIC_LAYERS, ((first, inputs), (second, first), (1, second)), strict=True):
-            state |= {f"{name}.weight": torch.zeros(rows, columns), f"{name}.bias": torch.zeros(rows)}
-        return state
+        actor, critic = self.actor.stack, self.critic.stack if self.critic is not None else None
+        state = _named(_layers("policy_net", actor.hidden, "action_net"), actor.weights, replica)
+        if actor.extra:
+            state["log_std"] = actor.extras[replica].detach().clone()
+        names = _layers("value_net", self.hidden, "value_net")
+        if critic is not None:
+            return state | _named(names, critic.weights, replica)
+        return state | _named(names, Stack(1, actor.inputs, self.hidden, 1).weights, 0)
+
+
+def _layers(net: str, hidden: Sequence[int], head: str) -> list[str]:
+    """The names of the same layers in a stock SB3 policy, whose activations are counted too."""
+    return [*(f"mlp_extractor.{net}.{2 * layer}" for layer in range(len(hidden))), head]
 
 
 def _named(layers: Sequence[str], weights: Sequence[Tensor], replica: int) -> dict[str, Tensor]:

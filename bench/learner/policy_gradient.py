@@ -117,6 +117,7 @@ class PolicyGradient(OnPolicyAlgorithm):
             self.device,
             self.arm.norm_obs,
             self.arm.n_envs if self.arm.norm_reward else None,
+            self.arm.actor_hidden,
         )
         self._minibatch_streams = [stream(seed, "minibatch", pool=self.seed_pool) for seed in self.seeds]
         self._action_streams = [stream(seed, "action", pool=self.seed_pool) for seed in self.seeds]
@@ -393,7 +394,7 @@ class PolicyGradient(OnPolicyAlgorithm):
                 device=self.device,
                 _init_setup_model=False,
                 policy_kwargs={
-                    "net_arch": {"pi": list(arm.hidden), "vf": list(arm.hidden)},
+                    "net_arch": {"pi": list(arm.actor_hidden), "vf": list(arm.hidden)},
                     "activation_fn": torch.nn.Tanh,
                 },
             )

@@ -9,7 +9,7 @@ from bench.learner.network import VECTOR, Scratch, Stack
 
 
 def random_stack(
-    replicas: int, hidden: tuple[int, int], dtype: torch.dtype = torch.float64, scratch: Scratch | None = None
+    replicas: int, hidden: tuple[int, ...], dtype: torch.dtype = torch.float64, scratch: Scratch | None = None
 ) -> Stack:
     stack = Stack(replicas, 3, hidden, 2, dtype=dtype, scratch=scratch)
     stack.flat[:, : stack.used] = torch.randn(
@@ -23,19 +23,20 @@ def reference_outputs(stack: Stack, flat: torch.Tensor, inputs: torch.Tensor) ->
     outputs = []
     for replica, parameters in enumerate(flat):
         activation, start = inputs[replica].T, 0
-        for layer in range(3):
+        layers = len(stack.hidden) + 1
+        for layer in range(layers):
             weight, bias = stack.shapes[2 * layer : 2 * layer + 2]
             w = parameters[start : start + weight[0] * weight[1]].view(weight)
             b = parameters[start + weight[0] * weight[1] : start + weight[0] * weight[1] + bias[0]]
             start += weight[0] * weight[1] + bias[0]
             activation = torch.nn.functional.linear(activation, w, b)
-            activation = torch.tanh(activation) if layer < 2 else activation
+            activation = torch.tanh(activation) if layer < layers - 1 else activation
         outputs.append(activation.T)
     return torch.stack(outputs)
 
 
-@pytest.mark.parametrize("hidden", [(32, 32), (64, 32), (5, 7)])  # the exact tanh serves the last
-def test_forward_and_backward_equal_autograd(hidden: tuple[int, int]) -> None:
+@pytest.mark.parametrize("hidden", [(), (32,), (32, 32), (64, 32, 64), (5, 7)])  # the exact tanh for the last
+def test_forward_and_backward_equal_autograd(hidden: tuple[int, ...]) -> None:
     stack = random_stack(3, hidden)
     inputs = torch.randn(3, 3, 11, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     weights = torch.randn(3, 2, 11, generator=torch.Generator().manual_seed(2), dtype=torch.float64)

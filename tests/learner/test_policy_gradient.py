@@ -175,9 +175,10 @@ def test_a_damaged_model_is_refused_by_name(tmp_path: Path, damage: str) -> None
         PolicyGradient.load(path)
 
 
+@pytest.mark.parametrize("networks", [("hidden=[32,64]",), ("hidden=[32]",), ("hidden=[32,64]", "policy=linear")])
 @pytest.mark.parametrize("advantage", ["gae", "monte_carlo"])
-def test_a_replica_becomes_a_stock_ppo(tmp_path: Path, advantage: str) -> None:
-    config = settings("baseline=none", f"advantage={advantage}", "hidden=[32,64]")
+def test_a_replica_becomes_a_stock_ppo(tmp_path: Path, advantage: str, networks: tuple[str, ...]) -> None:
+    config = settings("baseline=none", f"advantage={advantage}", *networks)
     model = learner(Matching(steps=4), config, [0, 1]).learn(64)
     before = torch.random.get_rng_state()
     stock = model.replica(1)
