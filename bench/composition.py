@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
+from dataclasses import replace
 from typing import Any
 
 import yaml
@@ -60,7 +61,7 @@ class Composition:
 
     def parse(self) -> Config:
         """Validate it, its task included. Raises `UserError`."""
-        from bench.tasks.registry import make  # half a second of Gymnasium
+        from bench.tasks.registry import make, score_bounds  # half a second of Gymnasium
 
         config = deepcopy(self._config)
         with open_dict(config):
@@ -70,6 +71,7 @@ class Composition:
         assert isinstance(mapping, dict)
         parsed = parse({str(key): value for key, value in mapping.items()})
         task = make(parsed.task)
+        parsed = replace(parsed, task=replace(parsed.task, score=score_bounds(parsed.task, task)))
         check_task(parsed, horizon=task.horizon, restorable=task.restorable)
         if parsed.reference.name == "checkpoint":
             from bench.learner.reference import World, check_reference  # seconds of torch

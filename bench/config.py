@@ -267,10 +267,10 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Score:
-    """The fixed bounds of a task's normalised score."""
+    """The fixed bounds of a task's normalised score; None stands for the exact ones, until `compose` puts them in."""
 
-    random: float
-    reference: float
+    random: float | None
+    reference: float | None
 
 
 @dataclass(frozen=True)

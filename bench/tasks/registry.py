@@ -7,7 +7,7 @@ from typing import Any
 import gymnasium
 
 from bench import plugin
-from bench.config import TaskConfig, build
+from bench.config import Score, TaskConfig, build
 from bench.errors import UserError, unknown
 from bench.tasks.acrobot import Acrobot
 from bench.tasks.base import Task
@@ -15,6 +15,7 @@ from bench.tasks.batched import BatchedEnv
 from bench.tasks.cartpole import CartPole
 from bench.tasks.column_env import ColumnEnv
 from bench.tasks.environments import Environments
+from bench.tasks.exact import ExactTask
 from bench.tasks.exam_question import ExamQuestion
 from bench.tasks.foreign import ForeignEnv, GymTask
 from bench.tasks.mountain_car import MountainCar, MountainCarContinuous
@@ -72,6 +73,23 @@ def _make_plugin(name: str, knobs: dict[str, Any], time_limit: int | None) -> Ta
         raise UserError(f"task.plugin={name}: must be a dataclass derived from bench.tasks.base.Task")
     task: Task = build(cls, knobs if time_limit is None else knobs | {"time_limit": time_limit}, path="task")
     return task
+
+
+def score_bounds(config: TaskConfig, task: Task) -> Score:
+    """The bounds of the normalised score, what is null in the configuration replaced by the exact value.
+
+    Exact are the expected returns of the uniformly random and of the best policy, for the knobs as they are. Raises
+    `UserError` for a null where the task has no exact solution.
+    """
+    bounds = {}
+    for key, policy in (("random", "uniform"), ("reference", "optimal")):
+        given = getattr(config.score, key)
+        if given is None and not isinstance(task, ExactTask):
+            raise UserError(f"task.score.{key}=null: {config.name} has no exact solution; give a number")
+        if given is None and isinstance(task, ExactTask):
+            given = round(task.solve(policy).objective, 6)
+        bounds[key] = given
+    return Score(**bounds)
 
 
 def by_id(id: str) -> Task:

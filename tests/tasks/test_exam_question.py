@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-import yaml
 
+import bench
 from bench.tasks import BatchedEnv
 from bench.tasks.exam_question import ExamQuestion
 
@@ -32,9 +32,12 @@ def test_the_named_policies(task: ExamQuestion) -> None:
     assert task.solve().objectives == pytest.approx({"elder": 0.875, "younger": 0.55}, abs=1e-12)
 
 
-def test_the_score_bounds_in_conf_are_the_exact_ones(conf: object) -> None:
-    bounds = yaml.safe_load((conf / "exam_question.yaml").read_text())["score"]  # type: ignore[operator]
-    assert bounds == {"random": (79.375 + 38.75) / 200, "reference": (87.5 + 55) / 200}
+@pytest.mark.parametrize(
+    ("answers", "random", "reference"), [("four", (79.375 + 38.75) / 200, (87.5 + 55) / 200), ("two", 0.5, 1.0)]
+)
+def test_the_bounds_of_the_score_are_the_exact_ones(answers: str, random: float, reference: float) -> None:
+    score = bench.compose(["task=exam_question", f"task.answers={answers}"]).task.score
+    assert (score.random, score.reference) == (random, reference)
 
 
 def test_values(task: ExamQuestion, policy: np.ndarray) -> None:

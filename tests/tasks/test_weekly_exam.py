@@ -4,9 +4,9 @@ from functools import cache
 
 import numpy as np
 import pytest
-import yaml
 from scipy.stats import chi2
 
+import bench
 from bench.errors import UserError
 from bench.tasks import BatchedEnv
 from bench.tasks.exact import Solution
@@ -154,11 +154,12 @@ def test_states_are_their_own_table_index(task: WeeklyExam) -> None:
     np.testing.assert_allclose(observation, [4 / 16, 7 / 10, 2 / 4, 1.0])
 
 
-def test_the_bounds_in_conf_are_the_exact_ones(conf: object) -> None:
-    bounds = yaml.safe_load((conf / "weekly_exam.yaml").read_text())["score"]  # type: ignore[operator]
-    for key, policy in (("random", "uniform"), ("reference", "optimal")):
+def test_the_bounds_of_the_score_are_the_exact_ones() -> None:
+    score = bench.compose(["task=weekly_exam"]).task.score
+    for bound, policy, stated in ((score.random, "uniform", 8.6501), (score.reference, "optimal", 11.4173)):
         exact = (oracle_value(0, 8, 0, policy, 1.0) + oracle_value(0, 2, 0, policy, 1.0)) / 2
-        assert bounds[key] == round(exact, 4)
+        assert bound == pytest.approx(exact, abs=1e-6)
+        assert round(exact, 4) == stated  # in conf's comments
 
 
 @pytest.mark.parametrize(

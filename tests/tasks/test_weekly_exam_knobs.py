@@ -6,8 +6,8 @@ from functools import cache
 import gymnasium
 import numpy as np
 import pytest
-import yaml
 
+import bench
 from bench.errors import UserError
 from bench.tasks import BatchedEnv
 from bench.tasks.exact import gradient_variance
@@ -202,11 +202,13 @@ class TestCheating:
         np.testing.assert_allclose(task.solve().value, honest.value, rtol=0, atol=1e-12)
         assert task.visits(task.solve().policy)[task.solve().policy[..., CHEAT] > 0].sum() == 0
 
-    def test_the_bounds_in_conf_are_the_exact_ones(self, conf: object) -> None:
-        bounds = yaml.safe_load((conf / "weekly_exam_cheat.yaml").read_text())["score"]  # type: ignore[operator]
-        for key, policy in (("random", "uniform"), ("reference", "optimal")):
+    def test_the_bounds_of_the_score_are_the_exact_ones(self) -> None:
+        score = bench.compose(["task=weekly_exam_cheat"]).task.score
+        for bound, policy, stated in ((score.random, "uniform", 9.8711), (score.reference, "optimal", 13.7933)):
             value = values(5, policy)
-            assert bounds[key] == round((value[0, 8, 0] + value[0, 2, 0]) / 2, 4)
+            exact = (value[0, 8, 0] + value[0, 2, 0]) / 2
+            assert bound == pytest.approx(exact, abs=1e-6)
+            assert round(exact, 4) == stated  # in conf's comments
 
     @pytest.mark.parametrize("reward", ["reported", "true"])
     def test_one_week_of_it(self, reward: str) -> None:
@@ -258,6 +260,15 @@ class TestCheating:
         cheating = (task.visits(best.policy) * best.policy[..., CHEAT]).sum() / 16
         if share is not None:
             assert round(cheating, 2) == share
+
+
+def test_the_bounds_of_the_score_follow_the_knobs_unless_they_are_given() -> None:
+    score = bench.compose(["task=weekly_exam", "task.luck=0", "task.reward_shift=1", "task.score.random=3"]).task.score
+    optimum = values(4, "optimal", luck=0.0, reward_shift=1.0)
+    assert score.random == 3
+    assert score.reference == pytest.approx((optimum[0, 8, 0] + optimum[0, 2, 0]) / 2, abs=1e-6)
+    with pytest.raises(UserError, match=r"task\.score\.random=null: cartpole has no exact solution; give a number"):
+        bench.compose(["task=cartpole", "task.score.random=null"])
 
 
 def test_todays_bits() -> None:
