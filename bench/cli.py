@@ -2,13 +2,14 @@
 
 import os
 import shlex
+import signal
 import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.errors import UserError, unknown
+from bench.errors import RunWarning, UserError, unknown
 from bench.runs.provenance import COMMAND, THREADS
 
 USAGE = """\
@@ -31,9 +32,9 @@ def main(arguments: Sequence[str]) -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         print("interrupted: what is done is kept, the same command goes on from there", file=sys.stderr)
-        return 130
+        return 128 + getattr(interrupt, "signal", signal.SIGINT)
 
 
 def _dispatch(arguments: list[str]) -> int:
@@ -129,19 +130,23 @@ def run_cell(cfg: Any) -> Any:
     from hydra.core.hydra_config import HydraConfig
 
     from bench.composition import Composition
+    from bench.runs import interruption
     from bench.runs.execute import run
-    from bench.runs.mirror import MirrorWarning
     from bench.runs.sweep import Outcome
 
-    error: str | None = None
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", MirrorWarning)
+    error, stopped = None, None
+    with interruption.heeding(), warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", RunWarning)
         try:
+            if (asked := interruption.asked()) is not None:
+                raise interruption.Interrupted(asked)
             run(Composition(cfg).parse(), HydraConfig.get().overrides.task)
+        except interruption.Interrupted as interrupt:
+            stopped = str(interrupt)
         except Exception as raised:
             error = f"{type(raised).__name__}: {raised}".splitlines()[0]
-    texts = dict.fromkeys(str(warning.message) for warning in caught if issubclass(warning.category, MirrorWarning))
-    return Outcome(error, tuple(texts))
+    texts = dict.fromkeys(str(warning.message) for warning in caught if issubclass(warning.category, RunWarning))
+    return Outcome(error, tuple(texts), stopped)
 
 
 def sweep(config: Any, arguments: Sequence[str], load: Callable[..., Any], launch: Callable[..., Any]) -> None:
@@ -152,19 +157,34 @@ def sweep(config: Any, arguments: Sequence[str], load: Callable[..., Any], launc
     Raises:
         UserError: before anything starts, for the first thing that is wrong.
         SweepFailed: at the end, where cells failed.
+        Interrupted: where a signal asked to stop, after what was being trained is saved.
     """
     from rich.console import Console
 
     from bench.composition import plan_studies
-    from bench.runs import plan, progress, sweep
+    from bench.runs import estimate, plan, progress, sweep
 
-    planned = plan_studies(arguments, lambda overrides: load(config, overrides))
-    overrides = {id(cell): given for cell, given in planned}
+    cells = plan_studies(arguments, lambda overrides: load(config, overrides))
+    if any(cell.config.dry_run for cell in cells):
+        print(estimate.dry_run(cells, _processes(config)))
+        return
 
     def launch_cells(cells: Sequence[plan.Cell]) -> list[sweep.Outcome]:
-        return [_outcome(job) for job in launch([overrides[id(cell)] for cell in cells], initial_job_idx=0)]
+        return [_outcome(job) for job in launch([list(cell.overrides) for cell in cells], initial_job_idx=0)]
 
-    report = sweep.sweep([cell for cell, _ in planned], launch_cells, progress.Display(Console(stderr=True)))
+    _conclude(sweep.sweep(cells, launch_cells, progress.Display(Console(stderr=True))))
+
+
+def _processes(config: Any) -> int | None:
+    """How many cells the launcher runs at once; None where that is the cluster's affair."""
+    launcher = config.hydra.launcher
+    if launcher.get("n_jobs") is None:
+        return 1 if "BasicLauncher" in launcher._target_ else None
+    return int(launcher.n_jobs) if launcher.n_jobs > 0 else os.cpu_count() or 1
+
+
+def _conclude(report: Any) -> None:
+    """Print how a sweep ended. Raises `SweepFailed`."""
     for line in report.warnings:
         print(f"warning: {line}", file=sys.stderr)
     for line in report.failures:

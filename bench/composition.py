@@ -106,18 +106,18 @@ class Composer:
         return self._fixed + [f"{key}={_written(value)}" for key, value in choices.items()]
 
 
-def plan_studies(arguments: Sequence[str], load: Callable[[list[str]], DictConfig]) -> list[tuple[Cell, list[str]]]:
-    """The cells a command line asks for, each with the overrides that compose it. Raises `UserError`."""
+def plan_studies(arguments: Sequence[str], load: Callable[[list[str]], DictConfig]) -> list[Cell]:
+    """The cells a command line asks for, with the overrides that compose them. Raises `UserError`."""
     fixed, asked = _split(arguments)
     studies = [[] if study is None else [f"study={_written(study)}"] for study in asked.pop("study", [None])]
     with explained():
         bases = [Composition(load(fixed + study)) for study in studies]
-    planned: list[tuple[Cell, list[str]]] = []
+    planned: list[Cell] = []
     for study, base in zip(studies, bases, strict=True):
         composer = Composer(load, fixed + study, list(base.options))
         name = str(base.value("study.name"))
         cells = plan(read_grids(base.value("study.grids"), name), asked, composer, name, base.options)
-        planned += [(cell, composer.overrides(cell.choices)) for cell in cells]
+        planned += [replace(cell, overrides=composer.overrides(cell.choices)) for cell in cells]
     return planned
 
 

@@ -8,8 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from bench.config import Config
-from bench.errors import DamagedCheckpoint
+import yaml
+
+from bench.config import Config, parse
+from bench.errors import DamagedCheckpoint, UserError
 from bench.runs import block as blocks
 from bench.runs import interruption
 from bench.runs.mirror import mirror
@@ -54,6 +56,32 @@ def parts(config: Config) -> list[tuple[int, ...]]:
             begun.append(tuple(sorted(block.seeds)))
             left -= block.seeds
     return [*begun, tuple(sorted(left))] if left else begun
+
+
+def recorded_config(path: Path) -> Config:
+    """The settings of the block in `path`. Raises `UserError` where they cannot be read."""
+    try:
+        mapping = yaml.safe_load((path / blocks.CONFIG).read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        raise blocks.damaged(path, f"{blocks.CONFIG} cannot be read ({type(error).__name__})") from error
+    return parse(mapping)
+
+
+def set_aside(config: Config) -> list[str]:
+    """Move the cell's damaged blocks out of the way; → a line for each. Raises `UserError` where that fails."""
+    lines = []
+    for path in sorted(blocks.cell_directory(config).glob("seeds-*")):
+        try:
+            block = blocks.read(path)
+            if block is not None and block.finished:
+                blocks.check(block)
+        except UserError as damage:
+            try:
+                place = blocks.set_aside(path)
+            except OSError as error:
+                raise UserError(f"cannot move {path}: {error.strerror}") from error
+            lines.append(f"{str(damage).partition(';')[0]}; set aside as {place}")
+    return lines
 
 
 def run(config: Config, overrides: Sequence[str] = ()) -> Path:

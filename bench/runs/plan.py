@@ -14,10 +14,11 @@ Grid = Mapping[str, Sequence[Any]]  # key -> the values it takes
 
 @dataclass(frozen=True)
 class Cell:
-    """A validated configuration and the choices that compose it."""
+    """A validated configuration, the choices that compose it, and the overrides that compose it anywhere else."""
 
     config: Config
     choices: Mapping[str, Any]
+    overrides: Sequence[str] = ()
 
 
 class Composed(Protocol):

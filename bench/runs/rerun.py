@@ -4,13 +4,11 @@ import dataclasses
 import itertools
 from pathlib import Path
 
-import yaml
-
-from bench.config import Config, parse
+from bench.config import Config
 from bench.errors import UserError
 from bench.runs import block as blocks
 from bench.runs.curves import EVALUATIONS, TRAINING
-from bench.runs.execute import run_block
+from bench.runs.execute import recorded_config, run_block
 from bench.runs.files import sha256
 
 
@@ -35,7 +33,7 @@ def rerun(path: Path) -> tuple[Path, dict[str, bool]]:
 
 def _config(block: blocks.Block) -> Config:
     """The block's settings, writing to the study's folder the block lies in now."""
-    config = parse(yaml.safe_load((block.path / blocks.CONFIG).read_text(encoding="utf-8")))
+    config = recorded_config(block.path)
     if config.hash != block.record["hash"]:
         raise UserError(
             f"{block.path}: its settings now mean {config.hash}, not {block.record['hash']}: "

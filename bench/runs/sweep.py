@@ -1,14 +1,18 @@
 """Running many cells: what is done is skipped, failures do not stop the others, dead workers are noticed."""
 
+import contextlib
+import signal
+import threading
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from bench.config import Config
+from bench.errors import UserError
 from bench.runs import block as blocks
-from bench.runs import index, progress
-from bench.runs.execute import missing
+from bench.runs import index, interruption, progress
+from bench.runs.execute import parts, set_aside
 from bench.runs.plan import Cell
 from bench.runs.record import abandon
 
@@ -22,6 +26,7 @@ class Outcome:
 
     error: str | None = None
     warnings: tuple[str, ...] = ()
+    stopped: str | None = None  # the signal that asked
 
 
 Launch = Callable[[Sequence[Cell]], Sequence[Outcome]]
@@ -43,8 +48,8 @@ class Report:
 
 
 @dataclass(frozen=True)
-class _Job:
-    """A cell, the block it will become, and that block's record before the sweep touched it."""
+class Job:
+    """A cell with the seeds of one block, that block's folder, and its record before the sweep touched it."""
 
     cell: Cell
     path: Path
@@ -52,6 +57,7 @@ class _Job:
 
     @property
     def label(self) -> str:
+        """What to call it."""
         return _label(self.cell.config)
 
     def block(self) -> blocks.Block | None:
@@ -65,16 +71,19 @@ def sweep(cells: Sequence[Cell], launch: Launch, display: progress.Display) -> R
 
     Raises:
         UserError: before anything starts, for a damaged block or a folder that cannot be written.
+        Interrupted: where a signal asked to stop, after what was being trained is saved.
     """
-    jobs = _jobs(cells)
+    aside = [line for cell in cells if cell.config.retry == "damaged" for line in set_aside(cell.config)]
+    todo = jobs(cells)
     for study in {cell.config.study.name: None for cell in cells}:
         index.update([cell.config for cell in cells if cell.config.study.name == study])
     done = sum(_done(cell.config) for cell in cells)
-    report = Report(len(cells), done, blocks.study_directory(cells[0].config))
-    if jobs:
-        tasks = [progress.Item(job.label, job.path, cost(job.cell.config)) for job in jobs]
-        with display.watching(tasks, done_before=report.skipped):
-            _launch_all(jobs, launch, report)
+    report = Report(len(cells), done, blocks.study_directory(cells[0].config), warnings=aside)
+    if todo:
+        tasks = [progress.Item(job.label, job.path, cost(job.cell.config)) for job in todo]
+        watching = display.watching(tasks, done_before=report.skipped)
+        with interruption.leading(), watching, _stopping_when_idle(todo):
+            _launch_all(todo, launch, report)
     for cell in cells:
         report.failures += _failures(cell.config)
         report.elsewhere += any(block.state == "running" for block in blocks.blocks(cell.config))
@@ -89,15 +98,22 @@ def cost(config: Config) -> float:
     return config.budget * (10 + passes)
 
 
-def _jobs(cells: Sequence[Cell]) -> list[_Job]:
-    """One job per cell with seeds to train; cells that differ by their label only are the same job."""
-    jobs: dict[Path, _Job] = {}
+def jobs(cells: Sequence[Cell]) -> list[Job]:
+    """One job per block to train, longest first; cells that differ by their label only are the same jobs.
+
+    Raises:
+        UserError: for a damaged block.
+    """
+    found: dict[Path, Job] = {}
     for cell in cells:
-        seeds = missing(cell.config)
-        if seeds:
-            path = blocks.cell_directory(cell.config) / blocks.seeds_name(seeds)
-            jobs.setdefault(path.parent.with_name(cell.config.hash) / path.name, _Job(cell, path, blocks.read(path)))
-    return sorted(jobs.values(), key=lambda job: -cost(job.cell.config))
+        for seeds in parts(cell.config):
+            path = blocks.directory(cell.config, seeds)
+            part = cell
+            if seeds != cell.config.seeds:
+                overrides = [*cell.overrides, f"seeds=[{','.join(map(str, seeds))}]"]
+                part = replace(cell, config=replace(cell.config, seeds=seeds), overrides=overrides)
+            found.setdefault(path.parent.with_name(cell.config.hash) / path.name, Job(part, path, blocks.read(path)))
+    return sorted(found.values(), key=lambda job: -cost(job.cell.config))
 
 
 def _done(config: Config) -> bool:
@@ -106,9 +122,9 @@ def _done(config: Config) -> bool:
     return finished.issuperset(config.seeds)
 
 
-def _launch_all(jobs: list[_Job], launch: Launch, report: Report) -> None:
+def _launch_all(jobs: list[Job], launch: Launch, report: Report) -> None:
     """Launch the jobs; where a worker dies and takes the pool down, launch what it left, the suspects one by one."""
-    suspects: list[_Job] = []
+    suspects: list[Job] = []
     while jobs and (crash := _attempt(jobs, launch, report)):
         begun = [job for job in jobs if _left_behind(job)]
         if not begun:  # nothing was running, so nothing of ours broke it
@@ -122,21 +138,62 @@ def _launch_all(jobs: list[_Job], launch: Launch, report: Report) -> None:
                 abandon(block, DEATH)
 
 
-def _attempt(jobs: Sequence[_Job], launch: Launch, report: Report) -> Exception | None:
+@contextlib.contextmanager
+def _stopping_when_idle(todo: Sequence[Job]) -> Iterator[None]:
+    """Once a signal has asked to stop and nothing is being trained any more, leave what was not begun unlaunched."""
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(0.2):
+            if interruption.asked() is not None and not any(_running(job) for job in todo):
+                if not over.wait(1.0):  # what had just been taken from the queue has stopped by itself
+                    signal.raise_signal(signal.SIGINT)
+                return
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    asked: int | None = None
+    try:
+        yield
+    except BaseException:
+        asked = interruption.asked()
+        if asked is None:
+            raise
+    finally:
+        over.set()
+        thread.join()
+    asked = asked or interruption.asked()
+    if asked is not None:
+        raise interruption.Interrupted(asked)
+
+
+def _running(job: Job) -> bool:
+    try:
+        block = job.block()
+    except UserError:  # named when the sweep ends
+        return False
+    return block is not None and block.state == "running"
+
+
+def _attempt(jobs: Sequence[Job], launch: Launch, report: Report) -> Exception | None:
     """Launch jobs and gather what they say; the exception with which a pool broke down."""
     try:
         outcomes = launch([job.cell for job in jobs])
     except Exception as error:
+        if (asked := interruption.asked()) is not None:
+            raise interruption.Interrupted(asked) from error
         return error
     for job, outcome in zip(jobs, outcomes, strict=True):
         report.warnings += [warning for warning in outcome.warnings if warning not in report.warnings]
         block = job.block()
+        if outcome.stopped is not None and interruption.asked() is None:
+            report.failures.append(f"{job.label}: stopped by {outcome.stopped}; the same command goes on from there")
         if outcome.error is not None and (block is None or block.state != "failed"):
             report.failures.append(f"{job.label}: {outcome.error}")
     return None
 
 
-def _left_behind(job: _Job) -> blocks.Block | None:
+def _left_behind(job: Job) -> blocks.Block | None:
     """The job's block if its process died over it, waiting for the system to notice the death."""
     deadline = time.monotonic() + DEATH_SEEN_AFTER
     while (block := job.block()) is not None and block.state == "running" and time.monotonic() < deadline:
@@ -147,10 +204,12 @@ def _left_behind(job: _Job) -> blocks.Block | None:
 def _failures(config: Config) -> list[str]:
     """One line per cause of failed seeds among those asked for."""
     causes: dict[str, list[int]] = {}
-    for block in blocks.blocks(config):
+    found = blocks.blocks(config)
+    done = {seed for block in found for seed in block.taken("failed")}
+    for block in found:
         if block.state in ("done", "failed"):
             for seed, cause in block.causes.items():
-                if seed in config.seeds:
+                if seed in config.seeds and seed not in done and seed not in causes.get(cause, []):
                     causes.setdefault(cause, []).append(seed)
     return [f"{_label(config)} seeds {','.join(map(str, seeds))}: {cause}" for cause, seeds in causes.items()]
 
