@@ -14,10 +14,14 @@ from bench.runs.provenance import COMMAND, THREADS
 
 USAGE = """\
 python -m bench [KEY=VALUE ...]     train one cell; several values (KEY=A,B) train every combination
+python -m bench [...] dry_run=true  what there is to train, and how long it will take; or retry=failed
 python -m bench study=NAME [...]    train a study's cells that are not done
 python -m bench list                factors and their options, presets, tasks, studies
 python -m bench status study=NAME   what is done, running, failed or missing
 python -m bench rerun RUN_DIR       train a block again, beside the results, and compare the numbers
+python -m bench verify RESULTS      hold files against their checksums and train a random block again
+python -m bench enjoy RUN_DIR [seed=3]       an episode as an animation, or as text
+python -m bench wandb-sync study=NAME        what Weights & Biases does not have yet
 python -m bench speed               this suite and its peers, side by side
 python -m bench --cfg job [...]     print the composed configuration; --hydra-help for Hydra's other flags"""
 
@@ -61,15 +65,26 @@ def _list(arguments: Sequence[str]) -> int:
 def _status(arguments: Sequence[str]) -> int:
     from bench.runs.status import status
 
-    given = {"study": "", "results": "results"}
-    for argument in arguments:
-        key, equals, value = argument.partition("=")
-        if not equals or key not in given:
-            raise unknown("argument of status", argument, [f"{name}=…" for name in given])
-        given[key] = value
+    given = _settings("status", arguments, study="", results="results")
     text, intact = status(Path(given["results"]), given["study"])
     print(text)
     return 0 if intact else 2
+
+
+def _settings(command: str, arguments: Sequence[str], **given: str) -> dict[str, str]:
+    """The KEY=VALUE arguments of a command over its defaults. Raises `UserError`."""
+    for argument in arguments:
+        key, equals, value = argument.partition("=")
+        if not equals or key not in given:
+            raise unknown(f"argument of {command}", argument, [f"{name}=…" for name in given])
+        given[key] = value
+    return given
+
+
+def _number(key: str, value: str) -> int:
+    if not value.isdigit():
+        raise UserError(f"{key}={value}: must be a whole number of at least 0")
+    return int(value)
 
 
 def _rerun(arguments: Sequence[str]) -> int:
@@ -79,9 +94,59 @@ def _rerun(arguments: Sequence[str]) -> int:
         raise UserError("rerun: give the folder of one block, such as results/quick/runs/cartpole/…/seeds-000-009")
     path, agrees = rerun(Path(arguments[0]))
     print(path)
+    return _say_agreement(agrees)
+
+
+def _say_agreement(agrees: Mapping[str, bool]) -> int:
     for name, same in agrees.items():
         print(f"{name}: {'the same bytes' if same else 'DIFFERENT'}")
     return 0 if all(agrees.values()) else 1
+
+
+def _verify(arguments: Sequence[str]) -> int:
+    from bench.runs import verify
+
+    if not arguments or "=" in arguments[0]:
+        raise UserError("verify: give a results folder, a study's or a block's, such as results/quick")
+    given = _settings("verify", arguments[1:], rerun="1")
+    again = _number("rerun", given["rerun"])
+    found = verify.verify(Path(arguments[0]))
+    for problem in found.problems:
+        print(f"problem: {problem}")
+    print(
+        f"{_count(len(found.finished), 'finished block')}, {found.unfinished} unfinished, "
+        f"{_count(len(found.problems), 'problem')} with their files"
+    )
+    agree = 0
+    for block in verify.pick(found.finished, again):
+        print(f"training {block.path} again", file=sys.stderr)
+        agrees = verify.train_again(block)
+        print(f"{block.path} trained again:")
+        agree = max(agree, _say_agreement(agrees))
+    return 1 if found.problems else agree
+
+
+def _enjoy(arguments: Sequence[str]) -> int:
+    from bench.runs.enjoy import enjoy
+
+    if not arguments or "=" in arguments[0]:
+        raise UserError("enjoy: give the folder of one block, such as results/quick/runs/cartpole/…/seeds-000-009")
+    given = _settings("enjoy", arguments[1:], seed="", episode="0", mode="deterministic")
+    seed = _number("seed", given["seed"]) if given["seed"] else None
+    path, total = enjoy(Path(arguments[0]), seed, _number("episode", given["episode"]), given["mode"])
+    print(f"return {total:.6g}: {path}")
+    return 0
+
+
+def _wandb_sync(arguments: Sequence[str]) -> int:
+    from bench.runs import mirror
+
+    given = _settings("wandb-sync", arguments, study="", results="results", wandb="online")
+    if given["wandb"] not in ("online", "offline"):
+        raise unknown("wandb", given["wandb"], ["online", "offline"])
+    made, there, folder = mirror.sync(Path(given["results"]), given["study"], upload=given["wandb"] == "online")
+    print(f"{_count(made, 'run')} written, {there} there before: {folder}")
+    return 0
 
 
 def _speed(arguments: Sequence[str]) -> int:
@@ -94,6 +159,9 @@ _COMMANDS: Mapping[str, Callable[[Sequence[str]], int]] = {
     "list": _list,
     "status": _status,
     "rerun": _rerun,
+    "verify": _verify,
+    "enjoy": _enjoy,
+    "wandb-sync": _wandb_sync,
     "speed": _speed,
 }
 

@@ -3,6 +3,7 @@
 import hashlib
 import itertools
 import json
+import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -109,8 +110,16 @@ def blocks(config: Config) -> list[Block]:
 
 def in_cell(cell: Path) -> list[Block]:
     """Every block in a cell's folder, by name. Raises `UserError` for a damaged one."""
-    found = (read(path) for path in sorted(cell.glob("seeds-*")))
+    found = (read(path) for path in folders(cell))
     return [block for block in found if block is not None]
+
+
+def folders(cell: Path) -> list[Path]:
+    """The folders of a cell's blocks, by name."""
+    try:  # in place of glob, which takes several times as long
+        return [cell / name for name in sorted(os.listdir(cell)) if name.startswith("seeds-")]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
 
 
 def read(path: Path) -> Block | None:

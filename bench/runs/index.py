@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.config import Config
-from bench.errors import UserError
+from bench.errors import UserError, unknown
 from bench.runs import files
 from bench.runs.block import cell_directory, study_directory
 
@@ -39,6 +39,14 @@ def update(configs: Sequence[Config]) -> None:
             files.write_json(study / INDEX, _header(configs[0]) | {"cells": list(cells.values())})
     except OSError as error:
         raise UserError(f"results={configs[0].results}: cannot write {error.filename}: {error.strerror}") from error
+
+
+def study_folder(results: Path, study: str) -> Path:
+    """The folder of a study that was run. Raises `UserError`, with the studies there are, where there is none."""
+    studies = sorted(path.parent.name for path in results.glob(f"*/{INDEX}"))
+    if study not in studies:
+        raise unknown(f"study in {results}", study, studies)
+    return results / study
 
 
 def read(study: Path) -> dict[str, Any]:

@@ -6,6 +6,8 @@ The files are the truth. A mirror that cannot be made is a warning, never a fail
 import math
 import os
 import shutil
+import subprocess
+import sys
 import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,13 +15,16 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
+import yaml
 
 from bench.config import Config
-from bench.errors import RunWarning
+from bench.errors import RunWarning, UserError
 from bench.runs import block as blocks
+from bench.runs import index
 from bench.runs.curves import EVALUATIONS, TRAINING
 
 FINAL_SHARE = 0.9  # the final score is the mean of the evaluations after this share of the budget
+COMPLETE = ".complete"  # in the folder of a run that was written to its end
 PATIENCE = 30.0  # seconds to wait for a server
 
 Row = Mapping[str, Any]
@@ -39,40 +44,97 @@ def mirror(config: Config, directory: Path) -> None:
     if block is None or not block.finished:
         return
     try:
-        _mirror(config, block)
+        _mirror(block, blocks.study_directory(config), config.wandb, config.wandb_project)
     except Exception as error:
         _given_up.add(config.wandb)
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        warnings.warn(f"wandb={config.wandb}: not mirrored ({reason})", MirrorWarning, stacklevel=2)
+        again = f"python -m bench wandb-sync study={config.study.name}"
+        text = f"wandb={config.wandb}: not mirrored ({_reason(error)}); '{again}' makes up for it"
+        warnings.warn(text, MirrorWarning, stacklevel=2)
 
 
-def _mirror(config: Config, block: blocks.Block) -> None:
-    folder = blocks.study_directory(config)
-    missing = [
-        seed for seed in sorted(block.seeds) if not any((folder / "wandb").glob(f"*run-*-{run_id(block, seed)}"))
-    ]
+def sync(results: Path, study: str, *, upload: bool) -> tuple[int, int, Path]:
+    """Make up for every mirror that is missing, and upload those that W&B does not have; each run once.
+
+    → how many runs were written, how many were there before, and the folder they are in.
+
+    Raises:
+        UserError: where there is no such study, a block of it is damaged, or W&B cannot be reached.
+    """
+    folder = index.study_folder(results, study)
+    made = there = 0
+    for cell in index.read(folder)["cells"]:
+        for block in blocks.in_cell(folder / cell["path"]):
+            if block.finished:
+                blocks.check(block)
+                project = _project(block)
+                written = _mirror(block, folder, "offline", project)
+                made, there = made + written, there + len(block.seeds) - written
+    if upload:
+        _upload(folder)
+    return made, there, folder / "wandb"
+
+
+def _project(block: blocks.Block) -> str:
+    """The W&B project its settings name. Raises `UserError`."""
+    try:
+        settings = yaml.safe_load((block.path / blocks.CONFIG).read_text(encoding="utf-8"))
+        return str(settings["wandb_project"])
+    except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
+        raise blocks.damaged(block.path, f"{blocks.CONFIG} cannot be read ({type(error).__name__})") from error
+
+
+def _upload(folder: Path) -> None:
+    """Let W&B's own program send the runs it has not sent; it marks those it has. Raises `UserError`."""
+    waiting = [run for run in sorted((folder / "wandb").glob("offline-run-*")) if not list(run.glob("*.wandb.synced"))]
+    for run in waiting:
+        command = [sys.executable, "-m", "wandb", "sync", str(run)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+        if done.returncode or not list(run.glob("*.wandb.synced")):
+            said = (done.stderr or done.stdout).strip().splitlines() or ["it did not say why"]
+            raise UserError(f"W&B did not take {run.name} ({said[-1]}); nothing is lost, the same command goes on")
+
+
+def _mirror(block: blocks.Block, folder: Path, mode: str, project: str) -> int:
+    """Write the runs of the block's seeds that are not there; → how many."""
+    missing = [seed for seed in sorted(block.seeds) if not _complete(folder, block, seed)]
     if not missing:
-        return
-    wandb = _wandb(config.wandb)
-    settings = _settings(wandb, config.wandb)
+        return 0
+    wandb = _wandb(mode)
+    settings = _settings(wandb, mode)
     evaluations = pq.read_table(block.path / EVALUATIONS).to_pylist()
     histories = history(pq.read_table(block.path / TRAINING).to_pylist(), evaluations)
     summaries = summary(block.record, evaluations)
     for seed in missing:
-        identity = {"id": run_id(block, seed), "project": config.wandb_project}
+        _remove(folder, block, seed)  # begun once, and not finished
+        identity = {"id": run_id(block, seed), "project": project}
         try:
             run = wandb.init(
                 **identity, **_labels(block.record, seed), dir=folder, reinit="create_new", settings=settings
             )
+            run.define_metric("*", step_metric="step")
+            for row in histories.get(seed, []):
+                run.log(row)
+            run.summary.update(summaries[seed])
+            run.finish()
         except Exception:
-            for begun in _runs(folder, block, seed):  # it would count as mirrored
-                shutil.rmtree(begun)
+            _remove(folder, block, seed)
             raise
-        run.define_metric("*", step_metric="step")
-        for row in histories.get(seed, []):
-            run.log(row)
-        run.summary.update(summaries[seed])
-        run.finish()
+        for made in _runs(folder, block, seed):
+            (made / COMPLETE).touch()
+    return len(missing)
+
+
+def _complete(folder: Path, block: blocks.Block, seed: int) -> bool:
+    return any((run / COMPLETE).exists() for run in _runs(folder, block, seed))
+
+
+def _remove(folder: Path, block: blocks.Block, seed: int) -> None:
+    for begun in _runs(folder, block, seed):
+        shutil.rmtree(begun)
+
+
+def _reason(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def _runs(folder: Path, block: blocks.Block, seed: int) -> list[Path]:

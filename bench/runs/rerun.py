@@ -8,8 +8,9 @@ from bench.config import Config
 from bench.errors import UserError
 from bench.runs import block as blocks
 from bench.runs.curves import EVALUATIONS, TRAINING
-from bench.runs.execute import recorded_config, run_block
+from bench.runs.execute import run_block
 from bench.runs.files import sha256
+from bench.runs.verify import checked_config
 
 
 def rerun(path: Path) -> tuple[Path, dict[str, bool]]:
@@ -33,12 +34,7 @@ def rerun(path: Path) -> tuple[Path, dict[str, bool]]:
 
 def _config(block: blocks.Block) -> Config:
     """The block's settings, writing to the study's folder the block lies in now."""
-    config = recorded_config(block.path)
-    if config.hash != block.record["hash"]:
-        raise UserError(
-            f"{block.path}: its settings now mean {config.hash}, not {block.record['hash']}: "
-            f"the code has changed since commit {block.record['git']['commit']}"
-        )
+    config = checked_config(block)
     study = block.path.parents[3]
     return dataclasses.replace(
         config, results=str(study.parent), study=dataclasses.replace(config.study, name=study.name)
