@@ -48,7 +48,10 @@ def index(study="adhoc") -> list[dict]:
     ("arguments", "message"),
     [
         (["study=quik"], "; did you mean 'quick'?"),
-        (["lisst"], "unknown command 'lisst': allowed are list, status, rerun, speed; did you mean 'list'?"),
+        (
+            ["lisst"],
+            "unknown command 'lisst': allowed are list, status, rerun, verify, ",
+        ),
         (["list", "tasks"], "list takes no arguments, not 'tasks'"),
         (["status"], "unknown study in results '': allowed are "),
         (["status", "stduy=quick"], "unknown argument of status 'stduy=quick': allowed are study=…, results=…"),

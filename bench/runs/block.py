@@ -73,8 +73,14 @@ def study_directory(config: Config) -> Path:
 def cell_directory(config: Config) -> Path:
     """The folder of the cell's blocks: the one that carries its hash, whatever it is called, else the one to make."""
     task = study_directory(config) / "runs" / config.task.name
-    existing = sorted(task.glob(f"*-{config.hash}"))
-    return existing[0] if existing else task / f"{config.arm_name}-{config.hash}"
+    usual = task / f"{config.arm_name}-{config.hash}"
+    if usual.is_dir():
+        return usual
+    try:
+        existing = sorted(name for name in os.listdir(task) if name.endswith(f"-{config.hash}"))
+    except (FileNotFoundError, NotADirectoryError):
+        existing = []
+    return task / existing[0] if existing else usual
 
 
 def seeds_name(seeds: Sequence[int]) -> str:
@@ -180,7 +186,8 @@ def damaged(path: Path, what: str) -> UserError:
 
 def _state(path: Path, record: Mapping[str, Any]) -> State:
     """Whether a block that says it is running does."""
-    if record["process"] is None:  # interrupted, and said so
+    claim = claims.place(path.parent, record.get("claim", 0))
+    if record["process"] is None or claims.ended(claim):  # interrupted, and said so; or could not say so
         return "stale"
     alive = provenance.alive(record["host"]["id"], record["process"])
     if alive is None:

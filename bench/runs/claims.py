@@ -40,7 +40,7 @@ class Claim:
 
     def holds(self) -> bool:
         """Whether its process is still at work: asked for where it is of this machine, else watched for a while."""
-        if self.over:
+        if self.over or ended(self.path):
             return False
         alive = provenance.alive(self.host, self.process)
         if alive is None:
@@ -53,9 +53,18 @@ class Claim:
             os.utime(self.path)
 
     def end(self) -> None:
-        """Say that this process is done with the seeds. Raises `OSError`."""
+        """Say that this process is done with the seeds. Raises `OSError`; this process then knows it all the same."""
+        _ended.add(self.path)
         data = {"seeds": sorted(self.seeds), "host": self.host, "process": self.process, "over": True}
         files.write_text(self.path, json.dumps(data))
+
+
+_ended: set[Path] = set()  # claims of this process, also those whose end a full disk kept it from writing down
+
+
+def ended(path: Path) -> bool:
+    """Whether the claim in `path` was this process's, and is over."""
+    return path in _ended
 
 
 def place(cell: Path, number: int) -> Path:

@@ -94,14 +94,15 @@ def run(config: Config, overrides: Sequence[str] = ()) -> Path:
         Interrupted: where a signal asked to stop; the block is saved.
         Exception: what training raised, after it was recorded.
     """
-    trained = None
-    while wanted := parts(config):
+    trained, tried = None, set[int]()
+    while wanted := [part for part in parts(config) if tried.isdisjoint(part)]:
         directory = blocks.directory(config, wanted[0])
         try:
             run_block(dataclasses.replace(config, seeds=wanted[0]), directory, overrides)
         except Busy:  # somebody was quicker: look again at what is left
             time.sleep(LOOK_AGAIN)
             continue
+        tried.update(wanted[0])  # a seed that fails again is not retried again
         mirror(config, directory)
         trained = directory
     if trained is not None:

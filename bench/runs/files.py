@@ -55,7 +55,8 @@ def locked(folder: Path) -> Iterator[None]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        with contextlib.suppress(OSError):  # a network file system without locks: `index.update` looks again
+            fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 

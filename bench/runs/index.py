@@ -4,7 +4,7 @@
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from bench.runs.block import cell_directory, study_directory
 
 INDEX = "study.json"
 SCHEMA = 1
+ATTEMPTS = 10  # at being the last to write it
 
 Entry = Mapping[str, Any]  # task, arm, hash, seeds, path: a planned cell
 
@@ -27,18 +28,28 @@ def update(configs: Sequence[Config]) -> None:
     """
     study = study_directory(configs[0])
     try:
-        with files.locked(study):
-            cells = {(cell["hash"], cell["arm"]): cell for cell in read(study)["cells"]}
-            paths = {cell["hash"]: cell["path"] for cell in cells.values()}
-            for config in configs:
-                cell = _entry(config, study)
-                cell["path"] = paths.setdefault(cell["hash"], cell["path"])  # one cell may have two labels
-                key = (cell["hash"], cell["arm"])
-                cell["seeds"] = sorted({*cell["seeds"], *cells.get(key, cell)["seeds"]})
-                cells[key] = cell
-            files.write_json(study / INDEX, _header(configs[0]) | {"cells": list(cells.values())})
+        for _ in range(ATTEMPTS):
+            with files.locked(study):
+                index = _merged(read(study), configs, study)
+                files.write_json(study / INDEX, index)
+            # Where locks do not work, another machine may have replaced it just now.
+            if _merged(read(study), configs, study) == read(study):
+                return
     except OSError as error:
         raise UserError(f"results={configs[0].results}: cannot write {error.filename}: {error.strerror}") from error
+
+
+def _merged(index: Mapping[str, Any], configs: Sequence[Config], study: Path) -> dict[str, Any]:
+    """An index that also has these cells."""
+    cells = {(cell["hash"], cell["arm"]): dict(cell) for cell in index["cells"]}
+    paths = {cell["hash"]: cell["path"] for cell in cells.values()}
+    for config in configs:
+        key = (config.hash, config.arm_name)
+        if config.hash not in paths:  # one cell may have two labels
+            paths[config.hash] = cell_directory(config).relative_to(study).as_posix()
+        known = cells.get(key, {"seeds": []})
+        cells[key] = _entry(config, paths[config.hash], {*config.seeds, *known["seeds"]})
+    return _header(configs[0]) | {"cells": list(cells.values())}
 
 
 def study_folder(results: Path, study: str) -> Path:
@@ -70,11 +81,11 @@ def _header(config: Config) -> dict[str, Any]:
     return {"schema": SCHEMA, "name": study.name, "title": study.title, "control": study.control}
 
 
-def _entry(config: Config, study: Path) -> dict[str, Any]:
+def _entry(config: Config, path: str, seeds: Iterable[int]) -> dict[str, Any]:
     return {
         "task": config.task.name,
         "arm": config.arm_name,
         "hash": config.hash,
-        "seeds": list(config.seeds),
-        "path": cell_directory(config).relative_to(study).as_posix(),
+        "seeds": sorted(seeds),
+        "path": path,
     }

@@ -15,11 +15,15 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("gymnasium", "numpy", "policy-gradient-bench", "pyarrow", "sb3-contrib", "stable-baselines3", "torch")
 THREADS = 1  # of each process; cells run side by side instead
+SHORTEST_SECRET = 8  # a shorter value of the environment is no key, and may be a common word
 COMMAND = "BENCH_COMMAND"  # the command line, handed to worker processes through the environment
 
 
 def private(text: str) -> str:
-    """`text` without the home folder and without the user's name as part of a path."""
+    """`text` without keys, the home folder, and the user's name as part of a path."""
+    for name, value in os.environ.items():
+        if re.search("KEY|TOKEN|SECRET|PASSWORD", name) and len(value) >= SHORTEST_SECRET:
+            text = text.replace(value, "SECRET")
     text = text.replace(str(Path.home()), "~") if Path.home() != Path("/") else text
     try:
         user = re.escape(getpass.getuser())

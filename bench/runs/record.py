@@ -277,11 +277,9 @@ class Recorder:
                 files.write_json(self.directory / blocks.RECORD, self._record | {"process": None})
 
     def _end(self, **entries: Any) -> None:
-        del self._record["process"]
-        self._record |= entries | {"finished": _now()}
-        files.write_json(self.directory / blocks.RECORD, self._record)
-        finished = bool(self._record.get("checksums"))
-        for name in (blocks.PROGRESS, *([partial.PARTIAL] if finished else [])):
+        begun = {key: value for key, value in self._record.items() if key != "process"}
+        files.write_json(self.directory / blocks.RECORD, begun | entries | {"finished": _now()})
+        for name in (blocks.PROGRESS, *([partial.PARTIAL] if "checksums" in entries else [])):
             (self.directory / name).unlink(missing_ok=True)
 
     def close(self) -> None:

@@ -1,0 +1,134 @@
+"""A signal asks; the block is saved, and goes on from there with the same numbers."""
+
+import os
+import signal
+import threading
+
+import pytest
+
+from bench.runs import block as blocks
+from bench.runs import execute, interruption, partial, record
+from bench.runs.curves import EVALUATIONS, TRAINING
+from bench.runs.interruption import Interrupted
+
+
+def once(action):
+    """Call `action` the first time only."""
+    calls: list[int] = []
+
+    def act():
+        calls.append(1)
+        if len(calls) == 1:
+            action()
+
+    return act
+
+
+@pytest.mark.parametrize("number", interruption.SIGNALS, ids=lambda number: number.name)
+def test_a_signal_saves_the_block_and_it_goes_on_with_the_same_bytes(learner, cell, number, capfd):
+    whole = execute.run(cell("seeds=3", "results=whole"))
+    before = signal.getsignal(number)
+    learner.after_progress = once(lambda: os.kill(os.getpid(), number))
+    with pytest.raises(Interrupted, match=number.name):
+        execute.run(cell("seeds=3"))
+    assert signal.getsignal(number) is before
+    assert f"{number.name}: saving what is being trained" in capfd.readouterr().err
+    path = blocks.cell_directory(cell("seeds=3")) / "seeds-000-002"
+    assert blocks.read(path).state == "stale"
+    assert (path / partial.PARTIAL).exists()
+    assert execute.run(cell("seeds=3")) == path
+    assert learner.begun_at == [0, 0, 1]
+    for name in (EVALUATIONS, TRAINING):
+        assert (path / name).read_bytes() == (whole / name).read_bytes()
+    assert not (path / partial.PARTIAL).exists()
+    run = blocks.read(path).record
+    assert len(run["resumed"]) == 1
+    assert run["wall_seconds"] >= run["resumed"][0]["after_seconds"] > 0
+
+
+def test_a_second_signal_stops_at_once(learner, cell):
+    def twice():
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise AssertionError("the second signal should have ended this")
+
+    learner.after_progress = twice
+    with pytest.raises(Interrupted):
+        execute.run(cell("seeds=2"))
+    path = blocks.cell_directory(cell("seeds=2")) / "seeds-000-001"
+    assert blocks.read(path).state == "stale"
+    assert not (path / partial.PARTIAL).exists()
+
+
+def test_a_clusters_own_handler_is_told_after_the_block_is_saved(learner, cell):
+    """submitit submits the job again in such a handler, and ends the process."""
+    path = blocks.cell_directory(cell("seeds=2")) / "seeds-000-001"
+    seen: list[tuple[str, bool]] = []
+
+    def handler(*_):
+        seen.append((blocks.read(path).state, (path / partial.PARTIAL).exists()))
+
+    before = signal.signal(signal.SIGUSR2, handler)
+    try:
+        learner.after_progress = once(lambda: os.kill(os.getpid(), signal.SIGUSR2))
+        with pytest.raises(Interrupted):
+            execute.run(cell("seeds=2"))
+    finally:
+        signal.signal(signal.SIGUSR2, before)
+    assert seen == [("stale", True)]
+
+
+def test_outside_the_main_thread_signals_are_left_alone(learner, cell):
+    before = signal.getsignal(signal.SIGTERM)
+    inside: list[object] = []
+    learner.before = lambda: inside.append(signal.getsignal(signal.SIGTERM))
+    thread = threading.Thread(target=execute.run, args=(cell("seeds=2"),))
+    thread.start()
+    thread.join()
+    assert inside == [before]
+
+
+def test_a_leaders_wish_reaches_its_workers(cell):
+    """Through a file: the worker itself got no signal."""
+    with interruption.leading():
+        assert interruption.asked() is None
+        os.kill(os.getpid(), signal.SIGTERM)
+        interruption._state.asked = None  # as in another process
+        assert interruption.asked() == signal.SIGTERM
+        with pytest.raises(Interrupted, match="SIGTERM"):
+            execute.run(cell("seeds=2"))
+    assert interruption.asked() is None
+    execute.run(cell("seeds=2"))
+
+
+def test_a_checkpoint_is_taken_by_the_clock_and_never_costs_more_than_its_share(cell, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(record.time, "monotonic", lambda: now[0])
+    written: list[float] = []
+
+    def write(*_):
+        written.append(now[0])
+        now[0] += 3.0  # a slow disk
+
+    monkeypatch.setattr(record.partial, "write", write)
+    config = cell("seeds=1", "checkpoint_minutes=1")
+    recorder = record.Recorder(config, blocks.cell_directory(config) / "seeds-000")
+    recorder.begin()
+    for second in range(0, 601, 10):
+        now[0] = max(now[0], float(second))
+        recorder.on_checkpoint(lambda _: None)
+    recorder.close()
+    assert written == [60.0, 220.0, 380.0, 540.0]  # after the first minute, every 3 s / 2 % = 150 s
+
+
+def test_a_learner_that_cannot_be_saved_stops_all_the_same(cell, monkeypatch):
+    def unsavable(_, seeds, observer, checkpoint=None):  # noqa: ARG001 - the learner's signature
+        os.kill(os.getpid(), signal.SIGTERM)
+        observer.on_progress(0.5, None)
+        raise AssertionError("should have stopped")
+
+    monkeypatch.setattr(execute, "train", unsavable)
+    with pytest.raises(Interrupted):
+        execute.run(cell("seeds=2"))
+    path = blocks.cell_directory(cell("seeds=2")) / "seeds-000-001"
+    assert blocks.read(path).state == "stale"
