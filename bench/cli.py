@@ -22,6 +22,7 @@ python -m bench rerun RUN_DIR       train a block again, beside the results, and
 python -m bench verify RESULTS      hold files against their checksums and train a random block again
 python -m bench enjoy RUN_DIR [seed=3]       an episode as an animation, or as text
 python -m bench wandb-sync study=NAME        what Weights & Biases does not have yet
+python -m bench lab study=NAME      bias and variance of every estimator against ground truth
 python -m bench speed               this suite and its peers, side by side
 python -m bench --cfg job [...]     print the composed configuration; --hydra-help for Hydra's other flags"""
 
@@ -149,6 +150,12 @@ def _wandb_sync(arguments: Sequence[str]) -> int:
     return 0
 
 
+def _lab(arguments: Sequence[str]) -> int:
+    from bench.lab import command
+
+    return command.main(arguments)
+
+
 def _speed(arguments: Sequence[str]) -> int:
     from bench import speed
 
@@ -163,6 +170,7 @@ _COMMANDS: Mapping[str, Callable[[Sequence[str]], int]] = {
     "enjoy": _enjoy,
     "wandb-sync": _wandb_sync,
     "speed": _speed,
+    "lab": _lab,
 }
 
 

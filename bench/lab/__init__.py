@@ -1,0 +1,1 @@
+"""The laboratory: bias and variance of every estimator against ground truth."""

@@ -1,0 +1,179 @@
+"""The estimators under test, evaluated by the functions that training uses on episodes of the laboratory."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bench.arms.estimate import Batch, advantage
+from bench.config import Arm, Config, Update
+from bench.lab.policies import Critic, NetworkPolicy
+from bench.lab.simulate import Episodes
+from bench.learner.actor import Actor
+from bench.learner.update import Rates, Samples, actor_gradient
+from bench.tasks.base import Array
+
+SAMPLES_AT_ONCE = 1 << 16  # in one pass of the networks
+
+
+@dataclass(frozen=True)
+class Variant:
+    """An arm with the critic it is given; `critic` is "none" for an arm that has none."""
+
+    arm: Config
+    critic: str
+
+    @property
+    def independent(self) -> bool:
+        """Whether the episodes of its batch begin independently of one another."""
+        return self.arm.group.start == "independent"
+
+    def fits(self, independent: bool) -> bool:
+        """Whether its batches begin like that."""
+        return self.independent == independent
+
+    @property
+    def alone(self) -> bool:
+        """Whether an episode's advantages depend on no other episode: what is subtracted is 0 or V."""
+        return self.arm.baseline.name in ("none", "critic")
+
+    @property
+    def restores(self) -> bool:
+        """Whether its baseline runs episodes from restored states."""
+        return self.arm.baseline.name == "vine"
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Episodes in batches of `n_envs` neighbours, with the values that each critic sees in them: (T + 1, C).
+
+    `restored` (T, C) are the values that baseline=vine found from restored states, at the price of `restored_steps`.
+    """
+
+    episodes: Episodes
+    n_envs: int
+    values: Mapping[str, Array]
+    restored: Array | None = None
+    restored_steps: int = 0
+
+    @classmethod
+    def of(cls, episodes: Episodes, n_envs: int, critics: Mapping[str, Critic]) -> "Judged":
+        """Ask every critic."""
+        return cls(episodes, n_envs, {name: episodes.values(critic) for name, critic in critics.items()})
+
+    def merged(self, multiple: int) -> "Judged":
+        """The same episodes in batches that are `multiple` times as large."""
+        return replace(self, n_envs=self.n_envs * multiple)
+
+    def columns(self, index: Array, n_envs: int) -> "Judged":
+        """These columns, in batches of `n_envs`."""
+        values = {name: table[:, index] for name, table in self.values.items()}
+        restored = None if self.restored is None else self.restored[:, index]
+        return Judged(self.episodes.take(index), n_envs, values, restored)
+
+    def batch(self, critic: str) -> Batch:
+        """What the arms are given, (T, S, N)."""
+        episodes, values = self.episodes, self.values.get(critic)
+        return Batch(
+            rewards=self._shaped(episodes.rewards),
+            terminated=self._shaped(episodes.terminated),
+            truncated=self._shaped(episodes.truncated),
+            live=self._shaped(episodes.live),
+            values=None if values is None else self._shaped(values[:-1]),
+            next_values=None if values is None else self._shaped(values[1:]),
+            restored=None if self.restored is None else self._shaped(self.restored),
+        )
+
+    def advantages(self, variant: Variant) -> Tensor:
+        """The advantages of a variant, (T, S, N), float64."""
+        return advantage(self.batch(variant.critic), sized(variant.arm, self.n_envs))
+
+    def _shaped(self, values: Array) -> Tensor:
+        tensor: Tensor = torch.from_numpy(np.ascontiguousarray(values)).unflatten(1, (-1, self.n_envs))
+        return tensor
+
+
+def sized(arm: Arm, n_envs: int) -> Arm:
+    """The arm with batches of `n_envs` episodes: more groups of the same size, or the one group made larger."""
+    group = arm.group
+    if group.start == "independent":
+        return replace(arm, group=replace(group, groups=1, size=n_envs))
+    return replace(arm, group=replace(group, groups=n_envs // group.size))
+
+
+def gradients(policy: NetworkPolicy, episodes: Episodes, advantages: Tensor, weights: Array | None = None) -> Tensor:
+    """Each batch's policy gradient (S, P): the mean over its N episodes of Σ_t w_t Â_t ∇log π(a_t | s_t).
+
+    `advantages` are (T, S, N); `weights` (T,) default to 1. The network is differentiated by training's own backward
+    pass, for as many batches at once as fit `SAMPLES_AT_ONCE`. float64, from the network's own precision.
+    """
+    length, batches, size = advantages.shape
+    weighted = advantages if weights is None else advantages * torch.from_numpy(weights)[:length, None, None]
+    live = episodes.live.reshape(length, batches, size)
+    longest = int(live.sum((0, 2)).max())
+    per_pass = max(1, SAMPLES_AT_ONCE // longest)
+    parts = [
+        _gradients(policy, episodes, weighted, live, np.arange(start, min(start + per_pass, batches)))
+        for start in range(0, batches, per_pass)
+    ]
+    return torch.cat(parts)
+
+
+def _gradients(policy: NetworkPolicy, episodes: Episodes, weighted: Tensor, live: Array, batches: Array) -> Tensor:
+    """The gradients of these batches, a replica of the network for each."""
+    network = policy.actor.stack
+    copies = network.like(network.flat.expand(len(batches), -1).clone())
+    moments = None if policy.actor.moments is None else policy.actor.moments.select([0] * len(batches))
+    actor = Actor(copies, policy.actor.distribution, moments)
+    actor_gradient(actor, _samples(policy, actor, episodes, weighted, live, batches), _plain(policy.arm), _NO_RATES)
+    return -copies.grad[:, : network.used].double()
+
+
+def _samples(
+    policy: NetworkPolicy, actor: Actor, episodes: Episodes, weighted: Tensor, live: Array, batches: Array
+) -> Samples:
+    """The live steps of these batches, each weighted 1/N."""
+    size = live.shape[2]
+    flat = live[:, batches].transpose(1, 0, 2).reshape(len(batches), -1)  # (S', T·N)
+    count = flat.sum(1, keepdims=True)
+    order = np.argsort(~flat, axis=1, kind="stable")[:, : int(count.max())]  # live steps first
+    step, member = order // size, order % size
+    column = batches[:, None] * size + member
+    states = episodes.states[step, :, column]  # (S', M, D)
+    observations = policy.task.observe(states.reshape(-1, states.shape[2]).T)
+    dtype = actor.stack.flat.dtype
+    seen = torch.from_numpy(observations).unflatten(1, order.shape).transpose(0, 1).to(dtype)
+    actions = episodes.actions[:, torch.from_numpy(step), torch.from_numpy(column)].transpose(0, 1)
+    present = torch.from_numpy(np.arange(order.shape[1]) < count).to(dtype)
+    rows = torch.from_numpy(batches)[:, None]
+    advantages = weighted[torch.from_numpy(step), rows, torch.from_numpy(member)].to(dtype)
+    nothing = torch.zeros_like(present)
+    return Samples(
+        observations=actor.seen(seen).to(dtype),
+        outputs=nothing.unsqueeze(1),
+        extras=actor.stack.extras,
+        actions=actions,
+        log_prob=nothing,
+        advantage=advantages * present,
+        target=None,
+        share=present / torch.from_numpy(count).to(dtype),
+        weight=present / size,
+        count=torch.from_numpy(count).to(dtype),
+    )
+
+
+def _plain(arm: Arm) -> Arm:
+    """The arm with an objective of log π · Â alone: what every update's gradient is at the policy that acted."""
+    return replace(arm, update=Update("vanilla", 1, 1), ent_coef=0.0)
+
+
+_NO_RATES = Rates(np.zeros((1, 1)), np.zeros((1, 1)), *[torch.ones(1)] * 3)  # vanilla reads none of them
+
+
+def scores(policy: NetworkPolicy, states: Array, actions: Tensor) -> Tensor:
+    """∇log π(a | s) for states (D, C) and actions (K, C): (C, P), float64."""
+    single = np.ones((1, states.shape[1]), dtype=bool)
+    step = Episodes(states[None], actions[:, None], single * 1.0, single, ~single, single)
+    return gradients(policy, step, torch.ones(1, states.shape[1], 1, dtype=torch.float64))

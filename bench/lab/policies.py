@@ -1,0 +1,131 @@
+"""What acts and what judges in the laboratory: one policy and one critic, in any state."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bench.config import Arm
+from bench.learner.actor import Actor
+from bench.learner.network import Stack
+from bench.tasks.base import Array, Task
+from bench.tasks.exact import ExactTask
+
+CHUNK = 1 << 15  # columns a network takes at once: its activations then stay small
+
+
+class Policy(ABC):
+    """π(a|s) of one policy, for states (D, C) of `task`."""
+
+    task: Task
+
+    @abstractmethod
+    def sample(self, states: Array, rng: np.random.Generator) -> Tensor:
+        """Actions (K, C), as `bench.learner.distributions` has them (not yet clipped)."""
+
+    @abstractmethod
+    def probabilities(self, states: Array) -> Array:
+        """π (A, C), float64, of a task with discrete actions."""
+
+
+@dataclass(frozen=True)
+class NetworkPolicy(Policy):
+    """The policy of a trained network: an actor of one replica, and the arm that trained it."""
+
+    task: Task
+    actor: Actor
+    arm: Arm
+
+    def sample(self, states: Array, rng: np.random.Generator) -> Tensor:
+        """See `Policy.sample`."""
+        shape = (1, max(1, self.actor.stack.extra), states.shape[1])
+        noise = torch.from_numpy(self.actor.distribution.draw(rng, shape)).to(self.actor.stack.flat.dtype)
+        parts = []
+        for start in range(0, states.shape[1], CHUNK):
+            part = slice(start, start + CHUNK)
+            policy = self.actor.policy(self._seen(states[:, part]))
+            parts.append(policy.sample(noise[:, :, part])[0])
+        return torch.cat(parts, 1)
+
+    def probabilities(self, states: Array) -> Array:
+        """See `Policy.probabilities`."""
+        logits, _ = self.actor.stack.forward(self.actor.seen(self._seen(states)))
+        probabilities: Array = logits[0].double().softmax(0).numpy()
+        return probabilities
+
+    def _seen(self, states: Array) -> Tensor:
+        return torch.from_numpy(self.task.observe(states)).unsqueeze(0).to(self.actor.stack.flat.dtype)
+
+
+@dataclass(frozen=True)
+class TabularPolicy(Policy):
+    """A policy given as probabilities per state of an exactly solved world: `Solution.policy`."""
+
+    task: ExactTask
+    table: Array
+
+    def sample(self, states: Array, rng: np.random.Generator) -> Tensor:
+        """See `Policy.sample`."""
+        cumulative = self.probabilities(states)[:-1].cumsum(0)
+        return torch.from_numpy((rng.random(states.shape[1]) > cumulative).sum(0))[None]
+
+    def probabilities(self, states: Array) -> Array:
+        """See `Policy.probabilities`."""
+        return tabulated(self.task, self.table, states).T
+
+
+class Critic(ABC):
+    """V(s) as an arm believes it, for states (D, C)."""
+
+    @abstractmethod
+    def values(self, states: Array) -> Array:
+        """V (C,), float64; what it says of terminal states is never read."""
+
+
+@dataclass(frozen=True)
+class NetworkCritic(Critic):
+    """The value network of a trained arm, with the scale of what it sees."""
+
+    task: Task
+    stack: Stack
+    seen: Actor  # for `Actor.seen`
+
+    def values(self, states: Array) -> Array:
+        """See `Critic.values`."""
+        parts = []
+        for start in range(0, states.shape[1], CHUNK):
+            observations = torch.from_numpy(self.task.observe(states[:, start : start + CHUNK])).unsqueeze(0)
+            outputs, _ = self.stack.forward(self.seen.seen(observations.to(self.stack.flat.dtype)))
+            parts.append(outputs[0, 0].double().numpy())
+        return np.concatenate(parts)
+
+
+@dataclass(frozen=True)
+class TableCritic(Critic):
+    """Values per state of an exactly solved world, exact or with a known error added."""
+
+    task: ExactTask
+    table: Array
+
+    def values(self, states: Array) -> Array:
+        """See `Critic.values`."""
+        return tabulated(self.task, self.table, states)
+
+
+def tabulated(task: ExactTask, table: Array, states: Array) -> Array:
+    """The entries of a table with the axes of `Model.table` and more, for states (D, C): (C, …); 0 for ended ones."""
+    axes = np.array(task.model.table)
+    index = states[: len(axes)].astype(np.intp)
+    inside = (index >= 0).all(0) & (index < axes[:, None]).all(0)
+    found = table[tuple(np.where(inside, row, 0) for row in index)]
+    found[~inside] = 0.0
+    return found
+
+
+def table_of(task: ExactTask, policy: Policy) -> Array:
+    """π (*table, action) of an exactly solved world."""
+    if isinstance(policy, TabularPolicy):
+        return policy.table
+    return policy.probabilities(task.states()).T.reshape(*task.model.table, task.model.n_actions)

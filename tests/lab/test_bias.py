@@ -1,0 +1,149 @@
+"""Measured bias against the closed forms for a wrong critic, and what follows for the gradient."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from bench.lab.advantages import Estimates, errors
+from bench.lab.anchors import Anchors, anchors_at, continuations
+from bench.lab.estimators import Judged, Variant
+from bench.lab.policies import TableCritic, table_of
+from bench.lab.simulate import simulate, starts
+from bench.lab.statistics import bonferroni
+from bench.lab.truth import exact_truth, solution
+from bench.tasks.weekly_exam import WEEKS, WeeklyExam
+from tests.lab.conftest import arm, policy_of
+
+GAMMA = 0.95
+FUTURES = 500
+STEPS = (0, 3, 7, 11, 14, 15)
+LAMBDAS = (0.0, 0.5, 0.9, 0.95, 1.0)
+
+
+class Case:
+    """Estimates of a policy's advantages on the weekly exam under a critic whose error is known."""
+
+    def __init__(self) -> None:
+        self.arm = arm("weekly_exam", "critic", "gae", f"gamma={GAMMA}")
+        policy = policy_of(self.arm)
+        assert isinstance(policy.task, WeeklyExam)
+        self.task, rng = policy.task, np.random.default_rng(1)
+        self.table = table_of(self.task, policy)
+        solved = solution(self.task, policy, GAMMA)
+        self.error = rng.normal(0, 0.3, solved.value.shape)
+        critic = TableCritic(self.task, solved.value + self.error)
+        pool = simulate(policy, starts(self.task, rng, 200, 1), np.zeros(200, dtype=int), rng)
+        self.anchors = [anchors_at(policy, pool, step, 6, 0, rng) for step in STEPS]
+        self.truth = [exact_truth(self.task, solved, part) for part in self.anchors]
+        self.judged = []
+        for part in self.anchors:
+            after = continuations(policy, part, FUTURES, rng)
+            past = part.prefix.take(np.repeat(np.arange(6), 4 * FUTURES))
+            self.judged.append(Judged.of(after.after(past, part.step), 1, {"wrong": critic}))
+
+    def estimates(self, **settings: object) -> list[Estimates]:
+        variant = Variant(replace(self.arm, **settings), "wrong")
+        samples = [
+            judged.advantages(variant)[part.step].numpy().reshape(6, 4, FUTURES, 1)
+            for judged, part in zip(self.judged, self.anchors, strict=True)
+        ]
+        return [Estimates.of(x) for x in samples]
+
+    def scores(self, estimates: list[Estimates], expected: list[np.ndarray]) -> np.ndarray:
+        """z of every state and action."""
+        return np.concatenate(
+            [
+                ((e.mean - truth.advantage - bias) / np.sqrt(e.mean_error)).ravel()
+                for e, truth, bias in zip(estimates, self.truth, expected, strict=True)
+            ]
+        )
+
+
+@pytest.fixture(scope="module")
+def case() -> Case:
+    return Case()
+
+
+class Chain:
+    """The weekly exam's states over time as one Markov chain: S = weeks × states, and nothing after the last week."""
+
+    def __init__(self, case: Case) -> None:
+        model = case.task.model
+        self.states = len(model.reward)
+        size = WEEKS * self.states
+        policy = case.table.reshape(WEEKS, self.states, -1)
+        self.after = np.zeros((size, policy.shape[2], size))  # P_a
+        for week in range(WEEKS - 1):
+            rows = slice(week * self.states, (week + 1) * self.states)
+            columns = slice((week + 1) * self.states, (week + 2) * self.states)
+            self.after[rows, :, columns] = model.transition.transpose(1, 0, 2)
+        self.matrix = np.einsum("sa,sat->st", policy.reshape(size, -1), self.after)
+        self.error = case.error.reshape(size)
+
+    def index(self, anchors: Anchors) -> np.ndarray:
+        week, level, fatigue, brother = anchors.states.astype(int)
+        return week * self.states + np.ravel_multi_index((level, fatigue, brother), (11, 5, 2))
+
+    def bias(self, anchors: Anchors, of_successors: np.ndarray) -> np.ndarray:
+        """−e(s) + P_a x for every action, (M, A)."""
+        rows = self.index(anchors)
+        return -self.error[rows][:, None] + self.after[rows] @ of_successors
+
+
+@pytest.fixture(scope="module")
+def chain(case: Case) -> Chain:
+    return Chain(case)
+
+
+def check(scores: np.ndarray, tests: int) -> None:
+    assert np.abs(scores).max() < bonferroni(tests, 0.01)
+    assert 0.001 < stats.chi2.sf(np.square(scores).sum(), len(scores)) < 0.999
+
+
+TESTS = (len(LAMBDAS) + 3) * len(STEPS) * 24
+
+
+@pytest.mark.parametrize("gae_lambda", LAMBDAS)
+def test_the_bias_of_gae_is_its_closed_form(case: Case, chain: Chain, gae_lambda: float) -> None:
+    """−e(s) + γ(1 − λ) P_a (I − γλP)⁻¹ e."""
+    inverse = np.linalg.solve(np.eye(len(chain.matrix)) - GAMMA * gae_lambda * chain.matrix, chain.error)
+    expected = [chain.bias(part, GAMMA * (1 - gae_lambda) * inverse) for part in case.anchors]
+    check(case.scores(case.estimates(gae_lambda=gae_lambda), expected), TESTS)
+
+
+@pytest.mark.parametrize("n", [1, 2, 4])
+def test_the_bias_of_n_steps_is_its_closed_form(case: Case, chain: Chain, n: int) -> None:
+    """−e(s) + γⁿ P_a Pⁿ⁻¹ e."""
+    ahead = np.linalg.matrix_power(chain.matrix, n - 1) @ chain.error
+    expected = [chain.bias(part, GAMMA**n * ahead) for part in case.anchors]
+    nstep = replace(case.arm.advantage, name="nstep")
+    check(case.scores(case.estimates(advantage=nstep, n_step=n), expected), TESTS)
+
+
+def test_another_form_would_be_noticed(case: Case, chain: Chain) -> None:
+    """The measurement has the power to refute: λ = .9 does not have the bias of λ = .5."""
+    inverse = np.linalg.solve(np.eye(len(chain.matrix)) - GAMMA * 0.5 * chain.matrix, chain.error)
+    expected = [chain.bias(part, GAMMA * 0.5 * inverse) for part in case.anchors]
+    scores = case.scores(case.estimates(gae_lambda=0.9), expected)
+    assert stats.chi2.sf(np.square(scores).sum(), len(scores)) < 1e-10
+
+
+def test_the_action_dependent_bias_of_monte_carlo_is_zero(case: Case) -> None:
+    monte_carlo = replace(case.arm.advantage, name="monte_carlo")
+    parts = [
+        errors(estimates, truth, part.weights, part.drawn)
+        for estimates, truth, part in zip(case.estimates(advantage=monte_carlo), case.truth, case.anchors, strict=True)
+    ]
+    action = np.concatenate([part.action_bias for part in parts])
+    state = np.concatenate([part.state_bias for part in parts])
+    assert abs(action.mean()) < 4 * action.std(ddof=1) / np.sqrt(len(action))
+    assert state.mean() > 10 * state.std(ddof=1) / np.sqrt(len(state)) / 4  # −e(s) is there, and harmless
+    td = replace(case.arm.advantage, name="td0")
+    biased = [
+        errors(estimates, truth, part.weights, part.drawn).action_bias
+        for estimates, truth, part in zip(case.estimates(advantage=td), case.truth, case.anchors, strict=True)
+    ]
+    biased_mean = np.concatenate(biased)
+    assert biased_mean.mean() > 4 * biased_mean.std(ddof=1) / np.sqrt(len(biased_mean))
