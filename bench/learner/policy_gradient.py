@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from stable_baselines3 import PPO
-from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.callbacks import BaseCallback, ConvertCallback, ProgressBarCallback
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback
@@ -170,6 +170,8 @@ class PolicyGradient(OnPolicyAlgorithm):
             if self.policy.reward_scale is not None:
                 self.policy.reward_scale.running.zero_()
         self.active = [replica for replica in range(len(self.seeds)) if replica not in self.failures]
+        if self._collector is not None and self._collector.env.seeds != tuple(self.seeds[r] for r in self.active):
+            self._collector = None  # some had used an earlier budget before the others
         # Small stacked products use one core well, get slower on more, and keep their bits on any machine.
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
@@ -178,6 +180,13 @@ class PolicyGradient(OnPolicyAlgorithm):
         finally:
             torch.set_num_threads(threads)
         return self
+
+    def _init_callback(self, callback: MaybeCallback, progress_bar: bool = False) -> BaseCallback:
+        if progress_bar:
+            given = callback if isinstance(callback, list) else [] if callback is None else [callback]
+            callback = [ConvertCallback(one) if not isinstance(one, BaseCallback) else one for one in given]
+            callback = [*callback, _ProgressBar()]
+        return super()._init_callback(callback)
 
     def collect_rollouts(  # type: ignore[override]  # the buffer SB3 passes does not exist here
         self, env: VecEnv, callback: BaseCallback, rollout_buffer: None, n_rollout_steps: int
@@ -237,7 +246,8 @@ class PolicyGradient(OnPolicyAlgorithm):
         if not replicas:
             return
         rows = [row for row, replica in enumerate(self.active) if replica not in replicas]
-        self._collector = self.collector.select(rows) if rows else None
+        if rows:  # the last to leave may go on later, in the episodes they are in
+            self._collector = self.collector.select(rows)
         self.active = [self.active[row] for row in rows]
 
     def _hold(self) -> Hold | None:
@@ -492,3 +502,15 @@ def _refuse_unknown_plugins(arm: Arm, path: object) -> None:
 def adapted(kl: Array, target: float) -> Array:
     """The factor of β after an update that moved the policy by `kl` (arXiv 1707.06347, section 4)."""
     return np.where(kl < target / 1.5, 0.5, np.where(kl > target * 1.5, 2.0, 1.0))
+
+
+class _ProgressBar(ProgressBarCallback):
+    """SB3's adds up the steps of all environments, while the total is that of one seed."""
+
+    def _on_training_start(self) -> None:
+        super()._on_training_start()
+        self.begun = self.model.num_timesteps
+
+    def _on_step(self) -> bool:
+        self.pbar.update(self.num_timesteps - self.begun - self.pbar.n)
+        return True

@@ -30,7 +30,7 @@ from bench.errors import UserError
 from bench.learner import PolicyGradient
 from bench.tasks.batched import BatchedEnv
 from bench.tasks.vec_env import BatchedVecEnv
-from tests.learner.probes import SEGMENTS, ActionReward, Matching, learner, settings
+from tests.learner.probes import SEGMENTS, ActionReward, Corridor, Matching, learner, settings
 
 PAGE = Path(__file__).parents[2] / "docs" / "sb3.md"
 STEPS = 64  # of one seed in one batch of `SEGMENTS`
@@ -80,10 +80,12 @@ def test_a_model_of_one_seed_takes_a_single_observation() -> None:
     assert alone.predict(np.zeros((5, 1), np.float32))[0].shape == (5,)
 
 
-def test_learning_on_is_learning_at_a_stretch(model: PolicyGradient) -> None:
+def test_learning_on_is_learning_at_a_stretch() -> None:
     """Two calls without a reset give the weights, and the episodes, of one."""
-    whole = learner(Matching(steps=4), settings(*SEGMENTS), [4, 9]).learn(2 * STEPS)
-    model.learn(STEPS)
+    task = Matching(steps=5)  # episodes run on from one call into the next
+    whole = learner(task, settings(*SEGMENTS), [4, 9]).learn(2 * STEPS)
+    model = learner(task, settings(*SEGMENTS), [4, 9])
+    model.learn(STEPS + 6)  # no second batch fits
     model.learn(STEPS, reset_num_timesteps=False)
     assert model.num_timesteps == whole.num_timesteps == 2 * STEPS
     for name, weights in whole.policy.state_dict().items():
@@ -115,17 +117,21 @@ def test_callbacks_see_steps_of_one_seed_and_environments_of_all(model: PolicyGr
     assert {length for _, length in remember.episodes} == {4}
 
 
-def test_the_progress_bar_counts_the_steps_of_one_seed(model: PolicyGradient) -> None:
-    bar = ProgressBarCallback()
+@pytest.mark.parametrize(
+    "given", [None, [Remember()], Remember(), lambda *_: True], ids=["none", "list", "one", "function"]
+)
+def test_the_progress_bar_counts_the_steps_of_one_seed(
+    model: PolicyGradient, given: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ends: list[tuple[float, float]] = []
-    original = bar._on_training_end
+    original = ProgressBarCallback._on_training_end
 
-    def look() -> None:
-        ends.append((bar.pbar.n, bar.pbar.total))
-        original()
+    def look(self: ProgressBarCallback) -> None:
+        ends.append((self.pbar.n, self.pbar.total))
+        original(self)
 
-    bar._on_training_end = look  # type: ignore[method-assign]
-    model.learn(2 * STEPS, callback=bar)
+    monkeypatch.setattr(ProgressBarCallback, "_on_training_end", look)
+    model.learn(2 * STEPS, callback=given, progress_bar=True)
     assert ends == [(2 * STEPS, 2 * STEPS)]
 
 
@@ -208,3 +214,18 @@ def test_a_replica_goes_on_learning_as_a_stock_ppo(tmp_path: Path) -> None:
     assert not torch.equal(before, again.policy.state_dict()["action_net.bias"])
     assert evaluate_policy(again, venv, n_eval_episodes=50, deterministic=False)[0] > 0.9
     assert begun.policy.replica_state(1)["action_net.bias"].tolist() == before.tolist(), "the model keeps its own"
+
+
+def test_replicas_that_stopped_at_different_times_go_on_together() -> None:
+    """Episodes of different lengths use up a budget at different times; a callback may stop in between."""
+    model = learner(Corridor(length=9, time_limit=8), settings("gamma=0.9", "hidden=[32,32]"), list(range(6)))
+
+    class StopAtTheFirstToLeave(BaseCallback):
+        def _on_step(self) -> bool:
+            return len(model.active) == 6
+
+    model.learn(300, callback=StopAtTheFirstToLeave())
+    assert 0 < len(model.active) < 6
+    updates = list(model.updates)
+    model.learn(300, reset_num_timesteps=False)
+    assert all(after > before for after, before in zip(model.updates, updates, strict=True))
