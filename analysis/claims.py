@@ -3,10 +3,12 @@
 A verdict is never written by hand. It follows from the paired difference between two arms, its interval, and the
 smallest effect of interest (SESOI) that the claims file fixed beforehand:
 
-- *supported*: the interval lies above the SESOI;  *refuted*: it lies below;
+- *supported*: the interval lies above the SESOI;  *refuted*: it lies below (where the claim is that an arm is at least
+  as good, the SESOI counts as a margin: above −SESOI, or below it);
 - *undecided*: it holds the SESOI, or there are fewer seeds than the claim asks for; with the seeds that would decide;
 - *uninformative*: every run of both arms is at the same bound, which says nothing about either;
-- *mixed*: supported on one task, refuted on another;  *missing*: an arm was not run.
+- *mixed*: supported on one task, refuted on another;
+- *missing*: an arm was not run, or the two differ in more than the claim names.
 """
 
 import math
@@ -29,9 +31,22 @@ FOLDER = Path(__file__).resolve().parents[1] / "conf" / "claims"
 REPS = 10_000
 ALPHA = 0.05
 SOLVED = 0.8  # normalised score whose first crossing counts as learnt
+LARGE = 0.99  # quantile of a run's updates that counts as its largest: the maximum of hundreds is mostly noise
 MOST_SEEDS = 10_000
 
-Metric = Literal["final", "final_deterministic", "area", "drawdown", "steps"]
+Metric = Literal[
+    "final", "final_deterministic", "true_final", "overstated", "area", "steps", "drawdown", "spread",
+    "largest_kl", "log_parameters", "bias", "variance", "cosine", "gradient_share", "variance_share",
+]  # fmt: skip
+LABORATORY = ("bias", "variance", "cosine", "gradient_share", "variance_share")  # no run has them
+# Where nothing more can be lost or won: runs that are all there say nothing about either arm.
+_SCORE = (0.0, 1.0)
+BOUNDS: Mapping[str, tuple[float | None, float | None]] = {
+    **dict.fromkeys(("final", "final_deterministic", "true_final", "area"), _SCORE),
+    "drawdown": (0.0, None),
+    "steps": (None, 1.0),
+}
+CONSTANT = "constant"  # `against: {constant: 0.0}`: not an arm but a fixed value of the metric
 Verdict = Literal["supported", "refuted", "undecided", "mixed", "uninformative", "missing"]
 
 
@@ -42,27 +57,34 @@ class Claim:
     Attributes:
         statement: in words, as its source says it.
         source: where it is said.
-        arm: factor values that select the arm the claim is about; `name` selects by the arm's name.
-        against: those of the other arm.
+        studies: names of the studies it is judged in; the first was planned for it, further ones show less.
+        arm: factor values that select the arm the claim is about; `name` selects by the arm's name, null what an arm
+            has not. The two arms may differ in nothing that is not named here or in `against`.
+        against: those of the other arm; or `constant: x`, a fixed value of the metric.
         among: those of both.
         tasks: where it must hold.
-        metric: `final`, `final_deterministic` (normalised final scores), `area` (mean height of the normalised learning
-            curve), `drawdown` (instability), `steps` (share of the budget until a normalised score of `SOLVED`, a run
-            that never gets there counting as the whole budget).
-        direction: the claim says the arm's metric is `higher`, `lower` or `equal`.
-        sesoi: smallest effect of interest in the metric's units; the margin where the direction is `equal`.
+        metric: of a run, on the normalised scale where it is a score: `final`, `final_deterministic`, `true_final` (the
+            true score, where a task tells it from the reward), `overstated` (reward less true score), `area` (mean
+            height of the learning curve), `steps` (share of the budget until `SOLVED`, a run that never gets there
+            counting as the whole budget), `drawdown` (mean share of its running best that a run has lost again),
+            `spread` (distance of the final score from its arm's median: how far seeds lie apart), `largest_kl`
+            (quantile `LARGE` over updates of KL(old ‖ new), nats), `log_parameters` (natural logarithm of how many are
+            trained). `LABORATORY` metrics are measured without training.
+        direction: the claim says the arm's metric is `higher`, `lower`, `equal`, or `not_lower`.
+        sesoi: smallest effect of interest in the metric's units; the margin of `equal` and `not_lower`.
         seeds: pairs the claim asks for.
         looks: how often the data are looked at, 1 or 2; each look has the level α/looks.
     """
 
     statement: str
     source: str
+    studies: tuple[str, ...]
     arm: Mapping[str, Any]
     against: Mapping[str, Any]
     among: Mapping[str, Any]
     tasks: tuple[str, ...]
     metric: Metric
-    direction: Literal["higher", "lower", "equal"]
+    direction: Literal["higher", "lower", "equal", "not_lower"]
     sesoi: float
     seeds: int
     looks: int
@@ -123,8 +145,10 @@ def _claim(defaults: Mapping[str, Any], data: Any, path: str) -> Claim:
     for key, selector in (("arm", claim.arm), ("against", claim.against)):
         if not isinstance(selector, Mapping) or not selector:
             raise UserError(f"{path}.{key}={selector}: must be factors and their values, such as baseline: critic")
-    if claim.sesoi < 0 or (claim.direction == "equal" and claim.sesoi == 0):
+    if claim.sesoi < 0 or (claim.direction in ("equal", "not_lower") and claim.sesoi == 0):
         raise UserError(f"{path}.sesoi={claim.sesoi}: must be greater than 0 (or 0 for any difference in a direction)")
+    if CONSTANT in claim.against and not isinstance(claim.against[CONSTANT], int | float):
+        raise UserError(f"{path}.against={claim.against}: a constant must be a number")
     if dict(claim.arm) == dict(claim.against):
         raise UserError(f"{path}: arm and against select the same runs")
     if claim.looks not in (1, 2):
@@ -147,13 +171,20 @@ def _git(path: Path, *arguments: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
-def judge(file: ClaimsFile, metrics: pd.DataFrame) -> list[Judged]:
-    """The verdict on every claim of a file, from runs with their `run_metrics`."""
-    return [
-        Judged(name, claim, overall([finding.verdict for finding in findings]), tuple(findings))
-        for name, claim in file.claims.items()
-        for findings in [[_finding(name, claim, task, metrics) for task in claim.tasks]]
-    ]
+def judge(file: ClaimsFile, records: Records, metrics: pd.DataFrame) -> list[Judged]:
+    """The verdict on every claim of a file that is judged in these studies, from runs with their `run_metrics`.
+
+    A study that a claim was not planned for speaks for the tasks it has, the planned one for all that were promised.
+    """
+    studies = records.name.split("+")
+    judged = []
+    for name, claim in file.claims.items():
+        if not set(studies).isdisjoint(claim.studies):
+            planned = claim.studies[0] in studies
+            tasks = [task for task in claim.tasks if planned or (metrics["task"] == task).any()] or claim.tasks
+            findings = [_finding(name, claim, task, metrics, records.factors) for task in tasks]
+            judged.append(Judged(name, claim, overall([finding.verdict for finding in findings]), tuple(findings)))
+    return judged
 
 
 def predates(file: ClaimsFile, records: Records) -> bool | None:
@@ -165,12 +196,31 @@ def predates(file: ClaimsFile, records: Records) -> bool | None:
 
 
 def run_metrics(records: Records) -> pd.DataFrame:
-    """`records.runs` with a column per `Metric`, of the stochastic policy unless the metric says otherwise."""
+    """`records.runs` with a column per `Metric` it has, of the stochastic policy unless the metric says otherwise."""
     found = curves.run_metrics(records.curves[records.curves["mode"] == "stochastic"], SOLVED)
-    runs = records.runs.merge(found.drop(columns=["arm", "mode"]), on=["task", "hash", "seed"], how="left")
-    steps = np.minimum(runs["steps_to_threshold"].astype(float) / runs["budget"].astype(float), 1.0)
-    scores = {"final": runs["normalised_stochastic"], "final_deterministic": runs["normalised_deterministic"]}
-    return runs.assign(**scores, steps=steps)
+    keys = ["task", "hash", "seed"]
+    runs = records.runs.merge(found.drop(columns=["arm", "mode"]), on=keys, how="left")
+    scores = {"final": "normalised_stochastic", "final_deterministic": "normalised_deterministic"}
+    scores |= {"true_final": "true_normalised_stochastic"} if "true_normalised_stochastic" in runs else {}
+    runs = runs.assign(**{metric: runs[column].astype(float) for metric, column in scores.items()})
+    if "true_final" in runs:
+        runs["overstated"] = runs["final"] - runs["true_final"]
+    median = runs.groupby(["task", "hash"])["final"].transform("median")
+    parameters = runs[["parameters_actor", "parameters_critic"]].astype(float).sum(axis=1, min_count=1)
+    return runs.assign(
+        steps=np.minimum(runs["steps_to_threshold"].astype(float) / runs["budget"].astype(float), 1.0),
+        spread=(runs["final"] - median).abs(),
+        largest_kl=_largest(records.training, "train/kl", runs[keys]),
+        log_parameters=np.log(parameters.where(runs["status"] == "done")),
+    )
+
+
+def _largest(training: pd.DataFrame, column: str, runs: pd.DataFrame) -> stats.Array:
+    """The `LARGE` quantile of a diagnostic over each run's updates; NaN where it was not recorded."""
+    if column not in training:
+        return np.full(len(runs), np.nan)
+    found = training.groupby(list(runs), observed=True)[column].quantile(LARGE)
+    return found.reindex(pd.MultiIndex.from_frame(runs)).to_numpy(float)
 
 
 def overall(verdicts: Sequence[Verdict]) -> Verdict:
@@ -185,26 +235,63 @@ def overall(verdicts: Sequence[Verdict]) -> Verdict:
     return "undecided" if "undecided" in kinds else kinds.pop()
 
 
-def _finding(name: str, claim: Claim, task: str, runs: pd.DataFrame) -> Finding:
+def _finding(name: str, claim: Claim, task: str, runs: pd.DataFrame, factors: Sequence[str]) -> Finding:
     mine = runs[runs["task"] == task]
+    if mine.empty:
+        return _nothing(task, "missing", "no runs of this task")
     common = _select(mine, claim.among)
     mine = mine[mine["arm"].isin(common)]
-    selected = {_text(selector): _select(mine, selector) for selector in (claim.arm, claim.against)}
+    if claim.metric not in mine:
+        source = "measured by python -m bench lab" if claim.metric in LABORATORY else "not recorded on this task"
+        return _nothing(task, "missing", f"{claim.metric}: {source}")
+    selectors = [selector for selector in (claim.arm, claim.against) if CONSTANT not in selector]
+    selected = {_text(selector): _select(mine, selector) for selector in selectors}
     absent = [f"{text}: {_why_missing(found)}" for text, found in selected.items() if len(found) != 1]
     if absent:
         return _nothing(task, "missing", "; ".join(absent))
-    arm, other = (found[0] for found in selected.values())
-    reason = comparisons.not_comparable(mine, arm, other, besides=claim.arm)
+    arms = [found[0] for found in selected.values()]
+    reason = _confounded(claim, mine, arms, factors)
     if reason:
         return _nothing(task, "missing", reason)
-    first, second = comparisons.paired_scores(mine, arm, other, claim.metric)
+    first, second = _values(claim, mine, arms)
     differences = first - second
     pairs = int(np.count_nonzero(~np.isnan(differences)))
     if pairs < 2:
         return _nothing(task, "missing", f"{pairs} pairs of runs")
-    if _at_one_bound(first, second, claim.metric):
+    if len(arms) == 2 and _at_one_bound(first, second, claim.metric):
         return _nothing(task, "uninformative", "every run of both arms is at the same bound", pairs)
     return _decide(claim, task, differences, stats.generator(name, task))
+
+
+def _values(claim: Claim, runs: pd.DataFrame, arms: Sequence[str]) -> tuple[stats.Array, stats.Array]:
+    """(seeds,) twice: the metric of the arm, and of the other arm or the constant."""
+    if len(arms) == 2:
+        return comparisons.paired_scores(runs, arms[0], arms[1], claim.metric)
+    values = runs.loc[runs["arm"] == arms[0], claim.metric].to_numpy(float)
+    return values, np.full(len(values), float(claim.against[CONSTANT]))
+
+
+def _confounded(claim: Claim, runs: pd.DataFrame, arms: Sequence[str], factors: Sequence[str]) -> str:
+    """Why a difference between the arms has more than one cause; "" where it has only those the claim names.
+
+    A factor that one of the arms does not have (a critic's settings without a critic) comes with one that is named.
+    """
+    if len(arms) < 2:
+        return ""
+    named = {*claim.arm, *claim.against}
+    reason = comparisons.not_comparable(runs, arms[0], arms[1], besides=named)
+    if reason:
+        return reason
+    first, second = (runs[runs["arm"] == arm].iloc[0] for arm in arms)
+    others = [
+        f"{factor} ({first[factor]}, {second[factor]})"
+        for factor in factors
+        if factor not in named
+        and pd.notna(first[factor])
+        and pd.notna(second[factor])
+        and first[factor] != second[factor]
+    ]
+    return f"the arms also differ in {', '.join(others)}" if others else ""
 
 
 def _nothing(task: str, verdict: Verdict, note: str, pairs: int = 0) -> Finding:
@@ -212,12 +299,15 @@ def _nothing(task: str, verdict: Verdict, note: str, pairs: int = 0) -> Finding:
 
 
 def _select(runs: pd.DataFrame, selector: Mapping[str, Any]) -> list[str]:
-    """The labels of the arms whose factors have the selector's values."""
+    """The labels of the arms whose factors have the selector's values (of a list, one of them; null: not there)."""
     chosen = runs
     for factor, value in selector.items():
-        if factor not in chosen:
-            return []
-        chosen = chosen[chosen[factor].astype(object) == value]
+        if factor not in chosen:  # as if every arm had none of it
+            chosen = chosen if value is None or (isinstance(value, list) and None in value) else chosen.iloc[:0]
+            continue
+        wanted = value if isinstance(value, list) else [value]  # a list: any of them
+        levels = chosen[factor].astype(object)
+        chosen = chosen[levels.isin([v for v in wanted if v is not None]) | (levels.isna() & (None in wanted))]
     return [str(arm) for arm in chosen["arm"].unique()]
 
 
@@ -230,26 +320,27 @@ def _why_missing(found: Sequence[str]) -> str:
 
 
 def _at_one_bound(first: stats.Array, second: stats.Array, metric: str) -> bool:
-    """Whether all runs are at 0 (random, nothing lost) or all at 1 (the reference, never solved)."""
+    """Whether all runs lie at the lower bound of the metric (or below), or all at the upper one."""
     both = np.concatenate([first, second])
-    both = both[~np.isnan(both)]
-    tolerance = 1e-3
-    at_top = both >= 1 - tolerance
-    at_bottom = np.abs(both) <= tolerance if metric != "final" else both <= tolerance
-    return bool(at_top.all() or at_bottom.all())
+    both, tolerance = both[~np.isnan(both)], 1e-3
+    low, high = BOUNDS.get(metric, (None, None))
+    at_bottom = low is not None and bool((both <= low + tolerance).all())
+    return at_bottom or (high is not None and bool((both >= high - tolerance).all()))
 
 
 def _decide(claim: Claim, task: str, differences: stats.Array, rng: np.random.Generator) -> Finding:
     oriented = -differences if claim.direction == "lower" else differences
     effect, low, high = stats.interval(oriented, stats.mean, REPS, 1 - ALPHA / claim.looks, rng)
     pairs = int(np.count_nonzero(~np.isnan(oriented)))
+    verdict: Verdict
     if claim.direction == "equal":
         p = inference.equivalence_test(oriented, claim.sesoi)
         outside = low > claim.sesoi or high < -claim.sesoi
-        verdict: Verdict = "supported" if p <= ALPHA / claim.looks else "refuted" if outside else "undecided"
+        verdict = "supported" if p <= ALPHA / claim.looks else "refuted" if outside else "undecided"
     else:
-        p = inference.sign_flip_test(oriented, rng)
-        verdict = "supported" if low > claim.sesoi else "refuted" if high < claim.sesoi else "undecided"
+        threshold = -claim.sesoi if claim.direction == "not_lower" else claim.sesoi
+        p = inference.sign_flip_test(oriented - (threshold if claim.direction == "not_lower" else 0.0), rng)
+        verdict = "supported" if low > threshold else "refuted" if high < threshold else "undecided"
     note = ""
     if pairs < claim.seeds and verdict != "undecided":
         note = f"{verdict} so far, {pairs} of {claim.seeds} seeds"

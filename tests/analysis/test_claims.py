@@ -4,14 +4,16 @@ import subprocess
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
+import yaml
 
 from analysis import claims, load
 from bench.errors import UserError
 
 FILE = """
 title: T
-defaults: {source: here, tasks: [cartpole], among: {}, metric: final, sesoi: 0.05, seeds: 10, looks: 1}
+defaults: {source: here, studies: [s], tasks: [cartpole], among: {}, metric: final, sesoi: 0.05, seeds: 10, looks: 1}
 claims:
   it:
     statement: The arm is better
@@ -25,7 +27,8 @@ SPAN = 500 - 22.2
 def judge(results, tmp_path: Path, text: str = FILE) -> claims.Judged:
     path = tmp_path / "claims.yaml"
     path.write_text(text)
-    (judged,) = claims.judge(claims.read(path), claims.run_metrics(load.read(["s"], results.root)))
+    records = load.read(["s"], results.root)
+    (judged,) = claims.judge(claims.read(path), records, claims.run_metrics(records))
     return judged
 
 
@@ -110,8 +113,82 @@ def test_arms_that_collect_otherwise_are_not_compared_unless_the_claim_is_about_
     for k, collect in ((0, "episodes"), (1, "segments")):
         results.block("s", "cartpole", f"arm{k}", range(10), lambda s, _, k=k: 100.0 + 50 * k + s, k=k, collect=collect)
     assert "reference line" in judge(results, tmp_path).findings[0].note
-    about = FILE.replace("{k: 1}", "{collect: segments}").replace("{k: 0}", "{collect: episodes}")
+    about = FILE.replace("{k: 1}", "{k: 1, collect: segments}").replace("{k: 0}", "{k: 0, collect: episodes}")
     assert judge(results, tmp_path, about).verdict == "supported"
+
+
+def test_arms_that_differ_in_more_than_the_claim_names_are_not_compared(results, tmp_path):
+    for k in (0, 1):
+        results.block(
+            "s", "cartpole", f"arm{k}", range(10), lambda s, _, k=k: 100.0 + 90 * k + s, k=k, epochs=1 + 9 * k
+        )
+    finding = judge(results, tmp_path).findings[0]
+    assert finding.verdict == "missing"
+    assert finding.note == "the arms also differ in epochs (10, 1)"
+    named = FILE.replace("{k: 1}", "{k: 1, epochs: 10}")
+    assert judge(results, tmp_path, named).verdict == "supported"
+
+
+def test_what_only_one_of_the_arms_has_comes_with_what_is_named(results, tmp_path):
+    results.block("s", "cartpole", "arm0", range(10), lambda s, _: 100.0 + s, k=0)
+    results.block("s", "cartpole", "arm1", range(10), lambda s, _: 200.0 + s, k=1, lr=0.1)  # arm0 has no such setting
+    assert judge(results, tmp_path).verdict == "supported"
+
+
+@pytest.mark.parametrize(("selector", "found"), [("null", "arm0"), ("[0.1, 0.2]", "arm1"), ("[null, 0.3]", "arm0")])
+def test_a_selector_may_ask_for_what_is_not_there_or_for_one_of_several(results, selector, found):
+    results.block("s", "cartpole", "arm0", range(2), lambda *_: 1.0, k=0)
+    results.block("s", "cartpole", "arm1", range(2), lambda *_: 1.0, k=1, lr=0.1)
+    runs = load.read(["s"], results.root).runs
+    assert claims._select(runs, {"lr": yaml.safe_load(selector)}) == [found]
+
+
+def test_at_least_as_good_is_held_against_minus_the_margin(results, tmp_path):
+    pair(results, -0.02)
+    assert judge(results, tmp_path, FILE.replace("higher", "not_lower")).verdict == "supported"
+    assert judge(results, tmp_path, FILE.replace("higher", "not_lower").replace("0.05", "0.01")).verdict == "refuted"
+
+
+def test_an_arm_may_be_held_against_a_constant(results, tmp_path):
+    for k in (0, 1):
+        results.block("s", "cartpole", f"arm{k}", range(10), lambda *_, k=k: 23.2 + 100 * k, k=k)  # 23.2 − 1: random
+    fixed = FILE.replace("{k: 0}", "{constant: 0.0}").replace("higher", "equal")
+    assert judge(results, tmp_path, fixed).verdict == "refuted"
+    finding = judge(results, tmp_path, fixed.replace("{k: 1}", "{k: 0}")).findings[0]
+    assert (finding.verdict, finding.effect) == ("supported", pytest.approx(0.0))
+
+
+def test_claims_planned_for_another_study_are_not_judged(results, tmp_path):
+    pair(results, 0.2)
+    path = tmp_path / "claims.yaml"
+    path.write_text(FILE.replace("[s]", "[t]"))
+    records = load.read(["s"], results.root)
+    assert claims.judge(claims.read(path), records, claims.run_metrics(records)) == []
+
+
+def test_a_laboratory_metric_is_missing_until_it_is_measured(results, tmp_path):
+    pair(results, 0.2)
+    finding = judge(results, tmp_path, FILE.replace("metric: final", "metric: variance")).findings[0]
+    assert (finding.verdict, finding.note) == ("missing", "variance: measured by python -m bench lab")
+
+
+def test_the_metrics_of_a_run_by_hand(results):
+    top = [54.1 + 17.26 * share + 1 for share in (0.2, 0.5, 1.0)]  # the stochastic scores lie 1 lower
+    results.block(
+        "s", "weekly_exam", "a", range(3), lambda seed, _: top[seed], true=lambda seed, _: top[seed] - 1.726, k=0
+    )
+    found = claims.run_metrics(load.read(["s"], results.root))
+    assert found["final"].tolist() == pytest.approx([0.2, 0.5, 1.0])
+    assert found["spread"].tolist() == pytest.approx([0.3, 0.0, 0.5])
+    assert found["overstated"].tolist() == pytest.approx([0.1, 0.1, 0.1])
+    assert found["steps"].tolist() == [1.0, 1.0, 0.0]  # two never get to 0.8, one begins above it
+    assert found["log_parameters"].tolist() == pytest.approx([np.log(4610 + 4545)] * 3)
+
+
+def test_the_largest_update_is_nearly_the_largest():
+    training = pd.DataFrame({"task": "t", "hash": "h", "seed": 0, "train/kl": np.arange(101) / 100})
+    runs = pd.DataFrame({"task": ["t", "t"], "hash": ["h", "h"], "seed": [0, 1]})
+    np.testing.assert_allclose(claims._largest(training, "train/kl", runs), [0.99, np.nan])
 
 
 @pytest.mark.parametrize(
@@ -123,6 +200,7 @@ def test_arms_that_collect_otherwise_are_not_compared_unless_the_claim_is_about_
         ("{k: 0}", "{k: 1}", "select the same runs"),
         ("{k: 0}", "0", "must be factors"),
         ("looks: 1", "looks: 3", "at most two"),
+        ("{k: 0}", "{constant: zero}", "must be a number"),
         ("claims:", "clams:", "title, defaults and claims"),
         ("title: T", "title: [", "cannot read"),
     ],
