@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from analysis import claims, comparisons, formats, tables
+from analysis import claims, comparisons, formats, summaries, tables
 from analysis.claims import ClaimsFile, Judged
 from analysis.gallery import Material
 from analysis.load import STATUSES, Records, measures
@@ -46,16 +46,19 @@ def compose(
     """
     records = material.records
     metrics = claims.run_metrics(records)
-    judged = [(file, claims.judge(file, metrics)) for file in claims_files]
+    judged = [(file, claims.judge(file, records, metrics)) for file in claims_files]
     differences = comparisons.against_control(records.runs, records.control, MODE) if records.control else None
+    aggregates, costs = summaries.aggregate_table(records.runs), tables.costs(records.runs)
     parts = [
         _answer(material, [claim for _, found in judged for claim in found]),
         *_scoreboards(judged, records),
-        Part("Final scores", tables=(tables.comparison_table(material.estimates),)),
+        *_closing(material, metrics, costs),
+        Part("Final scores", tables=(tables.comparison_table(material.estimates), *summaries.present(aggregates))),
         *_control(differences, str(records.control)),
+        Part("Speed and stability", tables=(summaries.learning_table(metrics),)),
         Part("Figures", _on_demand(records.name, too_large), figures=tuple(figures)),
         *_troubles(records),
-        Part("Cost", tables=(tables.cost_table(tables.costs(records.runs)),)),
+        Part("Cost", tables=(tables.cost_table(costs),)),
         Part("How it was made", items=tuple(_provenance(records))),
     ]
     return Document(records.title, tuple(parts))
@@ -103,14 +106,20 @@ def _scoreboards(judged: Sequence[tuple[ClaimsFile, list[Judged]]], records: Rec
     """A table per claims file that this study says anything about."""
     shown, sentences = [], []
     for file, found in judged:
-        relevant = [claim for claim in found if any(finding.verdict != "missing" for finding in claim.findings)]
+        relevant = [claim for claim in found if _is_relevant(claim, records)]
         if not relevant:
             continue
         shown.append(tables.scoreboard(relevant, file.title))
         absent = len(found) - len(relevant)
-        further = f"; claims of it that need cells this study has not: {absent}" if absent else ""
+        further = f"; further claims of it need cells that are not here: {absent}" if absent else ""
         sentences.append(f"{file.path.name}: {_committed(file, records)}{further}.")
     return [Part("Claims", tuple(sentences), tables=tuple(shown))] if shown else []
+
+
+def _is_relevant(judged: Judged, records: Records) -> bool:
+    """Whether a claim was planned for a study read here, or something can be said about it all the same."""
+    planned = judged.claim.studies[0] in records.name.split("+")
+    return planned or any(finding.verdict != "missing" for finding in judged.findings)
 
 
 def _committed(file: ClaimsFile, records: Records) -> str:
@@ -118,6 +127,11 @@ def _committed(file: ClaimsFile, records: Records) -> str:
         return "not committed, so its hypotheses may have been written after the runs"
     before = {True: "before the first run", False: "after the first run", None: "at an unknown time"}
     return f"commit {file.commit[:12]}, {before[claims.predates(file, records)]}"
+
+
+def _closing(material: Material, metrics: pd.DataFrame, costs: pd.DataFrame) -> list[Part]:
+    found = summaries.present(summaries.closing_table(metrics, material.estimates, costs))
+    return [Part("TD, GAE and Monte Carlo", tables=tuple(found))] if found else []
 
 
 def _control(differences: pd.DataFrame | None, control: str) -> list[Part]:

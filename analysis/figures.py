@@ -137,6 +137,37 @@ def performance_profile(
     ax.set_ylim(-0.02, 1.02)
 
 
+def sample_efficiency(
+    curves: Mapping[str, stats.Array],
+    shares: stats.Array,
+    styles: Mapping[str, Style],
+    *,
+    ax: Axes,
+    reps: int = 500,
+    confidence: float = 0.95,
+) -> None:
+    """The IQM of normalised scores over runs and tasks, over the share of the budget (arXiv 2108.13264, figure 7).
+
+    Args:
+        curves: by arm, runs × tasks × points of normalised scores; NaN for a run that a task has not.
+        shares: (points,), of the budget.
+        styles: as `analysis.style.arm_styles` gives them.
+        ax: where to draw.
+        reps: bootstrap resamples of whole curves within each task.
+        confidence: of the band.
+    """
+    for place, (arm, array) in enumerate(curves.items()):
+        order = np.argsort(np.isnan(array[..., 0]), axis=0, kind="stable")  # present runs first, in every task
+        ordered = np.take_along_axis(array, order[..., None], axis=0)
+        present = np.count_nonzero(~np.isnan(array[..., 0]), axis=0)
+        rows = stats.resample_rows(present, len(array), reps, stats.generator(arm, "efficiency"))
+        drawn = ordered[rows, np.arange(array.shape[1])]
+        low, high = stats.percentiles(stats.iqm(np.moveaxis(drawn, -1, 1)), confidence)
+        _line_with_band(shares, (stats.iqm(np.moveaxis(array, -1, 0)), low, high), arm, styles[arm], place, ax)
+    ax.set_xlabel("share of the budget")
+    ax.set_ylabel("IQM of normalised scores")
+
+
 def improvement(
     scores: Mapping[str, stats.Array], control: str, styles: Mapping[str, Style], *, ax: Axes, reps: int = 1000
 ) -> None:

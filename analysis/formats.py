@@ -155,7 +155,7 @@ def _html_row(row: Sequence[str], name: str) -> str:
 
 
 def _wrapping(text: str) -> str:
-    return " class=long" if len(text) > 40 else ""
+    return " class=long" if len(text) > 60 else " class=wide" if len(text) > 25 else ""
 
 
 def _html_cell(text: str) -> str:

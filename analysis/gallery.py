@@ -9,11 +9,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from analysis import figures, load, tables
+from analysis import figures, load, stats, tables
 from analysis.load import MODES, Records
 from analysis.style import Look, Style, arm_styles, grid, handles, house_style, legend_below, legend_right
 from bench.errors import unknown
 
+SHARES = np.linspace(0, 1, 41)  # of the budget, where tasks with other grids are put together
 MAX_LINES = 6  # more lines with bands in one panel cannot be told apart
 _FACETS = ("advantage", "baseline", "update")
 _DIAGNOSTICS = (
@@ -168,6 +169,44 @@ def performance_profiles(material: Material, look: Look) -> Figure | None:
     return figure
 
 
+def sample_efficiency(material: Material, look: Look) -> Figure | None:
+    """IQM over all tasks by share of the budget, in the facets of the learning curves; None for a single task."""
+    runs = material.records.runs
+    table = material.records.curves
+    table = table[table["mode"] == "stochastic"].merge(runs[["task", "hash", "seed", "budget"]])
+    curves = {arm: _on_one_grid(part, material.tasks) for arm, part in table.groupby("arm", sort=False)}
+    complete = {str(arm): curves[arm] for arm in material.styles if arm in curves and not _lacks_a_task(curves[arm])}
+    if len(material.tasks) < 2 or not complete:
+        return None
+    facets = facet_arms(runs)
+    figure, axes = grid(len(facets), 1, (6.4, 2.8), look)
+    for ax, (facet, arms) in zip(axes.flat, facets.items(), strict=True):
+        chosen = {arm: complete[arm] for arm in arms if arm in complete}
+        figures.sample_efficiency(chosen, SHARES, material.styles, ax=ax)
+        ax.set_title(facet)
+        legend_right(ax, {arm: material.styles[arm] for arm in chosen})
+    return figure
+
+
+def _on_one_grid(table: pd.DataFrame, tasks: Sequence[str]) -> stats.Array:
+    """Runs × tasks × points: an arm's normalised curves at `SHARES` of the budget, linear between evaluations."""
+    by_task = [
+        [
+            np.interp(SHARES, run["step"] / run["budget"], run["return_normalised"])
+            for _, run in table[table["task"] == task].groupby("seed", sort=True)
+        ]
+        for task in tasks
+    ]
+    array = np.full((max(map(len, by_task)), len(tasks), len(SHARES)), np.nan)
+    for place, runs in enumerate(by_task):
+        array[: len(runs), place] = np.reshape(runs, (len(runs), len(SHARES)))
+    return array
+
+
+def _lacks_a_task(curves: stats.Array) -> bool:
+    return bool(np.isnan(curves[..., 0]).all(axis=0).any())
+
+
 def improvement(material: Material, look: Look) -> Figure | None:
     """P(better than the control) over all tasks; None without a control."""
     scores = tables.on_every_task(material.records.runs, "normalised_stochastic")
@@ -262,6 +301,7 @@ FIGURES: Mapping[str, Draw] = {
     **{f"learning_curves_{mode}": _in_mode(learning_curves, mode) for mode in reversed(MODES)},
     **{f"final_scores_{mode}": _in_mode(final_scores, mode) for mode in reversed(MODES)},
     "learning_curves_by_time": lambda material, look: learning_curves(material, look, "stochastic", over_time=True),
+    "sample_efficiency": sample_efficiency,
     "performance_profiles": performance_profiles,
     "probability_of_improvement": improvement,
     "heat_map": heat_maps,
@@ -271,7 +311,11 @@ FIGURES: Mapping[str, Draw] = {
 }
 
 
-ACROSS_TASKS = ("performance_profiles", "probability_of_improvement")  # the others fall apart into tasks
+ACROSS_TASKS = (
+    "sample_efficiency",
+    "performance_profiles",
+    "probability_of_improvement",
+)  # the others fall apart into tasks
 
 
 def chosen(names: Sequence[str]) -> list[str]:

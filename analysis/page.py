@@ -31,6 +31,7 @@ caption { text-align: left; font-weight: 600; padding: .3rem 0; }
 th, td { padding: .25rem .6rem; border-bottom: 1px solid var(--line); text-align: right; vertical-align: top; }
 th:first-child { text-align: left; } th, td { white-space: nowrap; }
 .long { white-space: normal; min-width: 15rem; text-align: left; }
+.wide { white-space: normal; min-width: 8rem; } tbody th.wide { min-width: 12rem; } thead th { white-space: normal; }
 tbody th { font-weight: 400; } thead th { border-bottom: 2px solid var(--ink); }
 thead button { font: inherit; font-weight: 600; color: inherit; background: none; border: 0; padding: 0;
   cursor: pointer; }
@@ -48,7 +49,7 @@ ul { padding-left: 1.2rem; overflow-wrap: anywhere; }
   .controls { display: none; } [hidden]:not(.off) { display: block !important; }
   .figure, tr { break-inside: avoid; } .scroll { overflow: visible; } .figure svg { min-width: 0; }
   table { font-size: 6.5pt; } th, td { padding: .15rem .3rem; white-space: normal; }
-  .long { min-width: 0; }
+  .long, .wide, tbody th.wide { min-width: 0; }
 }
 """
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from analysis import comparisons, stats
-from analysis.claims import Judged
+from analysis.claims import Claim, Judged
 from analysis.formats import Best, Section, Table, Tied, interval_text, optional_text
 from analysis.load import MODES, STATUSES, measures
 
@@ -187,13 +187,20 @@ def scoreboard(judged: Sequence[Judged], title: str) -> Table:
             verdict = finding.verdict + (f": {finding.note}" if finding.note else "")
             about = f"{claim.claim.statement} ({claim.claim.source})"
             numbers = (str(finding.pairs), needed, p_text(finding.p), p_text(next(adjusted)))
-            rows.append((about, claim.verdict, finding.task, verdict, claim.claim.metric, effect, *numbers))
+            rows.append((about, claim.verdict, finding.task, verdict, claimed_text(claim.claim), effect, *numbers))
     return Table(
         caption=f"{title}. Effects are paired differences in the direction the claim predicts, with their intervals; a "
-        "verdict compares the interval with the smallest effect of interest fixed in the claims file.",
-        header=("claim", "verdict", "task", "there", "metric", "effect", "pairs", "needed", "p", "p (Holm)"),
+        "verdict compares the interval with the smallest effect of interest, which the claims file fixed beforehand.",
+        header=("claim", "verdict", "task", "on this task", "claimed", "effect", "pairs", "needed", "p", "p (Holm)"),
         sections=(Section("", tuple(rows)),),
     )
+
+
+def claimed_text(claim: Claim) -> str:
+    """What a claim predicts: `area higher by more than 0.05`."""
+    metric, size = claim.metric.replace("_", " "), f"{claim.sesoi:g}"
+    by = {"equal": f"equal within {size}", "not_lower": f"lower by less than {size}"}
+    return f"{metric} {by.get(claim.direction, f'{claim.direction} by more than {size}')}"
 
 
 def costs(runs: pd.DataFrame) -> pd.DataFrame:
@@ -230,13 +237,14 @@ def cost_table(costs: pd.DataFrame) -> Table:
 
 
 def _cost_row(row: pd.Series) -> tuple[str, ...]:
-    whole = [_thousands(float(row[key])) for key in ("env_steps", "updates")]
+    whole = [thousands_text(float(row[key])) for key in ("env_steps", "updates")]
     seconds = [optional_text(float(row[key]), 2) for key in ("wall_seconds", "cpu_seconds")]
-    rest = [_thousands(float(row[key])) for key in ("steps_per_second", "parameters")]
-    return (str(row["arm"]), *whole, *seconds, *rest, _thousands(float(row["peak_memory_bytes"]) / 1e6))
+    rest = [thousands_text(float(row[key])) for key in ("steps_per_second", "parameters")]
+    return (str(row["arm"]), *whole, *seconds, *rest, thousands_text(float(row["peak_memory_bytes"]) / 1e6))
 
 
-def _thousands(value: float) -> str:
+def thousands_text(value: float) -> str:
+    """`12,000`; a dash where it is unknown."""
     return "–" if np.isnan(value) else f"{value:,.0f}"
 
 

@@ -143,6 +143,20 @@ def test_a_profile_is_the_share_of_runs_above_each_score(axes):
     np.testing.assert_allclose(line.get_ydata(), stats.performance_profile(scores["a"], line.get_xdata()))
 
 
+def test_sample_efficiency_is_the_iqm_over_runs_and_tasks_at_each_share_of_the_budget(results):
+    low, high = 22.2 + 1, 500 + 1  # the stochastic returns lie 1 lower
+    for seed, level in enumerate([0.0, 0.2, 0.4, 1.0]):
+        curve = lambda _, share, level=level: low + (high - low) * level * share  # noqa: E731
+        results.block("s", "cartpole", "a", [seed], curve, budget=1000)
+        exam = lambda _, share, level=level: 54.1 + 1 + (71.36 - 54.1) * level * share  # noqa: E731
+        results.block("s", "weekly_exam", "a", [seed], exam, budget=1000)
+    figure = gallery.draw("sample_efficiency", gallery.Material.of(load.read(["s"], results.root)), Look())
+    (line,) = figure.axes[0].get_lines()
+    x, y = line.get_xdata(), line.get_ydata()
+    np.testing.assert_allclose(y, 0.3 * np.asarray(x), atol=1e-12)  # the middle four of 0 0 .2 .2 .4 .4 1 1
+    assert (x[0], x[-1]) == (0.0, 1.0)
+
+
 def test_improvement_draws_each_arm_against_the_control(axes):
     scores = {"control": np.arange(4.0), "better": np.arange(4.0) + 10, "worse": np.arange(4.0) - 10}
     figures.improvement(scores, "control", arm_styles(pd.DataFrame({"arm": list(scores)})), ax=axes, reps=50)

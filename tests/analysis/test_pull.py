@@ -53,8 +53,8 @@ def assert_equal(root: Path, pulled: str) -> None:
         assert set(first) == set(second)
         first, second = (table.where(table.notna(), np.nan) for table in (first, second[list(first)]))
         pd.testing.assert_frame_equal(first, second, rtol=1e-13, check_dtype=False)  # means of means
-    (block,) = (root / pulled).glob("runs/*/*/*")
-    (original,) = (root / "mine").glob("runs/*/*/*")
+    (block,) = (root / pulled).glob("runs/*/*/seeds-*")
+    (original,) = (root / "mine").glob("runs/*/*/seeds-*")
     assert block.relative_to(root / pulled) == original.relative_to(root / "mine")
     assert (block / "training.parquet").read_bytes() == (original / "training.parquet").read_bytes()
 
@@ -152,6 +152,8 @@ def test_a_project_that_does_not_exist_is_one_line(results, monkeypatch):
 def test_the_records_of_the_mirror_rebuild_run_json(results, runs, monkeypatch):
     monkeypatch.setattr(pull, "_runs", lambda *_: iter(runs))
     pull.pull("any/thing", results, "again")
-    read = [json.loads(next((results / study).glob("runs/*/*/*/run.json")).read_text()) for study in ("mine", "again")]
+    read = [
+        json.loads(next((results / study).glob("runs/*/*/seeds-*/run.json")).read_text()) for study in ("mine", "again")
+    ]
     differing = {key for key in read[0] if read[0][key] != read[1].get(key)}
     assert differing == {"study", "checksums"}

@@ -1,0 +1,56 @@
+"""Speed, stability, aggregates and the closing table, from runs made by hand."""
+
+import numpy as np
+import pytest
+
+from analysis import claims, load, summaries, tables
+
+
+def test_steps_are_a_median_that_says_where_it_is_censored():
+    assert summaries.steps_text(np.array([100.0, 300.0, np.inf])) == "300"
+    assert summaries.steps_text(np.array([100.0, 300.0])) == "200"
+    assert summaries.steps_text(np.array([100.0, np.inf])) == "> budget"
+    assert summaries.steps_text(np.array([np.nan])) == "–"
+
+
+def test_speed_and_stability_are_means_over_the_runs_with_a_score(results):
+    half, full = 22.2 + 0.5 * 477.8 + 1, 500 + 1  # the stochastic returns lie 1 lower
+    rising = lambda seed, share: (half, full)[seed] if share > 0.5 else 23.2  # noqa: E731
+    results.block("s", "cartpole", "a", [0, 1, 2], rising, failed={2: "loss is NaN"})
+    table = summaries.learning_table(claims.run_metrics(load.read(["s"], results.root)))
+    (row,) = table.sections[0].rows
+    # the curve is 0, 0, 0, top, top, top at six equally spaced points: its area is half of top
+    assert row[:2] == ("a", "2")
+    assert row[2].startswith("0.375 [")
+    assert row[3:5] == ("> budget", "1 of 2")
+    assert row[5] == "0.000 [0.000, 0.000]"
+    assert row[6].startswith("0.250 [")
+
+
+def test_aggregates_need_several_tasks(results):
+    results.block("s", "cartpole", "a", [0, 1], lambda *_: 262.1)  # stochastic: halfway
+    assert summaries.aggregate_table(load.read(["s"], results.root).runs) is None
+    results.block("s", "weekly_exam", "a", [0, 1], lambda *_: 72.36)  # stochastic: the reference
+    table = summaries.aggregate_table(load.read(["s"], results.root).runs)
+    expected = [("a", "4", *(f"{value} [{value}, {value}]" for value in ("0.750", "0.750", "0.750", "0.250")))]
+    assert list(table.sections[0].rows) == expected
+
+
+def test_the_closing_table_has_the_estimators_in_order_and_says_what_it_lacks(results):
+    for advantage in ("monte_carlo", "td0", "gae"):
+        results.block("s", "cartpole", advantage, [0, 1], lambda *_: 101.0, baseline="critic", advantage=advantage)
+    results.block("s", "cartpole", "none", [0, 1], lambda *_: 101.0, baseline="none", advantage="gae")
+    records = load.read(["s"], results.root)
+    estimates, costs = tables.comparison(records.runs, reps=50), tables.costs(records.runs)
+    table = summaries.closing_table(claims.run_metrics(records), estimates, costs)
+    assert [row[0] for row in table.sections[0].rows] == ["td0", "gae", "monte_carlo"]
+    assert table.sections[0].rows[0][1:5] == ("–", "–", "–", "100.0 [100.0, 100.0]")
+    assert "Not in this study: bias, variance, cosine" in table.caption
+
+
+@pytest.mark.parametrize("factors", [{}, {"baseline": "critic", "advantage": "gae"}])
+def test_a_study_without_two_estimators_has_no_closing_table(results, factors):
+    results.block("s", "cartpole", "a", [0, 1], lambda *_: 101.0, **factors)
+    records = load.read(["s"], results.root)
+    estimates, costs = tables.comparison(records.runs, reps=50), tables.costs(records.runs)
+    assert summaries.closing_table(claims.run_metrics(records), estimates, costs) is None
