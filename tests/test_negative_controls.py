@@ -76,7 +76,15 @@ def test_different_arms_are_told_apart() -> None:
 
 def test_identical_arms_with_the_same_seeds_differ_by_nothing() -> None:
     """Not by a rounding error: every evaluation episode and diagnostic is the same, so every difference is 0."""
-    config = settings("task=exam_question", "budget=256", "evaluation.points=2", "hidden=[32,32]", "seeds=10")
+    config = settings(
+        "task=exam_question",
+        "budget=256",
+        "evaluation.points=2",
+        "hidden=[32,32]",
+        "seeds=10",
+        "update=vanilla",
+        "critic.epochs=1",
+    )
     notes = [Notes(), Notes()]
     for one in notes:
         train(dataclasses.replace(config, name=f"arm-{id(one)}"), config.seeds, one)
