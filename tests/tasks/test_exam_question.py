@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 import bench
-from bench.tasks import BatchedEnv
 from bench.tasks.exam_question import ExamQuestion
 
 # Mean points by brother, difficulty and answer (guess, recall, reason, gamble), and the luck's standard deviation.
@@ -100,11 +99,11 @@ def test_two_answers(p: float) -> None:
 
 def test_simulated_scores(task: ExamQuestion) -> None:
     n = 40_000
-    env = BatchedEnv(task, seeds=[3], n_envs=n)
-    env.restart()
-    start, observation = env.state.astype(int), env.observation
-    answers = np.random.default_rng(0).integers(4, size=n)
-    transition = env.step(answers)
+    rng = np.random.default_rng(3)
+    state = task.start(rng, n)
+    start, observation = state.astype(int), task.observe(state)
+    answers = rng.integers(4, size=n)
+    transition = task.step(state, answers, task.noise(rng, n))
     assert transition.terminated.all()
     for context in np.ndindex(2, 2):
         here = (start[1:] == np.array(context)[:, None]).all(axis=0)
@@ -114,7 +113,7 @@ def test_simulated_scores(task: ExamQuestion) -> None:
             sample = 100 * transition.reward[here & (answers == answer)]
             assert abs(sample.mean() - POINTS[(*context, answer)]) < 4 * LUCK[answer] / np.sqrt(sample.size)
             assert abs(sample.std() / LUCK[answer] - 1) < 4 / np.sqrt(2 * sample.size)
-    assert not transition.observation.any()
+    assert not task.observe(transition.state).any()
 
 
 def test_kinds_are_the_brothers(task: ExamQuestion) -> None:
