@@ -41,6 +41,7 @@ def random_logits(task: ExactTask, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).normal(size=(*task.model.table, task.model.n_actions), scale=scale)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("policy", ["uniform", "optimal", "random", "soft"])
 def test_a_hundred_thousand_episodes_have_the_exact_mean(world: ExactTask, policy: str) -> None:
     if policy == "soft":

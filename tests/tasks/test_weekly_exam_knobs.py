@@ -123,6 +123,7 @@ def test_a_shift_moves_every_week() -> None:
     np.testing.assert_array_equal(shifted.solve().policy, plain.solve().policy)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("knobs", [*KNOBS, {"pay": "final", "reward_shift": 1.0}], ids=str)
 @pytest.mark.parametrize("policy", ["uniform", "optimal"])
 def test_a_hundred_thousand_episodes(knobs: dict[str, object], policy: str) -> None:
