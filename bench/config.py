@@ -478,7 +478,7 @@ def _reference_identity(reference: Reference) -> dict[str, Any]:
         return {"name": "none"}
     data = dataclasses.asdict(reference)
     path = data.pop("path")
-    if path is not None:
+    if reference.name == "checkpoint" and path is not None:
         data["policy"] = policies.digest(path)
     if reference.placement == "reward":
         del data["importance"], data["negative_control"]
