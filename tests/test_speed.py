@@ -9,15 +9,21 @@ import pytest
 from bench import cli
 from bench.errors import UserError
 from bench.runs import provenance
-from bench.speed import command, programs, tables
-from bench.speed.command import Options, parse
+from bench.speed import command, figure, programs, tables
+from bench.speed.plan import STUDY_ARMS, STUDY_TASKS, Job, Options, jobs, parse, workload
 from bench.speed.programs import PROGRAMS, Measurement, Workload, late_returns
 from bench.speed.stopwatch import Stopwatch
+from bench.speed.tables import Result
 
 
 def took(seconds: float, cpu: float | None = None, returns: tuple[float, ...] | None = (200.0,), **further):
     """A measurement of 1000 steps."""
     return Measurement(1000, seconds, seconds if cpu is None else cpu, returns=returns, **further)
+
+
+def result(name: str, *measurements: Measurement, part: str = "workload", seeds: int = 1, process: float = 0) -> Result:
+    """What a process came to that was started at 1000 s."""
+    return Result(Job(part, name, 0, (Workload(tuple(range(seeds)), 1000, 256),)), measurements, 1000.0, process)
 
 
 def cells(row: str) -> list[str]:
@@ -32,6 +38,10 @@ def cells(row: str) -> list[str]:
         (["only=lokstep"], "did you mean 'lockstep'?"),
         (["sedes=3"], "unknown argument of speed 'sedes=3': allowed are only=…, seeds=…"),
         (["lockstep"], "unknown argument of speed 'lockstep'"),
+        (
+            ["part=seed"],
+            "unknown part 'seed': allowed are workload, small_minibatches, seeds, study; did you mean 'seeds'",
+        ),
         (["seeds=0"], "seeds=0: must be a whole number of at least 1"),
         (["repeats=-1"], "repeats=-1: must be a whole number of at least 1"),
         (["steps=many"], "steps=many: must be a whole number of at least 1"),
@@ -58,25 +68,81 @@ def test_unwritable_results_are_found_out_first(tmp_path, monkeypatch, capsys):
     assert capsys.readouterr().err.startswith(f"error: results={tmp_path / 'file'}: cannot write")
 
 
+def planned(part: str, **options) -> list[str]:
+    return [job.program for job in jobs(Options(repeats=1, **options)) if job.part == part]
+
+
 def test_programs_of_a_run():
-    assert Options().programs() == ["lockstep", "sb3_ppo", "sb3_ppo_64", "matrix_products"]
-    assert Options(minibatch=64).programs() == ["lockstep", "sb3_ppo", "matrix_products"]
-    assert Options(only="sb3_ppo_64").programs() == ["sb3_ppo_64"]
+    assert planned("workload") == list(PROGRAMS)
+    assert "sb3_ppo_64" not in planned("workload", minibatch=64)  # it would measure the same twice
+    assert planned("workload", only="sb3_ppo_64", minibatch=64) == ["sb3_ppo_64"]
+    assert planned("small_minibatches") == ["lockstep", "sb3_ppo", "sbx_ppo", "rejax_ppo", "matrix_products"]
+    assert planned("study") == ["lockstep", "sb3_ppo", "sbx_ppo", "rejax_ppo"]
+    assert planned("seeds", only="lockstep") == []
+
+
+def test_a_study_is_the_same_cells_for_every_program():
+    cells_of = {job.program: job.workloads for job in jobs(Options(part="study", repeats=1))}
+    without_seeds = {
+        name: {(w.task, w.epochs, w.minibatch, w.gae_lambda, w.steps) for w in workloads}
+        for name, workloads in cells_of.items()
+    }
+    assert all(len(workloads) == 24 for workloads in cells_of.values())
+    assert len(set(map(frozenset, without_seeds.values()))) == 1
+    assert len(STUDY_TASKS) * len(STUDY_ARMS) == len(without_seeds["lockstep"]) == 24
+
+
+def test_what_is_absent_is_left_out_and_said(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(command, "missing", lambda _: {"sbx_ppo": "jax, sbx"})
+    monkeypatch.setattr(command, "spawn", lambda _, workloads, __: [took(1) for _ in workloads])
+    assert "sbx_ppo" not in [job.program for job in jobs(Options(), ["sbx_ppo"])]
+    assert cli.main(["speed", "part=workload", "repeats=1", f"results={tmp_path}"]) == 0
+    assert "not measured: sbx_ppo, because jax, sbx is not installed" in capsys.readouterr().out
+    assert cli.main(["speed", "only=sbx_ppo", f"results={tmp_path}"]) == 2
+    assert "error: only=sbx_ppo: needs jax, sbx" in capsys.readouterr().err
+
+
+def test_a_python_that_is_none_is_refused():
+    with pytest.raises(UserError, match="peers_python=/nowhere/python"):
+        programs.missing("/nowhere/python")
 
 
 def test_workloads():
     options = Options(seeds=3, steps=102_400)
-    assert options.workload("lockstep", repeat=1) == Workload((0, 1, 2), 102_400, 256)
-    assert options.workload("sb3_ppo", repeat=1) == Workload((1,), 51_200, 256)
-    assert options.workload("sb3_ppo_64", repeat=2) == Workload((2,), 51_200, 64)
-    assert Options(steps=2048).workload("sb3_ppo", 0).steps == 2048
+    assert workload(options, "lockstep", 1, 256) == Workload((0, 1, 2), 102_400, 256)
+    assert workload(options, "sb3_ppo", 1, 256) == Workload((1,), 51_200, 256)
+    assert workload(options, "sb3_ppo_64", 2, 256) == Workload((2,), 51_200, 64)
+    assert workload(Options(steps=2048), "sb3_ppo", 0, 256).steps == 2048
 
 
 def test_repeats_are_interleaved():
     order = []
-    options = Options(seeds=2, steps=1024, repeats=2)
-    command._measure_all(options, lambda name, _: order.append(name) or took(1))
-    assert order == options.programs() * 2
+    options = Options(seeds=2, steps=1024, repeats=2, part="workload")
+    command._measure_all(jobs(options), lambda name, *_: order.append(name) or [took(1)], "python")
+    assert order == list(PROGRAMS) * 2
+
+
+def test_a_study_takes_the_life_of_the_process_and_of_all_seeds():
+    """Ten seeds together live 100 s; one of ten in turn lives 30 s, 20 of them training: 30 + 9 · 20."""
+    together = result("lockstep", took(40), took(50), part="study", seeds=10, process=100)
+    in_turn = result("sb3_ppo", took(5), took(15), part="study", process=30)
+    assert tables.study_seconds([together, in_turn]) == {"lockstep": [100], "sb3_ppo": [210]}
+    assert cells(tables.study_table([together, in_turn], 10).splitlines()[-1])[1:] == ["210", "210 – 210", "2.10"]
+
+
+def test_start_up_lasts_until_timing_began():
+    assert result("lockstep", took(1, began=1003.5)).startup_seconds == 3.5
+
+
+def test_the_figure_is_drawn(tmp_path):
+    results = [
+        *(result("lockstep", took(1), part="seeds", seeds=seeds) for seeds in (1, 2, 4)),
+        result("sb3_ppo", took(9), part="seeds"),
+        result("lockstep", took(1), part="study", seeds=10, process=5),
+        result("sb3_ppo", took(2), part="study", process=3),
+    ]
+    assert tables.by_seeds(results) == {("lockstep", s): [1000] for s in (1, 2, 4)} | {("sb3_ppo", 1): [1000 / 9]}
+    assert figure.draw(results, tmp_path / "speed.png").stat().st_size > 10_000
 
 
 def test_ratios_are_those_of_neighbours():
@@ -113,7 +179,7 @@ def test_a_busy_machine_is_told_about():
 
 
 def test_a_program_that_does_not_learn_is_no_success(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(command, "spawn", lambda *_: took(1, returns=(20.0, 30.0)))
+    monkeypatch.setattr(command, "spawn", lambda *_: [took(1, returns=(20.0, 30.0))])
     assert command.main(["only=lockstep", f"results={tmp_path}"]) == 1
     assert "FAILED: lockstep does not learn" in capsys.readouterr().out
 
@@ -144,9 +210,10 @@ def test_stopwatch(monkeypatch):
     """Three iterations whose rollouts take 1 s and updates 10 s; the first, slower one is warming up."""
     clock = np.zeros(2)
     monkeypatch.setattr("bench.speed.stopwatch._now", clock.copy)
-    watch = Stopwatch(n_envs=8)
+    watch = Stopwatch(n_envs=8, iteration=8)
     for slower in (5, 0, 0):
         watch.on_rollout_start()
+        watch.n_calls += 1
         clock += 1 + slower
         watch.on_rollout_end()
         clock += 10 + slower
@@ -168,6 +235,8 @@ def test_failed_measurement_is_shown(tmp_path, monkeypatch, capsys):
     "name", [pytest.param(name, marks=[] if name == "lockstep" else pytest.mark.slow) for name in PROGRAMS]
 )
 def test_every_program_runs_in_a_process_of_its_own(name, tmp_path, capsys, monkeypatch):
+    for package in PROGRAMS[name].needs:
+        pytest.importorskip(package, reason="the extra `peers` is not installed")
     for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", provenance.COMMAND):  # the command line sets them
         monkeypatch.setenv(variable, "")
     arguments = [f"only={name}", "seeds=2", "steps=1024", "repeats=1", f"results={tmp_path}"]

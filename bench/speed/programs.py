@@ -9,10 +9,11 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from bench.errors import UserError
 from bench.runs import provenance
 
 N_ENVS, N_STEPS, EPOCHS, HIDDEN, LEARNING_RATE = 8, 128, 10, 64, 3e-4  # CartPole-v1 with these for every program
@@ -28,6 +29,9 @@ class Workload:
     seeds: tuple[int, ...]
     steps: int
     minibatch: int
+    task: str = "CartPole-v1"
+    epochs: int = EPOCHS
+    gae_lambda: float = 0.95
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,7 @@ class Measurement:
     update_seconds: float | None = None
     returns: tuple[float, ...] | None = None
     peak_memory: int = 0  # bytes
+    began: float | None = None  # UNIX time at which timing began, after imports, compiling and warming up
 
     @property
     def steps_per_second(self) -> float:
@@ -60,6 +65,7 @@ class Program:
                 repeat and on no more steps than learning is judged by, stands for all
     minibatch   its own, where it has one
     trains      False for a bound
+    needs       the packages beside this suite's own; they may be in another environment
     """
 
     title: str
@@ -67,59 +73,99 @@ class Program:
     seeds: Literal["together", "in_turn"] = "in_turn"
     minibatch: int | None = None
     trains: bool = True
+    needs: tuple[str, ...] = ()
 
 
 def _lockstep(workload: Workload) -> Measurement:
     import bench
     from bench.learner import PolicyGradient
     from bench.speed.stopwatch import Stopwatch
-    from bench.tasks.registry import environments, make
+    from bench.tasks.registry import GYMNASIUM_TASKS, environments, make
     from bench.tasks.vec_env import BatchedVecEnv
 
     parts = BATCH // workload.minibatch
     config = bench.compose(
         [
-            *("preset=ppo", "task=cartpole", "grad_clip=joint", f"learning_rate={LEARNING_RATE}"),
+            *("preset=ppo", f"task={GYMNASIUM_TASKS[workload.task]}", "grad_clip=joint"),
+            *(f"learning_rate={LEARNING_RATE}", f"gae_lambda={workload.gae_lambda}", "gamma=0.99"),
+            *("norm_obs=false", "norm_reward=false"),
             *(f"collect.n_envs={N_ENVS}", f"collect.n_steps={N_STEPS}", f"hidden=[{HIDDEN},{HIDDEN}]"),
-            *(f"{network}.epochs={EPOCHS}" for network in ("update", "critic")),
+            *(f"{network}.epochs={workload.epochs}" for network in ("update", "critic")),
             *(f"{network}.minibatches={parts}" for network in ("update", "critic")),
             f"seeds={list(workload.seeds)}",
             f"budget={workload.steps + BATCH}",
         ]
     )
     env = BatchedVecEnv(environments(make(config.task), config.seeds, config.n_envs))
-    watch = Stopwatch(N_ENVS)
+    watch = Stopwatch(N_ENVS, iteration=BATCH)
     model = PolicyGradient("MlpPolicy", env, config, config.seeds)
     model.learn(config.budget, watch, log_interval=None)  # type: ignore[arg-type]  # SB3 takes None
     return _trained(watch, workload)
 
 
-def _sb3_ppo(workload: Workload) -> Measurement:
+def stock(algorithm: Any, workload: Workload, **settings: Any) -> Measurement:
+    """A learner with Stable-Baselines3's interface, on one seed and eight environments."""
     import numpy as np
-    from stable_baselines3 import PPO
     from stable_baselines3.common.env_util import make_vec_env
     from stable_baselines3.common.vec_env import DummyVecEnv
-    from torch import nn
 
     from bench.speed.stopwatch import Stopwatch
 
     (seed,) = workload.seeds
     # SB3 seeds environment i with seed + i: neighbouring seeds would share environments.
     apart = int(np.random.SeedSequence(seed).generate_state(1)[0]) >> 1
-    model = PPO(
-        "MlpPolicy",
-        make_vec_env("CartPole-v1", N_ENVS, vec_env_cls=DummyVecEnv),
-        learning_rate=LEARNING_RATE,
-        n_steps=N_STEPS,
-        batch_size=workload.minibatch,
-        n_epochs=EPOCHS,
-        policy_kwargs={"net_arch": {"pi": [HIDDEN, HIDDEN], "vf": [HIDDEN, HIDDEN]}, "activation_fn": nn.Tanh},
-        seed=apart,
-        device="cpu",
-    )
-    watch = Stopwatch(N_ENVS)
-    model.learn(workload.steps + BATCH, watch, log_interval=None)  # type: ignore[arg-type]  # SB3 takes None
+    env = make_vec_env(workload.task, N_ENVS, vec_env_cls=DummyVecEnv)
+    model = algorithm("MlpPolicy", env, seed=apart, device="cpu", **settings)
+    watch = Stopwatch(N_ENVS, iteration=BATCH)
+    model.learn(workload.steps + BATCH, watch, log_interval=None)
     return _trained(watch, workload)
+
+
+def _networks() -> dict[str, Any]:
+    from torch import nn
+
+    return {"net_arch": {"pi": [HIDDEN, HIDDEN], "vf": [HIDDEN, HIDDEN]}, "activation_fn": nn.Tanh}
+
+
+def _sb3_ppo(workload: Workload) -> Measurement:
+    from stable_baselines3 import PPO
+
+    return stock(
+        PPO,
+        workload,
+        n_steps=N_STEPS,
+        learning_rate=LEARNING_RATE,
+        batch_size=workload.minibatch,
+        n_epochs=workload.epochs,
+        gae_lambda=workload.gae_lambda,
+        policy_kwargs=_networks(),
+    )
+
+
+def _sb3_a2c(workload: Workload) -> Measurement:
+    """With its own defaults: one gradient step on every five steps of the environments."""
+    from stable_baselines3 import A2C
+
+    return stock(A2C, workload, policy_kwargs=_networks())
+
+
+def _contrib_trpo(workload: Workload) -> Measurement:
+    """With its own defaults but for the length of a rollout."""
+    from sb3_contrib import TRPO
+
+    return stock(TRPO, workload, n_steps=N_STEPS, policy_kwargs=_networks())
+
+
+def _sbx_ppo(workload: Workload) -> Measurement:
+    from bench.speed import jax_programs
+
+    return jax_programs.sbx_ppo(workload)
+
+
+def _rejax_ppo(workload: Workload) -> Measurement:
+    from bench.speed import jax_programs
+
+    return jax_programs.rejax_ppo(workload)
 
 
 def _trained(watch: Any, workload: Workload) -> Measurement:
@@ -132,6 +178,7 @@ def _trained(watch: Any, workload: Workload) -> Measurement:
         rollout_seconds=rollouts,
         update_seconds=updates,
         returns=late_returns(watch.episodes, len(workload.seeds), workload.steps),
+        began=watch.began,
     )
 
 
@@ -165,12 +212,12 @@ def _matrix_products(workload: Workload) -> Measurement:
     began: list[float] = []
     for iteration in range(workload.steps // BATCH + 1):
         if iteration == 1:
-            began = [time.perf_counter(), time.process_time()]
+            began = [time.perf_counter(), time.process_time(), time.time()]
         for _ in range(passes):
             for left, right, out in products:
                 torch.bmm(left, right, out=out)
     seconds, cpu_seconds = time.perf_counter() - began[0], time.process_time() - began[1]
-    return Measurement(replicas * workload.steps, seconds, cpu_seconds, None, seconds)
+    return Measurement(replicas * workload.steps, seconds, cpu_seconds, None, seconds, began=began[2])
 
 
 # A peer is one more entry: a function from a workload to a measurement, run in a process of its own.
@@ -178,6 +225,10 @@ PROGRAMS: dict[str, Program] = {
     "lockstep": Program("this suite, seeds in lockstep", _lockstep, seeds="together"),
     "sb3_ppo": Program("SB3 PPO, seed after seed", _sb3_ppo),
     "sb3_ppo_64": Program("SB3 PPO, its default minibatch", _sb3_ppo, minibatch=64),
+    "sb3_a2c": Program("SB3 A2C, its defaults, seed after seed", _sb3_a2c),
+    "contrib_trpo": Program("SB3-Contrib TRPO, seed after seed", _contrib_trpo),
+    "sbx_ppo": Program("SBX PPO (JAX), seed after seed", _sbx_ppo, needs=("sbx", "jax")),
+    "rejax_ppo": Program("rejax PPO (JAX), seeds in one program", _rejax_ppo, "together", needs=("rejax", "gymnax")),
     "matrix_products": Program("matrix products of the updates alone", _matrix_products, "together", trains=False),
 }
 
@@ -186,21 +237,37 @@ class MeasurementFailed(Exception):
     """A program crashed; the message holds what it said."""
 
 
-def spawn(name: str, workload: Workload) -> Measurement:
-    """Measure in a fresh process with one thread. Raises `MeasurementFailed`."""
+def missing(python: str) -> dict[str, str]:
+    """The programs that `python` cannot run, with the packages it lacks. Raises `UserError` where it is no Python."""
+    needed = sorted({package for program in PROGRAMS.values() for package in program.needs})
+    code = "import importlib.util as u, sys; print(*[p for p in sys.argv[1:] if u.find_spec(p) is None])"
+    try:
+        done = subprocess.run([python, "-c", code, *needed], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise UserError(f"peers_python={python}: cannot be run as Python ({error})") from error
+    absent = set(done.stdout.split())
+    return {name: ", ".join(sorted(absent & set(p.needs))) for name, p in PROGRAMS.items() if absent & set(p.needs)}
+
+
+def spawn(name: str, workloads: Sequence[Workload], python: str = sys.executable) -> list[Measurement]:
+    """Measure workloads one after another in a fresh process with one thread on one core.
+
+    Raises:
+        MeasurementFailed: with what the process said.
+    """
     threads = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "MKL", "OPENBLAS", "NUMEXPR")}
     path = (str(provenance.ROOT), os.environ.get("PYTHONPATH"))
-    request = json.dumps({"program": name, "workload": dataclasses.asdict(workload)})
+    request = json.dumps({"program": name, "workloads": [dataclasses.asdict(workload) for workload in workloads]})
     done = subprocess.run(
-        [sys.executable, "-m", "bench.speed", request],
-        env={**os.environ, **threads, "PYTHONPATH": os.pathsep.join(filter(None, path))},
+        [python if PROGRAMS[name].needs else sys.executable, "-m", "bench.speed", request],
+        env={**os.environ, **threads, "PYTHONPATH": os.pathsep.join(filter(None, path)), "JAX_PLATFORMS": "cpu"},
         capture_output=True,
         text=True,
         check=False,
     )
     if done.returncode:
         raise MeasurementFailed(f"{name} failed:\n{done.stderr.strip()}")
-    return _measurement(json.loads(done.stdout.splitlines()[-1]))
+    return [_measurement(data) for data in json.loads(done.stdout.splitlines()[-1])]
 
 
 def _measurement(data: Mapping[str, Any]) -> Measurement:
@@ -209,13 +276,12 @@ def _measurement(data: Mapping[str, Any]) -> Measurement:
 
 
 def work(request: str) -> None:
-    """In the fresh process: measure, and print the measurement as the last line."""
-    import torch
-
-    torch.set_num_threads(1)
+    """In the fresh process: measure, and print the measurements as the last line."""
+    if hasattr(os, "sched_setaffinity"):  # every program on the same core, the last this process may use
+        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     data = json.loads(request)
-    workload = Workload(**{**data["workload"], "seeds": tuple(data["workload"]["seeds"])})
-    result = PROGRAMS[data["program"]].measure(workload)
+    measure = PROGRAMS[data["program"]].measure
+    results = [measure(Workload(**{**given, "seeds": tuple(given["seeds"])})) for given in data["workloads"]]
     unit = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-    print(json.dumps(dataclasses.asdict(dataclasses.replace(result, peak_memory=memory))))
+    print(json.dumps([dataclasses.asdict(dataclasses.replace(result, peak_memory=memory)) for result in results]))

@@ -8,25 +8,25 @@ from stable_baselines3.common.callbacks import BaseCallback
 
 
 class Stopwatch(BaseCallback):
-    """Time spent in rollouts and in updates, the first iteration excluded, and the episodes that ended.
+    """Time spent in rollouts and in updates, the first `iteration` steps excluded, and the episodes that ended.
 
     Wall-clock and CPU seconds, (wall, CPU). Work between two phases counts for the one before it. `episodes` holds
     (steps per seed so far, environment, return) of every episode, the first iteration's included.
     """
 
-    def __init__(self, n_envs: int) -> None:
+    def __init__(self, n_envs: int, iteration: int) -> None:
         super().__init__()
-        self.n_envs = n_envs
+        self.n_envs, self.iteration = n_envs, iteration
         self.rollouts, self.updates = np.zeros(2), np.zeros(2)
         self.episodes: list[tuple[int, int, float]] = []
-        self._iterations = 0
+        self.began: float | None = None  # UNIX time at which what counts began
         self._since = _now()
 
     def _on_rollout_start(self) -> None:
         self._lap(self.updates)
-        self._iterations += 1
-        if self._iterations == 2:  # what was measured up to here was warming up
-            self.rollouts, self.updates = np.zeros(2), np.zeros(2)
+        if self.began is None and self.n_calls * self.n_envs >= self.iteration:
+            # What was measured up to here was warming up.
+            self.rollouts, self.updates, self.began = np.zeros(2), np.zeros(2), time.time()
 
     def _on_rollout_end(self) -> None:
         self._lap(self.rollouts)

@@ -2,8 +2,10 @@
 
 import statistics
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
+from bench.speed.plan import SEED_COUNTS, Job
 from bench.speed.programs import LEARNING_STEPS, PROGRAMS, Measurement
 
 REFERENCE = "sb3_ppo"  # ratios are to this program
@@ -11,6 +13,83 @@ MIN_RETURN = 100.0  # a random policy has 22, the best 500
 QUIET = 0.9  # share of the wall-clock time a process must have had its core, or the notes say so
 
 Measured = Mapping[str, Sequence[Measurement]]  # by program, one per repeat
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a process measured, when it was started (UNIX time), and how long it lived."""
+
+    job: Job
+    measurements: tuple[Measurement, ...]
+    started: float
+    process_seconds: float
+
+    @property
+    def steps_per_second(self) -> float:
+        """Of all its measurements together."""
+        return sum(m.env_steps for m in self.measurements) / sum(m.seconds for m in self.measurements)
+
+    @property
+    def startup_seconds(self) -> float | None:
+        """From the start of the process until timing began: imports, compiling and one iteration of warming up."""
+        began = self.measurements[0].began
+        return None if began is None else began - self.started
+
+
+def by_program(results: Sequence[Result], part: str) -> Measured:
+    """The measurements of a part, one per repeat."""
+    chosen = [result for result in results if result.job.part == part]
+    names = dict.fromkeys(result.job.program for result in chosen)
+    return {name: [r.measurements[0] for r in chosen if r.job.program == name] for name in names}
+
+
+def by_seeds(results: Sequence[Result]) -> dict[tuple[str, int], list[float]]:
+    """Steps per second by program and number of seeds, one per repeat."""
+    speeds: dict[tuple[str, int], list[float]] = {}
+    for result in results:
+        if result.job.part == "seeds":
+            key = (result.job.program, len(result.job.workloads[0].seeds))
+            speeds.setdefault(key, []).append(result.steps_per_second)
+    return speeds
+
+
+def seeds_table(results: Sequence[Result]) -> str:
+    """Median steps per second, a row per program and a column per number of seeds."""
+    speeds = by_seeds(results)
+    rows = [["program", *(f"{count} seeds" for count in SEED_COUNTS)]]
+    for name in by_program(results, "seeds"):
+        cells = [statistics.median(speeds[name, count]) if (name, count) in speeds else None for count in SEED_COUNTS]
+        rows.append([PROGRAMS[name].title, *("–" if cell is None else f"{cell:,.0f}" for cell in cells)])
+    return _markdown(rows)
+
+
+def study_seconds(results: Sequence[Result], seeds: int | None = None) -> dict[str, list[float]]:
+    """How long each program takes for the study on one core, one per repeat.
+
+    The life of the process that trained every cell, where seeds train together. A program that trains them in turn
+    trained one of each cell: its training time counts once for each seed, everything else once.
+    """
+    together = [len(r.job.workloads[0].seeds) for r in results if PROGRAMS[r.job.program].seeds == "together"]
+    count = seeds or max(together, default=1)
+    times: dict[str, list[float]] = {}
+    for result in results:
+        if result.job.part == "study":
+            training = sum(measurement.seconds for measurement in result.measurements)
+            further = count - 1 if PROGRAMS[result.job.program].seeds == "in_turn" else 0
+            times.setdefault(result.job.program, []).append(result.process_seconds + further * training)
+    return times
+
+
+def study_table(results: Sequence[Result], seeds: int) -> str:
+    """Seconds for the study, start-up and compiling included."""
+    times = study_seconds(results, seeds)
+    ours = times.get("lockstep")
+    rows = [["program", "seconds", "min – max", "× lockstep"]]
+    for name, values in times.items():
+        ratio = "–" if ours is None else f"{statistics.median(v / o for v, o in zip(values, ours, strict=True)):.2f}"
+        spread = f"{min(values):,.0f} – {max(values):,.0f}"
+        rows.append([PROGRAMS[name].title, f"{statistics.median(values):,.0f}", spread, ratio])
+    return _markdown(rows)
 
 
 def ratios(measured: Measured, name: str, reference: str, cpu: bool = False) -> list[float]:
@@ -96,7 +175,9 @@ def _floor(measured: Measured) -> list[str]:
         for floor, ours in zip(measured["matrix_products"], measured["lockstep"], strict=True)
         if ours.update_seconds is not None
     ]
-    return [f"matrix products alone would take {statistics.median(shares):.0%} of this suite's updates"]
+    return (
+        [f"matrix products alone would take {statistics.median(shares):.0%} of this suite's updates"] if shares else []
+    )
 
 
 def _busy(measured: Measured) -> list[str]:
