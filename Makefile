@@ -4,6 +4,7 @@ VENV := .venv
 PYTHON := $(VENV)/bin/python
 BASE_PYTHON ?= python3.11
 TORCH_INDEX ?=  # CPU-only wheels for Linux: the index URL that pytorch.org's "Start locally" shows for CPU
+JOBS ?= 2  # test processes
 STAMP := $(VENV)/.installed
 DEV_STAMP := $(VENV)/.installed-dev
 
@@ -29,10 +30,10 @@ types: $(DEV_STAMP)  ## mypy, strict
 	$(VENV)/bin/mypy
 
 test-fast: $(DEV_STAMP)  ## the tests to run while working
-	$(PYTHON) -m pytest -q -m "not slow"
+	$(PYTHON) -m pytest -q -m "not slow" -n $(JOBS) --dist loadfile
 
 test-slow: $(DEV_STAMP)  ## the tests that take minutes
-	$(PYTHON) -m pytest -q -m slow
+	$(PYTHON) -m pytest -q -m slow -n $(JOBS) --dist worksteal --durations=10
 
 clean:  ## remove the environment and caches; results stay
 	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

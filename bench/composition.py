@@ -71,7 +71,10 @@ class Composition:
         assert isinstance(mapping, dict)
         parsed = parse({str(key): value for key, value in mapping.items()})
         task = make(parsed.task)
-        parsed = replace(parsed, task=replace(parsed.task, score=score_bounds(parsed.task, task)))
+        # Knobs as the task took them, so that 1 and 1.0, or true and "true", are the same cell.
+        knobs = {key: getattr(task, key, value) for key, value in parsed.task.knobs.items()}
+        bounds = score_bounds(parsed.task, task)
+        parsed = replace(parsed, task=replace(parsed.task, score=bounds, knobs=knobs))
         check_task(parsed, horizon=task.horizon, restorable=task.restorable)
         if parsed.reference.name == "checkpoint":
             from bench.learner.reference import World, check_reference  # seconds of torch

@@ -410,6 +410,8 @@ def _value(hint: Any, value: Any, path: str) -> Any:
     """`value` as the type `hint`, or a `UserError` that names the key and what it takes."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is Literal:
+        if isinstance(value, bool):
+            value = str(value).lower()  # YAML takes the word true for a truth value
         if value not in arguments:
             raise unknown(path, value, arguments)
         return value

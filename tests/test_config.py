@@ -208,6 +208,16 @@ def test_what_can_change_a_number_changes_the_hash(default, override):
     assert bench.compose([override]).hash != default.hash
 
 
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [("task.reward=true", "task.reward='true'"), ("task.luck=1", "task.luck=1.0")],
+)
+def test_a_knob_is_what_the_task_takes_it_for(written, meant):
+    assert (
+        bench.compose(["task=weekly_exam_cheat", written]).hash == bench.compose(["task=weekly_exam_cheat", meant]).hash
+    )
+
+
 def test_a_setting_counts_where_its_arm_reads_it():
     with_nstep = [bench.compose(["advantage=nstep", f"n_step={n}"]).hash for n in (5, 7)]
     without_critic = [
