@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ _RECORD_FIELDS: Mapping[str, type | tuple[type, ...]] = {
 }
 
 
-class _Damaged(Exception):
+class Damaged(Exception):
     """Why a file cannot be used."""
 
 
@@ -85,12 +85,12 @@ def plan(folder: Path, root: Path, problems: list[Problem]) -> tuple[Mapping[str
     if not path.exists():
         return {}, []
     try:
-        header = _json(path)
+        header = read_json(path)
         cells = [
             Cell(folder.name, str(cell["task"]), str(cell["arm"]), str(cell["hash"]), tuple(map(int, cell["seeds"])))
             for cell in header["cells"]
         ]
-    except (_Damaged, KeyError, TypeError, ValueError) as error:
+    except (Damaged, KeyError, TypeError, ValueError) as error:
         problems.append(Problem(str(path.relative_to(root)), f"unusable: {_cause(error)}"))
         return {}, []
     return header, cells
@@ -100,16 +100,16 @@ def _cause(error: Exception) -> str:
     return f"no key {error}" if isinstance(error, KeyError) else str(error)
 
 
-def _json(path: Path) -> Mapping[str, Any]:
+def read_json(path: Path) -> Mapping[str, Any]:
     """A JSON object of a schema this version reads."""
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise _Damaged(f"not readable as JSON ({error})") from error
+        raise Damaged(f"not readable as JSON ({error})") from error
     if not isinstance(data, dict):
-        raise _Damaged("not a JSON object")
+        raise Damaged("not a JSON object")
     if data.get("schema") != SCHEMA:
-        raise _Damaged(f"schema {data.get('schema')}, this version reads schema {SCHEMA}")
+        raise Damaged(f"schema {data.get('schema')}, this version reads schema {SCHEMA}")
     return data
 
 
@@ -120,10 +120,10 @@ def read_blocks(folder: Path, root: Path, problems: list[Problem]) -> list[Block
         name = str(path.relative_to(root))
         record: Mapping[str, Any] = {}
         try:
-            record = _json(path / "run.json")
+            record = read_json(path / "run.json")
             _check_record(record)
             blocks.append(_block(folder.name, path, name, record))
-        except _Damaged as error:
+        except Damaged as error:
             problems.append(Problem(name, str(error)))
             blocks.append(_damaged_block(folder.name, path, name))
     return blocks
@@ -144,21 +144,21 @@ def _block_folders(folder: Path, root: Path, problems: list[Problem]) -> list[Pa
 def _check_record(record: Mapping[str, Any]) -> None:
     for key, kind in _RECORD_FIELDS.items():
         if key not in record:
-            raise _Damaged(f"run.json has no '{key}'")
+            raise Damaged(f"run.json has no '{key}'")
         if not isinstance(record[key], kind):
-            raise _Damaged(f"run.json: '{key}' is {record[key]!r}")
+            raise Damaged(f"run.json: '{key}' is {record[key]!r}")
     bounds = [record["score"].get(key) for key in ("random", "reference")]
     if not all(isinstance(bound, (int, float)) and np.isfinite(bound) for bound in bounds) or bounds[0] == bounds[1]:
-        raise _Damaged(f"run.json: score bounds {bounds} must be two different finite numbers")
+        raise Damaged(f"run.json: score bounds {bounds} must be two different finite numbers")
     for seed, outcome in record["seeds"].items():
         if not seed.isdigit() or not isinstance(outcome, dict) or outcome.get("status") not in _SEED_STATUS:
-            raise _Damaged(f"run.json: seed {seed!r} is {outcome!r}")
+            raise Damaged(f"run.json: seed {seed!r} is {outcome!r}")
     if record["status"] not in _SEED_STATUS:
-        raise _Damaged(f"run.json: status is {record['status']!r}")
+        raise Damaged(f"run.json: status is {record['status']!r}")
 
 
 def _block(study: str, path: Path, name: str, record: Mapping[str, Any]) -> Block:
-    """A block whose record is sound. Its rows are read unless it is still running. Raises `_Damaged`."""
+    """A block whose record is sound. Its rows are read unless it is still running. Raises `Damaged`."""
     statuses = {int(seed): _SEED_STATUS[outcome["status"]] for seed, outcome in record["seeds"].items()}
     if record["status"] == "running":
         statuses = dict.fromkeys(statuses, "unfinished")
@@ -166,7 +166,7 @@ def _block(study: str, path: Path, name: str, record: Mapping[str, Any]) -> Bloc
         statuses = {seed: "failed" if status == "unfinished" else status for seed, status in statuses.items()}
     if record["status"] == "running" or "done" not in statuses.values():
         return Block(study, name, record, statuses, {})
-    tables = {file: _parquet(path / file, columns, record) for file, columns in COLUMNS.items()}
+    tables = {file: read_parquet(path / file, columns, record) for file, columns in COLUMNS.items()}
     return Block(study, name, record, statuses, tables)
 
 
@@ -181,22 +181,24 @@ def _damaged_block(study: str, path: Path, name: str) -> Block:
     return Block(study, name, record, statuses, {})
 
 
-def _parquet(path: Path, columns: Iterable[str], record: Mapping[str, Any]) -> pd.DataFrame:
-    """A file of a block, held against its checksum and its columns. Raises `_Damaged`."""
+def read_parquet(path: Path, columns: Collection[str], record: Mapping[str, Any]) -> pd.DataFrame:
+    """A file of a block, held against its checksum and its columns. Raises `Damaged`."""
     try:
         found = hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:
-        raise _Damaged(f"{path.name} is not there") from error
+        raise Damaged(f"{path.name} is not there") from error
     if found != record.get("checksums", {}).get(path.name):
-        raise _Damaged(f"{path.name} does not match its checksum")
+        raise Damaged(f"{path.name} does not match its checksum")
     try:
         table = pd.read_parquet(path)
     except (OSError, ValueError) as error:
-        raise _Damaged(f"{path.name} is not readable as parquet ({error})") from error
+        raise Damaged(f"{path.name} is not readable as parquet ({error})") from error
     missing = [column for column in columns if column not in table.columns]
     if missing:
-        raise _Damaged(f"{path.name} has no column '{missing[0]}'")
+        raise Damaged(f"{path.name} has no column '{missing[0]}'")
+    if "seed" not in columns:
+        return table
     strange = set(table["seed"].unique()) - {int(seed) for seed in record["seeds"]}
     if strange:
-        raise _Damaged(f"{path.name} has seed {min(strange)}, which run.json does not know")
+        raise Damaged(f"{path.name} has seed {min(strange)}, which run.json does not know")
     return table

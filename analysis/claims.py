@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from analysis import comparisons, curves, inference, stats
+from analysis import comparisons, curves, inference, laboratory, stats
 from analysis.load import Records
 from bench.config import build
 from bench.errors import UserError
@@ -36,9 +36,9 @@ MOST_SEEDS = 10_000
 
 Metric = Literal[
     "final", "final_deterministic", "true_final", "overstated", "area", "steps", "drawdown", "spread",
-    "largest_kl", "log_parameters", "bias", "variance", "cosine", "gradient_share", "variance_share",
+    "largest_kl", "log_parameters",
+    "bias", "variance", "gradient_variance", "cosine", "gradient_share", "variance_share",
 ]  # fmt: skip
-LABORATORY = ("bias", "variance", "cosine", "gradient_share", "variance_share")  # no run has them
 # Where nothing more can be lost or won: runs that are all there say nothing about either arm.
 _SCORE = (0.0, 1.0)
 BOUNDS: Mapping[str, tuple[float | None, float | None]] = {
@@ -69,7 +69,7 @@ class Claim:
             counting as the whole budget), `drawdown` (mean share of its running best that a run has lost again),
             `spread` (distance of the final score from its arm's median: how far seeds lie apart), `largest_kl`
             (quantile `LARGE` over updates of KL(old ‖ new), nats), `log_parameters` (natural logarithm of how many are
-            trained). `LABORATORY` metrics are measured without training.
+            trained). `analysis.laboratory.METRICS` are measured without training.
         direction: the claim says the arm's metric is `higher`, `lower`, `equal`, or `not_lower`.
         sesoi: smallest effect of interest in the metric's units; the margin of `equal` and `not_lower`.
         seeds: pairs the claim asks for.
@@ -182,7 +182,10 @@ def judge(file: ClaimsFile, records: Records, metrics: pd.DataFrame) -> list[Jud
         if not set(studies).isdisjoint(claim.studies):
             planned = claim.studies[0] in studies
             tasks = [task for task in claim.tasks if planned or (metrics["task"] == task).any()] or claim.tasks
-            findings = [_finding(name, claim, task, metrics, records.factors) for task in tasks]
+            if claim.metric in laboratory.METRICS:
+                findings = [_measured(claim, task, records.laboratory) for task in claim.tasks]
+            else:
+                findings = [_finding(name, claim, task, metrics, records.factors) for task in tasks]
             judged.append(Judged(name, claim, overall([finding.verdict for finding in findings]), tuple(findings)))
     return judged
 
@@ -242,8 +245,7 @@ def _finding(name: str, claim: Claim, task: str, runs: pd.DataFrame, factors: Se
     common = _select(mine, claim.among)
     mine = mine[mine["arm"].isin(common)]
     if claim.metric not in mine:
-        source = "measured by python -m bench lab" if claim.metric in LABORATORY else "not recorded on this task"
-        return _nothing(task, "missing", f"{claim.metric}: {source}")
+        return _nothing(task, "missing", f"{claim.metric}: not recorded on this task")
     selectors = [selector for selector in (claim.arm, claim.against) if CONSTANT not in selector]
     selected = {_text(selector): _select(mine, selector) for selector in selectors}
     absent = [f"{text}: {_why_missing(found)}" for text, found in selected.items() if len(found) != 1]
@@ -261,6 +263,29 @@ def _finding(name: str, claim: Claim, task: str, runs: pd.DataFrame, factors: Se
     if len(arms) == 2 and _at_one_bound(first, second, claim.metric):
         return _nothing(task, "uninformative", "every run of both arms is at the same bound", pairs)
     return _decide(claim, task, differences, stats.generator(name, task))
+
+
+def _measured(claim: Claim, task: str, figures: pd.DataFrame) -> Finding:
+    """What the laboratory says: two estimates with their standard errors, in place of pairs of runs."""
+    rows = laboratory.measured(figures[figures["task"] == task], claim.metric)
+    found = [laboratory.select(rows, selector) for selector in (claim.arm, claim.against)]
+    if any(len(each) != 1 for each in found):
+        return _nothing(task, "missing", f"{claim.metric}: measured by python -m bench lab")
+    confidence = 1 - ALPHA / claim.looks
+    (effect, low, high), p = laboratory.difference(found[0].iloc[0], found[1].iloc[0], confidence)
+    if claim.direction == "lower":
+        effect, low, high = -effect, -high, -low
+    verdict = _held_against(claim, low, high)
+    return Finding(task, verdict, 1, effect, low, high, p, None, "one policy")
+
+
+def _held_against(claim: Claim, low: float, high: float) -> Verdict:
+    """An interval, oriented as the claim is, against the smallest effect of interest."""
+    if claim.direction == "equal":
+        inside, outside = -claim.sesoi < low and high < claim.sesoi, low > claim.sesoi or high < -claim.sesoi
+        return "supported" if inside else "refuted" if outside else "undecided"
+    threshold = -claim.sesoi if claim.direction == "not_lower" else claim.sesoi
+    return "supported" if low > threshold else "refuted" if high < threshold else "undecided"
 
 
 def _values(claim: Claim, runs: pd.DataFrame, arms: Sequence[str]) -> tuple[stats.Array, stats.Array]:
@@ -338,9 +363,9 @@ def _decide(claim: Claim, task: str, differences: stats.Array, rng: np.random.Ge
         outside = low > claim.sesoi or high < -claim.sesoi
         verdict = "supported" if p <= ALPHA / claim.looks else "refuted" if outside else "undecided"
     else:
-        threshold = -claim.sesoi if claim.direction == "not_lower" else claim.sesoi
-        p = inference.sign_flip_test(oriented - (threshold if claim.direction == "not_lower" else 0.0), rng)
-        verdict = "supported" if low > threshold else "refuted" if high < threshold else "undecided"
+        shift = claim.sesoi if claim.direction == "not_lower" else 0.0
+        p = inference.sign_flip_test(oriented + shift, rng)
+        verdict = _held_against(claim, low, high)
     note = ""
     if pairs < claim.seeds and verdict != "undecided":
         note = f"{verdict} so far, {pairs} of {claim.seeds} seeds"

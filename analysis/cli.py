@@ -108,7 +108,8 @@ def _report(options: Report) -> int:
     studies = options.study.split(",")
     records = load.read(studies, options.results)
     _warn(records)
-    print(document.summary(records.runs))
+    if len(records.runs):
+        print(document.summary(records.runs))
     folder = Path(options.results) / studies[0] / "report"
     if names:
         suffix = f"-{options.style}" + (f"-{options.width}in" if options.width else "")

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis import labels, stats
+from analysis import labels, laboratory, stats
 from analysis.blocks import COLUMNS, EVALUATIONS, TRAINING, Block, Cell, Problem, plan, read_blocks, study_folder
 
 MODES = ("deterministic", "stochastic")
@@ -95,6 +95,7 @@ class Records:
             of `SCORES` the evaluations have, and the same normalised (`return_normalised`).
         training: one row per update of a seed.
         problems: what could not be used.
+        laboratory: one row per figure that `python -m bench lab` measured; see `analysis.laboratory`.
         blocks: the `run.json` of every block that could be read, in order of path.
     """
 
@@ -107,6 +108,7 @@ class Records:
     curves: pd.DataFrame
     training: pd.DataFrame
     problems: tuple[Problem, ...]
+    laboratory: pd.DataFrame
     blocks: tuple[Mapping[str, Any], ...]
 
 
@@ -147,13 +149,14 @@ def read(studies: Sequence[str], results: str | Path = "results") -> Records:
     """Everything the folders of `studies` below `results` hold. Raises `UserError` if one does not exist."""
     root = Path(results)
     problems: list[Problem] = []
-    plans, blocks, headers = [], [], []
+    plans, blocks, headers, measured = [], [], [], []
     for name in studies:
         folder = study_folder(root, name)
         header, cells = plan(folder, root, problems)
         headers.append(header)
         plans += cells
         blocks += read_blocks(folder, root, problems)
+        measured.append(laboratory.read(folder, root, problems))
     runs = _runs(blocks, plans)
     runs = runs.assign(name=runs["arm"], arm=labels.arm_labels(runs, _factor_names(blocks)))
     evaluations = _long_table(blocks, runs, EVALUATIONS)
@@ -168,6 +171,7 @@ def read(studies: Sequence[str], results: str | Path = "results") -> Records:
         curves=curves(evaluations, runs),
         training=_long_table(blocks, runs, TRAINING),
         problems=tuple(problems),
+        laboratory=pd.concat(measured, ignore_index=True),
         blocks=tuple(block.record for block in blocks if "status" in block.record),
     )
 

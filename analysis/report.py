@@ -1,7 +1,7 @@
 """The report of a study: tables, figures and a page of text, written next to its runs."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -10,7 +10,7 @@ from analysis import document, formats, gallery, page, tables
 from analysis.claims import ClaimsFile
 from analysis.gallery import FIGURES, Material
 from analysis.load import MODES, Records
-from analysis.style import FORMATS, Look, TooManyPanels, save
+from analysis.style import FORMATS, Look, Style, TooManyPanels, save
 from bench.errors import UserError
 
 MAIN_FIGURES = ("learning_curves_stochastic", "learning_curves_deterministic", "final_scores")  # in every format
@@ -23,8 +23,11 @@ def write(records: Records, folder: Path, claims_files: Sequence[ClaimsFile]) ->
     Raises:
         UserError: if the folder cannot be written, or there is nothing to report.
     """
-    if records.runs.empty:
+    if records.runs.empty and records.laboratory.empty:
         raise UserError(f"study={records.name}: no runs found, nothing to report")
+    if records.runs.empty:
+        yield from _write_document(document.compose_laboratory(records, claims_files), {}, {}, folder)
+        return
     material = Material.of(records)
     yield from _write_tables(material, folder)
     drawn, too_large = draw(material, list(FIGURES), LOOK)
@@ -32,9 +35,15 @@ def write(records: Records, folder: Path, claims_files: Sequence[ClaimsFile]) ->
     for name, figure in drawn.items():
         yield from _write_figure(figure, folder / name, LOOK, FORMATS if name in main else ["svg"])
     said = document.compose(material, claims_files, list(drawn), too_large)
-    yield write_file(folder / "report.md", document.markdown(said).encode())
     drawings = {name: _drawings(name, material) for name in drawn}
-    yield write_file(folder / "index.html", page.html(said, drawings, material.styles).encode())
+    yield from _write_document(said, drawings, material.styles, folder)
+
+
+def _write_document(
+    said: document.Document, drawings: page.Drawings, styles: Mapping[str, Style], folder: Path
+) -> Iterator[Path]:
+    yield write_file(folder / "report.md", document.markdown(said).encode())
+    yield write_file(folder / "index.html", page.html(said, drawings, styles).encode())
 
 
 def _write_tables(material: Material, folder: Path) -> Iterator[Path]:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from analysis import comparisons, stats, tables
+from analysis import comparisons, laboratory, stats, tables
 from analysis.claims import SOLVED
 from analysis.formats import Section, Table, interval_text, optional_text
 
@@ -84,7 +84,9 @@ def steps_text(steps: stats.Array) -> str:
     return "> budget" if np.isinf(high) else f"{(low + high) / 2:,.0f}"
 
 
-def closing_table(metrics: pd.DataFrame, estimates: pd.DataFrame, costs: pd.DataFrame) -> Table | None:
+def closing_table(
+    metrics: pd.DataFrame, estimates: pd.DataFrame, costs: pd.DataFrame, figures: pd.DataFrame
+) -> Table | None:
     """The article's closing table with numbers for adjectives: the estimators under a critic, one per row;
     arms that collect otherwise are left out.
 
@@ -92,6 +94,7 @@ def closing_table(metrics: pd.DataFrame, estimates: pd.DataFrame, costs: pd.Data
         metrics: as `analysis.claims.run_metrics` gives them.
         estimates: as `analysis.tables.comparison` gives them.
         costs: as `analysis.tables.costs` gives them.
+        figures: as `analysis.laboratory.read` gives them.
 
     Returns:
         None where a study does not have two estimators under the critic.
@@ -105,15 +108,16 @@ def closing_table(metrics: pd.DataFrame, estimates: pd.DataFrame, costs: pd.Data
         arms = arms[arms["advantage"].isin(ESTIMATORS)].sort_values("advantage", key=_order, kind="stable")
         alike = [arm for arm in arms["arm"] if not comparisons.not_comparable(part, arm, arms["arm"].iloc[0])]
         if arms.loc[arms["arm"].isin(alike), "advantage"].nunique() > 1:
-            rows = [_closing_row(str(task), str(arm), part, estimates, costs) for arm in alike]
+            rows = [_closing_row(str(task), str(arm), part, estimates, costs, figures) for arm in alike]
             sections.append(Section(str(task), tuple(rows)))
     if not sections:
         return None
-    lacking = [name for name in MEASURED_APART if name not in metrics]
-    note = f" Not in this study: {', '.join(lacking)}; python -m bench lab measures them." if lacking else ""
+    lacking = "" if len(figures) else " They are not in this study: python -m bench lab measures them."
     return Table(
         caption="The estimators of the return under one critic: final stochastic score with its interval, mean height "
-        f"of the learning curve, drawdown, and what a run costs.{note}",
+        "of the learning curve, drawdown, and what a run costs. Bias, variance and cosine: of the advantages and "
+        "gradients "
+        f"under a {laboratory.CRITIC} critic in the {laboratory.STAGE} of training.{lacking}",
         header=("arm", *MEASURED_APART, "final", "area", "drawdown", "seconds", "CPU s", "parameters"),
         sections=tuple(sections),
     )
@@ -124,13 +128,20 @@ def _order(levels: pd.Series) -> pd.Series:
 
 
 def _closing_row(
-    task: str, arm: str, metrics: pd.DataFrame, estimates: pd.DataFrame, costs: pd.DataFrame
+    task: str,
+    arm: str,
+    metrics: pd.DataFrame,
+    estimates: pd.DataFrame,
+    costs: pd.DataFrame,
+    figures: pd.DataFrame,
 ) -> tuple[str, ...]:
     mine = metrics[metrics["arm"] == arm]
     names = (estimates["task"] == task) & (estimates["arm"] == arm) & (estimates["mode"] == "stochastic")
     estimate = estimates[names].iloc[0]
     cost = costs[(costs["task"] == task) & (costs["arm"] == arm)].iloc[0]
-    means = [optional_text(float(mine[name].mean()), 3) if name in mine else "–" for name in MEASURED_APART]
+    knobs = {name: mine[name].iloc[0] for name in ("gae_lambda", "n_step") if name in mine and mine[name].notna().any()}
+    estimator = {"baseline": "critic", "advantage": mine["advantage"].iloc[0], **knobs}
+    means = laboratory.texts(figures, task, MEASURED_APART, estimator)
     score = interval_text(tables.interval_of(estimate, "mean"), tables.decimals_of(estimate[["mean"]].to_numpy(float)))
     learned = [optional_text(float(mine[name].mean()), 3) for name in ("area", "drawdown")]
     seconds = [optional_text(float(cost[name]), 2) for name in ("wall_seconds", "cpu_seconds")]
