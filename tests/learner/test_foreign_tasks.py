@@ -44,6 +44,7 @@ def test_a_foreign_id_trains(id: str, collect: str) -> None:
     assert stock.observation_space == trained.model.observation_space
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("id", IDS)
 def test_a_foreign_id_gives_the_same_bits_again(id: str) -> None:
     config = bench.compose(["task=gym", f"task.id={id}", "group.start=independent", *SMALL])

@@ -79,7 +79,10 @@ def test_grpo_of_one_group_is_the_group_mean_up_to_what_normalisation_takes_out(
 
 
 @pytest.mark.parametrize("baseline", ["none", "batch_mean", "time_mean", "critic", "group", "grpo", "rloo", "vine"])
-@pytest.mark.parametrize("task", [MatchReward(), ExamQuestion()], ids=lambda task: type(task).__name__)
+@pytest.mark.parametrize(
+    "task",
+    [pytest.param(ExamQuestion(), id="exam_question"), pytest.param(MatchReward(), id="match", marks=pytest.mark.slow)],
+)
 def test_in_a_single_step_all_targets_are_the_reward(baseline: str, task: Task) -> None:
     """td0 = nstep = gae = monte_carlo, bit for bit, over whole trainings."""
     first, *others = actors(
