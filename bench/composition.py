@@ -24,6 +24,11 @@ from bench.errors import UserError, nearest, unknown
 from bench.legality import check_task
 from bench.runs.plan import Cell, plan, read_grids
 
+LAUNCHERS = {
+    "submitit_slurm": "slurm",
+    "ray": "ray",
+}  # Hydra's name → the option of `cluster`, and the extra to install
+
 
 def compose(overrides: Sequence[str] = ()) -> Config:
     """The configuration of one cell. Raises `UserError`."""
@@ -179,6 +184,9 @@ def explained() -> Iterator[None]:
 
 def _missing(error: MissingConfigException) -> UserError:
     group, _, option = str(error.missing_cfg_file).rpartition("/")
+    for launcher, cluster in LAUNCHERS.items():
+        if group == "hydra/launcher" and option == launcher:
+            return UserError(f"cluster={cluster} needs a package more: pip install 'policy-gradient-bench[{cluster}]'")
     return unknown(group or "configuration", option, error.options or [])
 
 

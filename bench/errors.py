@@ -16,6 +16,11 @@ class RunWarning(UserWarning):
     """What a user should know of a run that goes on all the same."""
 
 
+def first_line(error: BaseException) -> str:
+    """What an error says, in one line."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
 def nearest(given: object, allowed: Iterable[object]) -> str:
     """`"; did you mean 'x'?"` for the option closest to `given`, or `""` where none is close."""
     match = difflib.get_close_matches(str(given), [str(option) for option in allowed], n=1, cutoff=0.5)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from bench.config import Arm
-from bench.errors import DamagedCheckpoint, UserError
+from bench.errors import DamagedCheckpoint, UserError, first_line
 from bench.learner import archive
 from bench.learner.spaces import space_to_json
 
@@ -110,7 +110,7 @@ def read_checkpoint(file: BinaryIO) -> dict[str, Any]:
     try:
         state: dict[str, Any] = torch.load(file, weights_only=True)
     except (OSError, KeyError, ValueError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise DamagedCheckpoint(_first_line(error)) from error
+        raise DamagedCheckpoint(first_line(error)) from error
     return state
 
 
@@ -124,9 +124,7 @@ def restore(model: PolicyGradient, saved: Mapping[str, Any]) -> None:
     try:
         _restore(model, saved)
     except (KeyError, ValueError, TypeError, RuntimeError) as error:
-        raise DamagedCheckpoint(
-            f"it is not one of this model ({type(error).__name__}: {_first_line(error)})"
-        ) from error
+        raise DamagedCheckpoint(f"it is not one of this model ({type(error).__name__}: {first_line(error)})") from error
 
 
 def _restore(model: PolicyGradient, saved: Mapping[str, Any]) -> None:
@@ -144,7 +142,3 @@ def _restore(model: PolicyGradient, saved: Mapping[str, Any]) -> None:
             generator.bit_generator.state = position
     if saved["collector"] is not None:
         model.collector.set_state(saved["collector"])
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

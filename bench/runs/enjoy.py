@@ -1,6 +1,7 @@
 """Watching an episode of a trained seed: an animation of classic control, text of the worlds that are drawn so."""
 
 import io
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,7 @@ def enjoy(path: Path, seed: int | None = None, episode: int = 0, mode: str = "de
     config = checked_config(block)
     if config.is_peer:
         raise UserError(f"{path}: trained by {config.arm_name}; only policies of this suite's learner can be shown")
+    os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # of pygame: it draws without a screen
     env = _environment(config, make(config.task))
     frames, total = _play(env, block, seed, episode, mode)
     study = block.path.parents[3]
@@ -49,7 +51,7 @@ def enjoy(path: Path, seed: int | None = None, episode: int = 0, mode: str = "de
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if isinstance(frames[0], str):
-            return _written(folder / f"{name}.txt", "\n\n".join(frames).encode() + b"\n"), total
+            return _written(folder / f"{name}.txt", "\n".join(frames).encode() + b"\n"), total
         return _written(folder / f"{name}.gif", _gif(frames, env)), total
     except OSError as error:
         raise UserError(f"cannot write {error.filename}: {error.strerror}") from error

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 import yaml
 
 from bench.config import Config
-from bench.errors import RunWarning, UserError
+from bench.errors import RunWarning, UserError, first_line
 from bench.runs import block as blocks
 from bench.runs import index
 from bench.runs.curves import EVALUATIONS, TRAINING
@@ -48,7 +48,7 @@ def mirror(config: Config, directory: Path) -> None:
     except Exception as error:
         _given_up.add(config.wandb)
         again = f"python -m bench wandb-sync study={config.study.name}"
-        text = f"wandb={config.wandb}: not mirrored ({_reason(error)}); '{again}' makes up for it"
+        text = f"wandb={config.wandb}: not mirrored ({first_line(error)}); '{again}' makes up for it"
         warnings.warn(text, MirrorWarning, stacklevel=2)
 
 
@@ -131,10 +131,6 @@ def _complete(folder: Path, block: blocks.Block, seed: int) -> bool:
 def _remove(folder: Path, block: blocks.Block, seed: int) -> None:
     for begun in _runs(folder, block, seed):
         shutil.rmtree(begun)
-
-
-def _reason(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def _runs(folder: Path, block: blocks.Block, seed: int) -> list[Path]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from bench.config import Config
-from bench.errors import UserError
+from bench.errors import UserError, first_line
 from bench.runs import block as blocks
 from bench.runs import index, interruption, progress
 from bench.runs.execute import parts, set_aside
@@ -128,7 +128,7 @@ def _launch_all(jobs: list[Job], launch: Launch, report: Report) -> None:
     while jobs and (crash := _attempt(jobs, launch, report)):
         begun = [job for job in jobs if _left_behind(job)]
         if not begun:  # nothing was running, so nothing of ours broke it
-            raise crash
+            raise UserError(f"nothing could be launched ({type(crash).__name__}: {first_line(crash)})") from crash
         suspects += begun
         jobs = [job for job in jobs if job.block() is None]
     for job in suspects:

@@ -154,7 +154,7 @@ def test_a_launcher_that_never_starts_anything_is_an_error(cells, display):
     def broken(_):
         raise RuntimeError("no such queue")
 
-    with pytest.raises(RuntimeError, match="no such queue"):
+    with pytest.raises(UserError, match=r"nothing could be launched \(RuntimeError: no such queue\)"):
         sweep(cells, broken, display)
 
 

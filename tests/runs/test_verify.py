@@ -1,0 +1,69 @@
+"""Results are held against what was written, and trained again."""
+
+import json
+
+import pytest
+
+from bench.errors import UserError
+from bench.runs import block as blocks
+from bench.runs import execute
+from bench.runs.curves import EVALUATIONS, TRAINING, write_rows
+from bench.runs.files import sha256
+from bench.runs.verify import pick, train_again, verify
+
+FAKE = ("evaluation.points=2", "evaluation.episodes=2")  # what the fake learner reports
+
+
+def test_intact_results_are_found_so_from_any_folder(cell):
+    path = execute.run(cell("seeds=2", *FAKE))
+    execute.run(cell("seeds=[4]", *FAKE, "study.name=other"))
+    for root, number in ((path, 1), (path.parent, 1), (path.parents[3], 1), (path.parents[4], 2)):
+        found = verify(root)
+        assert (len(found.finished), found.unfinished, found.problems) == (number, 0, [])
+
+
+def test_every_kind_of_damage_is_named(cell):
+    paths = [execute.run(cell("seeds=2", f"gamma={gamma}", *FAKE)) for gamma in (0.5, 0.6, 0.7, 0.8)]
+    policy = paths[0] / blocks.POLICY
+    policy.write_bytes(policy.read_bytes() + b"x")
+    (paths[1] / blocks.RECORD).write_text("{")
+    (paths[2] / TRAINING).unlink()
+    paths[3].rename(paths[3].with_name("seeds-000-009"))
+    problems = verify(paths[0].parents[3]).problems
+    assert len(problems) == 4
+    for expected in (
+        f"{policy.parent}: policy.zip is not the file that was written (checksum)",
+        f"damaged block {paths[1]}: run.json cannot be read",
+        f"{paths[2]}: training.parquet cannot be read (No such file or directory)",
+        "seeds-000-009: its folder's name is not that of seeds [0, 1]",
+    ):
+        assert any(expected in problem for problem in problems), expected
+
+
+def test_rows_that_went_missing_before_the_checksum_are_seen(cell):
+    """A record and its checksums can be made to agree; the number of evaluations is known beforehand."""
+    path = execute.run(cell("seeds=2", *FAKE))
+    row = {"seed": 0, "step": 0, "mode": "deterministic", "episode": 0, "return": 1.0, "length": 1}
+    write_rows(EVALUATIONS, [row], path / EVALUATIONS)
+    record = json.loads((path / blocks.RECORD).read_text())
+    record["checksums"][EVALUATIONS] = sha256(path / EVALUATIONS)
+    (path / blocks.RECORD).write_text(json.dumps(record))
+    assert verify(path).problems == [
+        f"{path}: seed 0 has 1 evaluation episodes, not 12",
+        f"{path}: seed 1 has 0 evaluation episodes, not 12",
+    ]
+
+
+def test_a_block_is_trained_again_and_leaves_nothing(cell, learner, tmp_path):
+    path = execute.run(cell("seeds=2", *FAKE))
+    before = sorted(tmp_path.rglob("*"))
+    (block,) = pick(verify(path).finished, 3)
+    assert train_again(block) == {EVALUATIONS: True, TRAINING: True}
+    learner.offset = 1
+    assert train_again(block) == {EVALUATIONS: False, TRAINING: False}
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_folder_without_blocks_is_refused(tmp_path):
+    with pytest.raises(UserError, match="no blocks"):
+        verify(tmp_path)
