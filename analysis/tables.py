@@ -108,6 +108,7 @@ def comparison_table(estimates: pd.DataFrame, modes: Sequence[str] = MODES, conf
         decimals = decimals_of(part[["mean", "iqm"]].to_numpy(float))
         rows = (_comparison_row(str(arm), cells, modes, decimals) for arm, cells in part.groupby("arm", sort=False))
         sections.append(Section(str(task), tuple(rows)))
+    columns = ("mean", "IQM", "failing")
     meaning = "Bold: best mean; italic: its difference to the best may be 0. " + " ".join(
         _MODE_MEANING[mode] for mode in modes
     )
@@ -115,7 +116,7 @@ def comparison_table(estimates: pd.DataFrame, modes: Sequence[str] = MODES, conf
         caption=f"Final scores (mean over the last tenth of the evaluations): mean and interquartile mean (IQM) over "
         f"seeds, with {confidence:.0%} stratified bootstrap intervals; failing: share of runs that end below the "
         f"midpoint of random and reference. {meaning}",
-        header=("arm", "n", *(f"{name}, {mode}" for mode in modes for name in ("mean", "IQM", "failing"))),
+        header=("arm", "n", *(name + (f", {mode}" if len(modes) > 1 else "") for mode in modes for name in columns)),
         sections=tuple(sections),
     )
 
