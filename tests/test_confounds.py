@@ -37,12 +37,21 @@ SMALL = (
 )  # fmt: skip
 
 
-def arm(baseline: str, advantage: str, update: str = "vanilla", *overrides: str, collect: str = "episodes") -> Config:
+def arm(
+    baseline: str,
+    advantage: str,
+    update: str = "vanilla",
+    *overrides: str,
+    collect: str = "episodes",
+    minibatches: int = 1,
+) -> Config:
     config = combined(baseline, advantage, update, collect, *SMALL, *overrides)
     if collect == "segments":
         config = dataclasses.replace(config, collect=dataclasses.replace(config.collect, n_envs=8, n_steps=4))
     if update != "vanilla":
-        config = dataclasses.replace(config, update=dataclasses.replace(config.update, epochs=3, minibatches=1))
+        config = dataclasses.replace(
+            config, update=dataclasses.replace(config.update, epochs=3, minibatches=minibatches)
+        )
     return config
 
 
@@ -240,12 +249,12 @@ def test_8_pairing() -> None:
         ("none", "monte_carlo", "vanilla"), ("critic", "gae", "clip"), ("grpo", "td0", "unclipped"),
         ("batch_mean", "nstep", "kl_penalty"),
     ]  # fmt: skip
-    still = [batches(task, arm(*factors, "learning_rate=1e-30"), 3) for factors in arms]
+    still = [batches(task, arm(*factors, "learning_rate=1e-30", minibatches=2), 3) for factors in arms]
     for other in still[1:]:
         for mine, theirs in zip(still[0], other, strict=True):
             assert torch.equal(mine.actions, theirs.actions)
             assert torch.equal(mine.observations, theirs.observations)
-    moving = [batches(task, arm(*factors, "learning_rate=0.05"), 3) for factors in arms]
+    moving = [batches(task, arm(*factors, "learning_rate=0.05", minibatches=2), 3) for factors in arms]
     for other in moving[1:]:
         for mine, theirs in zip(moving[0], other, strict=True):
             assert torch.equal(mine.observations[:, :, 0], theirs.observations[:, :, 0])
