@@ -12,23 +12,24 @@ def draw(results: Sequence[Result], path: Path) -> Path:
     """Write the figure to `path`, whose suffix says in which format."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    figure = Figure(figsize=(10, 4), layout="constrained")
     speeds, times = figure.subplots(1, 2)
+    colours = {name: f"C{place}" for place, name in enumerate(PROGRAMS)}
     counts = sorted({seeds for _, seeds in by_seeds(results)})
     for name in by_program(results, "seeds"):
         measured = {seeds: statistics.median(v) for (n, seeds), v in by_seeds(results).items() if n == name}
         alone = PROGRAMS[name].seeds == "in_turn"
         x, y = (counts, list(measured.values()) * len(counts)) if alone else (list(measured), list(measured.values()))
-        speeds.plot(x, y, "--" if alone else "o-", label=PROGRAMS[name].title)
+        speeds.plot(x, y, "--" if alone else "o-", color=colours[name], label=PROGRAMS[name].title)
     speeds.set(xscale="log", yscale="log", xlabel="seeds", ylabel="steps/s on one core, all seeds together")
     speeds.set_xticks(counts, labels=[str(count) for count in counts], minor=False)
     speeds.minorticks_off()
-    speeds.legend(fontsize="small")
+    figure.legend(loc="outside lower center", ncols=4, fontsize="small", frameon=False)
     totals = {name: statistics.median(values) for name, values in study_seconds(results).items()}
-    bars = times.barh([PROGRAMS[name].title for name in totals], list(totals.values()))
-    times.bar_label(bars, fmt="%.0f s", padding=3)
+    bars = times.barh(list(totals), list(totals.values()), color=[colours[name] for name in totals])
+    times.bar_label(bars, labels=[f"{seconds:,.0f} s" for seconds in totals.values()], padding=3)
     times.invert_yaxis()
-    times.margins(x=0.15)
-    times.set(xlabel="seconds for the study, start-up and compiling included")
+    times.margins(x=0.25)
+    times.set(xlabel="seconds for the study, with start-up and compiling")
     figure.savefig(path, dpi=150)
     return path
