@@ -32,6 +32,11 @@ class Document:
     title: str
     parts: tuple[Part, ...]
 
+    def after(self, heading: str, parts: Sequence[Part]) -> "Document":
+        """With further parts behind the one of this heading."""
+        place = [part.heading for part in self.parts].index(heading) + 1
+        return Document(self.title, (*self.parts[:place], *parts, *self.parts[place:]))
+
 
 def compose(
     material: Material, claims_files: Sequence[ClaimsFile], figures: Sequence[str], too_large: Sequence[str]

@@ -4,9 +4,10 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis import document, formats, gallery, page, tables
+from analysis import document, formats, gallery, lab, page, tables
 from analysis.claims import ClaimsFile
 from analysis.gallery import FIGURES, Material
 from analysis.load import MODES, Records
@@ -34,8 +35,13 @@ def write(records: Records, folder: Path, claims_files: Sequence[ClaimsFile]) ->
     main = gallery.chosen(MAIN_FIGURES)
     for name, figure in drawn.items():
         yield from _write_figure(figure, folder / name, LOOK, FORMATS if name in main else ["svg"])
-    said = document.compose(material, claims_files, list(drawn), too_large)
-    drawings = {name: _drawings(name, material) for name in drawn}
+    laboratory = lab.read(folder.parent)
+    measured = {} if laboratory is None else lab.drawings(laboratory, LOOK)
+    said = document.compose(material, claims_files, [*drawn, *measured], too_large)
+    if laboratory is not None:
+        said = said.after("Final scores", lab.parts(laboratory, material.estimates, records.runs))
+    yield from _write_measured(measured, folder)
+    drawings = {name: _drawings(name, material) for name in drawn} | _as_svg(measured)
     yield from _write_document(said, drawings, material.styles, folder)
 
 
@@ -44,6 +50,27 @@ def _write_document(
 ) -> Iterator[Path]:
     yield write_file(folder / "report.md", document.markdown(said).encode())
     yield write_file(folder / "index.html", page.html(said, drawings, styles).encode())
+
+
+def write_laboratory(study: Path, folder: Path) -> Iterator[Path]:
+    """The report of a study that was measured and not trained. Raises `UserError` where there is nothing."""
+    laboratory = lab.read(study)
+    if laboratory is None:
+        raise UserError(f"study={study.name}: nothing is measured yet, nothing to report")
+    measured = lab.drawings(laboratory, LOOK)
+    parts = lab.parts(laboratory, pd.DataFrame(), pd.DataFrame())
+    said = document.Document(study.name, (*parts, document.Part("Figures", figures=tuple(measured))))
+    yield from _write_measured(measured, folder)
+    yield from _write_document(said, _as_svg(measured), {}, folder)
+
+
+def _write_measured(measured: Mapping[str, Figure], folder: Path) -> Iterator[Path]:
+    for name, figure in measured.items():
+        yield from _write_figure(figure, folder / name, LOOK, FORMATS)
+
+
+def _as_svg(measured: Mapping[str, Figure]) -> dict[str, dict[str, str]]:
+    return {name: {"": save(figure, "svg", LOOK).decode()} for name, figure in measured.items()}
 
 
 def _write_tables(material: Material, folder: Path) -> Iterator[Path]:

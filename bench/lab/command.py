@@ -45,7 +45,7 @@ class Request:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run `python -m bench lab`; the exit code: 0, or 1 where a cell failed. Raises `UserError`."""
+    """Run `python -m bench lab`; the exit code: 0, 1 where a cell failed, 2 for a mistake. Raises `UserError`."""
     if arguments and arguments[0] in ("-h", "--help", "help"):
         print(USAGE)
         return 0
@@ -58,11 +58,19 @@ def main(arguments: Sequence[str]) -> int:
         failures = _measure(left, len(cells) - len(left), request.jobs)
         if (asked := interruption.asked()) is not None:
             raise interruption.Interrupted(asked)
-    for line in failures:
-        print(f"failed: {line}", file=sys.stderr)
+    for failure in failures:
+        print(f"failed: {failure.line}", file=sys.stderr)
     before = f", {len(cells) - len(left)} of them measured before" if len(left) < len(cells) else ""
     print(f"{len(cells)} stages{before}, {len(failures)} failures: {cells[0].study_directory / 'lab'}")
-    return 1 if failures else 0
+    return max((2 if failure.mistake else 1 for failure in failures), default=0)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a cell was not measured, in one line; a `mistake` is the user's to mend."""
+
+    line: str
+    mistake: bool = False
 
 
 def parse(arguments: Sequence[str]) -> Request:
@@ -147,8 +155,8 @@ def _work(cell: Cell) -> float:
     return len(cell.plan.variants) * min(horizon, 500) + trained / 10
 
 
-def _measure(cells: Sequence[Cell], done_before: int, jobs: int) -> list[str]:
-    """Measure cells in processes of their own, the longest first; → a line per failure."""
+def _measure(cells: Sequence[Cell], done_before: int, jobs: int) -> list[Failure]:
+    """Measure cells in processes of their own, the longest first; → what went wrong."""
     if not cells:
         return []
     items = [progress.Item(cell.label, cell.directory, _work(cell)) for cell in cells]
@@ -158,17 +166,19 @@ def _measure(cells: Sequence[Cell], done_before: int, jobs: int) -> list[str]:
             found = [measure(cell) for cell in cells]
         else:
             found = Parallel(n_jobs=workers, backend="loky", batch_size=1)(delayed(measure)(cell) for cell in cells)
-    return [line for line in found if line is not None]
+    return [failure for failure in found if failure is not None]
 
 
-def measure(cell: Cell) -> str | None:
-    """Measure one cell and record it; → what went wrong, in one line."""
+def measure(cell: Cell) -> Failure | None:
+    """Measure one cell and record it; → what went wrong."""
     torch.set_num_threads(1)
+    if interruption.asked() is not None:
+        return Failure(f"{cell.label}: not begun, since a signal asked to stop")
     recorder = Recorder(cell)
     try:
         recorder.begin()
     except Busy as error:
-        return f"{cell.label}: {error}"
+        return Failure(f"{cell.label}: {error}")
     try:
         stage = _stage(cell)
         recorder.on_progress(0.1)
@@ -176,11 +186,12 @@ def measure(cell: Cell) -> str | None:
         recorder.finish(laboratory.run(), stage.env_steps)
     except interruption.Interrupted:
         recorder.release()
-        return f"{cell.label}: interrupted"
+        return Failure(f"{cell.label}: interrupted")
     except Exception as error:
         recorder.fail(error)
-        kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
-        return f"{cell.label}: {kind}{error}".splitlines()[0]
+        mistake = isinstance(error, UserError)
+        kind = "" if mistake else f"{type(error).__name__}: "
+        return Failure(f"{cell.label}: {kind}{error}".splitlines()[0], mistake)
     except BaseException:
         recorder.release()
         raise

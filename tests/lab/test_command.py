@@ -1,0 +1,116 @@
+"""`python -m bench lab` from the command line: mistakes cost a line, results are kept, blocks are whole."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import bench
+from bench.cli import main
+from bench.config import Config
+
+SMALL = [
+    "task=exam_question", "stages=start", "jobs=1", "baselines=none,critic,rloo", "advantages=monte_carlo",
+    "critics=exact", "anchors=3", "times=1", "futures=3", "batches=8", "batch_multiples=1,2", "group_sizes=2",
+]  # fmt: skip
+
+
+def mistake(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """The one line on the screen."""
+    assert main(["lab", *arguments]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    (line,) = said.err.splitlines()
+    assert line.startswith("error: ")
+    return line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fragments"),
+    [
+        (["task=cartpol"], ["cartpol", "did you mean 'cartpole'"]),
+        (["stages=midle"], ["midle", "middle"]),
+        (["study=bias"], ["bias", "bias_variance"]),
+        (["anchrs=3"], ["anchrs"]),
+        (["nonsense"], ["nonsense", "KEY=VALUE"]),
+        (["task=cartpole", "critics=exact"], ["not known exactly", "critics=learned"]),
+        (["task=cartpole", "stages=optimum"], ["no exact solution", "start, middle, end"]),
+        (["task=weekly_exam", "stages=optimum"], ["learned", "critics=exact"]),
+        (["task=weekly_exam", "truth=continuing"], ["gamma=1", "truth=time_limited"]),
+        (["task=weekly_exam", "baselines=none", "advantages=monte_carlo", "critics=exact"],
+         ["none of these arms has a critic", "advantages=gae"]),
+        (["task=weekly_exam", "critics=learned", "baseline=none", "advantage=monte_carlo"],
+         ["has no critic", "a policy that was trained with a critic"]),
+        (["batches=16", "batch_multiples=8"], ["8", "raise batches"]),
+        (["group_sizes=3,8"], ["divide the largest"]),
+        (["policy=/nowhere"], ["/nowhere", "run.json"]),
+        (["jobs=0"], ["jobs=0", "at least 1"]),
+        (["precision=0"], ["precision=0", "greater than 0"]),
+    ],
+)  # fmt: skip
+def test_a_mistake_costs_one_line(
+    arguments: list[str], fragments: list[str], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    line = mistake(capsys, *arguments, f"results={tmp_path}")
+    assert all(fragment in line for fragment in fragments), line
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_policy_of_another_task_is_refused(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    line = mistake(capsys, "task=weekly_exam", f"policy={trained}")
+    assert "exam_question, not in weekly_exam" in line
+    assert "use task=exam_question" in line
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A recorded block of an arm without a critic."""
+    config: Config = bench.compose(
+        ["task=exam_question", "baseline=none", "advantage=monte_carlo", "seeds=2", "budget=64", "evaluation.points=1",
+         "evaluation.episodes=1", "wandb=disabled", f"results={tmp_path_factory.mktemp('results')}"]
+    )  # fmt: skip
+    return bench.run(config)
+
+
+def test_a_recorded_policy_is_measured(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "has no critic" in mistake(capsys, "task=exam_question", f"policy={trained}", "critics=learned")
+    assert main(["lab", *SMALL, f"policy={trained}", "seed=1", f"results={tmp_path}"]) == 0
+    (record,) = tmp_path.glob("lab/lab/exam_question/recorded-*/seeds-001/run.json")
+    assert json.loads(record.read_text())["status"] == "done"
+
+
+def test_what_is_measured_is_kept_and_repeats(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The second call measures nothing; elsewhere, the same settings give the same bytes."""
+    assert main(["lab", *SMALL, f"results={tmp_path / 'a'}"]) == 0
+    (block,) = (tmp_path / "a").glob("lab/lab/exam_question/start-*/seeds-000")
+    before = {path.name: path.stat().st_mtime_ns for path in block.iterdir()}
+    assert set(before) == {"run.json", "config.yaml", "figures.parquet", "states.parquet", "costs.parquet"}
+    capsys.readouterr()
+    assert main(["lab", *SMALL, f"results={tmp_path / 'a'}"]) == 0
+    assert "1 of them measured before" in capsys.readouterr().out
+    assert {path.name: path.stat().st_mtime_ns for path in block.iterdir()} == before
+    assert main(["lab", *SMALL, f"results={tmp_path / 'b'}"]) == 0
+    (again,) = (tmp_path / "b").glob("lab/lab/exam_question/start-*/seeds-000")
+    for name in ("figures.parquet", "states.parquet"):
+        assert (block / name).read_bytes() == (again / name).read_bytes()
+    figures = pd.read_parquet(block / "figures.parquet")
+    assert set(figures["level"]) == {"advantage", "step", "gradient", "kind", "size"}
+
+
+def test_a_damaged_block_is_said_and_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["lab", *SMALL, f"results={tmp_path}"]) == 0
+    (figures,) = tmp_path.glob("lab/lab/exam_question/start-*/seeds-000/figures.parquet")
+    figures.write_bytes(b"other")
+    capsys.readouterr()
+    assert "damaged block" in mistake(capsys, *SMALL, f"results={tmp_path}")
+    assert figures.read_bytes() == b"other"
+
+
+def test_too_small_a_budget_names_what_is_needed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    small = [argument for argument in SMALL if not argument.startswith(("task=", "critics="))]
+    settings = ["task=cartpole", "critics=learned", "truth_steps=1000", "precision=0.001", f"results={tmp_path}"]
+    assert main(["lab", *small, *settings]) == 2
+    said = capsys.readouterr().err
+    assert "truth_steps=1000" in said
+    assert "raise truth_steps or precision, or shortfall=report" in said
