@@ -471,8 +471,9 @@ def _explained_variance(values: Tensor, targets: Tensor, live: Tensor) -> Tensor
     steps = replica_sum(live)
 
     def variance(x: Tensor) -> Tensor:
-        x = torch.where(live, x, 0.0)
-        return replica_sum(x.square()) / steps - (replica_sum(x) / steps).square()
+        mean = replica_sum(torch.where(live, x, 0.0)) / steps
+        centred = x - mean.view(1, -1, 1)  # E[x²] − E[x]² cancels where values are large and nearly equal
+        return replica_sum(torch.where(live, centred, 0.0).square()) / steps
 
     total = variance(targets)
     return torch.where(total > 0, 1 - variance(targets - values) / total, torch.nan)

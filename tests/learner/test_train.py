@@ -10,6 +10,7 @@ from bench.learner import train as training
 from bench.learner.actor import Actor
 from bench.learner.evaluate import evaluate
 from bench.learner.train import TrainedBlock, train
+from bench.learner.update import _explained_variance as explained_variance
 from tests.learner.probes import SEGMENTS, Corridor, Matching, Notes, actor, settings
 
 
@@ -160,3 +161,13 @@ def test_every_combination_learns_to_match(baseline: str, advantage: str, update
     _, notes = block(f"baseline={baseline}", f"advantage={advantage}", f"update={update}", rate, *batch, *passes)
     final = [r["return"] for r in notes.evaluations if r["step"] == 5120 and r["mode"] == "deterministic"]
     assert np.mean(final) > 3.9
+
+
+def test_explained_variance_does_not_cancel_where_values_are_large_and_nearly_equal() -> None:
+    noise = torch.randn(2, 32, 2, 8, generator=torch.Generator().manual_seed(0))
+    targets = 50 + 1e-3 * noise[0]
+    values = targets + 1e-3 * noise[1]
+    found = explained_variance(values, targets, torch.ones_like(targets, dtype=torch.bool))
+    for replica in (0, 1):
+        y, error = targets[:, replica].double().numpy(), (targets - values)[:, replica].double().numpy()
+        assert float(found[replica]) == pytest.approx(1 - np.var(error) / np.var(y), abs=1e-4)
