@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from bench import plugin
 from bench.errors import RunWarning, UserError, unknown
 from bench.runs.provenance import COMMAND, THREADS
 
@@ -91,8 +92,9 @@ def _number(key: str, value: str) -> int:
 def _rerun(arguments: Sequence[str]) -> int:
     from bench.runs.rerun import rerun
 
-    if len(arguments) != 1:
+    if not arguments or "=" in arguments[0]:
         raise UserError("rerun: give the folder of one block, such as results/quick/runs/cartpole/…/seeds-000-009")
+    plugin.import_modules(_settings("rerun", arguments[1:], plugins="")["plugins"])
     path, agrees = rerun(Path(arguments[0]))
     print(path)
     return _say_agreement(agrees)
@@ -109,7 +111,8 @@ def _verify(arguments: Sequence[str]) -> int:
 
     if not arguments or "=" in arguments[0]:
         raise UserError("verify: give a results folder, a study's or a block's, such as results/quick")
-    given = _settings("verify", arguments[1:], rerun="1")
+    given = _settings("verify", arguments[1:], rerun="1", plugins="")
+    plugin.import_modules(given["plugins"])
     again = _number("rerun", given["rerun"])
     found = verify.verify(Path(arguments[0]))
     for problem in found.problems:
@@ -132,7 +135,8 @@ def _enjoy(arguments: Sequence[str]) -> int:
 
     if not arguments or "=" in arguments[0]:
         raise UserError("enjoy: give the folder of one block, such as results/quick/runs/cartpole/…/seeds-000-009")
-    given = _settings("enjoy", arguments[1:], seed="", episode="0", mode="deterministic")
+    given = _settings("enjoy", arguments[1:], seed="", episode="0", mode="deterministic", plugins="")
+    plugin.import_modules(given["plugins"])
     seed = _number("seed", given["seed"]) if given["seed"] else None
     path, total = enjoy(Path(arguments[0]), seed, _number("episode", given["episode"]), given["mode"])
     print(f"return {total:.6g}: {path}")

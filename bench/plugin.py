@@ -105,6 +105,33 @@ def load(factor: Factor, name: str | None) -> Plugin:
     return marked[attribute]
 
 
+def refuse_unnamed(mapping: Mapping[str, Any], where: object) -> None:
+    """Refuse recorded settings that name code which nobody here has imported: a record imports nothing by itself.
+
+    Raises:
+        UserError: with the argument that says one wants it.
+    """
+    for factor in ("baseline", "advantage", "update", "task", "algorithm"):
+        section = mapping.get(factor)
+        section = section if isinstance(section, Mapping) else {}
+        for key in ("plugin", "_target_"):
+            module = re.split(r"[:.](?=[^:.]*$)", str(section.get(key) or ""))[0]
+            if module and module not in sys.modules:
+                raise UserError(
+                    f"{where} names code outside the suite, {factor}.{key}={section[key]}; "
+                    f"if you trust it, add plugins={module} to the command"
+                )
+
+
+def import_modules(names: str) -> None:
+    """Import the modules of `plugins=a,b`, which whoever gives the command names. Raises `UserError`."""
+    for name in filter(None, names.split(",")):
+        try:
+            importlib.import_module(name)
+        except Exception as error:  # whatever a user's module raises while it is imported
+            raise UserError(f"plugins={name}: cannot be imported ({type(error).__name__}: {error})") from error
+
+
 def _plugin(value: Any) -> Plugin | None:
     """The mark of a function or class itself: a task class does not inherit its parent's."""
     found = vars(value).get(_MARK) if hasattr(value, "__dict__") else None

@@ -4,12 +4,15 @@ import dataclasses
 
 import pytest
 import torch
+import yaml
 
 import bench
+from bench import plugin
 from bench.arms.estimate import Batch, advantage, critic_target
 from bench.arms.objectives import objective_of
 from bench.config import factors, identity, parse, to_mapping
 from bench.errors import UserError
+from bench.runs.execute import recorded_config
 from bench.tasks.registry import make
 
 PLUG = "tests.plugins"
@@ -128,6 +131,31 @@ def test_the_hash_covers_the_plugins_code_and_every_setting_it_may_read():
     assert config.hash != dataclasses.replace(config, n_step=7).hash
     assert factors(config)["advantage"] == f"{PLUG}:one_step"
     assert "code" not in identity(cell())["advantage"]
+
+
+def test_recorded_settings_import_nothing_by_themselves(tmp_path, monkeypatch):
+    """Whoever reads somebody's results must not run what these name."""
+    (tmp_path / "theirs.py").write_text("raise RuntimeError('imported')\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for factor, section in (
+        ("advantage", {"name": "plugin", "plugin": "theirs:target"}),
+        ("task", {"name": "theirs", "plugin": "theirs:Task"}),
+        ("algorithm", {"name": "library", "_target_": "theirs.Algorithm"}),
+    ):
+        block = tmp_path / factor
+        block.mkdir()
+        (block / "config.yaml").write_text(yaml.safe_dump(to_mapping(cell()) | {factor: section}))
+        with pytest.raises(UserError, match=r"names code outside the suite, .*; if you trust it, add plugins=theirs"):
+            recorded_config(block)
+    with pytest.raises(UserError, match=r"plugins=theirs: cannot be imported \(RuntimeError: imported\)"):
+        plugin.import_modules("theirs")
+
+
+def test_what_its_reader_has_imported_is_no_surprise(tmp_path):
+    config = cell("advantage=plugin", f"advantage.plugin={PLUG}:one_step")
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(to_mapping(config)))
+    plugin.import_modules(PLUG)
+    assert recorded_config(tmp_path) == config
 
 
 def test_a_plugins_configuration_survives_being_written_down():

@@ -3,14 +3,14 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
 from stable_baselines3.common.callbacks import BaseCallback
 
-from bench.config import Config, parse
+from bench.config import Config
 from bench.errors import UserError
 from bench.lab.policies import NetworkCritic, NetworkPolicy, Policy, TabularPolicy
 from bench.learner.policy_gradient import PolicyGradient
 from bench.runs import block as blocks
+from bench.runs.execute import recorded_config
 from bench.tasks.base import Task
 from bench.tasks.exact import ExactTask
 from bench.tasks.registry import environments, make
@@ -92,7 +92,7 @@ def recorded(path: Path, task_name: str, seed: int | None) -> tuple[Config, Stag
         usable = ", ".join(str(number) for number in seeds if number not in block.causes)
         raise UserError(f"seed={seed}: no such policy in {path}; it has {usable}")
     blocks.check(block)
-    config = parse(yaml.safe_load((block.path / blocks.CONFIG).read_text(encoding="utf-8")))
+    config = recorded_config(block.path)
     model = PolicyGradient.load(block.path / blocks.POLICY)
     return config, stage_of(RECORDED, make(config.task), model, seeds.index(seed))
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import yaml
 
+from bench import plugin
 from bench.config import Config, parse
 from bench.errors import DamagedCheckpoint, UserError
 from bench.runs import block as blocks
@@ -64,6 +65,7 @@ def recorded_config(path: Path) -> Config:
         mapping = yaml.safe_load((path / blocks.CONFIG).read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError) as error:
         raise blocks.damaged(path, f"{blocks.CONFIG} cannot be read ({type(error).__name__})") from error
+    plugin.refuse_unnamed(mapping, path / blocks.CONFIG)
     return parse(mapping)
 
 
