@@ -220,7 +220,7 @@ def run_cell(cfg: Any) -> Any:
         try:
             if (asked := interruption.asked()) is not None:
                 raise interruption.Interrupted(asked)
-            run(Composition(cfg).parse(), HydraConfig.get().overrides.task)
+            run(Composition(cfg, {}).parse(), HydraConfig.get().overrides.task)
         except interruption.Interrupted as interrupt:
             stopped = str(interrupt)
         except Exception as raised:

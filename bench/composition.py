@@ -39,14 +39,14 @@ def compose(overrides: Sequence[str] = ()) -> Config:
 class Composition:
     """What Hydra composed, with its choices of options."""
 
-    def __init__(self, config: DictConfig) -> None:
-        self._config = config
-
-    @property
-    def options(self) -> Mapping[str, str | None]:
-        """The option chosen of every group."""
-        options: Mapping[str, str | None] = self._config.hydra.runtime.choices
-        return options
+    def __init__(self, config: DictConfig, options: Mapping[str, str | None] | None = None) -> None:
+        """`options` are those chosen of every group; None: what Hydra says in the configuration's own section."""
+        if options is None:
+            options = dict(config.hydra.runtime.choices)
+            config = deepcopy(config)
+            with open_dict(config):
+                config.pop("hydra")  # four fifths of what would be copied for every cell
+        self._config, self.options = config, options
 
     def value(self, key: str) -> Any:
         """The option chosen of a group, or the value of a setting. Raises `UserError` for a key there is not."""
@@ -62,17 +62,14 @@ class Composition:
         with explained():
             for key, value in values.items():
                 OmegaConf.update(config, key, value)
-        return Composition(config)
+        return Composition(config, self.options)
 
     def parse(self) -> Config:
         """Validate it, its task included. Raises `UserError`."""
         from bench.tasks.registry import make, score_bounds  # half a second of Gymnasium
 
-        config = deepcopy(self._config)
-        with open_dict(config):
-            config.pop("hydra", None)
         with explained():
-            mapping = OmegaConf.to_container(config, resolve=True)
+            mapping = OmegaConf.to_container(self._config, resolve=True)
         assert isinstance(mapping, dict)
         parsed = parse({str(key): value for key, value in mapping.items()})
         task = make(parsed.task)
@@ -102,7 +99,7 @@ class Composer:
 
     def __call__(self, choices: Mapping[str, Any]) -> Composition:
         """The cell of these choices. Raises `UserError`."""
-        settings = {key: value for key, value in choices.items() if key not in self._groups and key.isidentifier()}
+        settings = {key: value for key, value in choices.items() if key not in self._groups}
         options = tuple(self.overrides({key: value for key, value in choices.items() if key not in settings}))
         if options not in self._cache:
             with explained():
