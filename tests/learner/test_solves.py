@@ -38,7 +38,8 @@ def test_a_critic_comes_within_five_percent_of_the_exact_optimum(overrides: tupl
 
 @pytest.mark.slow
 def test_ppo_balances_the_pole() -> None:
-    """The published score is 490 to 500; half the budget serves three seeds."""
-    _, notes = run("preset=ppo", "budget=50000", "seeds=3", "evaluation.points=1")
-    final = [r["return"] for r in notes.evaluations if r["step"] == 50_000 and r["mode"] == "deterministic"]
+    """The published score is 490 to 500, with rates annealed to 0: a constant one now and then has a bad evaluation."""
+    annealed = ("learning_rate_schedule=linear", "clip_range_schedule=linear")
+    _, notes = run("preset=ppo", *annealed, "budget=100000", "seeds=3", "evaluation.points=1")
+    final = [r["return"] for r in notes.evaluations if r["step"] == 100_000 and r["mode"] == "deterministic"]
     assert np.mean(final) >= 480
