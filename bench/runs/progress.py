@@ -54,6 +54,10 @@ class Display:
     def __init__(self, console: Console) -> None:
         self.console = console
 
+    def say(self, text: str) -> None:
+        """Print a line that stays."""
+        self.console.print(text, highlight=False, soft_wrap=True)
+
     @contextlib.contextmanager
     def watching(self, items: Sequence[Item], done_before: int) -> Iterator[None]:
         """Show the items from a thread of its own while the body runs."""

@@ -80,6 +80,7 @@ def sweep(cells: Sequence[Cell], launch: Launch, display: progress.Display) -> R
     done = sum(_done(cell.config) for cell in cells)
     report = Report(len(cells), done, blocks.study_directory(cells[0].config), warnings=aside)
     if todo:
+        display.say(_announcement(todo))
         tasks = [progress.Item(job.label, job.path, cost(job.cell.config)) for job in todo]
         watching = display.watching(tasks, done_before=report.skipped)
         with interruption.leading(), watching, _stopping_when_idle(todo):
@@ -88,6 +89,13 @@ def sweep(cells: Sequence[Cell], launch: Launch, display: progress.Display) -> R
         report.failures += _failures(cell.config)
         report.elsewhere += any(block.state == "running" for block in blocks.blocks(cell.config))
     return report
+
+
+def _announcement(todo: Sequence[Job]) -> str:
+    """How much is to be trained."""
+    steps = sum(job.cell.config.budget * len(job.cell.config.seeds) for job in todo)
+    blocks_to_train = f"{len(todo)} block{'s' if len(todo) > 1 else ''}"
+    return f"{blocks_to_train} to train, {steps:,} environment steps over all seeds (dry_run=true tells how long)"
 
 
 def cost(config: Config) -> float:
