@@ -26,10 +26,10 @@ def catalogue(conf: Path = CONF) -> str:
             if file.stem == SINGLE:
                 lines += _section(group, list(_settings(file, f"{group}.")))
     lines += _section("settings", list(_settings(conf / "config.yaml", "")))
-    return "\n".join([*lines, *_legality()])
+    return "\n".join([*lines, legality()])
 
 
-def _legality() -> list[str]:
+def legality() -> str:
     """Which baselines and advantages run with which `collect`, and every rule that refuses a combination."""
     legal = {(baseline, advantage): collect for baseline, advantage, collect in table()}
     baselines, advantages = (list(dict.fromkeys(names)) for names in zip(*legal, strict=True))
@@ -41,7 +41,7 @@ def _legality() -> list[str]:
         cells = [f"{legal[baseline, name]:{widths[name]}}" for name in advantages]
         lines.append("  ".join([f"  {baseline:{first}}", *cells]).rstrip())
     reasons = [(rule.__name__, (rule.__doc__ or "").rstrip(".")) for rule in RULES]
-    return [*lines, "", *_section("refused, and why", reasons)]
+    return "\n".join([*lines, "", *_section("refused, and why", reasons)]).rstrip()
 
 
 def groups_of(conf: Path = CONF) -> list[str]:

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 import bench
-from bench.catalogue import CONF, SINGLE, catalogue, groups_of
+from bench.catalogue import CONF, SINGLE, catalogue, groups_of, legality
 from bench.config import Advantage, BaselineName, Config, Update, parse, to_mapping
 from bench.errors import UserError
 from bench.legality import RULES, table, validate
@@ -241,6 +241,10 @@ def test_a_configuration_survives_being_written_down(overrides, tmp_path: Path):
 def test_seeds_are_a_count_or_a_list():
     assert bench.compose(["seeds=3"]).seeds == (0, 1, 2)
     assert bench.compose(["seeds=[7,3]"]).seeds == (3, 7)
+
+
+def test_the_page_on_arms_has_the_printed_legality():
+    assert f"```text\n{legality()}\n```" in (CONF.parent / "docs" / "arms.md").read_text(encoding="utf-8")
 
 
 def test_every_rule_is_printed_with_its_reason_and_refuses_something(monkeypatch):
