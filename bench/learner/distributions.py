@@ -55,6 +55,10 @@ class Distribution(ABC):
         """KL(self ‖ other), exactly, (S, B)."""
 
     @abstractmethod
+    def summary(self, actions: Tensor, share: Tensor) -> dict[str, Tensor]:
+        """What a batch's actions (S, K, B) were like, as diagnostics (S,); sums with `share` (S, B) are means."""
+
+    @abstractmethod
     def backward(
         self,
         actions: Tensor,
@@ -110,6 +114,11 @@ class Categorical(Distribution):
     def kl(self, other: "Categorical") -> Tensor:
         """Σ π log(π / other)."""
         return (self.log_probs.exp() * (self.log_probs - other.log_probs)).sum(1)
+
+    def summary(self, actions: Tensor, share: Tensor) -> dict[str, Tensor]:
+        """The share of each action."""
+        taken = range(self.log_probs.shape[1])
+        return {f"rollout/action_{action}": (share * (actions[:, 0] == action)).sum(1) for action in taken}
 
     def backward(
         self,
@@ -170,6 +179,10 @@ class DiagonalGaussian(Distribution):
         variance, other_variance = (2 * self.log_std).exp(), (2 * other.log_std).exp()
         distance = (self.mean - other.mean).square()
         return (other.log_std - self.log_std + (variance + distance) / (2 * other_variance) - 0.5).sum(1)
+
+    def summary(self, actions: Tensor, share: Tensor) -> dict[str, Tensor]:  # noqa: ARG002 - σ is the same in all states
+        """The standard deviation, averaged over components, under Stable-Baselines3's name."""
+        return {"train/std": self.log_std.exp().mean((1, 2))}
 
     def backward(
         self,

@@ -112,7 +112,7 @@ def prepare(
     """Values, log-probabilities, advantages and targets of a rollout, in one call each, and what they look like."""
     index, present = _live_columns(rollout.live)
     samples = _acted(rollout, actor, arm, index, present)
-    diagnostics: Diagnostics = {}
+    diagnostics: Diagnostics = _old_policy(actor, samples).summary(samples.actions, samples.share)
     if hold is not None:
         reference = hold.policy.policy(_features_by_replica(rollout.observations[:, :, : len(rollout.rewards)], index))
         log_prob_reference = reference.log_prob(samples.actions)

@@ -96,3 +96,16 @@ def test_environments_get_actions_inside_the_box_and_plain_integers() -> None:
 def test_spaces_without_a_distribution_are_refused() -> None:
     with pytest.raises(UserError, match="MultiDiscrete"):
         distribution_for(spaces.MultiDiscrete([2, 2]))
+
+
+def test_what_a_batch_did_is_summarised_per_replica() -> None:
+    actions = torch.tensor([[[0, 2, 2, 1]], [[1, 1, 0, 0]]])
+    share = torch.tensor([[0.25, 0.25, 0.25, 0.25], [0.5, 0.5, 0.0, 0.0]])  # the second has two samples and padding
+    summary = Categorical(torch.zeros(2, 3, 4), torch.zeros(2, 0)).summary(actions, share)
+    assert {name: values.tolist() for name, values in summary.items()} == {
+        "rollout/action_0": [0.25, 0.0],
+        "rollout/action_1": [0.25, 1.0],
+        "rollout/action_2": [0.5, 0.0],
+    }
+    gaussian = DiagonalGaussian(torch.zeros(1, 2, 4), torch.tensor([[1.0, 3.0]]).log())
+    torch.testing.assert_close(gaussian.summary(actions, share)["train/std"], torch.tensor([2.0]))

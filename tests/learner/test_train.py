@@ -97,6 +97,7 @@ DIAGNOSTICS = {
     "train/kl", "train/approx_kl", "train/clip_fraction", "train/final_clip_fraction", "train/entropy_loss",
     "train/actor_grad_norm", "train/actor_grad_clipped", "train/advantage_mean", "train/advantage_rms",
     "train/policy_gradient_loss", "rollout/live_share", "rollout/ep_rew_mean", "rollout/ep_len_mean",
+    "rollout/action_0", "rollout/action_1",
 }  # fmt: skip
 CRITIC_DIAGNOSTICS = {
     "train/critic_grad_norm", "train/critic_grad_clipped", "train/value_loss", "train/explained_variance"
