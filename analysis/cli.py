@@ -6,11 +6,10 @@ from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import TypeVar
 
-from analysis import claims, document, formats, gallery, lab, load, printing, pull, report, reproduction
+from analysis import claims, document, formats, gallery, load, printing, pull, report, reproduction
 from analysis.load import Records
 from analysis.style import LOOKS, Look
 from bench.errors import UserError, nearest, unknown
-from bench.runs import index
 
 USAGE = """\
 python -m analysis study=NAME [results=FOLDER] [figures=NAME,...] [style=STYLE] [width=INCHES]
@@ -107,12 +106,7 @@ def main(arguments: Sequence[str]) -> int:
 def _report(options: Report) -> int:
     look, names = _look(options), gallery.chosen(options.figures.split(",")) if options.figures else []
     studies = options.study.split(",")
-    study = Path(options.results) / studies[0]
-    folder = study / "report"
-    if len(studies) == 1 and (study / lab.INDEX).exists() and not (study / index.INDEX).exists():
-        for path in report.write_laboratory(study, folder):
-            print(f"wrote {path}")
-        return 0
+    folder = Path(options.results) / studies[0] / "report"
     records = load.read(studies, options.results)
     _warn(records)
     if len(records.runs):

@@ -27,7 +27,7 @@ def write(records: Records, folder: Path, claims_files: Sequence[ClaimsFile]) ->
     if records.runs.empty and records.laboratory.empty:
         raise UserError(f"study={records.name}: no runs found, nothing to report")
     if records.runs.empty:
-        yield from _write_document(document.compose_laboratory(records, claims_files), {}, {}, folder)
+        yield from _write_laboratory(records, folder, claims_files)
         return
     material = Material.of(records)
     yield from _write_tables(material, folder)
@@ -52,14 +52,15 @@ def _write_document(
     yield write_file(folder / "index.html", page.html(said, drawings, styles).encode())
 
 
-def write_laboratory(study: Path, folder: Path) -> Iterator[Path]:
-    """The report of a study that was measured and not trained. Raises `UserError` where there is nothing."""
-    laboratory = lab.read(study)
-    if laboratory is None:
-        raise UserError(f"study={study.name}: nothing is measured yet, nothing to report")
-    measured = lab.drawings(laboratory, LOOK)
-    parts = lab.parts(laboratory, pd.DataFrame(), pd.DataFrame())
-    said = document.Document(study.name, (*parts, document.Part("Figures", figures=tuple(measured))))
+def _write_laboratory(records: Records, folder: Path, claims_files: Sequence[ClaimsFile]) -> Iterator[Path]:
+    """The report of a study that was measured and not trained."""
+    said = document.compose_laboratory(records, claims_files)
+    laboratory = lab.read(folder.parent)
+    measured = {} if laboratory is None else lab.drawings(laboratory, LOOK)
+    if laboratory is not None:
+        parts = lab.parts(laboratory, pd.DataFrame(), pd.DataFrame())
+        figures = document.Part("Figures", figures=tuple(measured))
+        said = said.after("Bias and variance", [*parts, figures])
     yield from _write_measured(measured, folder)
     yield from _write_document(said, _as_svg(measured), {}, folder)
 

@@ -1,5 +1,6 @@
 """The laboratory's section of a report, from a small study that really was measured."""
 
+import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -39,6 +40,18 @@ def test_the_report_of_a_measured_study(results: Path) -> None:
     for fragment in ("| critic-gae |", "| none-monte_carlo |", "Where a baseline hurts", "time_limited truth, exact"):
         assert fragment in text
     assert "<h2>The estimators, measured</h2>" in (folder / "index.html").read_text()
+
+
+def test_a_damaged_stage_is_named_and_told_by_the_exit_code(
+    results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(results, tmp_path / "results")
+    (file,) = (tmp_path / "results").rglob("figures.parquet")
+    second = file.parents[1].with_name("middle-0") / file.parent.name
+    shutil.copytree(file.parent, second)
+    (second / "figures.parquet").write_bytes(b"damaged")
+    assert analyse(["study=lab", f"results={tmp_path / 'results'}"]) == 1
+    assert "middle-0" in capsys.readouterr().err
 
 
 def test_the_closing_table_divides_by_the_signal(found: lab.Laboratory) -> None:
