@@ -70,7 +70,7 @@ def parse(kind: type[T], arguments: Sequence[str], positional: Sequence[str] = (
     plain = [argument for argument in arguments if "=" not in argument]
     if positional and len(plain) != len(positional):
         raise UserError(f"give {' and '.join(positional)}: {len(positional)} values without '=', not {len(plain)}")
-    known = [field.name for field in fields(kind) if field.name not in positional]  # type: ignore[arg-type]
+    known = [field.name for field in fields(kind) if field.name not in positional]  # type: ignore[arg-type]  # a dataclass, which no bound says
     given = dict(zip(positional, plain, strict=False))
     for argument in arguments:
         key, sign, value = argument.partition("=")
@@ -81,7 +81,7 @@ def parse(kind: type[T], arguments: Sequence[str], positional: Sequence[str] = (
         if not sign or not value:
             raise UserError(f"option '{key}' needs a value: {key}=...")
         given[key] = value
-    for field in fields(kind):  # type: ignore[arg-type]
+    for field in fields(kind):  # type: ignore[arg-type]  # as above
         if field.default is MISSING and field.name not in given:
             raise UserError(f"which {field.name}? Give {field.name}=NAME, a folder below the results")
     return kind(**given)

@@ -223,7 +223,7 @@ def run_cell(cfg: Any) -> Any:
             run(Composition(cfg, {}).parse(), HydraConfig.get().overrides.task)
         except interruption.Interrupted as interrupt:
             stopped = str(interrupt)
-        except Exception as raised:
+        except Exception as raised:  # whatever training raises: the other cells go on
             error = f"{type(raised).__name__}: {raised}".splitlines()[0]
     texts = dict.fromkeys(str(warning.message) for warning in caught if issubclass(warning.category, RunWarning))
     return Outcome(error, tuple(texts), stopped)
@@ -289,5 +289,5 @@ def _outcome(job: Any) -> Any:
 
     try:
         return job.return_value
-    except Exception as error:
+    except Exception as error:  # what the launcher raised in the job's place
         return Outcome(error=f"{type(error).__name__}: {error}".splitlines()[0])

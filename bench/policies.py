@@ -4,6 +4,7 @@ import hashlib
 from pathlib import Path
 
 from bench.errors import UserError
+from bench.runs.provenance import ROOT
 
 POLICY = "policy.zip"  # of a block
 
@@ -14,7 +15,9 @@ def find(path: str) -> Path:
     if given.is_file():
         return given
     if not given.is_dir():
-        raise UserError(f"reference.path={path}: there is no such file or folder")
+        makes = given.name if (ROOT / "conf" / "study" / f"{given.name}.yaml").exists() else None
+        hint = f"; 'python -m bench study={makes}' makes it" if makes else ""
+        raise UserError(f"reference.path={path}: there is no such file or folder{hint}")
     found = sorted(given.rglob(POLICY))
     if len(found) != 1:
         which = ", ".join(str(file.parent) for file in found[:3]) or "train a block there first"

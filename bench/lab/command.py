@@ -61,7 +61,8 @@ def main(arguments: Sequence[str]) -> int:
     for failure in failures:
         print(f"failed: {failure.line}", file=sys.stderr)
     before = f", {len(cells) - len(left)} of them measured before" if len(left) < len(cells) else ""
-    print(f"{len(cells)} stages{before}, {len(failures)} failures: {cells[0].study_directory / 'lab'}")
+    stages = "1 stage" if len(cells) == 1 else f"{len(cells)} stages"
+    print(f"{stages}{before}, {len(failures)} failures: {cells[0].study_directory / 'lab'}")
     return max((2 if failure.mistake else 1 for failure in failures), default=0)
 
 
@@ -187,7 +188,7 @@ def measure(cell: Cell) -> Failure | None:
     except interruption.Interrupted:
         recorder.release()
         return Failure(f"{cell.label}: interrupted")
-    except Exception as error:
+    except Exception as error:  # whatever measuring raises is recorded: the other stages go on
         recorder.fail(error)
         mistake = isinstance(error, UserError)
         kind = "" if mistake else f"{type(error).__name__}: "

@@ -63,7 +63,7 @@ def check(config: Config) -> None:
             model, _ = build(config, make(config.task), 0)
     except UserError:
         raise
-    except Exception as error:
+    except Exception as error:  # whatever a library raises for settings it does not like
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise UserError(f"algorithm={config.algorithm.name}: {name} refuses these settings ({reason})") from error
     batch = _batch(model)
@@ -251,7 +251,7 @@ def _train_seed(
         trained.keep(seed, model)
         if not all(bool(value.isfinite().all()) for value in model.policy.parameters()):
             cause = "the weights were not finite at the end"
-    except Exception as error:
+    except Exception as error:  # whatever a library raises while it trains: the other seeds go on
         cause = f"{type(error).__name__}: {error}".strip().splitlines()[0]
     steps, updates = (watch.num_timesteps, watch.updates) if watch else (0, 0)
     return SeedOutcome("failed" if cause else "done", cause, steps, updates, max(0, config.budget - steps))

@@ -45,7 +45,7 @@ def mirror(config: Config, directory: Path) -> None:
         return
     try:
         _mirror(block, blocks.study_directory(config), config.wandb, config.wandb_project)
-    except Exception as error:
+    except Exception as error:  # whatever wandb raises: the files are the truth, and training goes on
         _given_up.add(config.wandb)
         again = f"python -m bench wandb-sync study={config.study.name}"
         text = f"wandb={config.wandb}: not mirrored ({first_line(error)}); '{again}' makes up for it"

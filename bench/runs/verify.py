@@ -123,7 +123,7 @@ def _miscounted(block: blocks.Block, config: "Config") -> Iterator[str]:
 
     try:
         seeds = pq.read_table(block.path / EVALUATIONS, columns=["seed"])["seed"].to_pylist()
-    except Exception as error:
+    except Exception as error:  # a damaged file makes the reader raise all kinds
         yield f"{EVALUATIONS} is not readable as Parquet ({type(error).__name__})"
         return
     expected = (config.evaluation.points + 1) * MODES * config.evaluation.episodes
