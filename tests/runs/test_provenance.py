@@ -14,7 +14,11 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("bench", "results"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "file").write_text("as committed")
-    for arguments in (["init", "-q"], ["add", "."], ["-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "c"]):
+    for arguments in (
+        ["init", "-q"],
+        ["add", "."],
+        ["-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "c"],
+    ):
         subprocess.run(["git", "-C", str(tmp_path), *arguments], check=True)
     monkeypatch.setattr(provenance, "ROOT", tmp_path)
     return tmp_path
