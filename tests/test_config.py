@@ -139,6 +139,7 @@ COMPANIONS = {
     "baseline=vine": ["vine.every=250", "vine.rollouts=2"],
     "task=gym": ["task.id=CartPole-v1", "group.start=independent"],
     "task=plugin": ["task.plugin=tests.plugins:Coin", "budget=1000"],
+    "exploration=sde": ["task=pendulum"],
     "baseline=plugin": ["baseline.plugin=tests.plugins:half_value"],
     "advantage=plugin": ["advantage.plugin=tests.plugins:two_rewards"],
     "update=plugin": ["update.plugin=tests.plugins:tilted"],

@@ -256,7 +256,7 @@ class StateDependentGaussian(Distribution):
 
     def sample(self, noise: Tensor) -> Tensor:
         """μ + Θφ with Θ = σ · noise, from noise (S, K·F, B)."""
-        matrices = self.log_std.exp().unsqueeze(3) * noise.unflatten(1, self.log_std.shape[1:])
+        matrices: Tensor = self.log_std.exp().unsqueeze(3) * noise.unflatten(1, self.log_std.shape[1:])
         return self.mean + (matrices * self.features.unsqueeze(1)).sum(2)
 
     def mode(self) -> Tensor:
