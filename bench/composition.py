@@ -66,6 +66,8 @@ class Composition:
 
     def parse(self) -> Config:
         """Validate it, its task included. Raises `UserError`."""
+        from gymnasium.spaces import Discrete
+
         from bench.tasks.registry import make, score_bounds  # half a second of Gymnasium
 
         with explained():
@@ -77,7 +79,8 @@ class Composition:
         knobs = {key: getattr(task, key, value) for key, value in parsed.task.knobs.items()}
         bounds = score_bounds(parsed.task, task)
         parsed = replace(parsed, task=replace(parsed.task, score=bounds, knobs=knobs))
-        check_task(parsed, horizon=task.horizon, restorable=task.restorable)
+        discrete = isinstance(task.action_space, Discrete)
+        check_task(parsed, horizon=task.horizon, restorable=task.restorable, discrete=discrete)
         if parsed.reference.name == "checkpoint":
             from bench.learner.reference import World, check_reference  # seconds of torch
 

@@ -117,6 +117,26 @@ class Reference:
 
 
 @dataclass(frozen=True)
+class Exploration:
+    """Where the noise of a Box's actions comes from: drawn anew at each step, or state-dependent (`sde`).
+
+    `sample_freq` is the number of steps between two noise matrices of `sde`, None: one for each rollout.
+    """
+
+    name: Literal["gaussian", "sde"]
+    sample_freq: int | None
+    log_std_init: float
+
+    @property
+    def hold(self) -> int | None:
+        """The number of steps that noise is held for, None for as long as a rollout lasts."""
+        return self.sample_freq if self.name == "sde" else 1
+
+
+GAUSSIAN = Exploration("gaussian", None, 0.0)
+
+
+@dataclass(frozen=True)
 class Vine:
     """Where baseline=vine restores states and how many episodes it runs from each."""
 
@@ -209,6 +229,7 @@ class Arm:
     ent_coef: float
     hidden: tuple[int, ...]
     policy: Literal["mlp", "linear"]
+    exploration: Exploration = field(default=GAUSSIAN, kw_only=True)  # not in files of earlier versions
     norm_obs: bool
     norm_reward: bool
     budget: int
@@ -401,7 +422,7 @@ def build(cls: type[T], data: Any, path: str = "") -> T:
 
 
 def _optional(cls: type[Any]) -> set[str]:
-    """The keys a section can do without: those of plug-ins."""
+    """The keys a section can do without: those of plug-ins, and those that earlier versions did not write."""
     none, given = dataclasses.MISSING, dataclasses.fields(cls)
     return {entry.name for entry in given if not entry.default is entry.default_factory is none}
 
@@ -459,6 +480,8 @@ def identity(config: Config) -> dict[str, Any]:
         del data["task"][key]
     _identify_plugins(config, data)
     data["reference"] = _reference_identity(config.reference)
+    if config.exploration == GAUSSIAN:
+        del data["exploration"]
     if not any(factor.name == "plugin" for factor in (config.baseline, config.advantage, config.update)):
         _drop_unread(config, data)  # a plug-in may read any setting
     return data

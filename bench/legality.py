@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import get_args
 
 from bench import library, plugin, policies
-from bench.config import Advantage, AdvantageName, Baseline, BaselineName, Config
+from bench.config import GAUSSIAN, Advantage, AdvantageName, Baseline, BaselineName, Config
 from bench.errors import UserError
 
 Rule = Callable[[Config], str | None]
@@ -25,14 +25,21 @@ def validate(config: Config) -> None:
             raise UserError(message)
 
 
-def check_task(config: Config, *, horizon: int | None, restorable: bool) -> None:
+def check_task(config: Config, *, horizon: int | None, restorable: bool, discrete: bool) -> None:
     """Refuse what the task cannot do.
 
     `horizon` is the most steps one episode can take, None where there is no bound; `restorable` says whether its states
-    can be copied. Raises `UserError`.
+    can be copied, `discrete` whether its actions are numbered. Raises `UserError`.
     """
     if config.is_peer:  # `bench.learner.peers.check` asks the library
         return
+    if discrete and config.exploration != GAUSSIAN:
+        noise = config.exploration
+        given = "exploration=sde" if noise.name == "sde" else f"exploration.log_std_init={noise.log_std_init:g}"
+        raise UserError(
+            f"{given} with task={config.task.name}: its actions are discrete and have no noise; "
+            f"use exploration=gaussian with exploration.log_std_init=0"
+        )
     if not restorable and config.shares_starts:
         raise UserError(
             f"group.start=shared with task={config.task.name}: its states cannot be copied; use group.start=independent"
@@ -115,6 +122,7 @@ def ranges(config: Config) -> str | None:
         "evaluation.points": config.evaluation.points,
         "evaluation.episodes": config.evaluation.episodes,
         "reference.target": 1.0 if reference.target is None else reference.target,
+        "exploration.sample_freq": 1 if config.exploration.sample_freq is None else config.exploration.sample_freq,
     }
     not_negative = {
         "ent_coef": config.ent_coef,
@@ -274,6 +282,19 @@ def vine_discount(config: Config) -> str | None:
     return None
 
 
+def held_noise(config: Config) -> str | None:
+    """Only exploration=sde holds its noise, and episodes of vine, from states in mid-rollout, cannot go on with it."""
+    exploration = config.exploration
+    if exploration.name != "sde" and exploration.sample_freq is not None:
+        return (
+            f"exploration.sample_freq={exploration.sample_freq} with exploration={exploration.name}: its noise is "
+            f"drawn at each step; use exploration=sde, or exploration.sample_freq=null"
+        )
+    if exploration.name == "sde" and config.baseline.name == "vine":
+        return "exploration=sde with baseline=vine: restored episodes would have other noise; use baseline=critic"
+    return None
+
+
 def bootstrap_without_critic(config: Config) -> str | None:
     """truncation=bootstrap needs a critic to bootstrap from."""
     if config.truncation == "bootstrap" and not config.has_critic:
@@ -385,6 +406,7 @@ RULES: tuple[Rule, ...] = (
     group_names,
     vine_rewards,
     vine_discount,
+    held_noise,
     bootstrap_without_critic,
     bootstrap_without_discount,
     shifted_rewards,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from bench.errors import UserError
 
 if TYPE_CHECKING:
-    from bench.config import Arm, Config
+    from bench.config import Arm, Config, Exploration
 
 MATCHED = "matched"
 # Constructor arguments that follow from the cell, and those that write or print beside the record.
@@ -122,5 +122,21 @@ def matched(arm: Arm) -> dict[str, Any]:
         "ent_coef": arm.ent_coef,
         "vf_coef": arm.critic.vf_coef,
         "max_grad_norm": math.inf if arm.max_grad_norm is None else arm.max_grad_norm,
-        "policy_kwargs": {"net_arch": {"pi": list(arm.actor_hidden), "vf": list(arm.hidden)}},
+        **_noise(arm.exploration),
+        "policy_kwargs": {
+            "net_arch": {"pi": list(arm.actor_hidden), "vf": list(arm.hidden)},
+            **_first_spread(arm.exploration),
+        },
     }
+
+
+def _noise(exploration: Exploration) -> dict[str, Any]:
+    """The keyword arguments of state-dependent exploration, none without it."""
+    if exploration.name != "sde":
+        return {}
+    return {"use_sde": True, "sde_sample_freq": exploration.sample_freq or -1}
+
+
+def _first_spread(exploration: Exploration) -> dict[str, Any]:
+    """The policy's keyword argument for the first standard deviations, none where they are the library's own."""
+    return {} if exploration.log_std_init == 0 else {"log_std_init": exploration.log_std_init}

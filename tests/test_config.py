@@ -97,6 +97,12 @@ REFUSALS = [
     (["baseline=grpo", "group.scale=none"], "baseline=grpo with group.scale=none: grpo divides by the std"),
     (["baseline=rloo", "group.leave_one_out=false"], "baseline=rloo with group.leave_one_out=false: that is baseline"),
     (["baseline=time_mean", "group.groups=2"], "baseline=time_mean with group.groups=2"),
+    # noise of continuous actions
+    (["exploration=sde"], "exploration=sde with task=cartpole: its actions are discrete and have no noise; use"),
+    (["exploration.log_std_init=-1"], "exploration.log_std_init=-1 with task=cartpole: its actions are discrete"),
+    (["task=pendulum", "exploration.sample_freq=4"], "exploration.sample_freq=4 with exploration=gaussian: its noise"),
+    (["task=pendulum", "exploration=sde", "exploration.sample_freq=0"], "exploration.sample_freq=0: must be greater"),
+    (["task=pendulum", "exploration=sde", "baseline=vine"], "exploration=sde with baseline=vine: restored episodes"),
     # the reference policy
     (["reference=initial", "reference.coef=-1"], "reference.coef=-1.0: must be at least 0"),
     (["reference=initial", "reference.target=0"], "reference.target=0.0: must be greater than 0"),
@@ -133,6 +139,7 @@ COMPANIONS = {
     "baseline=vine": ["vine.every=250", "vine.rollouts=2"],
     "task=gym": ["task.id=CartPole-v1", "group.start=independent"],
     "task=plugin": ["task.plugin=tests.plugins:Coin", "budget=1000"],
+    "exploration=sde": ["task=pendulum"],
     "baseline=plugin": ["baseline.plugin=tests.plugins:half_value"],
     "advantage=plugin": ["advantage.plugin=tests.plugins:two_rewards"],
     "update=plugin": ["update.plugin=tests.plugins:tilted"],
@@ -218,6 +225,16 @@ def test_a_knob_is_what_the_task_takes_it_for(written, meant):
     assert (
         bench.compose(["task=weekly_exam_cheat", written]).hash == bench.compose(["task=weekly_exam_cheat", meant]).hash
     )
+
+
+def test_noise_is_part_of_the_identity_where_it_is_not_the_usual():
+    """The hashes are those of cells recorded when there was no other noise."""
+    assert (bench.compose().hash, bench.compose(["preset=ppo", "task=pendulum"]).hash) == ("e09bac78", "2657923d")
+    others = [["exploration=sde"], ["exploration=sde", "exploration.sample_freq=4"], ["exploration.log_std_init=-1"]]
+    assert len({bench.compose(["task=pendulum", *other]).hash for other in ([], *others)}) == 4
+    old = to_mapping(bench.compose(["preset=ppo", "task=pendulum"]))
+    del old["exploration"]  # as in files of that time
+    assert parse(old).hash == bench.compose(["preset=ppo", "task=pendulum"]).hash
 
 
 def test_a_setting_counts_where_its_arm_reads_it():

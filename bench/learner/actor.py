@@ -1,7 +1,9 @@
 """What acts: a stack of networks, the distribution its outputs mean, and the scale of what it sees."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import itertools
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,20 +16,30 @@ from bench.learner.network import Stack
 from bench.learner.normalisation import Moments
 
 Array = npt.NDArray[Any]
+NOISE_CHUNK = 64  # steps of action noise drawn at once, at least, while the episodes' length is unknown
 
 
 @dataclass(frozen=True)
 class Actor:
-    """The policies of S replicas; `moments` is None where observations are taken as they are."""
+    """The policies of S replicas; `moments` is None where observations are taken as they are.
+
+    `hold` is the number of steps that action noise is held for, None for as long as the rollout lasts.
+    """
 
     stack: Stack
     distribution: type[Distribution]
     moments: Moments | None
+    hold: int | None = 1
 
     def policy(self, observations: Tensor) -> Distribution:
         """π(·|s) for observations (S, O, B)."""
-        outputs, _ = self.stack.forward(self.seen(observations))
+        outputs, _ = self.outputs(self.seen(observations))
         return self.distribution(outputs, self.stack.extras)
+
+    def outputs(self, seen: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """What the distribution is made from (S, out, B), and what `stack.backward` needs."""
+        outputs, saved = self.stack.forward(seen)
+        return torch.cat([outputs, saved[-1]], 1) if self.distribution.reads_features else outputs, saved
 
     def probabilities(self, observations: Array) -> Array:
         """π(a|s) of every replica, (S, n, A) float64, for observations (O, n) of a task with Discrete actions.
@@ -45,13 +57,24 @@ class Actor:
 
     def noise(self, streams: Sequence[np.random.Generator], n_steps: int, n_envs: int) -> Tensor:
         """What `Distribution.sample` needs for `n_steps` of N environments, (n_steps, S, K, N), from own streams."""
-        shape = (n_steps, max(1, self.stack.extra), n_envs)
-        return torch.from_numpy(np.stack([self.distribution.draw(stream, shape) for stream in streams], 1))
+        hold = n_steps if self.hold is None else self.hold
+        shape = (math.ceil(n_steps / hold), max(1, self.stack.extra), n_envs)
+        drawn = torch.from_numpy(np.stack([self.distribution.draw(stream, shape) for stream in streams], 1))
+        return drawn if hold == 1 else drawn.repeat_interleave(hold, 0)[:n_steps]
+
+    def noise_without_end(self, streams: Sequence[np.random.Generator], n_envs: int) -> Iterator[Tensor]:
+        """The noise of one step after another, (S, K, N), drawn in chunks."""
+        if self.hold is None:
+            yield from itertools.repeat(self.noise(streams, 1, n_envs)[0])
+        else:
+            chunk = self.hold * math.ceil(NOISE_CHUNK / self.hold)
+            while True:
+                yield from self.noise(streams, chunk, n_envs)
 
     def select(self, rows: Sequence[int]) -> "Actor":
         """Copies of these replicas only."""
         moments = None if self.moments is None else self.moments.select(rows)
-        return Actor(self.stack.select(rows), self.distribution, moments)
+        return replace(self, stack=self.stack.select(rows), moments=moments)
 
     def state_dict(self) -> dict[str, Any]:
         """Parameters and moments, for a checkpoint."""
@@ -63,7 +86,7 @@ class Actor:
         if state["moments"] is not None:
             moments = Moments(0, 0)
             moments.load_state_dict(state["moments"])
-        return Actor(self.stack.like(state["flat"].clone()), self.distribution, moments)
+        return replace(self, stack=self.stack.like(state["flat"].clone()), moments=moments)
 
 
 def joined(actors: Sequence[Actor]) -> Actor:
@@ -71,7 +94,7 @@ def joined(actors: Sequence[Actor]) -> Actor:
     first = actors[0]
     stack = first.stack.like(torch.cat([actor.stack.flat for actor in actors]))
     moments = [actor.moments for actor in actors if actor.moments is not None]
-    return Actor(stack, first.distribution, Moments.joined(moments) if moments else None)
+    return replace(first, stack=stack, moments=Moments.joined(moments) if moments else None)
 
 
 def stacked(observation: Array, replicas: int) -> Tensor:

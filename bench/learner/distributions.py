@@ -5,11 +5,12 @@ Actions are (S, K, B): K is 1 for a Discrete space and the number of components 
 
 import math
 from abc import ABC, abstractmethod
-from functools import cached_property
-from typing import Any, Self
+from functools import cache, cached_property
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from gymnasium import spaces
 from torch import Tensor
 
@@ -21,10 +22,13 @@ Array = npt.NDArray[Any]
 class Distribution(ABC):
     """π(·|s) of every replica and sample."""
 
+    # Whether the outputs are followed by the features they were computed from: see `bench.learner.actor.Actor.outputs`.
+    reads_features: ClassVar[bool] = False
+
     @classmethod
     @abstractmethod
-    def sizes(cls, space: Any) -> tuple[int, int]:
-        """Numbers of network outputs and of other parameters for actions in `space`."""
+    def sizes(cls, space: Any, features: int) -> tuple[int, int]:
+        """Numbers of network outputs and of other parameters for actions in `space`, given the last layer's width."""
 
     @abstractmethod
     def __init__(self, outputs: Tensor, extras: Tensor) -> None: ...
@@ -77,7 +81,7 @@ class Categorical(Distribution):
     """A distribution over a Discrete space; the outputs are logits (S, A, B)."""
 
     @classmethod
-    def sizes(cls, space: Any) -> tuple[int, int]:
+    def sizes(cls, space: Any, features: int) -> tuple[int, int]:  # noqa: ARG003 - the width does not matter
         """One logit per action."""
         return int(space.n), 0
 
@@ -145,7 +149,7 @@ class DiagonalGaussian(Distribution):
     """
 
     @classmethod
-    def sizes(cls, space: Any) -> tuple[int, int]:
+    def sizes(cls, space: Any, features: int) -> tuple[int, int]:  # noqa: ARG003 - the width does not matter
         """One mean and one log standard deviation per component."""
         return int(space.shape[0]), int(space.shape[0])
 
@@ -211,12 +215,106 @@ class DiagonalGaussian(Distribution):
         return d_mean, d_log_std
 
 
-def distribution_for(space: spaces.Space[Any]) -> type[Distribution]:
+class StateDependentGaussian(Distribution):
+    """Generalised state-dependent exploration (arXiv 2005.05719): a Gaussian whose noise is a function of the state.
+
+    a = μ(s) + Θ φ(s), with φ (F,) the policy's last hidden layer and Θ (K, F) a matrix of independent normal numbers
+    with standard deviations σ (K, F), which is held for several steps. A single action is then normal with the variance
+    Σ_f (σ_kf φ_f)². As in Stable-Baselines3, no gradient flows through φ, actions are not squashed, and `EPSILON` is
+    added to the variance. The outputs are means (S, K, B) followed by features (S, F, B), the extras log σ (S, K·F).
+    """
+
+    EPSILON = 1e-6
+    reads_features = True
+    components: ClassVar[int]  # K, set by `of`
+
+    @classmethod
+    @cache
+    def of(cls, components: int) -> "type[StateDependentGaussian]":
+        """The distribution over actions of K components, which the sizes of its parameters alone do not tell."""
+        return type(f"{cls.__name__}{components}", (cls,), {"components": components})
+
+    @classmethod
+    def sizes(cls, space: Any, features: int) -> tuple[int, int]:
+        """One mean per component, and one log standard deviation per component and feature."""
+        return int(space.shape[0]), int(space.shape[0]) * features
+
+    def __init__(self, outputs: Tensor, extras: Tensor) -> None:
+        self.mean, self.features = outputs[:, : self.components], outputs[:, self.components :]
+        self.log_std = extras.unflatten(1, (self.components, -1))
+
+    @cached_property
+    def variance(self) -> Tensor:
+        """Of every component, (S, K, B)."""
+        variance: Tensor = torch.bmm((2 * self.log_std).exp(), self.features.square()) + self.EPSILON
+        return variance
+
+    @staticmethod
+    def draw(rng: np.random.Generator, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
+        """Standard normal numbers, one for each entry of Θ."""
+        return rng.standard_normal(shape, dtype=np.float32)
+
+    def sample(self, noise: Tensor) -> Tensor:
+        """μ + Θφ with Θ = σ · noise, from noise (S, K·F, B)."""
+        matrices: Tensor = self.log_std.exp().unsqueeze(3) * noise.unflatten(1, self.log_std.shape[1:])
+        return self.mean + (matrices * self.features.unsqueeze(1)).sum(2)
+
+    def mode(self) -> Tensor:
+        """The means."""
+        return self.mean
+
+    def log_prob(self, actions: Tensor) -> Tensor:
+        """Σ over components of −½ (a − μ)²/v − ½ log 2πv, with v the variance."""
+        squared = (actions - self.mean).square() / self.variance
+        return (-0.5 * (squared + self.variance.log() + math.log(2 * math.pi))).sum(1)
+
+    def entropy(self) -> Tensor:
+        """Σ ½ log 2πev."""
+        return (0.5 * (self.variance.log() + math.log(2 * math.pi * math.e))).sum(1)
+
+    def kl(self, other: "StateDependentGaussian") -> Tensor:
+        """Σ ½ (log(v'/v) + (v + (μ − μ')²)/v' − 1)."""
+        distance = (self.mean - other.mean).square()
+        logs = other.variance.log() - self.variance.log()
+        return (0.5 * (logs + (self.variance + distance) / other.variance - 1)).sum(1)
+
+    def summary(self, actions: Tensor, share: Tensor) -> dict[str, Tensor]:  # noqa: ARG002 - SB3 logs σ, not the spread
+        """The mean of σ, under Stable-Baselines3's name."""
+        return {"train/std": self.log_std.exp().mean((1, 2))}
+
+    def backward(
+        self,
+        actions: Tensor,
+        d_log_prob: Tensor,
+        d_entropy: Tensor | None = None,
+        old: "StateDependentGaussian | None" = None,
+        d_kl: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """With d = a − μ, by (μ, v): (d/v, ½ (d²/v − 1)/v) for log π(a), (0, ½/v) for the entropy, and for KL(old ‖ π)
+        ((μ − μ_old)/v, ½ (1 − (v_old + (μ − μ_old)²)/v)/v). The variance's derivative by log σ_kf is 2 σ_kf² φ_f².
+        """
+        inverse = 1 / self.variance
+        difference = actions - self.mean
+        d_log_prob = d_log_prob.unsqueeze(1)
+        d_mean = d_log_prob * difference * inverse
+        d_variance = d_log_prob * (0.5 * inverse * (difference.square() * inverse - 1))
+        if d_entropy is not None:
+            d_variance += d_entropy.unsqueeze(1) * (0.5 * inverse)
+        if old is not None and d_kl is not None:
+            d_kl = d_kl.unsqueeze(1)
+            distance = self.mean - old.mean
+            d_mean += d_kl * distance * inverse
+            d_variance += d_kl * (0.5 * inverse * (1 - (old.variance + distance.square()) * inverse))
+        d_squares = torch.bmm(d_variance, self.features.square().transpose(1, 2))  # by σ², (S, K, F)
+        return d_mean, (2 * (2 * self.log_std).exp() * d_squares).flatten(1)
+
+
+def distribution_for(space: spaces.Space[Any], exploration: str = "gaussian") -> type[Distribution]:
     """The distribution over an action space. Raises `UserError` for spaces that are not supported."""
     if isinstance(space, spaces.Discrete):
         return Categorical
     if isinstance(space, spaces.Box) and len(space.shape) == 1:
-        return DiagonalGaussian
+        return StateDependentGaussian.of(space.shape[0]) if exploration == "sde" else DiagonalGaussian
     raise UserError(f"action space {space}: only Discrete and flat Box spaces are supported")
 
 

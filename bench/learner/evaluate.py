@@ -1,15 +1,13 @@
 """Evaluation: own environments and streams, so that evaluating more often changes no training number."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from bench.learner.actor import Actor, stacked
 from bench.learner.distributions import env_actions
 from bench.learner.observer import Row
-from bench.learner.rollouts import NOISE_CHUNK
 from bench.streams import stream
 from bench.tasks.base import Array, Task
 from bench.tasks.environments import Environments
@@ -24,7 +22,7 @@ def evaluate(
 ) -> list[dict[str, float | int | str]]:
     """`episodes` complete episodes per seed and mode at `place` on the evaluation grid; → the rows of `play`."""
     streams = [stream(seed, "evaluation", place, 2, pool=pool) for seed in seeds]
-    noise = _noise(actor, streams, 2 * episodes)
+    noise = actor.noise_without_end(streams, 2 * episodes)
     stochastic = torch.arange(2 * episodes) >= episodes
 
     def act(observations: Array) -> Array:
@@ -33,12 +31,6 @@ def evaluate(
         return env_actions(actions, task.action_space)
 
     return play(act, task, seeds, place, episodes, pool)
-
-
-def _noise(actor: Actor, streams: Sequence[np.random.Generator], n_envs: int) -> Iterator[Tensor]:
-    """The noise of one step after another, drawn in chunks."""
-    while True:
-        yield from actor.noise(streams, NOISE_CHUNK, n_envs)
 
 
 def play(

@@ -8,6 +8,7 @@ from gymnasium import spaces
 from stable_baselines3.common.policies import BasePolicy
 from torch import Tensor
 
+from bench.config import GAUSSIAN, Exploration
 from bench.errors import UserError
 from bench.learner.actor import Actor
 from bench.learner.adam import Adam
@@ -42,15 +43,16 @@ class StackedPolicy(BasePolicy):
         norm_obs: bool = False,
         reward_envs: int | None = None,
         actor_hidden: Sequence[int] | None = None,
+        exploration: Exploration = GAUSSIAN,
     ) -> None:
         super().__init__(observation_space, action_space)
         if not isinstance(observation_space, spaces.Box) or len(observation_space.shape) != 1:
             raise UserError(f"observation space {observation_space}: only flat Box spaces are supported")
         inputs = observation_space.shape[0]
-        self.distribution = distribution_for(action_space)
-        outputs, extra = self.distribution.sizes(action_space)
+        self.distribution, self.exploration = distribution_for(action_space, exploration.name), exploration
         self.seeds, self.hidden, self.pool, self._scratch = tuple(seeds), tuple(hidden), pool, Scratch()
         widths = self.hidden if actor_hidden is None else tuple(actor_hidden)
+        outputs, extra = self.distribution.sizes(action_space, (inputs, *widths)[-1])
         self.actor = self._network(
             "actor", Stack(len(seeds), inputs, widths, outputs, extra=extra, device=device, scratch=self._scratch)
         )
@@ -70,6 +72,8 @@ class StackedPolicy(BasePolicy):
     def _initialise(self, purpose: Literal["actor", "critic"], stack: Stack) -> None:
         for replica, seed in enumerate(self.seeds):
             stack.initialise(replica, stream(seed, purpose, pool=self.pool), HEAD_GAINS[purpose])
+        if purpose == "actor":
+            stack.extras.fill_(self.exploration.log_std_init)
 
     @property
     def replicas(self) -> int:
@@ -78,14 +82,14 @@ class StackedPolicy(BasePolicy):
 
     def acting(self) -> Actor:
         """What acts in all replicas' environments; it shares their parameters and moments."""
-        return Actor(self.actor.stack, self.distribution, self.moments)
+        return Actor(self.actor.stack, self.distribution, self.moments, self.exploration.hold)
 
     def initial(self) -> Actor:
         """What acted before training, derived anew from the seeds; it shares nothing with what acts now."""
         stack = self.actor.stack.like(torch.zeros_like(self.actor.stack.flat))
         self._initialise("actor", stack)
         moments = None if self.moments is None else Moments(self.replicas, stack.inputs)
-        return Actor(stack, self.distribution, moments)
+        return Actor(stack, self.distribution, moments, self.exploration.hold)
 
     def _predict(self, observation: Any, deterministic: bool = False) -> Tensor:
         count = len(observation)
@@ -110,7 +114,9 @@ class StackedPolicy(BasePolicy):
         actor, critic = self.actor.stack, self.critic.stack if self.critic is not None else None
         state = _named(_layers("policy_net", actor.hidden, "action_net"), actor.weights, replica)
         if actor.extra:
-            state["log_std"] = actor.extras[replica].detach().clone()
+            log_std = actor.extras[replica].detach().clone()
+            sde = self.exploration.name == "sde"  # whose log σ SB3 keeps as (F, K)
+            state["log_std"] = log_std.unflatten(0, (actor.outputs, -1)).T.contiguous() if sde else log_std
         names = _layers("value_net", self.hidden, "value_net")
         if critic is not None:
             return state | _named(names, critic.weights, replica)

@@ -118,6 +118,7 @@ class PolicyGradient(OnPolicyAlgorithm):
             self.arm.norm_obs,
             self.arm.n_envs if self.arm.norm_reward else None,
             self.arm.actor_hidden,
+            self.arm.exploration,
         )
         self._minibatch_streams = [stream(seed, "minibatch", pool=self.seed_pool) for seed in self.seeds]
         self._action_streams = [stream(seed, "action", pool=self.seed_pool) for seed in self.seeds]
@@ -401,6 +402,8 @@ class PolicyGradient(OnPolicyAlgorithm):
                 ent_coef=arm.ent_coef,
                 vf_coef=arm.critic.vf_coef,
                 max_grad_norm=math.inf if arm.max_grad_norm is None else arm.max_grad_norm,
+                use_sde=arm.exploration.name == "sde",
+                sde_sample_freq=arm.exploration.sample_freq or -1,
                 device=self.device,
                 _init_setup_model=False,
                 policy_kwargs={
@@ -410,7 +413,9 @@ class PolicyGradient(OnPolicyAlgorithm):
             )
             model.observation_space, model.action_space, model.n_envs = self.observation_space, self.action_space, 1
             model._setup_model()
-        model.policy.load_state_dict(self.policy.replica_state(index))
+            model.policy.load_state_dict(self.policy.replica_state(index))
+            if model.use_sde:
+                model.policy.reset_noise()  # drawn from the σ it was built with
         model.num_timesteps = self.env_steps[index]
         return model
 

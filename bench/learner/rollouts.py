@@ -16,7 +16,6 @@ from bench.tasks.batched import BatchedEnv
 from bench.tasks.environments import Environments, Transition
 
 Array = npt.NDArray[Any]
-NOISE_CHUNK = 64  # steps of action noise drawn at once while the episodes' length is unknown
 
 # Told of every step: actions, rewards, dones, infos (one per column). False stops the collection.
 OnStep = Callable[[Array, Array, Array, list[dict[str, Any]]], bool]
@@ -144,14 +143,13 @@ class Collector:
         live = np.ones(columns, dtype=bool)
         observation = self.env.observation
         self._begin()
+        noises = actor.noise_without_end(self.streams, self.env.n_envs)
         t = 0
         while live.any():
-            if t % NOISE_CHUNK == 0:
-                noise = actor.noise(self.streams, NOISE_CHUNK, self.env.n_envs)
             if snapshot_every is not None and t % snapshot_every == 0:
                 assert isinstance(self.env, BatchedEnv)  # check_task() refuses others
                 snapshots.append(Snapshot(t, self.env.state.copy(), self.env.elapsed.copy(), live))
-            transition, done = self._step(actor, observation, noise[t % NOISE_CHUNK], live)
+            transition, done = self._step(actor, observation, next(noises), live)
             observation = transition.observation
             t += 1
             if not self._after(done, on_step):

@@ -141,7 +141,7 @@ def _acted(rollout: Rollout, actor: Actor, arm: Arm, index: Tensor, present: Ten
         weight = share * _by_replica(_episode_weight(rollout.live)).gather(1, index)
     observations = actor.seen(_features_by_replica(rollout.observations[:, :, : len(rollout.rewards)], index))
     actions = _features_by_replica(rollout.actions, index)
-    outputs, _ = actor.stack.forward(observations)
+    outputs, _ = actor.outputs(observations)
     extras = actor.stack.extras.clone()
     return Samples(
         observations,
@@ -281,7 +281,7 @@ def actor_gradient(actor: Actor, samples: Samples, arm: Arm, rates: Rates) -> di
 
     The loss is −Σ weight · objective − ent_coef · mean entropy.
     """
-    outputs, saved = actor.stack.forward(samples.observations)
+    outputs, saved = actor.outputs(samples.observations)
     policy = actor.distribution(outputs, actor.stack.extras)
     log_prob, entropy = policy.log_prob(samples.actions), policy.entropy()
     old = _old_policy(actor, samples) if arm.update.name == "kl_penalty" else None
@@ -418,7 +418,7 @@ class Update:
 
     def _policy_change(self, samples: Samples) -> Diagnostics:
         """KL(old ‖ new) and the clip fraction after the last step, over the whole batch: comparable for every arm."""
-        outputs, _ = self.policy.stack.forward(samples.observations)
+        outputs, _ = self.policy.outputs(samples.observations)
         old = _old_policy(self.policy, samples)
         new = self.policy.distribution(outputs, self.policy.stack.extras)
         change = (new.log_prob(samples.actions) - samples.log_prob).expm1().abs()

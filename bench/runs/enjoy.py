@@ -104,12 +104,12 @@ def _acting(block: blocks.Block, seed: int, episode: int, mode: str) -> Callable
 
     model = PolicyGradient.load(block.path / blocks.POLICY)
     actor = model.policy.acting().select([model.seeds.index(seed)])
-    streams = [np.random.default_rng([seed, episode])]
+    noise = actor.noise_without_end([np.random.default_rng([seed, episode])], 1)
 
     def act(observation: Any) -> Any:
         with torch.no_grad():
             policy = actor.policy(torch.from_numpy(np.float32(observation))[None, :, None])
-            chosen = policy.mode() if mode == "deterministic" else policy.sample(actor.noise(streams, 1, 1)[0])
+            chosen = policy.mode() if mode == "deterministic" else policy.sample(next(noise))
         return env_actions(chosen, model.action_space)[..., 0]
 
     return act

@@ -4,9 +4,17 @@ import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
+from stable_baselines3.common.distributions import StateDependentNoiseDistribution
 
 from bench.errors import UserError
-from bench.learner.distributions import Categorical, DiagonalGaussian, Distribution, distribution_for, env_actions
+from bench.learner.distributions import (
+    Categorical,
+    DiagonalGaussian,
+    Distribution,
+    StateDependentGaussian,
+    distribution_for,
+    env_actions,
+)
 
 NOTHING = torch.zeros(1, 0)
 
@@ -55,18 +63,86 @@ def test_gaussian_equals_torchs(gaussians: tuple[DiagonalGaussian, ...]) -> None
     assert torch.equal(first.mode(), reference.mean)
 
 
-@pytest.mark.parametrize("kind", [Categorical, DiagonalGaussian])
-def test_the_backward_pass_is_the_derivative(kind: type[Distribution]) -> None:
-    """Against finite differences in float64: log π, the entropy and KL(old ‖ π), each with weights of its own."""
+K, F = 2, 3  # components, features
+Noisy = StateDependentGaussian.of(K)
+
+
+@pytest.fixture
+def state_dependent() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Means (S, K, B), features (S, F, B) and log σ (S, K, F), float64."""
     generator = torch.Generator().manual_seed(0)
 
     def random(*shape: int) -> torch.Tensor:
         return torch.randn(shape, generator=generator, dtype=torch.float64)
 
+    return random(2, K, 5), random(2, F, 5), random(2, K, F) / 2
+
+
+def noisy(mean: torch.Tensor, features: torch.Tensor, log_std: torch.Tensor) -> StateDependentGaussian:
+    return Noisy(torch.cat([mean, features], 1), log_std.flatten(1))
+
+
+def test_state_dependent_noise_is_that_of_sb3(state_dependent: tuple[torch.Tensor, torch.Tensor, torch.Tensor]) -> None:
+    """Log-probabilities, entropies and actions of SB3's distribution with the same parameters and matrices."""
+    ours = noisy(*state_dependent)
+    noise = torch.randn(2, K, F, 5, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    actions = ours.sample(noise.flatten(1, 2))
+    for replica, (mean, features, log_std) in enumerate(zip(*state_dependent, strict=True)):
+        theirs = StateDependentNoiseDistribution(K, full_std=True, use_expln=False, squash_output=False)
+        theirs.proba_distribution_net(F, latent_sde_dim=F)
+        theirs.proba_distribution(mean.T, log_std.T, features.T)
+        # SB3 has a matrix (F, K) for each sample.
+        theirs.exploration_matrices = (log_std.exp().unsqueeze(2) * noise[replica]).permute(2, 1, 0)
+        torch.testing.assert_close(actions[replica].T, theirs.sample())
+        torch.testing.assert_close(ours.mode()[replica].T, theirs.mode())
+        torch.testing.assert_close(ours.log_prob(actions)[replica], theirs.log_prob(actions[replica].T))
+        entropy = theirs.entropy()
+        assert entropy is not None
+        torch.testing.assert_close(ours.entropy()[replica], entropy)
+    spread = ours.summary(actions, torch.full((2, 5), 0.2))["train/std"]
+    torch.testing.assert_close(spread, state_dependent[2].exp().mean((1, 2)))
+
+
+def test_state_dependent_noise_has_the_spread_its_density_says() -> None:
+    """40,000 actions of one state: σ = (1, 2) and φ = (3, −1) give variances 9 + 4; the mean's error is 0.018."""
+    features = torch.tensor([3.0, -1.0]).view(1, 2, 1).expand(1, 2, 40_000)
+    policy = StateDependentGaussian.of(1)(
+        torch.cat([torch.ones(1, 1, 40_000), features], 1), torch.tensor([[1.0, 2.0]]).log()
+    )
+    noise = torch.from_numpy(Noisy.draw(np.random.default_rng(0), (1, 2, 40_000)))
+    actions = policy.sample(noise)
+    assert abs(float(actions.mean()) - 1) < 4 * 0.018
+    assert abs(float(actions.var()) / 13 - 1) < 4 * np.sqrt(2 / 40_000)
+    torch.testing.assert_close(policy.variance, torch.full((1, 1, 40_000), 13 + 1e-6))
+
+
+def test_state_dependent_divergence_equals_torchs(
+    state_dependent: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
+) -> None:
+    mean, features, log_std = state_dependent
+    first, second = noisy(mean, features, log_std), noisy(mean.flip(2), features.flip(2), -log_std)
+    references = [torch.distributions.Normal(p.mean, p.variance.sqrt()) for p in (first, second)]
+    divergence = torch.distributions.kl_divergence(*references).sum(1)  # type: ignore[arg-type]
+    torch.testing.assert_close(first.kl(second), divergence)
+    assert float(first.kl(noisy(mean, features, log_std)).abs().max()) == 0.0
+
+
+SHAPES = {Categorical: (3, 0), DiagonalGaussian: (3, 3), Noisy: (K + F, K * F)}  # outputs and extras
+
+
+@pytest.mark.parametrize("kind", SHAPES)
+def test_the_backward_pass_is_the_derivative(kind: type[Distribution]) -> None:
+    """Against finite differences in float64: log π, the entropy and KL(old ‖ π), each with weights of its own."""
+    generator, (outputs, extras) = torch.Generator().manual_seed(0), SHAPES[kind]
+
+    def random(*shape: int) -> torch.Tensor:
+        return torch.randn(shape, generator=generator, dtype=torch.float64)
+
+    old = kind(random(2, outputs, 5), random(2, extras) / 2)
     discrete = kind is Categorical
-    old = kind(random(2, 3, 5), random(2, 0 if discrete else 3) / 2)
-    actions = torch.randint(3, (2, 1, 5), generator=generator) if discrete else random(2, 3, 5)
+    actions = torch.randint(3, (2, 1, 5), generator=generator) if discrete else random(*old.mode().shape)
     d_log_prob, d_entropy, d_kl = random(2, 5), random(2, 5), random(2, 5)
+    detached = random(2, F, 5)  # features, of which gradients know nothing
 
     class Loss(torch.autograd.Function):
         @staticmethod
@@ -79,10 +155,16 @@ def test_the_backward_pass_is_the_derivative(kind: type[Distribution]) -> None:
         @staticmethod
         def backward(ctx, d_loss):  # type: ignore[no-untyped-def]
             d_outputs, d_extras = kind(*ctx.saved_tensors).backward(actions, d_log_prob, d_entropy, old, d_kl)
+            missing = ctx.saved_tensors[0].shape[1] - d_outputs.shape[1]  # the features', which are constants
+            d_outputs = torch.nn.functional.pad(d_outputs, (0, 0, 0, missing))
             return d_loss * d_outputs, None if d_extras is None else d_loss * d_extras
 
-    extras = random(2, 0 if discrete else 3) / 2
-    assert torch.autograd.gradcheck(Loss.apply, (random(2, 3, 5).requires_grad_(), extras.requires_grad_(not discrete)))
+    def loss(outputs: torch.Tensor, extras: torch.Tensor) -> torch.Tensor:
+        result: torch.Tensor = Loss.apply(torch.cat([outputs, detached], 1) if kind.reads_features else outputs, extras)
+        return result
+
+    varied = random(2, outputs - F if kind.reads_features else outputs, 5).requires_grad_()
+    assert torch.autograd.gradcheck(loss, (varied, (random(2, extras) / 2).requires_grad_(not discrete)))
 
 
 def test_environments_get_actions_inside_the_box_and_plain_integers() -> None:

@@ -20,7 +20,12 @@ def random_stack(
 
 def reference_outputs(stack: Stack, flat: torch.Tensor, inputs: torch.Tensor) -> torch.Tensor:
     """The same networks, one replica and one layer at a time, sample-major, in plain torch."""
-    outputs = []
+    return reference_pass(stack, flat, inputs)[0]
+
+
+def reference_pass(stack: Stack, flat: torch.Tensor, inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """`reference_outputs`, and the features they are computed from."""
+    outputs, features = [], []
     for replica, parameters in enumerate(flat):
         activation, start = inputs[replica].T, 0
         layers = len(stack.hidden) + 1
@@ -29,10 +34,12 @@ def reference_outputs(stack: Stack, flat: torch.Tensor, inputs: torch.Tensor) ->
             w = parameters[start : start + weight[0] * weight[1]].view(weight)
             b = parameters[start + weight[0] * weight[1] : start + weight[0] * weight[1] + bias[0]]
             start += weight[0] * weight[1] + bias[0]
+            if layer == layers - 1:
+                features.append(activation.T)
             activation = torch.nn.functional.linear(activation, w, b)
             activation = torch.tanh(activation) if layer < layers - 1 else activation
         outputs.append(activation.T)
-    return torch.stack(outputs)
+    return torch.stack(outputs), torch.stack(features)
 
 
 @pytest.mark.parametrize("hidden", [(), (32,), (32, 32), (64, 32, 64), (5, 7)])  # the exact tanh for the last

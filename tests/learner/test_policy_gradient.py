@@ -1,5 +1,6 @@
 """The learner as a whole: SB3's seams, budgets, failures, isolation, saving."""
 
+import itertools
 import json
 import zipfile
 from pathlib import Path
@@ -15,6 +16,7 @@ from bench.errors import UserError
 from bench.learner import PolicyGradient
 from bench.learner.policy_gradient import adapted
 from bench.tasks.batched import BatchedEnv
+from bench.tasks.pendulum import Pendulum
 from bench.tasks.vec_env import BatchedVecEnv
 from tests.learner.probes import SEGMENTS, Corridor, Matching, learner, settings
 
@@ -197,6 +199,49 @@ def test_a_replica_becomes_a_stock_ppo(tmp_path: Path, advantage: str, networks:
         torch.testing.assert_close(values.flatten().detach(), expected, rtol=0, atol=1e-6)
     else:
         assert float(values.detach().abs().sum()) == 0.0  # an arm without a critic claims nothing
+
+
+@pytest.mark.parametrize("networks", [("hidden=[32,64]",), ("policy=linear",)])
+def test_a_replica_with_state_dependent_noise_becomes_a_stock_ppo(tmp_path: Path, networks: tuple[str, ...]) -> None:
+    """Its means, log-probabilities and entropies are ours, and so is the spread of what it draws."""
+    noise = ("exploration=sde", "exploration.sample_freq=3", "exploration.log_std_init=-1.5")
+    config = settings("task=pendulum", "ent_coef=0.01", *noise, *networks)
+    model = learner(Pendulum(time_limit=20), config, [0, 1]).learn(800)
+    before = torch.random.get_rng_state()
+    stock = model.replica(1)
+    assert torch.equal(before, torch.random.get_rng_state())
+    assert (stock.use_sde, stock.sde_sample_freq) == (True, 3)
+    draw = np.random.default_rng(0)
+    observations, actions = draw.normal(size=(10, 3)).astype(np.float32), draw.normal(size=(10, 1)).astype(np.float32)
+    ours = model.predict(np.concatenate([observations, observations]), deterministic=True)[0][10:]
+    np.testing.assert_allclose(stock.predict(observations, deterministic=True)[0], ours.clip(-2, 2), atol=1e-6)
+    policy = model.policy.acting().select([1]).policy(torch.from_numpy(observations).T.unsqueeze(0))
+    _, log_prob, entropy = stock.policy.evaluate_actions(torch.from_numpy(observations), torch.from_numpy(actions))
+    assert entropy is not None
+    torch.testing.assert_close(policy.log_prob(torch.from_numpy(actions).T.unsqueeze(0))[0], log_prob.detach())
+    torch.testing.assert_close(policy.entropy()[0], entropy.detach())
+    stock.save(tmp_path / "stock")
+    again = PPO.load(tmp_path / "stock", env=BatchedVecEnv(BatchedEnv(Pendulum(time_limit=20), [0], 4)), n_steps=20)
+    first = again.policy.state_dict()["log_std"].clone()
+    again.learn(160)
+    assert not torch.equal(first, again.policy.state_dict()["log_std"])
+
+
+def test_noise_is_held_for_as_long_as_it_says() -> None:
+    """One matrix for each environment: the same for `sample_freq` steps, another after them and for the others."""
+    streams = [np.random.default_rng(seed) for seed in (0, 1)]
+    for sample_freq, changes in ((3, [3, 6, 9]), (1, list(range(1, 10))), (None, [])):
+        config = settings(
+            "task=pendulum", "exploration=sde", f"exploration.sample_freq={sample_freq or 'null'}", "hidden=[32]"
+        )
+        actor = learner(Pendulum(time_limit=20), config, [0, 1]).policy.acting()
+        noise = actor.noise(streams, 10, 4)
+        assert noise.shape == (10, 2, 32, 4)
+        assert [t for t in range(1, 10) if not torch.equal(noise[t], noise[t - 1])] == changes
+        assert len(noise[0].flatten().unique()) == 2 * 32 * 4
+        longer = list(itertools.islice(actor.noise_without_end(streams, 4), 150))
+        found = [t for t in range(1, 150) if not torch.equal(longer[t], longer[t - 1])]
+        assert found == ([] if sample_freq is None else list(range(sample_freq, 150, sample_freq)))
 
 
 def test_a_task_can_be_named() -> None:

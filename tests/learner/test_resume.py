@@ -22,6 +22,7 @@ EPISODES = ("collect=episodes", "group.groups=1", "group.size=4")
 SEGMENTS = ("collect=segments", "collect.n_envs=2", "collect.n_steps=16")
 SCALED = ("norm_obs=true", "norm_reward=true")
 EXAM = ("task=weekly_exam", "gamma=0.99", "budget=384", "update.epochs=2")
+HELD = ("exploration=sde", "exploration.log_std_init=-1")
 PENDULUM = ("task=pendulum", "task.time_limit=20", "update.epochs=2")
 
 
@@ -80,6 +81,8 @@ def check_every(config: Config, places: slice = slice(1, None, 3)) -> Saving:
         pytest.param((*PENDULUM, *EPISODES, *SCALED, "budget=500", "update=kl_penalty"), id="box-episodes-scaled-kl"),
         pytest.param((*PENDULUM, *SEGMENTS, "budget=200"), id="box-segments"),
         pytest.param((*PENDULUM, *EPISODES, "budget=400"), id="box-episodes"),
+        pytest.param((*PENDULUM, *SEGMENTS, *HELD, "exploration.sample_freq=5", "budget=200"), id="box-segments-held"),
+        pytest.param((*PENDULUM, *EPISODES, *HELD, "budget=400"), id="box-episodes-held"),
         pytest.param((*EXAM, *EPISODES, "learning_rate_schedule=linear", "clip_range_schedule=linear"), id="schedules"),
     ],
 )

@@ -10,14 +10,17 @@ from torch.distributions import Independent, Normal, kl_divergence
 
 from bench.arms.objectives import KINDS, surrogate
 from bench.learner.actor import Actor
-from bench.learner.distributions import Categorical, DiagonalGaussian, Distribution
+from bench.learner.distributions import Categorical, DiagonalGaussian, Distribution, StateDependentGaussian
 from bench.learner.network import WIDTH, Stack
 from bench.learner.update import Rates, Samples, Shares, actor_gradient, clip_gradients, critic_gradient
 from tests.learner.probes import settings
-from tests.learner.test_network import reference_outputs
+from tests.learner.test_network import reference_outputs, reference_pass
 
 REPLICAS, INPUTS, WIDE = 3, 4, 16
 COUNTS = (16, 13, 2)  # live samples of each replica; the others are padding
+FEATURES = 32  # of the networks' last hidden layer
+Noisy = StateDependentGaussian.of(2)
+SHAPES = {Categorical: (2, 0), DiagonalGaussian: (2, 2), Noisy: (2 + FEATURES, 2 * FEATURES)}  # outputs and extras
 NO_RATES = np.zeros((REPLICAS, 1))
 NONE = torch.zeros(REPLICAS, 1)
 
@@ -28,8 +31,8 @@ def random(generator: torch.Generator, *shape: int) -> torch.Tensor:
 
 def ragged(kind: type[Distribution], generator: torch.Generator) -> Samples:
     """Random samples of another policy, in float64."""
-    extra = 0 if kind is Categorical else 2
-    outputs, extras = random(generator, REPLICAS, 2, WIDE), random(generator, REPLICAS, extra) / 2
+    rows, extra = SHAPES[kind]
+    outputs, extras = random(generator, REPLICAS, rows, WIDE), random(generator, REPLICAS, extra) / 2
     discrete = torch.randint(2, (REPLICAS, 1, WIDE), generator=generator)
     actions = discrete if kind is Categorical else random(generator, REPLICAS, 2, WIDE)
     count = torch.tensor(COUNTS, dtype=torch.float64).unsqueeze(1)
@@ -51,16 +54,20 @@ def ragged(kind: type[Distribution], generator: torch.Generator) -> Samples:
 def torchs(kind: type[Distribution], outputs: torch.Tensor, extras: torch.Tensor) -> torch.distributions.Distribution:
     if kind is Categorical:
         return TorchCategorical(logits=outputs.transpose(1, 2))
-    return Independent(Normal(outputs.transpose(1, 2), extras.exp().unsqueeze(1).expand(-1, WIDE, -1)), 1)
+    if kind is DiagonalGaussian:
+        return Independent(Normal(outputs.transpose(1, 2), extras.exp().unsqueeze(1).expand(-1, WIDE, -1)), 1)
+    mean, features = outputs.transpose(1, 2).split([2, FEATURES], 2)
+    variance = features.square() @ extras.exp().square().unflatten(1, (2, FEATURES)).transpose(1, 2)
+    return Independent(Normal(mean, (variance + 1e-6).sqrt()), 1)
 
 
 @pytest.mark.parametrize("update", KINDS)
-@pytest.mark.parametrize("kind", [Categorical, DiagonalGaussian])
+@pytest.mark.parametrize("kind", SHAPES)
 @pytest.mark.parametrize("ent_coef", [0.0, 0.3])
 def test_the_actors_gradient_is_that_of_its_loss(update: str, kind: type[Distribution], ent_coef: float) -> None:
     """Networks one replica at a time, torch's own distributions and autograd, all the way from the weights."""
     generator = torch.Generator().manual_seed(1)
-    samples, extra = ragged(kind, generator), 0 if kind is Categorical else 2
+    samples, extra = ragged(kind, generator), SHAPES[kind][1]
     stack = Stack(REPLICAS, INPUTS, (32, 32), 2, extra=extra, dtype=torch.float64)
     stack.flat[:, : stack.used] = random(generator, REPLICAS, stack.used) / 3
     arm = settings("baseline=none", "advantage=gae", f"update={update}", f"ent_coef={ent_coef}")
@@ -68,7 +75,9 @@ def test_the_actors_gradient_is_that_of_its_loss(update: str, kind: type[Distrib
     seen = actor_gradient(Actor(stack, kind, None), samples, arm, rates)
 
     flat = stack.flat.clone().requires_grad_()
-    outputs = reference_outputs(stack, flat, samples.observations)
+    outputs, features = reference_pass(stack, flat, samples.observations)
+    if kind is Noisy:  # no gradient flows through the features
+        outputs = torch.cat([outputs, features.detach()], 1)
     policy = torchs(kind, outputs, flat[:, stack.used - extra : stack.used])
     actions = samples.actions[:, 0] if kind is Categorical else samples.actions.transpose(1, 2)
     divergence = kl_divergence(torchs(kind, samples.outputs, samples.extras), policy)
