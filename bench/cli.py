@@ -95,9 +95,13 @@ def _rerun(arguments: Sequence[str]) -> int:
     if not arguments or "=" in arguments[0]:
         raise UserError("rerun: give the folder of one block, such as results/quick/runs/cartpole/…/seeds-000-009")
     plugin.import_modules(_settings("rerun", arguments[1:], plugins="")["plugins"])
-    path, agrees = rerun(Path(arguments[0]))
-    print(path)
-    return _say_agreement(agrees)
+    again = rerun(Path(arguments[0]))
+    print(again.path)
+    if again.put_back:
+        print(f"put back in {arguments[0]}: {', '.join(again.put_back)}")
+    if again.still_out:
+        print(f"not the bytes that were recorded, so only in the folder above: {', '.join(again.still_out)}")
+    return _say_agreement(again.agrees)
 
 
 def _say_agreement(agrees: Mapping[str, bool]) -> int:
@@ -121,8 +125,15 @@ def _verify(arguments: Sequence[str]) -> int:
         f"{_count(len(found.finished), 'finished block')}, {found.unfinished} unfinished, "
         f"{_count(len(found.problems), 'problem')} with their files"
     )
+    if without := [block for block in found.finished if block.left_out]:
+        print(f"policies left out of {_count(len(without), 'block')}; 'python -m bench rerun BLOCK' makes them again")
+    able = [block for block in found.finished if verify.is_trainable(block)]
+    if again and len(able) < len(found.finished):
+        print(
+            f"{_count(len(found.finished) - len(able), 'block')} held to a policy that is not here: not trained again"
+        )
     agree = 0
-    for block in verify.pick(found.finished, again):
+    for block in verify.pick(able, again):
         print(f"training {block.path} again", file=sys.stderr)
         agrees = verify.train_again(block)
         print(f"{block.path} trained again:")

@@ -375,7 +375,7 @@ def reference_policy(config: Config) -> str | None:
         key = "path" if reference.path is not None else "seed"
         return f"reference.{key}={getattr(reference, key)} with reference={reference.name}: use reference=checkpoint"
     if reference.path is not None:
-        policies.find(reference.path)
+        policies.digest(reference.path)  # raises where there is none
     return None
 
 

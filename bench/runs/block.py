@@ -5,11 +5,12 @@ import itertools
 import json
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from bench import policies
 from bench.config import Config
 from bench.errors import UserError
 from bench.runs import claims, provenance
@@ -23,6 +24,7 @@ POLICY = "policy.zip"
 CHECKPOINT = "checkpoint.pt"
 PROGRESS = "progress.json"  # only while running
 FILES = (CONFIG, EVALUATIONS, TRAINING, POLICY, CHECKPOINT)  # what run.json holds the checksums of
+OPTIONAL = (POLICY, CHECKPOINT)  # no number depends on them, and they are large: results may be handed on without them
 
 State = Literal["done", "failed", "running", "stale"]
 Retry = Literal["nothing", "failed", "damaged"]
@@ -57,6 +59,11 @@ class Block:
         if not self.finished:
             return frozenset()
         return self.seeds - self.causes.keys() if retry == "failed" else self.seeds
+
+    @property
+    def left_out(self) -> list[str]:
+        """Which of its files are not there and need not be."""
+        return [name for name in OPTIONAL if name in self.record["checksums"] and not (self.path / name).exists()]
 
     @property
     def causes(self) -> dict[int, str]:
@@ -153,13 +160,28 @@ def read(path: Path) -> Block | None:
 
 def check(block: Block) -> None:
     """Compare a finished block's files with their checksums. Raises `UserError` for the first that differs."""
+    for problem in mismatches(block):
+        raise damaged(block.path, problem)
+
+
+def mismatches(block: Block) -> Iterator[str]:
+    """What is wrong with the files of a finished block; nothing with those that were left out."""
+    absent = block.left_out
     for name, expected in block.record["checksums"].items():
+        if name in absent:
+            continue
         try:
-            found = sha256(block.path / name)
+            if sha256(block.path / name) != expected:
+                yield f"{name} is not the file that was written (checksum)"
         except OSError as error:
-            raise damaged(block.path, f"{name} cannot be read ({error.strerror})") from error
-        if found != expected:
-            raise damaged(block.path, f"{name} is not the file that was written (checksum)")
+            yield f"{name} cannot be read ({error.strerror})"
+
+
+def policy(block: Block) -> Path:
+    """The file of a finished block's policies. Raises `UserError` where it was left out."""
+    if POLICY in block.left_out:
+        raise policies.left_out(block.path)
+    return block.path / POLICY
 
 
 def set_aside(path: Path) -> Path:

@@ -43,8 +43,9 @@ def enjoy(path: Path, seed: int | None = None, episode: int = 0, mode: str = "de
     if config.is_peer:
         raise UserError(f"{path}: trained by {config.arm_name}; only policies of this suite's learner can be shown")
     os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # of pygame: it draws without a screen
+    policy = blocks.policy(block)
     env = _environment(config, make(config.task))
-    frames, total = _play(env, block, seed, episode, mode)
+    frames, total = _play(env, policy, seed, episode, mode)
     study = block.path.parents[3]
     folder = study / "videos" / block.path.relative_to(study / "runs").parent
     name = f"seed-{seed:03d}-episode-{episode}-{mode}"
@@ -80,9 +81,9 @@ def _render_modes(identifier: str) -> Sequence[str]:
     return list(getattr(creator, "metadata", {}).get("render_modes", []))
 
 
-def _play(env: Any, block: blocks.Block, seed: int, episode: int, mode: str) -> tuple[list[Any], float]:
+def _play(env: Any, policy: Path, seed: int, episode: int, mode: str) -> tuple[list[Any], float]:
     """The pictures of an episode, from its start to its end, and its return."""
-    act = _acting(block, seed, episode, mode)
+    act = _acting(policy, seed, episode, mode)
     start = np.random.SeedSequence([seed, episode]).generate_state(1)[0]
     observation, _ = env.reset(seed=int(start) >> 1)  # Gymnasium takes 31 bits
     frames, total, over = [_frame(env)], 0.0, False
@@ -95,14 +96,14 @@ def _play(env: Any, block: blocks.Block, seed: int, episode: int, mode: str) -> 
     return frames, total
 
 
-def _acting(block: blocks.Block, seed: int, episode: int, mode: str) -> Callable[[Any], Any]:
+def _acting(saved: Path, seed: int, episode: int, mode: str) -> Callable[[Any], Any]:
     """From one observation (O,) to what the seed's trained policy does."""
     import torch  # which takes seconds
 
     from bench.learner import PolicyGradient
     from bench.learner.distributions import env_actions
 
-    model = PolicyGradient.load(block.path / blocks.POLICY)
+    model = PolicyGradient.load(saved)
     actor = model.policy.acting().select([model.seeds.index(seed)])
     noise = actor.noise_without_end([np.random.default_rng([seed, episode])], 1)
 

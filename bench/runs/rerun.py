@@ -2,6 +2,9 @@
 
 import dataclasses
 import itertools
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from bench.config import Config
@@ -9,14 +12,25 @@ from bench.errors import UserError
 from bench.runs import block as blocks
 from bench.runs.curves import EVALUATIONS, TRAINING
 from bench.runs.execute import run_block
-from bench.runs.files import sha256
+from bench.runs.files import sha256, write_atomic
 from bench.runs.verify import checked_config
 
 
-def rerun(path: Path) -> tuple[Path, dict[str, bool]]:
-    """Train the block in `path` again; → where, and of each file of numbers whether its bytes are the same.
+@dataclass(frozen=True)
+class Rerun:
+    """Where the block was trained again, of each file of numbers whether its bytes are the same, what was put back."""
 
-    On the same machine, with the same versions, they are.
+    path: Path
+    agrees: Mapping[str, bool]
+    put_back: Sequence[str]  # of the files that had been left out of the block, those with the bytes it once had
+    still_out: Sequence[str]
+
+
+def rerun(path: Path) -> Rerun:
+    """Train the block in `path` again, beside it, and give it back the policies that were left out of it.
+
+    On the same machine, with the same versions, all bytes are the same. What was left out is put back only if its bytes
+    are those whose checksum was recorded.
 
     Raises:
         UserError: where `path` holds no finished block, or the code has changed what its settings mean.
@@ -29,7 +43,29 @@ def rerun(path: Path) -> tuple[Path, dict[str, bool]]:
     place = _free_place(blocks.study_directory(config) / "reruns" / config.task.name / block.path.parent.name)
     directory = place / block.path.name
     run_block(config, directory)
-    return directory, {name: sha256(directory / name) == sha256(path / name) for name in (EVALUATIONS, TRAINING)}
+    left_out = block.left_out
+    put_back = [name for name in left_out if _put_back(directory / name, block)]
+    return Rerun(
+        directory,
+        {name: sha256(directory / name) == sha256(path / name) for name in (EVALUATIONS, TRAINING)},
+        put_back,
+        [name for name in left_out if name not in put_back],
+    )
+
+
+def _put_back(made: Path, block: blocks.Block) -> bool:
+    """Copy a file into the block that lacks it, if it is the one the block had; → whether it is."""
+    if sha256(made) != block.record["checksums"][made.name]:
+        return False
+
+    def copy(temporary: Path) -> None:
+        shutil.copyfile(made, temporary)
+
+    try:
+        write_atomic(block.path / made.name, copy)
+    except OSError as error:
+        raise UserError(f"cannot write {block.path / made.name}: {error.strerror}; it is in {made.parent}") from error
+    return True
 
 
 def _config(block: blocks.Block) -> Config:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bench import policies
 from bench.errors import UserError
 from bench.runs import block as blocks
 from bench.runs.curves import EVALUATIONS, TRAINING
@@ -68,6 +69,15 @@ def train_again(block: blocks.Block) -> dict[str, bool]:
         return {name: sha256(directory / name) == sha256(block.path / name) for name in (EVALUATIONS, TRAINING)}
 
 
+def is_trainable(block: blocks.Block) -> bool:
+    """Whether what it takes is there: a block held to a policy that was left out waits for a rerun of the latter."""
+    try:
+        reference = recorded_config(block.path).reference
+        return reference.path is None or not policies.is_left_out(reference.path)
+    except UserError:  # what is wrong with it was said
+        return False
+
+
 def checked_config(block: blocks.Block) -> "Config":
     """The block's settings. Raises `UserError` where the code has changed what they mean."""
     config = recorded_config(block.path)
@@ -99,12 +109,7 @@ def _is_block(path: Path) -> bool:
 
 def _problems(block: blocks.Block) -> Iterator[str]:
     record = block.record
-    for name, expected in record["checksums"].items():
-        try:
-            if sha256(block.path / name) != expected:
-                yield f"{name} is not the file that was written (checksum)"
-        except OSError as error:
-            yield f"{name} cannot be read ({error.strerror})"
+    yield from blocks.mismatches(block)
     if not block.path.parent.name.endswith(f"-{record['hash']}"):
         yield f"its folder {block.path.parent.name} is not that of hash {record['hash']}"
     if re.sub(r"-retry-\d+$", "", block.path.name) != blocks.seeds_name(sorted(block.seeds)):

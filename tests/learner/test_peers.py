@@ -343,7 +343,7 @@ def test_a_mistake_is_refused_in_one_line(overrides: list[str], message: str) ->
 def test_a_record_repeats_bit_for_bit_and_is_a_reference_line_in_tables(tmp_path: Path) -> None:
     place = (f"results={tmp_path}", "wandb=disabled", "study.name=mine", "seeds=2", "task=weekly_exam")
     path = execute.run(settings("sb3_ppo", *place))
-    assert rerun(path)[1] == {"evaluations.parquet": True, "training.parquet": True}
+    assert rerun(path).agrees == {"evaluations.parquet": True, "training.parquet": True}
     overrides = ("budget=256", "evaluation.points=2", "evaluation.episodes=2", "group.size=4")
     execute.run(bench.compose([*overrides, *place]))
     runs, evaluations, training = load("mine", tmp_path)

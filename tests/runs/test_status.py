@@ -61,17 +61,17 @@ def test_an_unknown_study_is_named_with_those_there_are(cell):
 
 def test_a_rerun_lies_beside_and_agrees(cell):
     path = execute.run(cell("seeds=[1,4]"))
-    place, agrees = rerun(path)
-    assert agrees == {EVALUATIONS: True, TRAINING: True}
-    assert place.relative_to(blocks.study_directory(cell())).parts[0] == "reruns"
-    assert rerun(path)[0] != place
-    assert blocks.read(place).seeds == {1, 4}
+    again = rerun(path)
+    assert again.agrees == {EVALUATIONS: True, TRAINING: True}
+    assert again.path.relative_to(blocks.study_directory(cell())).parts[0] == "reruns"
+    assert rerun(path).path != again.path
+    assert blocks.read(again.path).seeds == {1, 4}
 
 
 def test_a_rerun_tells_of_other_numbers(cell, learner):
     path = execute.run(cell("seeds=2"))
     learner.offset = 1
-    assert rerun(path)[1] == {EVALUATIONS: False, TRAINING: False}
+    assert rerun(path).agrees == {EVALUATIONS: False, TRAINING: False}
 
 
 @pytest.mark.parametrize("where", ["nowhere", "runs"])

@@ -1,0 +1,166 @@
+"""Results that are handed on without their policies: complete in their numbers, and able to get the policies back."""
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+import bench
+from bench import cli, policies
+from bench.catalogue import CONF
+from bench.errors import UserError
+from bench.learner import train as learner
+from bench.runs import block as blocks
+from bench.runs import enjoy, execute, index
+from bench.runs.curves import EVALUATIONS, TRAINING
+from bench.runs.provenance import ROOT
+from bench.runs.rerun import rerun
+from bench.runs.status import status
+from bench.runs.verify import is_trainable, train_again, verify
+
+FAKE = ("evaluation.points=2", "evaluation.episodes=2")  # what the fake learner reports
+TINY = ("budget=640", "evaluation.points=1", "evaluation.episodes=1", "hidden=[8,8]", "update.epochs=1")
+
+
+def without_policies(path: Path) -> Path:
+    for name in blocks.OPTIONAL:
+        (path / name).unlink()
+    return path
+
+
+def test_they_are_done_and_intact_and_can_be_trained_again(cell, learner):
+    config = cell("seeds=2", *FAKE)
+    index.update([config])
+    path = without_policies(execute.run(config))
+    found = verify(path)
+    assert (len(found.finished), found.unfinished, found.problems) == (1, 0, [])
+    assert found.finished[0].left_out == ["policy.zip", "checkpoint.pt"]
+    text, intact = status(path.parents[4], "adhoc")
+    assert intact
+    assert text == "adhoc: 2 done (seeds of cells)"
+    assert train_again(found.finished[0]) == {EVALUATIONS: True, TRAINING: True}
+    calls = len(learner.calls)
+    execute.run(config)
+    assert len(learner.calls) == calls  # the same command again trains nothing
+
+
+@pytest.mark.parametrize("name", [EVALUATIONS, TRAINING, blocks.CONFIG])
+def test_nothing_else_may_be_left_out(cell, name):
+    path = execute.run(cell("seeds=2", *FAKE))
+    (path / name).unlink()
+    assert any(problem.startswith(f"{path}: {name} cannot be read") for problem in verify(path).problems)
+
+
+def test_the_one_that_is_there_must_be_what_was_written(cell):
+    path = execute.run(cell("seeds=2", *FAKE))
+    (path / blocks.CHECKPOINT).unlink()
+    (path / blocks.POLICY).write_bytes(b"another")
+    assert verify(path).problems == [f"{path}: policy.zip is not the file that was written (checksum)"]
+
+
+def test_a_rerun_gives_them_back(cell):
+    path = execute.run(cell("seeds=2"))
+    before = {name: (path / name).read_bytes() for name in blocks.FILES}
+    again = rerun(without_policies(path))
+    assert (list(again.put_back), list(again.still_out)) == (["policy.zip", "checkpoint.pt"], [])
+    assert {name: (path / name).read_bytes() for name in blocks.FILES} == before
+    assert rerun(path).put_back == []
+
+
+def test_a_rerun_gives_no_others_back(cell):
+    """On another machine the last bit may differ: then the new policy stays where it was made."""
+    path = without_policies(execute.run(cell("seeds=2")))
+    record = json.loads((path / blocks.RECORD).read_text())
+    record["checksums"]["policy.zip"] = "0" * 64
+    (path / blocks.RECORD).write_text(json.dumps(record))
+    again = rerun(path)
+    assert (list(again.put_back), list(again.still_out)) == (["checkpoint.pt"], ["policy.zip"])
+    assert not (path / "policy.zip").exists()
+    assert (again.path / "policy.zip").read_bytes() == b"policy"
+
+
+def test_a_policy_that_is_wanted_is_said_to_be_left_out(cell):
+    path = without_policies(execute.run(cell("seeds=2")))
+    expected = f"{path}: its policy was left out; 'python -m bench rerun {path}' makes it again"
+    with pytest.raises(UserError) as refused:
+        enjoy.enjoy(path)
+    assert str(refused.value) == expected
+    with pytest.raises(UserError) as refused:
+        policies.find(str(path.parents[2]))
+    assert str(refused.value) == expected
+
+
+def test_a_cell_held_to_a_policy_that_was_left_out_keeps_its_hash_and_waits(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(execute, "train", learner.train)
+    place = (f"results={tmp_path}", "wandb=disabled", "task=weekly_exam", *TINY)
+    honest = execute.run(bench.compose(["study.name=honest", "seeds=2", *place]))
+    reference = ("reference=checkpoint", f"reference.path={honest.parents[2]}", "study.name=held", "seeds=2")
+    held = execute.run(bench.compose([*reference, *place]))
+    intact = verify(tmp_path)
+    assert [is_trainable(block) for block in intact.finished] == [True, True]
+    without_policies(honest)
+    found = verify(tmp_path)
+    assert (len(found.finished), found.problems) == (2, [])
+    assert {block.path: is_trainable(block) for block in found.finished} == {honest: True, held: False}
+    with pytest.raises(UserError, match="its policy was left out"):
+        bench.compose([*reference, *place])
+    assert cli.main(["verify", str(tmp_path)]) == 0
+    said = capsys.readouterr().out
+    assert "policies left out of 1 block; 'python -m bench rerun BLOCK' makes them again" in said
+    assert "1 block held to a policy that is not here: not trained again" in said
+    assert cli.main(["rerun", str(honest)]) == 0  # its policy is found again although a copy lies in reruns/
+    assert f"put back in {honest}: policy.zip, checkpoint.pt" in capsys.readouterr().out
+    assert bench.compose([*reference, *place]).hash in held.parent.name
+
+
+def committed(folder: Path) -> set[str]:
+    """What `git add` takes of a folder."""
+    for command in (["init", "-q"], ["add", "."]):
+        subprocess.run(["git", *command], cwd=folder, check=True, capture_output=True)
+    listed = subprocess.run(["git", "ls-files"], cwd=folder, check=True, capture_output=True, text=True)
+    return set(listed.stdout.split())
+
+
+def test_git_takes_records_numbers_and_reports_and_nothing_else(tmp_path):
+    taken = [
+        "study.json",
+        "runs/cartpole/ppo-01234567/seeds-000-019/run.json",
+        "runs/cartpole/ppo-01234567/seeds-000-019/config.yaml",
+        "runs/cartpole/ppo-01234567/seeds-000-019/evaluations.parquet",
+        "runs/cartpole/ppo-01234567/seeds-000-019/training.parquet",
+        "report/index.html",
+        "report/figures/learning-curves.png",
+    ]
+    left = [
+        ".lock",
+        "runs/cartpole/ppo-01234567/.claims/000001.json",
+        "runs/cartpole/ppo-01234567/seeds-000-019/policy.zip",
+        "runs/cartpole/ppo-01234567/seeds-000-019/checkpoint.pt",
+        "runs/cartpole/ppo-01234567/seeds-000-019/partial.zip",
+        "runs/cartpole/ppo-01234567/seeds-000-019/progress.json",
+        "runs/cartpole/ppo-01234567/seeds-000-019/.writing-training.parquet",
+        "wandb/offline-run-1/run-1.wandb",
+        "damaged/cartpole/ppo-01234567/seeds-000-019-1/run.json",
+        "reruns/cartpole/ppo-01234567/1/seeds-000-019/run.json",
+        "videos/cartpole/ppo-01234567/seed-000.gif",
+        ".submitit/1.out",
+    ]
+    for study in ("article", "adhoc", "quick", "of-my-own"):
+        for name in [*taken, *left]:
+            file = tmp_path / "results" / study / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.touch()
+    for name in (".gitignore", "results/.gitignore"):
+        shutil.copy(ROOT / name, tmp_path / name)
+    assert committed(tmp_path) == {".gitignore", "results/.gitignore", *(f"results/article/{name}" for name in taken)}
+
+
+def test_every_shipped_study_but_the_quick_one_can_be_committed(tmp_path):
+    names = {path.stem for path in (CONF / "study").glob("*.yaml")}
+    for name in names:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "study.json").touch()
+    shutil.copy(ROOT / "results" / ".gitignore", tmp_path)
+    assert committed(tmp_path) == {".gitignore", *(f"{name}/study.json" for name in names - {"quick"})}
