@@ -69,7 +69,7 @@ def _encodings(table: pa.Table) -> dict[str, Any]:
 
 def _is_varied(column: pa.ChunkedArray) -> bool:
     """Whether it holds real numbers of which a value is seen fewer than `REPEATED` times on average."""
-    return pa.types.is_floating(column.type) and pc.count_distinct(column).as_py() * REPEATED > len(column)
+    return bool(pa.types.is_floating(column.type) and pc.count_distinct(column).as_py() * REPEATED > len(column))
 
 
 def _plain(value: Any) -> Any:
