@@ -48,8 +48,10 @@ class Rollout:
 
     def to(self, device: torch.device) -> "Rollout":
         """The rollout with its tensors there, itself where they are."""
-        tensors = {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
-        return replace(self, **{name: value.to(device) for name, value in tensors.items()})
+        moved: dict[str, Any] = {
+            name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)
+        }
+        return replace(self, **moved)
 
     @property
     def env_steps(self) -> list[int]:

@@ -1,8 +1,8 @@
 """`device=cuda`: the same learner with its tensors elsewhere. Environments stay NumPy's.
 
 Where there is no GPU, a device is made up: tensors that claim to be on it, whose arithmetic is the CPU's, and that
-refuse to be mixed with others, as a GPU's do. So every tensor that is created or left in the wrong place is found, and the
-numbers must be the CPU's.
+refuse to be mixed with others, as a GPU's do. So every tensor that is created or left in the wrong place is found, and
+the numbers must be the CPU's.
 """
 
 import contextlib
@@ -111,6 +111,7 @@ def parameters(model: PolicyGradient) -> list[torch.Tensor]:
     return [network.stack.flat for network in model.networks().values()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "overrides",
     [
