@@ -86,6 +86,10 @@ class Composition:
 
             world = World(parsed.task.name, task.observation_space, task.action_space)
             check_reference(parsed.reference, world, parsed.seeds)
+        if parsed.device != "cpu":
+            from bench.learner.device import check_device  # seconds of torch
+
+            check_device(parsed.device)
         if parsed.is_peer:
             from bench.learner import peers  # seconds of torch
 

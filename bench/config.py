@@ -332,6 +332,7 @@ class Config(Arm):
     wandb: Literal["offline", "online", "disabled"]
     wandb_project: str
     checkpoint_minutes: float
+    device: Literal["cpu", "cuda"] = field(default="cpu", kw_only=True)  # not in files of earlier versions
     retry: Literal["nothing", "failed", "damaged"]
     dry_run: bool
 
@@ -476,6 +477,8 @@ def identity(config: Config) -> dict[str, Any]:
     data["algorithm"] = {"name": config.algorithm.name}
     for key in _BOOKKEEPING:
         del data[key]
+    if config.device == "cpu":
+        del data["device"]
     for key in ("budget", "gamma", "norm_obs", "norm_reward", "score"):  # read from the top level, or by the analysis
         del data["task"][key]
     _identify_plugins(config, data)

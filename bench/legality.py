@@ -390,8 +390,18 @@ def plugins(config: Config) -> str | None:
     return None
 
 
+def peer_device(config: Config) -> str | None:
+    """device is the suite's own learner's: a library's class takes a parameter of that name."""
+    if config.is_peer and config.device != "cpu":
+        return (
+            f"device={config.device} with algorithm={config.algorithm.label}: only the suite's own learner reads it; "
+            f"use algorithm.parameters.device={config.device}"
+        )
+    return None
+
+
 # What a value may look like; not part of the printed legality, which is about combinations.
-_FORM: tuple[Rule, ...] = (names, ranges, plugins, segment_sizes, library.refusal)
+_FORM: tuple[Rule, ...] = (names, ranges, plugins, segment_sizes, library.refusal, peer_device)
 
 RULES: tuple[Rule, ...] = (
     whole_episodes,

@@ -31,9 +31,14 @@ class Actor:
     moments: Moments | None
     hold: int | None = 1
 
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters are."""
+        return self.stack.flat.device
+
     def policy(self, observations: Tensor) -> Distribution:
         """π(·|s) for observations (S, O, B)."""
-        outputs, _ = self.outputs(self.seen(observations))
+        outputs, _ = self.outputs(self.seen(observations.to(self.device)))
         return self.distribution(outputs, self.stack.extras)
 
     def outputs(self, seen: Tensor) -> tuple[Tensor, list[Tensor]]:
@@ -48,7 +53,7 @@ class Actor:
         """
         policy = self.policy(torch.from_numpy(observations).expand(self.stack.replicas, -1, -1))
         assert isinstance(policy, Categorical), "only Discrete actions have probabilities"
-        table: Array = policy.log_probs.double().softmax(1).transpose(1, 2).numpy()
+        table: Array = policy.log_probs.double().softmax(1).transpose(1, 2).cpu().numpy()
         return table
 
     def seen(self, observations: Tensor) -> Tensor:
@@ -60,7 +65,7 @@ class Actor:
         hold = n_steps if self.hold is None else self.hold
         shape = (math.ceil(n_steps / hold), max(1, self.stack.extra), n_envs)
         drawn = torch.from_numpy(np.stack([self.distribution.draw(stream, shape) for stream in streams], 1))
-        return drawn if hold == 1 else drawn.repeat_interleave(hold, 0)[:n_steps]
+        return (drawn if hold == 1 else drawn.repeat_interleave(hold, 0)[:n_steps]).to(self.device)
 
     def noise_without_end(self, streams: Sequence[np.random.Generator], n_envs: int) -> Iterator[Tensor]:
         """The noise of one step after another, (S, K, N), drawn in chunks."""
@@ -84,9 +89,9 @@ class Actor:
         """An actor of this kind with the replicas that `state_dict` described."""
         moments = None
         if state["moments"] is not None:
-            moments = Moments(0, 0)
+            moments = Moments(0, 0, self.device)
             moments.load_state_dict(state["moments"])
-        return replace(self, stack=self.stack.like(state["flat"].clone()), moments=moments)
+        return replace(self, stack=self.stack.like(state["flat"].to(self.device, copy=True)), moments=moments)
 
 
 def joined(actors: Sequence[Actor]) -> Actor:

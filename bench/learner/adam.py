@@ -42,7 +42,7 @@ class Adam:
             [self.first[rows]],
             [self.second[rows]],
             [],
-            [torch.tensor(count, dtype=torch.float32, device=parameters.device)],
+            [torch.full((), count, dtype=torch.float32, device=parameters.device)],
             lr=float(learning_rate),
             beta1=self.beta1,
             beta2=self.beta2,

@@ -29,7 +29,7 @@ def read(path: str | Path | io.BufferedIOBase) -> tuple[dict[str, Any], dict[str
     try:
         with zipfile.ZipFile(path) as archive:
             return json.loads(archive.read(DESCRIPTION)), torch.load(
-                io.BytesIO(archive.read(WEIGHTS)), weights_only=True
+                io.BytesIO(archive.read(WEIGHTS)), map_location="cpu", weights_only=True
             )
     except (OSError, KeyError, ValueError, RuntimeError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -320,7 +320,7 @@ def distribution_for(space: spaces.Space[Any], exploration: str = "gaussian") ->
 
 def env_actions(actions: Tensor, space: spaces.Space[Any]) -> Array:
     """Actions (S, K, N) as environments take them: (S·N,) integers, or (K, S·N) floats clipped to the Box."""
-    columns: Array = actions.transpose(0, 1).flatten(1).numpy()
+    columns: Array = actions.transpose(0, 1).flatten(1).cpu().numpy()
     if isinstance(space, spaces.Box):
         return columns.clip(space.low[:, None], space.high[:, None])
     single: Array = columns[0]

@@ -23,7 +23,7 @@ def evaluate(
     """`episodes` complete episodes per seed and mode at `place` on the evaluation grid; → the rows of `play`."""
     streams = [stream(seed, "evaluation", place, 2, pool=pool) for seed in seeds]
     noise = actor.noise_without_end(streams, 2 * episodes)
-    stochastic = torch.arange(2 * episodes) >= episodes
+    stochastic = torch.arange(2 * episodes, device=actor.device) >= episodes
 
     def act(observations: Array) -> Array:
         policy = actor.policy(stacked(observations, len(seeds)))

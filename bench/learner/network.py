@@ -76,7 +76,7 @@ class Stack:
         self.inputs, self.hidden, self.outputs, self.extra = inputs, tuple(hidden), outputs, extra
         self.bind(torch.zeros(replicas, self.used + -self.used % VECTOR, dtype=dtype, device=device))
         self.scratch = Scratch() if scratch is None else scratch
-        self._minus_one = torch.tensor(-1.0, dtype=dtype, device=device)
+        self._minus_one = torch.full((), -1.0, dtype=dtype, device=device)
         self._fast_tanh = all(width % TANH_VECTOR == 0 for width in hidden)
 
     def bind(self, flat: Tensor) -> None:

@@ -18,10 +18,10 @@ EPSILON = 1e-8
 class Moments:
     """Mean and variance (S, F) of everything seen, by the parallel algorithm (Chan, Golub & LeVeque 1979)."""
 
-    def __init__(self, replicas: int, features: int) -> None:
-        self.mean = torch.zeros(replicas, features, dtype=torch.float64)
-        self.variance = torch.ones(replicas, features, dtype=torch.float64)
-        self.count = torch.zeros(replicas, 1, dtype=torch.float64)
+    def __init__(self, replicas: int, features: int, device: torch.device | str = "cpu") -> None:
+        self.mean = torch.zeros(replicas, features, dtype=torch.float64, device=device)
+        self.variance = torch.ones(replicas, features, dtype=torch.float64, device=device)
+        self.count = torch.zeros(replicas, 1, dtype=torch.float64, device=device)
 
     def update(self, values: Tensor, live: Tensor) -> None:
         """Take in values (S, F, M) where `live` (S, M)."""
@@ -47,14 +47,14 @@ class Moments:
 
     def select(self, rows: Sequence[int]) -> "Moments":
         """Copies of these replicas' moments."""
-        chosen = Moments(0, 0)
+        chosen = Moments(0, 0, self.mean.device)
         chosen.load_state_dict({name: value[list(rows)] for name, value in self.state_dict().items()})
         return chosen
 
     @classmethod
     def joined(cls, parts: Sequence["Moments"]) -> "Moments":
         """The moments of the replicas of several."""
-        whole = cls(0, 0)
+        whole = cls(0, 0, parts[0].mean.device)
         states = [part.state_dict() for part in parts]
         whole.load_state_dict({name: torch.cat([state[name] for state in states]) for name in states[0]})
         return whole
@@ -70,15 +70,18 @@ class Moments:
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Copy what `state_dict` returned."""
-        self.mean, self.variance, self.count = (state[name].clone() for name in ("mean", "variance", "count"))
+        self.mean, self.variance, self.count = (
+            state[name].to(self.mean.device, copy=True) for name in ("mean", "variance", "count")
+        )
 
 
 class RewardScale:
     """Divides rewards by the standard deviation of the running discounted return; never shifts them."""
 
-    def __init__(self, replicas: int, envs: int) -> None:
-        self.moments = Moments(replicas, 1)
-        self.running = torch.zeros(replicas, envs, dtype=torch.float64)  # each environment's discounted return so far
+    def __init__(self, replicas: int, envs: int, device: torch.device | str = "cpu") -> None:
+        self.moments = Moments(replicas, 1, device)
+        # Each environment's discounted return so far.
+        self.running = torch.zeros(replicas, envs, dtype=torch.float64, device=device)
 
     def __call__(self, rows: Sequence[int], rewards: Tensor, done: Tensor, live: Tensor, gamma: float) -> Tensor:
         """Scaled rewards (T, S, N) of the replicas `rows`, whose batch is taken in first."""
@@ -120,6 +123,6 @@ def vec_normalize(
 def _fill(running: RunningMeanStd, moments: Moments, replica: int) -> None:
     """Give SB3's statistics the numbers of one replica's moments."""
     shape = running.mean.shape
-    running.mean = moments.mean[replica].clone().numpy().reshape(shape)
-    running.var = moments.variance[replica].clone().numpy().reshape(shape)
+    running.mean = moments.mean[replica].clone().cpu().numpy().reshape(shape)
+    running.var = moments.variance[replica].clone().cpu().numpy().reshape(shape)
     running.count = float(moments.count[replica])

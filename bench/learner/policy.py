@@ -58,8 +58,8 @@ class StackedPolicy(BasePolicy):
         )
         critic = Stack(len(seeds) if with_critic else 0, inputs, hidden, 1, device=device, scratch=self._scratch)
         self.critic = self._network("critic", critic) if with_critic else None
-        self.moments = Moments(len(seeds), inputs) if norm_obs else None
-        self.reward_scale = None if reward_envs is None else RewardScale(len(seeds), reward_envs)
+        self.moments = Moments(len(seeds), inputs, device) if norm_obs else None
+        self.reward_scale = None if reward_envs is None else RewardScale(len(seeds), reward_envs, device)
         self.optimizer = self.actor.adam  # type: ignore[assignment]  # SB3 only asks that there be one
         self._action_streams = [stream(seed, "evaluation", pool=pool) for seed in seeds]  # of `predict`
 
@@ -88,7 +88,7 @@ class StackedPolicy(BasePolicy):
         """What acted before training, derived anew from the seeds; it shares nothing with what acts now."""
         stack = self.actor.stack.like(torch.zeros_like(self.actor.stack.flat))
         self._initialise("actor", stack)
-        moments = None if self.moments is None else Moments(self.replicas, stack.inputs)
+        moments = None if self.moments is None else Moments(self.replicas, stack.inputs, stack.flat.device)
         return Actor(stack, self.distribution, moments, self.exploration.hold)
 
     def _predict(self, observation: Any, deterministic: bool = False) -> Tensor:

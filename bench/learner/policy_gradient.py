@@ -16,12 +16,14 @@ from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
+from torch import Tensor
 
 from bench import compose
 from bench.config import Arm, Config, TaskConfig, build
 from bench.errors import UserError
 from bench.learner import saving
 from bench.learner.actor import Actor
+from bench.learner.device import check_device
 from bench.learner.normalisation import vec_normalize
 from bench.learner.policy import StackedPolicy
 from bench.learner.reference import Hold, reference_policy
@@ -74,6 +76,7 @@ class PolicyGradient(OnPolicyAlgorithm):
         self.failures: dict[int, str] = {}  # replica → cause
         self.kl_coef = np.full(len(self.seeds), self.arm.kl_coef)  # of update=kl_penalty, adapted to each replica
         self.reference_coef = np.full(len(self.seeds), self.arm.reference.coef)
+        check_device(device)  # SB3 would fall back to the CPU silently
         named = arm if isinstance(arm, Config) else task
         self.task_name = None if named is None else named.task.name
         self._checkpoint: Mapping[str, Any] | None = None  # what the next `learn` goes on from
@@ -259,8 +262,12 @@ class PolicyGradient(OnPolicyAlgorithm):
             return None
         return Hold(
             self._reference if len(self.active) == len(self.seeds) else self._reference.select(self.active),
-            torch.from_numpy(self.reference_coef[self.active, None]).float(),
+            self._column(self.reference_coef[self.active, None]),
         )
+
+    def _column(self, values: Array) -> Tensor:
+        """One number per active replica, (S, 1), as the networks' device takes it."""
+        return torch.from_numpy(values).float().to(self.device)
 
     def _acting(self) -> Actor:
         acting = self.policy.acting()
@@ -272,8 +279,8 @@ class PolicyGradient(OnPolicyAlgorithm):
 
     def train(self) -> None:
         """One update on the batch just collected."""
-        rollout = self._rollout
-        assert rollout is not None  # learn() collects first
+        assert self._rollout is not None  # learn() collects first
+        rollout = self._rollout.to(self.device)
         with torch.no_grad():
             actor = self._network_of(self.policy.actor)
             critic = None if self.policy.critic is None else self._network_of(self.policy.critic)
@@ -283,13 +290,14 @@ class PolicyGradient(OnPolicyAlgorithm):
             samples, diagnostics = prepare(scaled, acting, critic.stack if critic else None, self.arm, hold)
             streams = [self._minibatch_streams[replica] for replica in self.active]
             diagnostics |= Update(acting, actor, critic, self.arm, streams, self._rates()).run(samples)
+            diagnostics = {name: values.cpu() for name, values in diagnostics.items()}
             self._take_in(rollout)
             if actor is not self.policy.actor:
                 self.policy.actor.restore(self.active, actor)
                 if critic is not None and self.policy.critic is not None:
                     self.policy.critic.restore(self.active, critic)
         if hold is not None:
-            diagnostics["train/reference_coef"] = hold.coef[:, 0]
+            diagnostics["train/reference_coef"] = hold.coef[:, 0].cpu()
             if self.arm.reference.target is not None:
                 moved = diagnostics["train/reference_kl"].numpy()
                 self.reference_coef[self.active] *= adapted(moved, self.arm.reference.target)
@@ -335,9 +343,9 @@ class PolicyGradient(OnPolicyAlgorithm):
         return Rates(
             actor=scheduled(arm.learning_rate, arm.learning_rate_schedule),
             critic=scheduled(arm.critic.learning_rate, arm.learning_rate_schedule),
-            clip_range=torch.from_numpy(scheduled(arm.clip_range, arm.clip_range_schedule)).float(),
-            kl_coef=torch.from_numpy(self.kl_coef[self.active, None]).float(),
-            reference_coef=torch.from_numpy(self.reference_coef[self.active, None]).float(),
+            clip_range=self._column(scheduled(arm.clip_range, arm.clip_range_schedule)),
+            kl_coef=self._column(self.kl_coef[self.active, None]),
+            reference_coef=self._column(self.reference_coef[self.active, None]),
         )
 
     def _rows(self, rollout: Rollout, diagnostics: Diagnostics) -> list[dict[str, float]]:

@@ -46,7 +46,7 @@ def reference_policy(model: PolicyGradient) -> Actor | None:
         return model.policy.initial()
     world = World(model.task_name, model.observation_space, model.action_space)
     rows = check_reference(reference, world, model.seeds)
-    held_to = type(model).load(policies.find(str(reference.path)))
+    held_to = type(model).load(policies.find(str(reference.path)), device=str(model.device))
     return held_to.policy.acting().select(rows)
 
 

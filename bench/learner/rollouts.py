@@ -46,6 +46,13 @@ class Rollout:
     restored: Tensor | None = None
     extra_steps: Sequence[int] | None = None
 
+    def to(self, device: torch.device) -> "Rollout":
+        """The rollout with its tensors there, itself where they are."""
+        moved: dict[str, Any] = {
+            name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)
+        }
+        return replace(self, **moved)
+
     @property
     def env_steps(self) -> list[int]:
         """Steps taken by each replica, those from restored states included."""
@@ -171,7 +178,7 @@ class Collector:
         self.counter.add(transition.reward, stepped)
         for name, column in (
             ("observation", observation),
-            ("action", actions.numpy()),
+            ("action", actions.cpu().numpy()),
             ("reward", transition.reward),
             ("terminated", transition.terminated),
             ("truncated", transition.truncated),

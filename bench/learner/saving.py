@@ -81,7 +81,7 @@ def load_weights(model: PolicyGradient, saved: Weights) -> None:
     if model.policy.moments is not None:
         model.policy.moments.load_state_dict(saved["observations"])
     if model.policy.reward_scale is not None:
-        model.policy.reward_scale.running = saved["rewards"]["running"].clone()
+        model.policy.reward_scale.running = saved["rewards"]["running"].to(model.device, copy=True)
         model.policy.reward_scale.moments.load_state_dict(saved["rewards"])
 
 
@@ -108,7 +108,7 @@ def checkpoint(model: PolicyGradient) -> dict[str, Any]:
 def read_checkpoint(file: BinaryIO) -> dict[str, Any]:
     """What was saved in a checkpoint's file; nothing in it is executed. Raises `DamagedCheckpoint`."""
     try:
-        state: dict[str, Any] = torch.load(file, weights_only=True)
+        state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
     except (OSError, KeyError, ValueError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
         raise DamagedCheckpoint(first_line(error)) from error
     return state

@@ -52,7 +52,7 @@ def train(config: Config, seeds: Sequence[int], observer: Observer, checkpoint: 
     """
     task = make(config.task)
     env = BatchedVecEnv(environments(task, seeds, config.n_envs, config.seed_pool))
-    model = PolicyGradient("MlpPolicy", env, config, seeds, config.seed_pool)
+    model = PolicyGradient("MlpPolicy", env, config, seeds, config.seed_pool, config.device)
     watch = _Watch(config, task, observer)
     if checkpoint is None:
         model.learn(config.budget, callback=watch, log_interval=None)  # type: ignore[arg-type]  # SB3 allows None

@@ -210,7 +210,7 @@ def _live_columns(live: Tensor) -> tuple[Tensor, Tensor]:
     # A stable sort puts the live steps first, in order.
     index = (~flat).to(torch.uint8).argsort(dim=1, stable=True)[:, :size]
     index = torch.nn.functional.pad(index, (0, size - index.shape[1]))
-    return index, (torch.arange(size) < count).to(torch.float32)
+    return index, (torch.arange(size, device=live.device) < count).to(torch.float32)
 
 
 def _episode_weight(live: Tensor) -> Tensor:
@@ -228,7 +228,7 @@ class Shares:
 
     def __init__(self, samples: Samples, parts: int, advantage_norm: str) -> None:
         self.samples, self.parts, self.advantage_norm = samples, parts, advantage_norm
-        counts = samples.count.to(torch.int64).numpy()
+        counts = samples.count.to(torch.int64).cpu().numpy()
         sizes = counts // parts + (np.arange(parts) < counts % parts)  # (S, parts)
         width = padded(int(sizes.max()))
         present = np.arange(width) < sizes[:, :, None]  # (S, parts, width), False for padding
@@ -244,7 +244,7 @@ class Shares:
             return [replace(self.samples, advantage=advantage)]
         for index, places, stream in zip(self.index, self.places, streams, strict=True):
             index[places] = stream.permutation(len(places))
-        shuffled = self.samples.take(torch.from_numpy(self.index), self.share.flatten(1))
+        shuffled = self.samples.take(torch.from_numpy(self.index).to(self.share.device), self.share.flatten(1))
         advantage = shuffled.advantage.view_as(self.share)
         normal = normalised(advantage, self.share, self.sizes, self.advantage_norm).flatten(1)
         return replace(shuffled, advantage=normal).split(self.parts)
