@@ -97,6 +97,9 @@ REFUSALS = [
     (["baseline=grpo", "group.scale=none"], "baseline=grpo with group.scale=none: grpo divides by the std"),
     (["baseline=rloo", "group.leave_one_out=false"], "baseline=rloo with group.leave_one_out=false: that is baseline"),
     (["baseline=time_mean", "group.groups=2"], "baseline=time_mean with group.groups=2"),
+    # settings of a task
+    (["settings=publishd"], "unknown settings 'publishd': allowed are published; did you mean 'published'?"),
+    (["settings=published", "task=exam_question"], "settings=published with task=exam_question: there are none for it"),
     # noise of continuous actions
     (["exploration=sde"], "exploration=sde with task=cartpole: its actions are discrete and have no noise; use"),
     (["exploration.log_std_init=-1"], "exploration.log_std_init=-1 with task=cartpole: its actions are discrete"),
@@ -129,7 +132,7 @@ def test_a_mistake_is_refused_in_one_line(overrides, message):
 
 def options() -> list[str]:
     # A cluster is no part of a cell; reference=checkpoint needs a trained policy: tests/learner/test_reference.py
-    groups = [group for group in groups_of() if group not in ("study", "cluster")]
+    groups = [group for group in groups_of() if group not in ("study", "cluster", "settings")]
     files = [path for group in groups for path in sorted((CONF / group).glob("*.yaml"))]
     return [f"{path.parent.name}={path.stem}" for path in files if path.stem not in (SINGLE, "checkpoint")]
 
@@ -152,6 +155,26 @@ def test_every_option_composes(option):
     config = bench.compose([option, *COMPANIONS.get(option, [])])
     group, _, name = option.partition("=")
     assert (config.name if group == "preset" else getattr(config, group).name) == name
+
+
+@pytest.mark.parametrize(
+    "path", sorted((CONF / "settings").glob("*/*.yaml")), ids=lambda p: f"{p.parent.stem}-{p.stem}"
+)
+@pytest.mark.parametrize("arm", [["preset=ppo"], ["preset=a2c"], ["preset=grpo"], ["preset=reinforce"]])
+def test_the_settings_of_a_task_fit_every_arm_and_change_only_what_is_not_its_own(path, arm):
+    plain = bench.compose([*arm, f"task={path.stem}"])
+    config = bench.compose([*arm, f"task={path.stem}", f"settings={path.parent.stem}"])
+    for factor in ("name", "baseline", "advantage", "truncation", "advantage_norm", "aggregate", "grad_clip", "task"):
+        assert getattr(config, factor) == getattr(plain, factor)
+    assert (config.update.name, config.collect.name) == (plain.update.name, plain.collect.name)
+    raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    assert (config.budget, config.gamma, config.learning_rate) == (raw["budget"], raw["gamma"], raw["learning_rate"])
+    if config.collect.name == "segments":
+        assert (config.collect.n_envs, config.collect.n_steps) == (raw["batch"]["n_envs"], raw["batch"]["n_steps"])
+    if config.update.name != "vanilla":
+        assert (config.update.epochs, config.update.minibatches) == (
+            raw["batch"]["epochs"], raw["batch"]["minibatches"],
+        )  # fmt: skip
 
 
 @pytest.mark.parametrize("path", sorted((CONF / "study").glob("*.yaml")), ids=lambda path: path.stem)
