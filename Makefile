@@ -9,7 +9,7 @@ STAMP := $(VENV)/.installed
 DEV_STAMP := $(VENV)/.installed-dev
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types test-fast test-slow clean
+.PHONY: help setup demo scores test lint types test-fast test-slow clean
 
 help:  ## show this
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -19,6 +19,12 @@ setup: $(STAMP)  ## make .venv with the pinned versions
 demo: $(STAMP)  ## train study=quick and write its report
 	$(PYTHON) -m bench study=quick
 	$(PYTHON) -m analysis study=quick
+
+scores: $(STAMP)  ## train study=scores (it says how long first) and print it beside the published numbers
+	$(PYTHON) -m bench study=scores dry_run=true
+	$(PYTHON) -m bench study=scores
+	$(PYTHON) -m analysis study=scores
+	$(PYTHON) -m analysis scores
 
 test: lint types test-fast test-slow  ## everything CI checks
 

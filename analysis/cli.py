@@ -6,7 +6,7 @@ from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import TypeVar
 
-from analysis import claims, document, formats, gallery, load, printing, pull, report, reproduction
+from analysis import claims, document, formats, gallery, load, printing, pull, report, reproduction, scores
 from analysis.load import Records
 from analysis.style import LOOKS, Look
 from bench.errors import UserError, nearest, unknown
@@ -25,6 +25,10 @@ python -m analysis compare A B [to=FOLDER]
 
 Two studies' folders cell by cell: the same numbers, different ones, missing ones.
   to=FOLDER       write the table there too, as Markdown, CSV and LaTeX
+
+python -m analysis scores [study=NAME] [results=FOLDER]
+
+The last evaluations of a study (default: scores) beside published scores; the table is also written into its report.
 
 python -m analysis pull SOURCE study=NAME [results=FOLDER]
 
@@ -54,6 +58,14 @@ class Compare:
     first: str
     second: str
     to: str = ""
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Options of `scores`, as text."""
+
+    study: str = "scores"
+    results: str = "results"
 
 
 @dataclass(frozen=True)
@@ -95,6 +107,8 @@ def main(arguments: Sequence[str]) -> int:
     try:
         if arguments[0] == "compare":
             return _compare(parse(Compare, arguments[1:], ("first", "second")))
+        if arguments[0] == "scores":
+            return _scores(parse(Scores, arguments[1:]))
         if arguments[0] == "pull":
             return _pull(parse(Pull, arguments[1:], ("source",)))
         return _report(parse(Report, arguments))
@@ -143,6 +157,22 @@ def _compare(options: Compare) -> int:
         for kind, content in written.items():
             print(f"wrote {report.write_file(Path(options.to) / f'compare.{kind}', content.encode())}")
     return 1 if first.problems or second.problems else 0
+
+
+def _scores(options: Scores) -> int:
+    held = scores.read()
+    records = _records(str(Path(options.results) / options.study))
+    _warn(records)
+    found = scores.comparison(records, held)
+    if found.empty:
+        raise UserError(f"study={options.study}: no runs of {', '.join(held.tasks)}, which have published scores")
+    text = scores.table(found, held)
+    print(formats.markdown(text))
+    written = {"md": formats.markdown(text), "csv": formats.csv(found), "tex": formats.latex(text)}
+    for kind, content in written.items():
+        path = Path(options.results) / options.study / "report" / f"scores.{kind}"
+        print(f"wrote {report.write_file(path, content.encode())}")
+    return 1 if records.problems else 0
 
 
 def _records(folder: str) -> Records:

@@ -48,7 +48,7 @@ def groups_of(conf: Path = CONF) -> list[str]:
     """The groups of options of the defaults list, by name."""
     entries = yaml.safe_load((conf / "config.yaml").read_text(encoding="utf-8"))["defaults"]
     names = [name for entry in entries if isinstance(entry, dict) for name in entry]
-    return sorted(name for name in names if not name.startswith("override "))
+    return sorted(name for name in names if not name.startswith(("override ", "optional ")))
 
 
 def describe(file: Path) -> str:

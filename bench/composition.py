@@ -70,6 +70,7 @@ class Composition:
 
         from bench.tasks.registry import make, score_bounds  # half a second of Gymnasium
 
+        self._refuse_missing_settings()
         with explained():
             mapping = OmegaConf.to_container(self._config, resolve=True)
         assert isinstance(mapping, dict)
@@ -95,6 +96,14 @@ class Composition:
 
             peers.check(parsed)
         return parsed
+
+    def _refuse_missing_settings(self) -> None:
+        """Hydra passes over settings that a task has none of."""
+        settings, task = self.options.get("settings"), self.options.get("task")
+        if settings is None or (CONF / "settings" / settings / f"{task}.yaml").exists():
+            return
+        known = ", ".join(sorted(path.stem for path in (CONF / "settings" / settings).glob("*.yaml")))
+        raise UserError(f"settings={settings} with task={task}: there are none for it; allowed are {known}")
 
 
 class Composer:

@@ -361,6 +361,7 @@ def parse(mapping: Mapping[str, Any]) -> Config:
     from bench.legality import validate  # which needs this module's types
 
     data = dict(mapping)
+    data.pop("batch", None)  # what the options of collect and update were made from
     data["seeds"] = _seeds(data.get("seeds"))
     data["task"] = _with_knobs(data.get("task"))
     config = build(Config, data)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from bench.config import Arm, Config, Exploration
 
 MATCHED = "matched"
+ANNEALED = "lin_"  # before a rate: goes linearly to 0 over the budget, as RL Zoo writes it
+RATES = ("learning_rate", "clip_range")  # the arguments for which a library takes a function of the budget left
 # Constructor arguments that follow from the cell, and those that write or print beside the record.
 OWN = ("env", "seed", "device", "verbose", "tensorboard_log", "stats_window_size", "_init_setup_model")
 
@@ -69,6 +72,10 @@ def _parameters_refusal(name: str, parameters: Any) -> str | None:
     for key in parameters:
         if key in OWN:
             return f"algorithm.parameters.{key}: is set by the suite; leave it out"
+    for key in RATES:
+        rate = parameters.get(key)
+        if isinstance(rate, str) and not re.fullmatch(rf"{ANNEALED}\d+(\.\d+)?(e-?\d+)?", rate):
+            return f"algorithm.parameters.{key}={rate}: must be a number, or {ANNEALED}NUMBER (annealed to 0)"
     return None
 
 
@@ -93,8 +100,6 @@ def matched(arm: Arm) -> dict[str, Any]:
         "grad_clip": (arm.grad_clip, ("joint",)),
         "critic.target": (arm.critic.target, ("same",)),
         "critic.learning_rate": (arm.critic.learning_rate, (arm.learning_rate,)),
-        "learning_rate_schedule": (arm.learning_rate_schedule, ("constant",)),
-        "clip_range_schedule": (arm.clip_range_schedule, ("constant",)),
     }
     for key, (value, allowed) in needed.items():
         if value not in allowed:
@@ -111,13 +116,13 @@ def matched(arm: Arm) -> dict[str, Any]:
         )
     return {
         "policy": "MlpPolicy",
-        "learning_rate": arm.learning_rate,
+        "learning_rate": _rate(arm.learning_rate, arm.learning_rate_schedule),
         "n_steps": arm.collect.n_steps,
         "batch_size": batch // arm.update.minibatches,
         "n_epochs": arm.update.epochs,
         "gamma": arm.gamma,
         "gae_lambda": arm.gae_lambda,
-        "clip_range": arm.clip_range,
+        "clip_range": _rate(arm.clip_range, arm.clip_range_schedule),
         "normalize_advantage": arm.advantage_norm == "mean_std",
         "ent_coef": arm.ent_coef,
         "vf_coef": arm.critic.vf_coef,
@@ -128,6 +133,10 @@ def matched(arm: Arm) -> dict[str, Any]:
             **_first_spread(arm.exploration),
         },
     }
+
+
+def _rate(value: float, schedule: str) -> float | str:
+    return value if schedule == "constant" else f"{ANNEALED}{value}"
 
 
 def _noise(exploration: Exploration) -> dict[str, Any]:

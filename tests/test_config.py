@@ -97,6 +97,9 @@ REFUSALS = [
     (["baseline=grpo", "group.scale=none"], "baseline=grpo with group.scale=none: grpo divides by the std"),
     (["baseline=rloo", "group.leave_one_out=false"], "baseline=rloo with group.leave_one_out=false: that is baseline"),
     (["baseline=time_mean", "group.groups=2"], "baseline=time_mean with group.groups=2"),
+    # settings of a task
+    (["settings=publishd"], "unknown settings 'publishd': allowed are published; did you mean 'published'?"),
+    (["settings=published", "task=exam_question"], "settings=published with task=exam_question: there are none for it"),
     # noise of continuous actions
     (["exploration=sde"], "exploration=sde with task=cartpole: its actions are discrete and have no noise; use"),
     (["exploration.log_std_init=-1"], "exploration.log_std_init=-1 with task=cartpole: its actions are discrete"),
@@ -129,7 +132,7 @@ def test_a_mistake_is_refused_in_one_line(overrides, message):
 
 def options() -> list[str]:
     # A cluster is no part of a cell; reference=checkpoint needs a trained policy: tests/learner/test_reference.py
-    groups = [group for group in groups_of() if group not in ("study", "cluster")]
+    groups = [group for group in groups_of() if group not in ("study", "cluster", "settings")]
     files = [path for group in groups for path in sorted((CONF / group).glob("*.yaml"))]
     return [f"{path.parent.name}={path.stem}" for path in files if path.stem not in (SINGLE, "checkpoint")]
 
@@ -152,6 +155,25 @@ def test_every_option_composes(option):
     config = bench.compose([option, *COMPANIONS.get(option, [])])
     group, _, name = option.partition("=")
     assert (config.name if group == "preset" else getattr(config, group).name) == name
+
+
+SETTINGS = sorted((CONF / "settings").glob("*/*.yaml"))
+
+
+@pytest.mark.parametrize("path", SETTINGS, ids=lambda path: f"{path.parent.stem}-{path.stem}")
+@pytest.mark.parametrize("arm", sorted(path.stem for path in (CONF / "preset").glob("*.yaml")))
+def test_the_settings_of_a_task_fit_every_arm_and_leave_what_it_is(path, arm):
+    given = [f"preset={arm}", f"task={path.stem}"]
+    plain, config = bench.compose(given), bench.compose([*given, f"settings={path.parent.stem}"])
+    for factor in ("name", "baseline", "advantage", "truncation", "advantage_norm", "aggregate", "grad_clip", "task"):
+        assert getattr(config, factor) == getattr(plain, factor)
+    assert (config.update.name, config.collect.name) == (plain.update.name, plain.collect.name)
+    raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    for key in ("budget", "gamma", "learning_rate", "learning_rate_schedule", "norm_obs", "norm_reward"):
+        assert getattr(config, key) == raw[key]
+    if arm == "ppo":
+        batch = {**dataclasses.asdict(config.collect), **dataclasses.asdict(config.update)}
+        assert {key: batch[key] for key in raw["batch"]} == raw["batch"]
 
 
 @pytest.mark.parametrize("path", sorted((CONF / "study").glob("*.yaml")), ids=lambda path: path.stem)

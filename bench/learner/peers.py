@@ -27,10 +27,11 @@ from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.running_mean_std import RunningMeanStd
-from stable_baselines3.common.utils import set_random_seed
+from stable_baselines3.common.utils import LinearSchedule, set_random_seed
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecEnvWrapper, VecNormalize
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
 
+from bench import library
 from bench.config import Config
 from bench.errors import UserError, nearest
 from bench.learner import archive
@@ -105,6 +106,10 @@ def build(config: Config, task: Task, seed: int) -> tuple[BaseAlgorithm, "Episod
             norm_reward=config.norm_reward,
             gamma=parameters.get("gamma", config.gamma),
         )
+    for key in library.RATES:
+        if isinstance(parameters.get(key), str):
+            start = float(parameters[key].removeprefix(library.ANNEALED))
+            parameters[key] = LinearSchedule(start, 0.0, end_fraction=1.0)
     model = library_class(config)(**parameters, env=env, seed=peer_seed(seed, config.seed_pool), device="cpu")
     model.set_logger(Logger(None, []))  # it prints and writes nothing
     return model, log

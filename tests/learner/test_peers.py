@@ -14,6 +14,7 @@ import pytest
 import torch
 from stable_baselines3 import PPO
 from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.callbacks import BaseCallback
 
 import bench
 from analysis import comparisons
@@ -25,7 +26,7 @@ from bench.learner.evaluate import evaluate
 from bench.runs import execute
 from bench.runs.rerun import rerun
 from bench.tasks.cartpole import CartPole
-from bench.tasks.registry import gymnasium_env
+from bench.tasks.registry import gymnasium_env, make
 from tests.learner.probes import Notes
 
 SMALL = ("budget=200", "evaluation.points=2", "evaluation.episodes=2")
@@ -300,8 +301,42 @@ def test_matched_settings_are_those_of_the_arm() -> None:
         "gae_lambda": 0.8, "clip_range": 0.2, "normalize_advantage": True, "ent_coef": 0.0, "vf_coef": 0.5,
         "max_grad_norm": 0.5, "policy_kwargs": {"net_arch": {"pi": [64, 32], "vf": [64, 32]}},
     }  # fmt: skip
+    noise = ("exploration=sde", "exploration.sample_freq=4", "exploration.log_std_init=-2")
+    parameters = bench.compose([*PARITY, "task=pendulum", *noise]).algorithm.parameters
+    assert (parameters["use_sde"], parameters["sde_sample_freq"], parameters["policy_kwargs"]["log_std_init"]) == (
+        True, 4, -2.0,
+    )  # fmt: skip
     assert config.arm_name == "sb3_ppo"
     assert bench.compose([*PARITY]).arm_name == "sb3_ppo-ppo"  # a preset's name does not hide whose learner it is
+
+
+def test_annealed_rates_are_those_of_the_arm() -> None:
+    """Batch after batch, at the same share of the budget: 4 of 1024 steps, and 904 that no batch takes."""
+    annealed = ("learning_rate_schedule=linear", "clip_range_schedule=linear", "budget=5000", "seeds=1")
+    config = bench.compose([*PARITY, *annealed])
+    assert config.algorithm.parameters["learning_rate"] == "lin_0.001"
+    assert config.algorithm.parameters["clip_range"] == "lin_0.2"
+    model, _ = peers.build(config, make(config.task), 0)
+    found: list[tuple[float, float]] = []
+
+    class Watch(BaseCallback):
+        def _on_step(self) -> bool:
+            return True
+
+        def _on_rollout_start(self) -> None:  # what the last update was made with
+            if self.model._n_updates:
+                logged = self.logger.name_to_value
+                found.append((logged["train/learning_rate"], logged["train/clip_range"]))
+
+    model.learn(5000, Watch(), log_interval=10**9)
+    left = [1 - 1024 * batch / 5000 for batch in (1, 2, 3, 4)]
+    np.testing.assert_allclose(found[:4], [[1e-3 * share, 0.2 * share] for share in left], rtol=1e-9)
+    ours = PolicyGradient(env="CartPole-v1", arm=dataclasses.replace(config, algorithm=bench.compose().algorithm))
+    ours._total_timesteps = 5000
+    for steps, rates in zip((1024, 2048, 3072, 4096), found, strict=False):
+        ours.env_steps = [steps]
+        expected = ours._rates()
+        np.testing.assert_allclose([expected.actor[0, 0], float(expected.clip_range)], rates, rtol=1e-6)
 
 
 REFUSALS = [
@@ -326,7 +361,7 @@ REFUSALS = [
     ([*PARITY, "algorithm.n_envs=4"], "algorithm.n_envs=4 with algorithm.parameters=matched: the arm has 8"),
     ([*PARITY, "grad_clip=separate"], "grad_clip=separate with algorithm.parameters=matched"),
     ([*PARITY, "truncation=end"], "truncation=end with algorithm.parameters=matched"),
-    ([*PARITY, "learning_rate_schedule=linear"], "learning_rate_schedule=linear with algorithm.parameters=matched"),
+    (["algorithm=sb3_ppo", "algorithm.parameters.learning_rate=cos_0.1"], "=cos_0.1: must be a number, or lin_"),
     ([*PARITY, "update.minibatches=3", "critic.minibatches=3"], "equal parts, and 1024 steps have no 3"),
     ([*PARITY, "collect=episodes"], "collect=episodes with algorithm.parameters=matched"),
 ]  # fmt: skip
