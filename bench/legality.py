@@ -391,11 +391,11 @@ def plugins(config: Config) -> str | None:
 
 
 def peer_device(config: Config) -> str | None:
-    """device is the suite's own learner's: a library's class takes a parameter of that name."""
+    """device is read by the suite's own learner: peers train on the CPU, where they are compared."""
     if config.is_peer and config.device != "cpu":
         return (
             f"device={config.device} with algorithm={config.algorithm.label}: only the suite's own learner reads it; "
-            f"use algorithm.parameters.device={config.device}"
+            f"use device=cpu"
         )
     return None
 
