@@ -15,6 +15,7 @@ from bench.errors import unknown
 
 SCHEMA = 1
 EVALUATIONS, TRAINING = "evaluations.parquet", "training.parquet"
+POLICY = "policy.zip"
 COLUMNS: Mapping[str, tuple[str, ...]] = {
     EVALUATIONS: ("seed", "step", "mode", "episode", "return", "length"),
     TRAINING: ("seed", "step", "update"),
@@ -166,8 +167,17 @@ def _block(study: str, path: Path, name: str, record: Mapping[str, Any]) -> Bloc
         statuses = {seed: "failed" if status == "unfinished" else status for seed, status in statuses.items()}
     if record["status"] == "running" or "done" not in statuses.values():
         return Block(study, name, record, statuses, {})
-    tables = {file: read_parquet(path / file, columns, record) for file, columns in COLUMNS.items()}
+    kept = {file: columns for file, columns in COLUMNS.items() if not _is_left_out(path, file, record)}
+    tables = {file: read_parquet(path / file, columns, record) for file, columns in kept.items()}
     return Block(study, name, record, statuses, tables)
+
+
+def _is_left_out(path: Path, file: str, record: Mapping[str, Any]) -> bool:
+    """Results may be handed on without policies and diagnostics; diagnostics that lack alone are lost."""
+    names = (POLICY, TRAINING)
+    return file == TRAINING and not any(
+        (path / name).exists() or name not in record.get("checksums", {}) for name in names
+    )
 
 
 def _damaged_block(study: str, path: Path, name: str) -> Block:

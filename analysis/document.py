@@ -201,7 +201,18 @@ def _provenance(records: Records) -> list[str]:
     steps = records.runs["env_steps"].astype(float).sum()
     hours = records.runs["cpu_seconds"].astype(float).sum() / 3600
     found = [f"{name}: {'; '.join(sorted(set(values) - {''})) or 'not recorded'}" for name, values in lines]
-    return [*found, f"In all: {steps:,.0f} environment steps, {hours:.2f} CPU hours"]
+    return [*found, *_without_diagnostics(records), f"In all: {steps:,.0f} environment steps, {hours:.2f} CPU hours"]
+
+
+def _without_diagnostics(records: Records) -> list[str]:
+    """How many runs have no row per update: those of results that came without."""
+    keys = ["task", "hash", "seed"]
+    done = records.runs[records.runs["status"] == "done"]
+    run, known = (
+        {*table[keys].drop_duplicates().itertuples(index=False, name=None)} for table in (done, records.training)
+    )
+    number = len(run - known)
+    return [f"Without diagnostics of their updates: {_count(number, 'run')}"] if number else []
 
 
 def _commit(git: Mapping[str, object]) -> str:

@@ -125,8 +125,8 @@ def _verify(arguments: Sequence[str]) -> int:
         f"{_count(len(found.finished), 'finished block')}, {found.unfinished} unfinished, "
         f"{_count(len(found.problems), 'problem')} with their files"
     )
-    if without := [block for block in found.finished if block.left_out]:
-        print(f"policies left out of {_count(len(without), 'block')}; 'python -m bench rerun BLOCK' makes them again")
+    for what, number in verify.left_out(found.finished).items():
+        print(f"{what} left out of {_count(number, 'block')}; 'python -m bench rerun BLOCK' makes them again")
     able = [block for block in found.finished if verify.is_trainable(block)]
     if again and len(able) < len(found.finished):
         print(

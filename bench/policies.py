@@ -37,9 +37,9 @@ def is_left_out(path: str) -> bool:
     return not _place(path).exists()
 
 
-def left_out(block: Path) -> UserError:
-    """The error for a block that came without its policy."""
-    return UserError(f"{block}: its policy was left out; 'python -m bench rerun {block}' makes it again")
+def left_out(block: Path, what: str = "policy") -> UserError:
+    """The error for a block that came without its policy, or another file."""
+    return UserError(f"{block}: its {what} was left out; 'python -m bench rerun {block}' makes it again")
 
 
 def _place(path: str) -> Path:

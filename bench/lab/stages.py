@@ -93,7 +93,7 @@ def recorded(path: Path, task_name: str, seed: int | None) -> tuple[Config, Stag
         raise UserError(f"seed={seed}: no such policy in {path}; it has {usable}")
     blocks.check(block)
     config = recorded_config(block.path)
-    model = PolicyGradient.load(blocks.policy(block))
+    model = PolicyGradient.load(blocks.needed(block, blocks.POLICY))
     return config, stage_of(RECORDED, make(config.task), model, seeds.index(seed))
 
 

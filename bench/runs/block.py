@@ -24,7 +24,7 @@ POLICY = "policy.zip"
 CHECKPOINT = "checkpoint.pt"
 PROGRESS = "progress.json"  # only while running
 FILES = (CONFIG, EVALUATIONS, TRAINING, POLICY, CHECKPOINT)  # what run.json holds the checksums of
-OPTIONAL = (POLICY, CHECKPOINT)  # no number depends on them, and they are large: results may be handed on without them
+OPTIONAL = (POLICY, CHECKPOINT, TRAINING)  # no score depends on them, and they are large: results may come without
 
 State = Literal["done", "failed", "running", "stale"]
 Retry = Literal["nothing", "failed", "damaged"]
@@ -62,8 +62,9 @@ class Block:
 
     @property
     def left_out(self) -> list[str]:
-        """Which of its files are not there and need not be."""
-        return [name for name in OPTIONAL if name in self.record["checksums"] and not (self.path / name).exists()]
+        """Which of its files are not there and need not be; diagnostics alone are not left out but lost."""
+        absent = [name for name in OPTIONAL if name in self.record["checksums"] and not (self.path / name).exists()]
+        return absent if POLICY in absent else [name for name in absent if name != TRAINING]
 
     @property
     def causes(self) -> dict[int, str]:
@@ -177,11 +178,11 @@ def mismatches(block: Block) -> Iterator[str]:
             yield f"{name} cannot be read ({error.strerror})"
 
 
-def policy(block: Block) -> Path:
-    """The file of a finished block's policies. Raises `UserError` where it was left out."""
-    if POLICY in block.left_out:
-        raise policies.left_out(block.path)
-    return block.path / POLICY
+def needed(block: Block, name: str) -> Path:
+    """One of the files of a finished block. Raises `UserError` where it was left out."""
+    if name in block.left_out:
+        raise policies.left_out(block.path, "policy" if name == POLICY else name)
+    return block.path / name
 
 
 def set_aside(path: Path) -> Path:

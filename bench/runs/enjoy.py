@@ -43,7 +43,7 @@ def enjoy(path: Path, seed: int | None = None, episode: int = 0, mode: str = "de
     if config.is_peer:
         raise UserError(f"{path}: trained by {config.arm_name}; only policies of this suite's learner can be shown")
     os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # of pygame: it draws without a screen
-    policy = blocks.policy(block)
+    policy = blocks.needed(block, blocks.POLICY)
     env = _environment(config, make(config.task))
     frames, total = _play(env, policy, seed, episode, mode)
     study = block.path.parents[3]

@@ -102,7 +102,7 @@ def _mirror(block: blocks.Block, folder: Path, mode: str, project: str) -> int:
     wandb = _wandb(mode)
     settings = _settings(wandb, mode)
     evaluations = pq.read_table(block.path / EVALUATIONS).to_pylist()
-    histories = history(pq.read_table(block.path / TRAINING).to_pylist(), evaluations)
+    histories = history(pq.read_table(blocks.needed(block, TRAINING)).to_pylist(), evaluations)
     summaries = summary(block.record, evaluations)
     for seed in missing:
         _remove(folder, block, seed)  # begun once, and not finished

@@ -42,7 +42,6 @@ def command() -> str | None:
 def git() -> dict[str, Any]:
     """The commit of this code and whether anything but results was changed since; Nones where it is no checkout.
 
-    Results are no code: those that are being written do not make it dirty.
     Cached: a process goes on running the code it has loaded.
     """
     executable = shutil.which("git")

@@ -10,10 +10,9 @@ from pathlib import Path
 from bench.config import Config
 from bench.errors import UserError
 from bench.runs import block as blocks
-from bench.runs.curves import EVALUATIONS, TRAINING
 from bench.runs.execute import run_block
 from bench.runs.files import sha256, write_atomic
-from bench.runs.verify import checked_config
+from bench.runs.verify import agreement, checked_config
 
 
 @dataclass(frozen=True)
@@ -27,7 +26,7 @@ class Rerun:
 
 
 def rerun(path: Path) -> Rerun:
-    """Train the block in `path` again, beside it, and give it back the policies that were left out of it.
+    """Train the block in `path` again, beside it, and give it back what was left out of it.
 
     On the same machine, with the same versions, all bytes are the same. What was left out is put back only if its bytes
     are those whose checksum was recorded.
@@ -47,7 +46,7 @@ def rerun(path: Path) -> Rerun:
     put_back = [name for name in left_out if _put_back(directory / name, block)]
     return Rerun(
         directory,
-        {name: sha256(directory / name) == sha256(path / name) for name in (EVALUATIONS, TRAINING)},
+        agreement(directory, block),
         put_back,
         [name for name in left_out if name not in put_back],
     )

@@ -66,7 +66,19 @@ def train_again(block: blocks.Block) -> dict[str, bool]:
         config = dataclasses.replace(config, results=folder, retry="nothing")
         directory = blocks.directory(config, config.seeds)
         run_block(config, directory)
-        return {name: sha256(directory / name) == sha256(block.path / name) for name in (EVALUATIONS, TRAINING)}
+        return agreement(directory, block)
+
+
+def left_out(found: Sequence[blocks.Block]) -> dict[str, int]:
+    """What some of the blocks came without, and how many of them."""
+    kinds = {blocks.POLICY: "policies", blocks.CHECKPOINT: "checkpoints", TRAINING: "diagnostics"}
+    counts = {what: sum(name in block.left_out for block in found) for name, what in kinds.items()}
+    return {what: number for what, number in counts.items() if number}
+
+
+def agreement(directory: Path, block: blocks.Block) -> dict[str, bool]:
+    """Of each file of numbers in `directory`, whether its bytes are those that were recorded of the block."""
+    return {name: sha256(directory / name) == block.record["checksums"][name] for name in (EVALUATIONS, TRAINING)}
 
 
 def is_trainable(block: blocks.Block) -> bool:

@@ -60,6 +60,18 @@ def test_identical_results_give_identical_bytes(study):
 
 
 @pytest.mark.usefixtures("one_figure")
+def test_results_that_came_without_policies_and_diagnostics_are_whole(study, capsys):
+    block = study.block("quick", "cartpole", "grpo", [0, 1], rising, k=1)
+    record = json.loads((block / "run.json").read_text())
+    (block / "run.json").write_text(json.dumps(record | {"checksums": record["checksums"] | {"policy.zip": "0" * 64}}))
+    (block / "training.parquet").unlink()
+    assert main(["study=quick", f"results={study.root}"]) == 0
+    assert "not usable" not in capsys.readouterr().err
+    page = (study.root / "quick" / "report" / "report.md").read_text()
+    assert "Without diagnostics of their updates: 2 runs" in page
+
+
+@pytest.mark.usefixtures("one_figure")
 def test_a_damaged_block_is_a_warning_exit_code_1_and_the_rest_is_written(study, capsys):
     block = study.block("quick", "cartpole", "grpo", [0], rising, k=1)
     (block / "training.parquet").write_bytes(b"spoilt")

@@ -13,7 +13,7 @@ from bench.catalogue import CONF
 from bench.errors import UserError
 from bench.learner import train as learner
 from bench.runs import block as blocks
-from bench.runs import enjoy, execute, index
+from bench.runs import enjoy, execute, index, mirror
 from bench.runs.curves import EVALUATIONS, TRAINING
 from bench.runs.provenance import ROOT
 from bench.runs.rerun import rerun
@@ -36,7 +36,7 @@ def test_they_are_done_and_intact_and_can_be_trained_again(cell, learner):
     path = without_policies(execute.run(config))
     found = verify(path)
     assert (len(found.finished), found.unfinished, found.problems) == (1, 0, [])
-    assert found.finished[0].left_out == ["policy.zip", "checkpoint.pt"]
+    assert found.finished[0].left_out == ["policy.zip", "checkpoint.pt", "training.parquet"]
     text, intact = status(path.parents[4], "adhoc")
     assert intact
     assert text == "adhoc: 2 done (seeds of cells)"
@@ -46,11 +46,27 @@ def test_they_are_done_and_intact_and_can_be_trained_again(cell, learner):
     assert len(learner.calls) == calls  # the same command again trains nothing
 
 
-@pytest.mark.parametrize("name", [EVALUATIONS, TRAINING, blocks.CONFIG])
+@pytest.mark.parametrize("name", [EVALUATIONS, blocks.CONFIG])
 def test_nothing_else_may_be_left_out(cell, name):
     path = execute.run(cell("seeds=2", *FAKE))
     (path / name).unlink()
     assert any(problem.startswith(f"{path}: {name} cannot be read") for problem in verify(path).problems)
+
+
+def test_diagnostics_are_left_out_with_policies_or_lost(cell):
+    path = execute.run(cell("seeds=2", *FAKE))
+    (path / TRAINING).unlink()
+    assert verify(path).problems == [f"{path}: training.parquet cannot be read (No such file or directory)"]
+    (path / blocks.POLICY).unlink()
+    assert verify(path).problems == []
+
+
+def test_diagnostics_that_were_left_out_can_not_be_mirrored(cell):
+    config = cell("seeds=1", *FAKE)
+    index.update([config])
+    path = without_policies(execute.run(config))
+    with pytest.raises(UserError, match=r"its training\.parquet was left out; 'python -m bench rerun "):
+        mirror.sync(path.parents[4], "adhoc", upload=False)
 
 
 def test_the_one_that_is_there_must_be_what_was_written(cell):
@@ -64,7 +80,7 @@ def test_a_rerun_gives_them_back(cell):
     path = execute.run(cell("seeds=2"))
     before = {name: (path / name).read_bytes() for name in blocks.FILES}
     again = rerun(without_policies(path))
-    assert (list(again.put_back), list(again.still_out)) == (["policy.zip", "checkpoint.pt"], [])
+    assert (list(again.put_back), list(again.still_out)) == (["policy.zip", "checkpoint.pt", "training.parquet"], [])
     assert {name: (path / name).read_bytes() for name in blocks.FILES} == before
     assert rerun(path).put_back == []
 
@@ -76,7 +92,7 @@ def test_a_rerun_gives_no_others_back(cell):
     record["checksums"]["policy.zip"] = "0" * 64
     (path / blocks.RECORD).write_text(json.dumps(record))
     again = rerun(path)
-    assert (list(again.put_back), list(again.still_out)) == (["checkpoint.pt"], ["policy.zip"])
+    assert (list(again.put_back), list(again.still_out)) == (["checkpoint.pt", "training.parquet"], ["policy.zip"])
     assert not (path / "policy.zip").exists()
     assert (again.path / "policy.zip").read_bytes() == b"policy"
 
@@ -108,10 +124,11 @@ def test_a_cell_held_to_a_policy_that_was_left_out_keeps_its_hash_and_waits(tmp_
         bench.compose([*reference, *place])
     assert cli.main(["verify", str(tmp_path)]) == 0
     said = capsys.readouterr().out
-    assert "policies left out of 1 block; 'python -m bench rerun BLOCK' makes them again" in said
+    for what in ("policies", "checkpoints", "diagnostics"):
+        assert f"{what} left out of 1 block; 'python -m bench rerun BLOCK' makes them again" in said
     assert "1 block held to a policy that is not here: not trained again" in said
     assert cli.main(["rerun", str(honest)]) == 0  # its policy is found again although a copy lies in reruns/
-    assert f"put back in {honest}: policy.zip, checkpoint.pt" in capsys.readouterr().out
+    assert f"put back in {honest}: policy.zip, checkpoint.pt, training.parquet" in capsys.readouterr().out
     assert bench.compose([*reference, *place]).hash in held.parent.name
 
 
@@ -123,13 +140,12 @@ def committed(folder: Path) -> set[str]:
     return set(listed.stdout.split())
 
 
-def test_git_takes_records_numbers_and_reports_and_nothing_else(tmp_path):
+def test_git_takes_records_scores_and_reports_and_nothing_else(tmp_path):
     taken = [
         "study.json",
         "runs/cartpole/ppo-01234567/seeds-000-019/run.json",
         "runs/cartpole/ppo-01234567/seeds-000-019/config.yaml",
         "runs/cartpole/ppo-01234567/seeds-000-019/evaluations.parquet",
-        "runs/cartpole/ppo-01234567/seeds-000-019/training.parquet",
         "report/index.html",
         "report/figures/learning-curves.png",
     ]
@@ -138,6 +154,7 @@ def test_git_takes_records_numbers_and_reports_and_nothing_else(tmp_path):
         "runs/cartpole/ppo-01234567/.claims/000001.json",
         "runs/cartpole/ppo-01234567/seeds-000-019/policy.zip",
         "runs/cartpole/ppo-01234567/seeds-000-019/checkpoint.pt",
+        "runs/cartpole/ppo-01234567/seeds-000-019/training.parquet",
         "runs/cartpole/ppo-01234567/seeds-000-019/partial.zip",
         "runs/cartpole/ppo-01234567/seeds-000-019/progress.json",
         "runs/cartpole/ppo-01234567/seeds-000-019/.writing-training.parquet",
