@@ -140,9 +140,10 @@ def plan(settings: Settings, task: str) -> Plan:
     arms = _arms(settings, given, left_out)
     variants = [Variant(arm, critic) for arm in arms for critic in (critics if arm.has_critic else [NO_CRITIC])]
     if not variants:
+        why = next(iter(left_out.values()), "none was asked for")
         raise UserError(
             f"baselines={list(settings.baselines)} with advantages={list(settings.advantages)} on {task}: no legal arm "
-            f"is left ({next(iter(left_out.values()), 'none was asked for')}); `python -m bench list` shows what there is"
+            f"is left ({why}); `python -m bench list` shows what there is"
         )
     return Plan(config, kind, tuple(variants), tuple(_sizes(settings, given)), left_out)
 
