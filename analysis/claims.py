@@ -183,7 +183,7 @@ def judge(file: ClaimsFile, records: Records, metrics: pd.DataFrame) -> list[Jud
             planned = claim.studies[0] in studies
             tasks = [task for task in claim.tasks if planned or (metrics["task"] == task).any()] or claim.tasks
             if claim.metric in laboratory.METRICS:
-                findings = [_measured(claim, task, records.laboratory) for task in claim.tasks]
+                findings = [_measured(claim, task, records.laboratory.figures) for task in claim.tasks]
             else:
                 findings = [_finding(name, claim, task, metrics, records.factors) for task in tasks]
             judged.append(Judged(name, claim, overall([finding.verdict for finding in findings]), tuple(findings)))

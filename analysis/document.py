@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from analysis import claims, comparisons, formats, laboratory, summaries, tables
+from analysis import claims, comparisons, formats, summaries, tables
 from analysis.claims import ClaimsFile, Judged
 from analysis.gallery import Material
 from analysis.load import STATUSES, Records, measures
@@ -135,20 +135,16 @@ def _committed(file: ClaimsFile, records: Records) -> str:
 
 
 def _closing(material: Material, metrics: pd.DataFrame, costs: pd.DataFrame) -> list[Part]:
-    found = summaries.present(summaries.closing_table(metrics, material.estimates, costs, material.records.laboratory))
-    parts = [Part("TD, GAE and Monte Carlo", tables=tuple(found))] if found else []
-    return [*parts, *_measured(material.records)]
+    found = summaries.present(
+        summaries.closing_table(metrics, material.estimates, costs, material.records.laboratory.figures)
+    )
+    return [Part("TD, GAE and Monte Carlo", tables=tuple(found))] if found else []
 
 
-def _measured(records: Records) -> list[Part]:
-    figures = records.laboratory
-    return [Part("Bias and variance", tables=(laboratory.estimator_table(figures),))] if len(figures) else []
-
-
-def compose_laboratory(records: Records, claims_files: Sequence[ClaimsFile]) -> Document:
-    """The report of a study that measured estimators and trained nothing."""
+def compose_laboratory(records: Records, claims_files: Sequence[ClaimsFile], measured: Sequence[Part]) -> Document:
+    """The report of a study that measured estimators and trained nothing: `measured` is what it found."""
     judged = [(file, claims.judge(file, records, records.runs)) for file in claims_files]
-    parts = [*_scoreboards(judged, records), *_measured(records), *_troubles(records)]
+    parts = [*_scoreboards(judged, records), *measured, *_troubles(records)]
     return Document(records.title, tuple(parts))
 
 

@@ -1,19 +1,26 @@
-"""What `python -m bench lab` measured: bias and variance of every estimator against ground truth, read and tabled."""
+"""What `python -m bench lab` measured: bias and variance of every estimator against ground truth, read and selected."""
 
+import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import scipy.stats
 
 from analysis.blocks import Damaged, Problem, read_json, read_parquet
-from analysis.formats import Section, Table, interval_text, optional_text
+from analysis.formats import optional_text
 from analysis.stats import Interval
 
-FIGURES = "figures.parquet"
+INDEX, FIGURES, COSTS = "lab.json", "figures.parquet", "costs.parquet"
+STAGES = ("start", "middle", "end", "optimum", "recorded")  # in the order of reports
+CRITICS = ("learned", "exact", "none")  # of several, the first there is stands for an arm
 VARIANT = ("baseline", "advantage", "critic", "gae_lambda", "n_step", "group_size", "credit")
 COLUMNS = (*VARIANT, "level", "weights", "episodes", "kind", "quantity", "value", "error", "low", "high")
+COST_COLUMNS = (*VARIANT, "episodes", "steps", "seconds")
+PLACE = ("task", "stage", "label", "first")  # of a measured stage, see `Laboratory`
 STAGE, CRITIC = "middle", "learned"  # what stands for an estimator where one number has to
 WEIGHTS = "undiscounted"  # of states in the gradient: what everybody's update uses
 WEAKER = "younger"  # the brother whose share tells whether pay is fair
@@ -29,22 +36,164 @@ METRICS: Mapping[str, tuple[str, str, bool]] = {
 }
 
 
-def read(folder: Path, root: Path, problems: list[Problem]) -> pd.DataFrame:
-    """The figures of every measured stage below a study's folder, with `task` and `stage`; one row per figure.
+@dataclass(frozen=True)
+class Stage:
+    """One measured stage as read: what its record says, and its tables. `hash` and `seed` tell settings apart."""
 
-    What cannot be used is added to `problems`; a stage still being measured is left out.
+    task: str
+    name: str
+    hash: str
+    seed: str
+    record: Mapping[str, Any]
+    figures: pd.DataFrame
+    costs: pd.DataFrame
+
+
+@dataclass(frozen=True)
+class Laboratory:
+    """Everything measured, in tidy tables.
+
+    A stage is named by `task` and `label`: its `stage`, and where one was measured under several settings or seeds, the
+    hash of each. Of several, that which was planned `first` stands for the stage where one number has to.
+
+    Attributes:
+        figures: one row per stage, variant and quantity with value, error, low and high; see `COLUMNS`. `arm` is such
+            as `critic-gae`, and `swept` says whether it is a further λ, n or credit of that arm.
+        costs: environment steps and seconds of a batch of every variant, named alike.
+        notes: one row per stage: which truth, how precise, what was left out.
+        missing: stages that were planned and are not measured.
     """
-    parts = []
-    for path in sorted((folder / "lab").glob("*/*/seeds-*")):
+
+    figures: pd.DataFrame
+    costs: pd.DataFrame
+    notes: pd.DataFrame
+    missing: tuple[str, ...]
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing was measured."""
+        return self.figures.empty
+
+    @property
+    def tasks(self) -> list[str]:
+        """In the order they were planned."""
+        return [str(task) for task in self.figures["task"].unique()]
+
+    def of(self, task: str, level: str, label: str | None = None) -> pd.DataFrame:
+        """Rows of one task and level, and of one stage."""
+        rows = self.figures[(self.figures["task"] == task) & (self.figures["level"] == level)]
+        return rows if label is None else rows[rows["label"] == label]
+
+    def labels(self, task: str) -> list[str]:
+        """The stages of a task, in order."""
+        return [str(label) for label in self.notes.loc[self.notes["task"] == task, "label"]]
+
+
+def read(folder: Path, root: Path, problems: list[Problem]) -> tuple[list[Stage], list[str]]:
+    """The measured stages below a study's folder as planned, and the names of planned ones that are not measured.
+
+    What cannot be used is added to `problems`.
+    """
+    planned = _planned(folder, root, problems)
+    present = sorted((folder / "lab").glob("*/*/seeds-*"))
+    stages, missing = [], []
+    for path in dict.fromkeys([*planned, *present]):
         try:
-            record = read_json(path / "run.json")
-            if record.get("status") == "done":
-                table = read_parquet(path / FIGURES, COLUMNS, record)
-                parts.append(table.assign(task=str(record["task"]), stage=str(record["stage"])))
+            stage = _stage(path) if path in present else None
         except (Damaged, KeyError) as error:
             cause = f"run.json has no {error}" if isinstance(error, KeyError) else str(error)
             problems.append(Problem(str(path.relative_to(root)), cause))
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["task", "stage", *COLUMNS])
+            continue
+        if stage is not None:
+            stages.append(stage)
+        elif path in planned:
+            missing.append(planned[path])
+    return stages, missing
+
+
+def _planned(folder: Path, root: Path, problems: list[Problem]) -> dict[Path, str]:
+    """What a study's index lists: the folder of each stage and what to call it."""
+    path = folder / INDEX
+    if not path.exists():
+        return {}
+    try:
+        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+        return {folder / cell["path"]: f"{cell['task']} {cell['stage']}" for cell in cells}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        problems.append(Problem(str(path.relative_to(root)), f"unusable: {type(error).__name__}: {error}"))
+        return {}
+
+
+def _stage(path: Path) -> Stage | None:
+    """A measured stage; None while it is not done. Raises `Damaged` and `KeyError`."""
+    record = read_json(path / "run.json")
+    if record.get("status") != "done":
+        return None
+    figures = read_parquet(path / FIGURES, COLUMNS, record)
+    costs = pd.DataFrame(columns=list(COST_COLUMNS))
+    if COSTS in record["checksums"]:
+        costs = read_parquet(path / COSTS, COST_COLUMNS, record)
+    seed = ", ".join(record["seeds"])
+    return Stage(str(record["task"]), str(record["stage"]), path.parent.name, seed, record, figures, costs)
+
+
+def together(stages: Sequence[Stage], missing: Sequence[str] = ()) -> Laboratory:
+    """Stages of one or several studies; what two studies share counts once."""
+    tasks = list(dict.fromkeys(stage.task for stage in stages))
+    unique = list({(stage.task, stage.hash, stage.seed): stage for stage in reversed(stages)}.values())[::-1]
+    unique.sort(key=lambda stage: (tasks.index(stage.task), _rank(stage.name)))
+    figures, costs, notes = [], [], []
+    for stage in unique:
+        alike = [other for other in unique if (other.task, other.name) == (stage.task, stage.name)]
+        place = {"task": stage.task, "stage": stage.name, "label": _label(stage, alike), "first": stage is alike[0]}
+        figures.append(stage.figures.assign(**place))
+        costs.append(stage.costs.assign(**place))
+        notes.append(place | _notes(stage.record))
+    return Laboratory(
+        _labelled(_concatenated(figures, (*PLACE, *COLUMNS))),
+        _labelled(_concatenated(costs, (*PLACE, *COST_COLUMNS))),
+        pd.DataFrame(notes, columns=list(dict.fromkeys([*PLACE, *(key for note in notes for key in note)]))),
+        tuple(missing),
+    )
+
+
+def _rank(stage: str) -> int:
+    return STAGES.index(stage) if stage in STAGES else len(STAGES)
+
+
+def _label(stage: Stage, alike: Sequence[Stage]) -> str:
+    """The stage's name, with what tells it from others of that name."""
+    several = len({other.hash for other in alike}) > 1, len({other.seed for other in alike}) > 1
+    told = [stage.hash.rpartition("-")[2]] * several[0] + [f"seed {stage.seed}"] * several[1]
+    return " ".join([stage.name, *told])
+
+
+def _notes(record: Mapping[str, Any]) -> dict[str, Any]:
+    return {"truth": record.get("truth", ""), "left_out": record.get("left_out", {})} | dict(record.get("notes", {}))
+
+
+def _concatenated(tables: Sequence[pd.DataFrame], columns: Sequence[str]) -> pd.DataFrame:
+    present = [table for table in tables if len(table)]
+    return pd.concat(present, ignore_index=True) if present else pd.DataFrame(columns=list(columns))
+
+
+def _labelled(table: pd.DataFrame) -> pd.DataFrame:
+    """With `arm` and `swept`, see `Laboratory`."""
+    arm = table["baseline"] + "-" + table["advantage"]
+    usual_values = {"gae_lambda": 0.95, "n_step": 5}
+    swept = table["credit"].eq("outcome")
+    for name, value in usual_values.items():
+        swept |= table[name].notna() & table[name].ne(value)
+    return table.assign(arm=arm, swept=swept)
+
+
+def usual(rows: pd.DataFrame) -> pd.DataFrame:
+    """One variant per arm: its usual λ and n, and of the critics the one training has."""
+    rows = rows[~rows["swept"].astype(bool)]
+    rank = rows["critic"].map({name: place for place, name in enumerate(CRITICS)})
+    rows = rows.assign(rank=rank).dropna(subset="rank")
+    best = rows.groupby(["task", "label", "arm"])["rank"].transform("min")
+    return rows[rows["rank"] == best]
 
 
 def measured(figures: pd.DataFrame, metric: str) -> pd.DataFrame:
@@ -52,14 +201,14 @@ def measured(figures: pd.DataFrame, metric: str) -> pd.DataFrame:
     level, quantity, relative = METRICS[metric]
     rows = figures[(figures["level"] == level) & (figures["quantity"] == quantity)]
     if level == "gradient":
-        smallest = rows.groupby(["task", "stage"])["episodes"].transform("min")  # the batch an update uses
+        smallest = rows.groupby(["task", "label"])["episodes"].transform("min")  # the batch an update uses
         rows = rows[(rows["weights"] == WEIGHTS) & (rows["episodes"] == smallest)]
     if level == "kind":
         rows = rows[rows["kind"] == WEAKER]
     if not relative:
         return rows
     signal = figures[(figures["level"] == level) & (figures["quantity"] == "signal")]
-    keys = ["task", "stage", *VARIANT]
+    keys = ["task", "label", *VARIANT]
     found = rows[keys].merge(signal[[*keys, "value"]].drop_duplicates(keys), on=keys, how="left")
     scale = found["value"].to_numpy(float)
     numbers = ["value", "error", "low", "high"]
@@ -67,7 +216,10 @@ def measured(figures: pd.DataFrame, metric: str) -> pd.DataFrame:
 
 
 def select(rows: pd.DataFrame, factors: Mapping[str, object]) -> pd.DataFrame:
-    """The rows of one estimator: `STAGE` and `CRITIC` where nothing else is said, λ = .95 of GAE."""
+    """The rows of one estimator: `STAGE` and `CRITIC` where nothing else is said, λ = .95 of GAE; of a stage measured
+    under several settings the one planned first.
+    """
+    rows = rows[rows["first"].astype(bool)]
     wanted = {"stage": STAGE, "gae_lambda": 0.95} | dict(factors)
     for name, value in wanted.items():
         if name in rows:
@@ -86,40 +238,7 @@ def difference(first: pd.Series, second: pd.Series, confidence: float) -> tuple[
     return (effect, effect - reach, effect + reach), p
 
 
-def estimator_table(figures: pd.DataFrame) -> Table:
-    """Bias, variance and agreement of every estimator: a section per task and stage."""
-    found = {name: measured(figures, name) for name in ("bias", "variance", "cosine")}
-    sections = []
-    for (task, stage), part in figures.groupby(["task", "stage"], sort=False):
-        variants = part[list(VARIANT)].drop_duplicates()
-        here = {name: rows[(rows["task"] == task) & (rows["stage"] == stage)] for name, rows in found.items()}
-        rows = [_row(variant, here) for _, variant in variants.iterrows()]
-        sections.append(Section(f"{task}, {stage} of training", tuple(rows)))
-    return Table(
-        caption="Estimators against ground truth. Bias: the part of the squared bias of the advantage that depends on "
-        "the action (what depends on the state alone biases no gradient), and variance: both in units of the mean "
-        "square of the true advantages. Cosine: mean cosine of the gradients of two batches. With 95 % intervals.",
-        header=("estimator", "critic", *found),
-        sections=tuple(sections),
-    )
-
-
-def _row(variant: pd.Series, found: Mapping[str, pd.DataFrame]) -> tuple[str, ...]:
-    texts = []
-    for rows in found.values():
-        same = np.logical_and.reduce([_same(rows[name], variant[name]) for name in VARIANT])
-        mine = rows[same]
-        numbers = mine[["value", "low", "high"]].to_numpy(float)
-        texts.append(interval_text(numbers[0].tolist(), 3) if len(mine) else "–")
-    return (_name(variant), str(variant["critic"] or "none"), *texts)
-
-
-def _same(column: pd.Series, value: object) -> np.ndarray:
-    missing = value is None or value != value
-    return np.asarray(column.isna() if missing else column == value)
-
-
-def _name(variant: pd.Series) -> str:
+def variant_name(variant: pd.Series) -> str:
     """`critic-gae λ=0.95`, `group-monte_carlo G=4`."""
     knobs = {"gae_lambda": "λ", "n_step": "n", "group_size": "G"}
     said = [f"{sign}={float(variant[name]):g}" for name, sign in knobs.items() if pd.notna(variant[name])]

@@ -95,7 +95,7 @@ class Records:
             of `SCORES` the evaluations have, and the same normalised (`return_normalised`).
         training: one row per update of a seed.
         problems: what could not be used.
-        laboratory: one row per figure that `python -m bench lab` measured; see `analysis.laboratory`.
+        laboratory: what `python -m bench lab` measured.
         blocks: the `run.json` of every block that could be read, in order of path.
     """
 
@@ -108,7 +108,7 @@ class Records:
     curves: pd.DataFrame
     training: pd.DataFrame
     problems: tuple[Problem, ...]
-    laboratory: pd.DataFrame
+    laboratory: laboratory.Laboratory
     blocks: tuple[Mapping[str, Any], ...]
 
 
@@ -149,14 +149,16 @@ def read(studies: Sequence[str], results: str | Path = "results") -> Records:
     """Everything the folders of `studies` below `results` hold. Raises `UserError` if one does not exist."""
     root = Path(results)
     problems: list[Problem] = []
-    plans, blocks, headers, measured = [], [], [], []
+    plans, blocks, headers, measured, missing = [], [], [], [], []
     for name in studies:
         folder = study_folder(root, name)
         header, cells = plan(folder, root, problems)
         headers.append(header)
         plans += cells
         blocks += read_blocks(folder, root, problems)
-        measured.append(laboratory.read(folder, root, problems))
+        stages, absent = laboratory.read(folder, root, problems)
+        measured += stages
+        missing += absent
     runs = _runs(blocks, plans)
     runs = runs.assign(name=runs["arm"], arm=labels.arm_labels(runs, _factor_names(blocks)))
     evaluations = _long_table(blocks, runs, EVALUATIONS)
@@ -171,7 +173,7 @@ def read(studies: Sequence[str], results: str | Path = "results") -> Records:
         curves=curves(evaluations, runs),
         training=_long_table(blocks, runs, TRAINING),
         problems=tuple(problems),
-        laboratory=pd.concat(measured, ignore_index=True),
+        laboratory=laboratory.together(measured, missing),
         blocks=tuple(block.record for block in blocks if "status" in block.record),
     )
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis import document, formats, gallery, lab, page, tables
+from analysis import document, formats, gallery, lab_figures, lab_tables, page, tables
 from analysis.claims import ClaimsFile
 from analysis.gallery import FIGURES, Material
 from analysis.load import MODES, Records
@@ -35,12 +35,10 @@ def write(records: Records, folder: Path, claims_files: Sequence[ClaimsFile]) ->
     main = gallery.chosen(MAIN_FIGURES)
     for name, figure in drawn.items():
         yield from _write_figure(figure, folder / name, LOOK, FORMATS if name in main else ["svg"])
-    laboratory = lab.read(folder.parent)
-    measured = {} if laboratory is None else lab.drawings(laboratory, LOOK)
+    measured = lab_figures.drawings(records.laboratory, LOOK)
     said = document.compose(material, claims_files, [*drawn, *measured], too_large)
-    if laboratory is not None:
-        said = said.after("Final scores", lab.parts(laboratory, material.estimates, records.runs))
-    yield from _write_measured(measured, folder)
+    said = said.after("Final scores", _measured_parts(records, material.estimates))
+    yield from _write_measured(records, measured, folder)
     drawings = {name: _drawings(name, material) for name in drawn} | _as_svg(measured)
     yield from _write_document(said, drawings, material.styles, folder)
 
@@ -54,18 +52,20 @@ def _write_document(
 
 def _write_laboratory(records: Records, folder: Path, claims_files: Sequence[ClaimsFile]) -> Iterator[Path]:
     """The report of a study that was measured and not trained."""
-    said = document.compose_laboratory(records, claims_files)
-    laboratory = lab.read(folder.parent)
-    measured = {} if laboratory is None else lab.drawings(laboratory, LOOK)
-    if laboratory is not None:
-        parts = lab.parts(laboratory, pd.DataFrame(), pd.DataFrame())
-        figures = document.Part("Figures", figures=tuple(measured))
-        said = said.after("Bias and variance", [*parts, figures])
-    yield from _write_measured(measured, folder)
+    measured = lab_figures.drawings(records.laboratory, LOOK)
+    parts = [*_measured_parts(records, pd.DataFrame()), document.Part("Figures", figures=tuple(measured))]
+    said = document.compose_laboratory(records, claims_files, parts)
+    yield from _write_measured(records, measured, folder)
     yield from _write_document(said, _as_svg(measured), {}, folder)
 
 
-def _write_measured(measured: Mapping[str, Figure], folder: Path) -> Iterator[Path]:
+def _measured_parts(records: Records, estimates: pd.DataFrame) -> list[document.Part]:
+    return lab_tables.parts(records.laboratory, estimates, records.runs, records.name.split("+"))
+
+
+def _write_measured(records: Records, measured: Mapping[str, Figure], folder: Path) -> Iterator[Path]:
+    if not records.laboratory.empty:
+        yield write_file(folder / "laboratory.csv", formats.csv(records.laboratory.figures).encode())
     for name, figure in measured.items():
         yield from _write_figure(figure, folder / name, LOOK, FORMATS)
 

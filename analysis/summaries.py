@@ -94,7 +94,7 @@ def closing_table(
         metrics: as `analysis.claims.run_metrics` gives them.
         estimates: as `analysis.tables.comparison` gives them.
         costs: as `analysis.tables.costs` gives them.
-        figures: as `analysis.laboratory.read` gives them.
+        figures: those of `analysis.laboratory.Laboratory`.
 
     Returns:
         None where a study does not have two estimators under the critic.

@@ -13,6 +13,7 @@ from bench.lab.simulate import Episodes, beside, simulate, starts
 from bench.tasks.base import Array
 
 COLUMN_STEPS = 1 << 19  # of simulated episodes held at once
+NESTED_STEPS = 1 << 17  # of batches that every variant is asked about: a dozen arrays as large are alive then
 
 
 @dataclass(frozen=True)
@@ -76,8 +77,8 @@ def anchors_at(
 
 
 def in_parts(count: int, columns_each: int, length: int) -> Iterator[slice]:
-    """`count` anchors in parts of at most `COLUMN_STEPS`, if each needs `columns_each` episodes of about `length`."""
-    size = max(1, COLUMN_STEPS // (columns_each * length))
+    """`count` anchors in parts of at most `NESTED_STEPS`, if each needs `columns_each` episodes of about `length`."""
+    size = max(1, NESTED_STEPS // (columns_each * length))
     for start in range(0, count, size):
         yield slice(start, min(start + size, count))
 

@@ -185,6 +185,7 @@ class Recorder:
             "stage": cell.stage,
             "hash": cell.hash,
             "truth": cell.plan.kind,
+            "left_out": dict(cell.plan.left_out),
             "factors": factors(cell.plan.config),
             "seeds": {str(cell.settings.seed): {"status": "running", "cause": None}},
             "command": provenance.command(),

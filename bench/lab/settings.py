@@ -117,6 +117,7 @@ class Plan:
     kind: Kind
     variants: tuple[Variant, ...]
     sizes: tuple[Variant, ...]  # of groups, at equal numbers of episodes
+    left_out: Mapping[str, str]  # why, by the name of each arm that was asked for and is refused
 
 
 def plan(settings: Settings, task: str) -> Plan:
@@ -135,14 +136,16 @@ def plan(settings: Settings, task: str) -> Plan:
         )
     exact = isinstance(built, ExactTask)
     critics = _critics(settings, exact, task)
-    arms = _arms(settings, given)
+    left_out: dict[str, str] = {}
+    arms = _arms(settings, given, left_out)
     variants = [Variant(arm, critic) for arm in arms for critic in (critics if arm.has_critic else [NO_CRITIC])]
     if not variants:
+        why = next(iter(left_out.values()), "none was asked for")
         raise UserError(
             f"baselines={list(settings.baselines)} with advantages={list(settings.advantages)} on {task}: no legal arm "
-            f"is left; `python -m bench list` shows what there is"
+            f"is left ({why}); `python -m bench list` shows what there is"
         )
-    return Plan(config, kind, tuple(variants), tuple(_sizes(settings, given)))
+    return Plan(config, kind, tuple(variants), tuple(_sizes(settings, given)), left_out)
 
 
 def _of(overrides: Mapping[str, Any], task: str) -> dict[str, Any]:
@@ -162,11 +165,14 @@ def _critics(settings: Settings, exact: bool, task: str) -> list[str]:
     return possible
 
 
-def _arms(settings: Settings, given: Sequence[str]) -> list[Config]:
-    """Every legal arm, then the sweeps of λ and n under the critic baseline, and outcome credit for groups."""
+def _arms(settings: Settings, given: Sequence[str], left_out: dict[str, str]) -> list[Config]:
+    """Every legal arm, then the sweeps of λ and n under the critic baseline, and outcome credit for groups.
+
+    The others go to `left_out`, with the reason.
+    """
     arms = []
     for baseline in settings.baselines:
-        for arm in _legal(given, baseline, settings.advantages):
+        for arm in _legal(given, baseline, settings.advantages, left_out):
             arms.append(arm)
             name = (baseline, arm.advantage.name)
             if name == ("critic", "gae"):
@@ -178,7 +184,7 @@ def _arms(settings: Settings, given: Sequence[str]) -> list[Config]:
     return arms
 
 
-def _legal(given: Sequence[str], baseline: str, advantages: Sequence[str]) -> list[Config]:
+def _legal(given: Sequence[str], baseline: str, advantages: Sequence[str], left_out: dict[str, str]) -> list[Config]:
     """The arms of a baseline that the configuration does not refuse; composed once, since that takes its time."""
     found: list[Config] = []
     for advantage in advantages:
@@ -188,7 +194,8 @@ def _legal(given: Sequence[str], baseline: str, advantages: Sequence[str]) -> li
                 validate(arm)
             else:
                 arm = compose([*given, f"baseline={baseline}", f"advantage={advantage}"])
-        except UserError:
+        except UserError as refused:
+            left_out[f"{baseline}-{advantage}"] = str(refused)
             continue
         found.append(arm)
     return found
@@ -197,7 +204,7 @@ def _legal(given: Sequence[str], baseline: str, advantages: Sequence[str]) -> li
 def _sizes(settings: Settings, given: Sequence[str]) -> list[Variant]:
     """Groups of several sizes."""
     names = [name for name in SAMPLED_GROUPS if name in settings.baselines]
-    arms = [arm for name in names for arm in _legal(given, name, ["monte_carlo"])]
+    arms = [arm for name in names for arm in _legal(given, name, ["monte_carlo"], {})]
     return [
         Variant(replace(arm, group=replace(arm.group, size=size)), NO_CRITIC)
         for size in settings.group_sizes

@@ -5,7 +5,7 @@ world without that limit. They differ, and an arm with `truncation=bootstrap` es
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -25,6 +25,7 @@ from bench.tasks.exact import ExactTask, Solution, policy_gradient
 
 Kind = Literal["time_limited", "continuing"]
 NEGLIGIBLE = 1e-3  # a continuing return is followed until γ^k is smaller
+MOST_BLOCKS = 128  # of the true gradient that are kept apart, to tell its error; a power of two
 
 
 @dataclass(frozen=True)
@@ -199,17 +200,23 @@ def mean_returns(world: World, states: Array, step: int, rollouts: int, rng: np.
 
 
 class RolledOutGradient:
-    """The true gradient as the mean of ever more independent blocks: Monte Carlo less a fixed critic, unbiased."""
+    """The true gradient as the mean of ever more independent blocks: Monte Carlo less a fixed critic, unbiased.
+
+    Beyond `MOST_BLOCKS` blocks, neighbours are merged: memory and the products of all pairs stay bounded, and their
+    spread still tells the error.
+    """
 
     def __init__(self, world: World, critic: Critic | None, n_envs: int, stream: Callable[..., np.random.Generator]):
         self.world, self.critic, self.n_envs, self.stream = world, critic, n_envs, stream
         self.steps, self.rounds = 0, 0
-        self._blocks: dict[str, list[Tensor]] = {"discounted": [], "undiscounted": []}
+        self._merged = 1  # blocks of `n_envs` episodes in one that is kept
+        self._blocks: dict[str, Tensor] = {}
 
     def add(self, blocks: int) -> None:
-        """`blocks` more blocks of `n_envs` episodes each."""
+        """`blocks` more blocks of `n_envs` episodes each: a power of two, and at least as many as there are."""
         world, policy = self.world, self.world.policy
         assert isinstance(policy, NetworkPolicy)
+        added = torch.zeros(len(_WEIGHTS), blocks // self._merged, policy.actor.stack.used, dtype=torch.float64)
         rng = self.stream(self.rounds)
         self.rounds += 1
         limit = world.task.time_limit
@@ -231,16 +238,32 @@ class RolledOutGradient:
                 targets = targets - episodes.values(self.critic)[:-1]
             counted = np.arange(episodes.length) < (limit or episodes.length)  # training sees no step beyond its limit
             credit = torch.from_numpy(np.where(episodes.live, targets, 0.0) * counted[:, None])
-            for name, weights in (("discounted", world.gamma ** np.arange(episodes.length)), ("undiscounted", None)):
+            place = torch.arange(start, start + count) // self._merged
+            for row, weigh in enumerate(_WEIGHTS.values()):
                 shaped = credit.unflatten(1, (count, self.n_envs))
-                self._blocks[name].append(gradients(policy, episodes, shaped, weights))
+                found = gradients(policy, episodes, shaped, weigh(world.gamma, episodes.length))
+                added[row].index_add_(0, place, found / self._merged)
+        self._keep(added)
+
+    def _keep(self, added: Tensor) -> None:
+        for name, rows in zip(_WEIGHTS, added, strict=True):
+            self._blocks[name] = torch.cat([self._blocks[name], rows]) if name in self._blocks else rows
+        while len(next(iter(self._blocks.values()))) > MOST_BLOCKS:
+            self._blocks = {name: rows.unflatten(0, (-1, 2)).mean(1) for name, rows in self._blocks.items()}
+            self._merged *= 2
 
     def _at_once(self, horizon: int | None) -> int:
         return max(1, COLUMN_STEPS // (self.n_envs * (horizon or self.world.task.horizon or 1)))
 
     def truth(self) -> dict[str, Array]:
         """The blocks so far, (m, P) by weighting."""
-        return {name: torch.cat(parts).numpy() for name, parts in self._blocks.items()}
+        return {name: rows.numpy() for name, rows in self._blocks.items()}
+
+
+_WEIGHTS: Mapping[str, Callable[[float, int], Array | None]] = {
+    "discounted": lambda gamma, length: gamma ** np.arange(length),
+    "undiscounted": lambda _gamma, _length: None,
+}
 
 
 def until_precise(

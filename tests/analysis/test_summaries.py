@@ -42,7 +42,7 @@ def test_the_closing_table_has_the_estimators_in_order_and_says_what_it_lacks(re
     results.block("s", "cartpole", "none", [0, 1], lambda *_: 101.0, baseline="none", advantage="gae")
     records = load.read(["s"], results.root)
     estimates, costs = tables.comparison(records.runs, reps=50), tables.costs(records.runs)
-    table = summaries.closing_table(claims.run_metrics(records), estimates, costs, records.laboratory)
+    table = summaries.closing_table(claims.run_metrics(records), estimates, costs, records.laboratory.figures)
     assert [row[0] for row in table.sections[0].rows] == ["td0", "gae", "monte_carlo"]
     assert table.sections[0].rows[0][1:5] == ("–", "–", "–", "100.0 [100.0, 100.0]")
     assert "They are not in this study" in table.caption
@@ -53,4 +53,4 @@ def test_a_study_without_two_estimators_has_no_closing_table(results, factors):
     results.block("s", "cartpole", "a", [0, 1], lambda *_: 101.0, **factors)
     records = load.read(["s"], results.root)
     estimates, costs = tables.comparison(records.runs, reps=50), tables.costs(records.runs)
-    assert summaries.closing_table(claims.run_metrics(records), estimates, costs, records.laboratory) is None
+    assert summaries.closing_table(claims.run_metrics(records), estimates, costs, records.laboratory.figures) is None
