@@ -46,11 +46,12 @@ clean:  ## remove the environment and caches; results stay
 
 # A stamp is newer than what it was made from, so a second `make` installs nothing.
 $(STAMP): pyproject.toml constraints.txt
-	test -x $(PYTHON) || $(BASE_PYTHON) -m venv $(VENV)
-	$(if $(strip $(TORCH_INDEX)),$(PYTHON) -m pip install -q -c constraints.txt --index-url $(TORCH_INDEX) torch)
-	$(PYTHON) -m pip install -q -c constraints.txt -e .
-	touch $@
+	@echo "installing the pinned packages into $(VENV): minutes, the first time only"
+	@test -x $(PYTHON) || $(BASE_PYTHON) -m venv $(VENV)
+	@$(if $(strip $(TORCH_INDEX)),$(PYTHON) -m pip install -q -c constraints.txt --index-url $(TORCH_INDEX) torch)
+	@$(PYTHON) -m pip install -q -c constraints.txt -e .
+	@touch $@
 
 $(DEV_STAMP): $(STAMP)
 	$(PYTHON) -m pip install -q -c constraints.txt -e '.[dev]'
-	touch $@
+	@touch $@

@@ -89,7 +89,8 @@ def parse(kind: type[T], arguments: Sequence[str], positional: Sequence[str] = (
         if positional and not sign:
             continue
         if key not in known:
-            raise UserError(f"unknown option '{key}': options are {', '.join(known)}{nearest(key, known)}")
+            hint = nearest(key, known) if sign else f"; did you mean study={key}?"
+            raise UserError(f"unknown option '{argument}': options are {', '.join(known)}{hint}")
         if not sign or not value:
             raise UserError(f"option '{key}' needs a value: {key}=...")
         given[key] = value
@@ -101,7 +102,7 @@ def parse(kind: type[T], arguments: Sequence[str], positional: Sequence[str] = (
 
 def main(arguments: Sequence[str]) -> int:
     """Run the analysis and return the process's exit code."""
-    if not arguments or arguments[0] in ("-h", "--help", "help"):
+    if not arguments or arguments[0] == "help" or {"-h", "--help"} & set(arguments):
         print(USAGE)
         return 0 if arguments else 2
     try:
@@ -134,6 +135,7 @@ def _report(options: Report) -> int:
         print(f"wrote {path}")
     if not names:
         _print_pdf(folder / "index.html")
+        print(f"next: open {folder / 'index.html'} in a browser")
     return 1 if records.problems else 0
 
 
