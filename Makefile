@@ -9,7 +9,7 @@ STAMP := $(VENV)/.installed
 DEV_STAMP := $(VENV)/.installed-dev
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo scores test lint types test-fast test-slow clean
+.PHONY: help setup demo scores readme test lint types test-fast test-slow clean
 
 help:  ## show this
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -25,6 +25,9 @@ scores: $(STAMP)  ## train study=scores (it says how long first) and print it be
 	$(PYTHON) -m bench study=scores
 	$(PYTHON) -m analysis study=scores
 	$(PYTHON) -m analysis scores
+
+readme: $(STAMP)  ## write the verdicts of the committed studies into README.md and results/README.md
+	$(PYTHON) -m analysis scoreboard
 
 test: lint types test-fast test-slow  ## everything CI checks
 

@@ -5,9 +5,9 @@ What a page's blocks of code mean, in their order:
 - a block whose first line is a comment with a path (`# my_arms.py`) is that file;
 - `python` is run, all blocks of a page in one session;
 - `pycon` is a session with its answers (doctest);
-- `console` holds commands behind `$ `, with what they print. Where nothing is shown anything may be printed; `…` stands for
-  what differs from time to time, on a line of its own for any number of lines. A command may only fail where the page
-  shows the line `error: …`;
+- `console` holds commands behind `$ `, with what they print. Where nothing is shown anything may be printed; `…` stands
+  for what differs from time to time, on a line of its own for any number of lines. A command may only fail where the
+  page shows the line `error: …`;
 - anything else (`sh`, `text`, `yaml` without a path) is shown and not run: cluster jobs, installations, overviews.
 """
 

@@ -55,7 +55,10 @@ def index(study="adhoc") -> list[dict]:
         (["list", "tasks"], "list takes no arguments, not 'tasks'"),
         (["status"], "no study in results yet: 'python -m bench study=quick' makes one"),
         (["status", "study=quick"], "no study in results yet"),
-        (["-study=quick"], "unknown flag '-study' ('python -m bench --help' shows them); settings have no dashes: study=V"),
+        (
+            ["-study=quick"],
+            "unknown flag '-study' ('python -m bench --help' shows them); settings have no dashes: study=V",
+        ),
         (["--study", "quick"], "unknown flag '--study'"),
         (["--multirum", "study=quick"], "; did you mean '--multirun'?"),
         (["study", "=", "quick"], "'study =': write KEY=VALUE without spaces"),

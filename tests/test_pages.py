@@ -70,6 +70,6 @@ def test_commands_are_read_with_what_they_print() -> None:
 def test_a_command_that_fails_or_prints_something_else_is_found(tmp_path: Path) -> None:
     pages.run(pages.Command("python -c 'print(1)'", "1"), tmp_path)
     pages.run(pages.Command("echo error: no; exit 2", "error: …"), tmp_path)
-    for command in (pages.Command("exit 1", ""), pages.Command("echo 2", "1"), pages.Command("echo error:", "error: …")):
+    for text, shown in (("exit 1", ""), ("echo 2", "1"), ("echo error:", "error: …")):
         with pytest.raises(AssertionError):
-            pages.run(command, tmp_path)
+            pages.run(pages.Command(text, shown), tmp_path)
