@@ -9,7 +9,7 @@ STAMP := $(VENV)/.installed
 DEV_STAMP := $(VENV)/.installed-dev
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo scores test lint types test-fast test-slow clean
+.PHONY: help setup demo scores readme test lint types test-fast test-slow clean
 
 help:  ## show this
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -25,6 +25,9 @@ scores: $(STAMP)  ## train study=scores (it says how long first) and print it be
 	$(PYTHON) -m bench study=scores
 	$(PYTHON) -m analysis study=scores
 	$(PYTHON) -m analysis scores
+
+readme: $(STAMP)  ## write the verdicts of the committed studies into README.md and results/README.md
+	$(PYTHON) -m analysis scoreboard
 
 test: lint types test-fast test-slow  ## everything CI checks
 
@@ -46,11 +49,12 @@ clean:  ## remove the environment and caches; results stay
 
 # A stamp is newer than what it was made from, so a second `make` installs nothing.
 $(STAMP): pyproject.toml constraints.txt
-	test -x $(PYTHON) || $(BASE_PYTHON) -m venv $(VENV)
-	$(if $(strip $(TORCH_INDEX)),$(PYTHON) -m pip install -q -c constraints.txt --index-url $(TORCH_INDEX) torch)
-	$(PYTHON) -m pip install -q -c constraints.txt -e .
-	touch $@
+	@echo "installing the pinned packages into $(VENV): minutes, the first time only"
+	@test -x $(PYTHON) || $(BASE_PYTHON) -m venv $(VENV)
+	@$(if $(strip $(TORCH_INDEX)),$(PYTHON) -m pip install -q -c constraints.txt --index-url $(TORCH_INDEX) torch)
+	@$(PYTHON) -m pip install -q -c constraints.txt -e .
+	@touch $@
 
 $(DEV_STAMP): $(STAMP)
 	$(PYTHON) -m pip install -q -c constraints.txt -e '.[dev]'
-	touch $@
+	@touch $@

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bench.errors import unknown
+from bench.errors import UserError, unknown
 
 SCHEMA = 1
 EVALUATIONS, TRAINING = "evaluations.parquet", "training.parquet"
@@ -75,8 +75,10 @@ class Cell:
 def study_folder(root: Path, name: str) -> Path:
     """The folder of a study below `root`. Raises `UserError`, with the studies there are, if it does not exist."""
     existing = sorted(path.name for path in root.glob("*") if path.is_dir() and not path.name.startswith("."))
+    if not existing:
+        raise UserError(f"study={name}: {root} has no results yet; 'python -m bench study=quick' makes some")
     if name not in existing:
-        raise unknown("study", name, existing) if existing else unknown("study", name, [f"none: {root} has no results"])
+        raise unknown("study", name, existing)
     return root / name
 
 

@@ -6,7 +6,7 @@ from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import TypeVar
 
-from analysis import claims, document, formats, gallery, load, printing, pull, report, reproduction, scores
+from analysis import claims, document, formats, gallery, load, printing, pull, report, reproduction, scoreboard, scores
 from analysis.load import Records
 from analysis.style import LOOKS, Look
 from bench.errors import UserError, nearest, unknown
@@ -29,6 +29,10 @@ Two studies' folders cell by cell: the same numbers, different ones, missing one
 python -m analysis scores [study=NAME] [results=FOLDER]
 
 The last evaluations of a study (default: scores) beside published scores; the table is also written into its report.
+
+python -m analysis scoreboard [results=FOLDER] [readme=FILE]
+
+The verdicts of all committed studies, between the markers of README.md and results/README.md.
 
 python -m analysis pull SOURCE study=NAME [results=FOLDER]
 
@@ -69,6 +73,14 @@ class Scores:
 
 
 @dataclass(frozen=True)
+class Scoreboard:
+    """Options of `scoreboard`, as text."""
+
+    results: str = "results"
+    readme: str = "README.md"
+
+
+@dataclass(frozen=True)
 class Pull:
     """Options of `pull`, as text."""
 
@@ -89,7 +101,8 @@ def parse(kind: type[T], arguments: Sequence[str], positional: Sequence[str] = (
         if positional and not sign:
             continue
         if key not in known:
-            raise UserError(f"unknown option '{key}': options are {', '.join(known)}{nearest(key, known)}")
+            hint = nearest(key, known) if sign else f"; did you mean study={key}?"
+            raise UserError(f"unknown option '{argument}': options are {', '.join(known)}{hint}")
         if not sign or not value:
             raise UserError(f"option '{key}' needs a value: {key}=...")
         given[key] = value
@@ -101,7 +114,7 @@ def parse(kind: type[T], arguments: Sequence[str], positional: Sequence[str] = (
 
 def main(arguments: Sequence[str]) -> int:
     """Run the analysis and return the process's exit code."""
-    if not arguments or arguments[0] in ("-h", "--help", "help"):
+    if not arguments or arguments[0] == "help" or {"-h", "--help"} & set(arguments):
         print(USAGE)
         return 0 if arguments else 2
     try:
@@ -109,6 +122,8 @@ def main(arguments: Sequence[str]) -> int:
             return _compare(parse(Compare, arguments[1:], ("first", "second")))
         if arguments[0] == "scores":
             return _scores(parse(Scores, arguments[1:]))
+        if arguments[0] == "scoreboard":
+            return _scoreboard(parse(Scoreboard, arguments[1:]))
         if arguments[0] == "pull":
             return _pull(parse(Pull, arguments[1:], ("source",)))
         return _report(parse(Report, arguments))
@@ -129,11 +144,12 @@ def _report(options: Report) -> int:
         suffix = f"-{options.style}" + (f"-{options.width}in" if options.width else "")
         paths: Iterable[Path] = report.write_figures(gallery.Material.of(records), names, folder, look, suffix=suffix)
     else:
-        paths = report.write(records, folder, [claims.read(path) for path in sorted(claims.FOLDER.glob("*.yaml"))])
+        paths = report.write(records, folder, _claims_files())
     for path in paths:
         print(f"wrote {path}")
     if not names:
         _print_pdf(folder / "index.html")
+        print(f"next: open {folder / 'index.html'} in a browser")
     return 1 if records.problems else 0
 
 
@@ -191,6 +207,28 @@ def _pull(options: Pull) -> int:
     print(f"{pulled.runs} runs in {pulled.blocks} blocks")
     print(f"wrote {pulled.folder}")
     return 1 if pulled.problems else 0
+
+
+def _scoreboard(options: Scoreboard) -> int:
+    results, readme = Path(options.results), Path(options.readme)
+    files = _claims_files()
+    studies = {}
+    for name in scoreboard.committed(results):
+        print(f"reading {results / name}", file=sys.stderr)
+        studies[name] = scoreboard.read(results, name, files)
+    for path, page in ((readme, scoreboard.front_page), (results / "README.md", scoreboard.results_page)):
+        try:
+            text = page(path.read_text(encoding="utf-8"), files, studies)
+        except OSError as error:
+            raise UserError(f"cannot read {path}: {error.strerror}") from error
+        except UserError as error:
+            raise UserError(f"{path}: {error}") from error
+        print(f"wrote {report.write_file(path, text.encode())}")
+    return 0
+
+
+def _claims_files() -> list[claims.ClaimsFile]:
+    return [claims.read(path) for path in sorted(claims.FOLDER.glob("*.yaml"))]
 
 
 def _warn(records: Records) -> None:

@@ -1,19 +1,23 @@
 """The command line: `python -m bench`."""
 
+import itertools
 import os
 import shlex
 import signal
 import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from bench import plugin
-from bench.errors import RunWarning, UserError, unknown
+from bench.errors import RunWarning, UserError, nearest, unknown
 from bench.runs.provenance import COMMAND, THREADS
 
 USAGE = """\
+Trains arms of policy-gradient methods, many seeds at a time, and records what happened below results/.
+
 python -m bench [KEY=VALUE ...]     train one cell; several values (KEY=A,B) train every combination
 python -m bench [...] dry_run=true  what there is to train, and how long it will take; or retry=failed
 python -m bench study=NAME [...]    train a study's cells that are not done
@@ -25,7 +29,15 @@ python -m bench enjoy RUN_DIR [seed=3]       an episode as an animation, or as t
 python -m bench wandb-sync study=NAME        what Weights & Biases does not have yet
 python -m bench lab study=NAME      bias and variance of every estimator against ground truth
 python -m bench speed               this suite and its peers, side by side
-python -m bench --cfg job [...]     print the composed configuration; --hydra-help for Hydra's other flags"""
+python -m bench --cfg job [...]     print the composed configuration; --hydra-help for Hydra's other flags
+
+For example: python -m bench baseline=none,critic advantage=gae task=weekly_exam seeds=5 budget=20000
+Then `python -m analysis study=NAME` writes the report; without study=NAME runs go to the study adhoc."""
+FLAGS = (  # of Hydra's, that are of use here
+    "--hydra-help", "--cfg", "-c", "--resolve", "--package", "-p", "--info", "-i", "--run", "-r", "--multirun", "-m",
+    "--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn", "--shell-completion", "-sc",
+    "--experimental-rerun",
+)  # fmt: skip
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -45,14 +57,34 @@ def main(arguments: Sequence[str]) -> int:
 
 def _dispatch(arguments: list[str]) -> int:
     first = arguments[0] if arguments else ""
-    if first in ("-h", "--help", "help"):
+    asks_for_help = bool({"-h", "--help"} & set(arguments))
+    if first == "help" or (asks_for_help and first not in _COMMANDS):
         print(USAGE)
         return 0
+    if first == "--version":
+        print(f"policy-gradient-bench {version('policy-gradient-bench')}")
+        return 0
     if first in _COMMANDS:
+        if asks_for_help and first != "lab":
+            print("\n".join(line for line in USAGE.splitlines() if line.startswith(f"python -m bench {first} ")))
+            return 0
         return _COMMANDS[first](arguments[1:])
+    _check_signs(arguments)
     if first and "=" not in first and not first.startswith(("-", "~")):
         raise unknown("command", first, _COMMANDS)
     return _train(arguments)
+
+
+def _check_signs(arguments: Sequence[str]) -> None:
+    """Refuse what Hydra would answer with its own usage: spaces around a sign, flags it does not have."""
+    for first, second in itertools.pairwise(arguments):
+        if second.startswith("=") and "=" not in first:
+            raise UserError(f"'{first} {second}': write KEY=VALUE without spaces, such as baseline=group")
+    for argument in arguments:
+        flag = argument.partition("=")[0]
+        if flag.startswith("-") and flag not in FLAGS:
+            hint = nearest(flag, FLAGS) or f"; settings have no dashes: {flag.lstrip('-')}=VALUE"
+            raise UserError(f"unknown flag '{flag}' ('python -m bench --help' shows them){hint}")
 
 
 def _list(arguments: Sequence[str]) -> int:
@@ -288,6 +320,9 @@ def _conclude(report: Any) -> None:
     print(f"{', '.join([*counts, _count(len(report.failures), 'failure')])}: {report.directory}")
     if report.failures:
         raise SweepFailed
+    if not report.elsewhere:
+        results = "" if report.directory.parent == Path("results") else f" results={report.directory.parent}"
+        print(f"next: python -m analysis study={report.directory.name}{results}", file=sys.stderr)
 
 
 def _count(number: int, what: str) -> str:

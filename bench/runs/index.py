@@ -55,6 +55,10 @@ def _merged(index: Mapping[str, Any], configs: Sequence[Config], study: Path) ->
 def study_folder(results: Path, study: str) -> Path:
     """The folder of a study that was run. Raises `UserError`, with the studies there are, where there is none."""
     studies = sorted(path.parent.name for path in results.glob(f"*/{INDEX}"))
+    if not studies:
+        raise UserError(f"no study in {results} yet: 'python -m bench study=quick' makes one")
+    if not study:
+        raise UserError(f"which study? Give study=NAME: {results} has {', '.join(studies)}")
     if study not in studies:
         raise unknown(f"study in {results}", study, studies)
     return results / study

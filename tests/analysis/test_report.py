@@ -118,7 +118,10 @@ def test_single_figures_for_a_papers_column(study, capsys):
         (["study=quick", "width=3"], "for single figures"),
         (["study=quik"], "did you mean 'quick'"),
         (["stdy=quick"], "did you mean 'study'"),
-        (["quick"], "unknown option 'quick'"),
+        (
+            ["quick"],
+            "unknown option 'quick': options are study, results, figures, style, width; did you mean study=quick?",
+        ),
         (["study="], "needs a value"),
         (["results=."], "which study"),
     ],

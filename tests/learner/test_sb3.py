@@ -1,8 +1,7 @@
-"""What Stable-Baselines3's users do with a model, and the page that tells them how."""
+"""What Stable-Baselines3's users do with a model; tests/test_pages.py follows docs/sb3.md, which tells them how."""
 
 import io
 import pickle
-import re
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -32,7 +31,6 @@ from bench.tasks.batched import BatchedEnv
 from bench.tasks.vec_env import BatchedVecEnv
 from tests.learner.probes import SEGMENTS, ActionReward, Corridor, Matching, learner, settings
 
-PAGE = Path(__file__).parents[2] / "docs" / "sb3.md"
 STEPS = 64  # of one seed in one batch of `SEGMENTS`
 
 
@@ -44,22 +42,6 @@ def matching(seeds: list[int], n_envs: int = 4) -> BatchedVecEnv:
 def model() -> PolicyGradient:
     """Two seeds that have learned nothing yet."""
     return learner(Matching(steps=4), settings(*SEGMENTS), [4, 9])
-
-
-@pytest.mark.slow
-def test_the_page_does_what_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its blocks of code, one after the other, as a reader would type them."""
-    monkeypatch.chdir(tmp_path)
-    blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
-    assert len(blocks) == 7
-    names: dict[str, Any] = {}
-    for block in blocks:
-        exec(compile(block, str(PAGE), "exec"), names)
-    assert (tmp_path / "three-seeds.zip").exists()
-    assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir())
-    np.testing.assert_array_equal(
-        names["loaded"].predict(names["observations"], deterministic=True)[0].shape, names["actions"].shape
-    )
 
 
 def test_predict_answers_in_the_shape_of_the_question(model: PolicyGradient) -> None:
