@@ -116,18 +116,30 @@ def _report(options: Report) -> int:
         paths: Iterable[Path] = report.write_figures(gallery.Material.of(records), names, folder, look, suffix=suffix)
     else:
         paths = report.write(records, folder, [claims.read(path) for path in sorted(claims.FOLDER.glob("*.yaml"))])
-    for path in paths:
-        print(f"wrote {path}")
-    if not names:
-        _print_pdf(folder / "index.html")
+    _write_and_print(paths)
     return 1 if records.problems else 0
 
 
-def _print_pdf(page: Path) -> None:
+def _write_and_print(paths: Iterable[Path]) -> None:
+    """Name every file as it is written; the page, once it is there, is printed beside what is still drawn."""
+    printed = None
     try:
-        print(f"wrote {printing.pdf(page)}")
+        for path in paths:
+            print(f"wrote {path}", flush=True)
+            if path.name == "index.html":
+                printed = _start_printing(path)
+        if printed is not None:
+            print(f"wrote {printed.finish()}")
     except printing.NotPrinted as reason:
         print(f"note: {reason}", file=sys.stderr)
+
+
+def _start_printing(page: Path) -> printing.Printing | None:
+    try:
+        return printing.Printing(page)
+    except printing.NotPrinted as reason:
+        print(f"note: {reason}", file=sys.stderr)
+    return None
 
 
 def _compare(options: Compare) -> int:
