@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from analysis import claims, comparisons, formats, laboratory, summaries, tables
+from analysis import claims, comparisons, formats, laboratory, references, summaries, tables
 from analysis.claims import ClaimsFile, Judged
 from analysis.gallery import Material
 from analysis.load import STATUSES, Records, measures
@@ -60,10 +60,11 @@ def compose(
         *_closing(material, metrics, costs),
         Part("Final scores", tables=(tables.comparison_table(material.estimates), *summaries.present(aggregates))),
         *_control(differences, str(records.control)),
+        *_referenced(records),
         Part("Speed and stability", tables=(summaries.learning_table(metrics),)),
         Part("Figures", _on_demand(records.name, too_large), figures=tuple(figures)),
         *_troubles(records),
-        Part("Cost", tables=(tables.cost_table(costs),)),
+        Part("Cost", tables=(tables.cost_table(costs), *summaries.present(tables.critic_table(records.runs)))),
         Part("How it was made", items=tuple(_provenance(records))),
     ]
     return Document(records.title, tuple(parts))
@@ -143,6 +144,12 @@ def _closing(material: Material, metrics: pd.DataFrame, costs: pd.DataFrame) -> 
 def _measured(records: Records) -> list[Part]:
     figures = records.laboratory
     return [Part("Bias and variance", tables=(laboratory.estimator_table(figures),))] if len(figures) else []
+
+
+def _referenced(records: Records) -> list[Part]:
+    """Arms of a world that can be solved beside the best their reference allows."""
+    found = summaries.present(references.table(references.exact_values(records)))
+    return [Part("Held to a reference", tables=tuple(found))] if found else []
 
 
 def compose_laboratory(records: Records, claims_files: Sequence[ClaimsFile]) -> Document:

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from analysis import figures, load, stats, tables
+from analysis import figures, load, references, stats, tables
 from analysis.load import MODES, Records
 from analysis.style import (
     Look,
@@ -272,6 +272,24 @@ def _is_swept(levels: pd.Series) -> bool:
     return bool(numeric.notna().any() and numeric.nunique() >= 3)
 
 
+def beta_curves(material: Material, look: Look) -> Figure | None:
+    """True score and share of cheating over β, beside the exact optimum; None where no arm's reference is solved."""
+    values = references.exact_values(material.records)
+    lines = references.series(material.records, values)
+    tasks = [task for task in material.tasks if lines and (values["task"] == task).any()]
+    if not tasks:
+        return None
+    across = look.columns(len(references.QUANTITIES))
+    panels = [(task, quantity) for task in tasks for quantity in references.QUANTITIES]
+    figure, axes = grid(-(-len(panels) // across), across, (4.6, 3.2), look, extra=0.22 * len(lines))
+    for ax, (task, quantity) in zip(axes.flat, panels, strict=True):
+        references.beta_curve(values[values["task"] == task], lines, quantity, ax=ax)
+        ax.set_title(task)
+    found, labels = axes.flat[0].get_legend_handles_labels()
+    figure.legend(found, labels, loc="outside lower center", ncols=across)
+    return figure
+
+
 def spaghetti(material: Material, look: Look) -> Figure:
     """Every seed's own curve: a row per arm, a column per task."""
     records, tasks = material.records, material.tasks
@@ -324,6 +342,7 @@ FIGURES: Mapping[str, Draw] = {
     "probability_of_improvement": improvement,
     "heat_map": heat_maps,
     "factor_curves": factor_curves,
+    "beta_curves": beta_curves,
     "spaghetti": spaghetti,
     "diagnostics": diagnostics,
 }
