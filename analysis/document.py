@@ -186,14 +186,24 @@ def _on_demand(study: str, too_large: Sequence[str]) -> tuple[str, ...]:
 
 
 def _troubles(records: Records) -> list[Part]:
-    """What failed or could not be read, by name; nothing where all is well."""
+    """What failed, could not be read or was never made, by name; nothing where all is well."""
     failed = records.runs[records.runs["cause"].notna()]
     items = [
         f"{task}, {arm}, seed {seed}: {cause}"
         for task, arm, seed, cause in failed[["task", "arm", "seed", "cause"]].itertuples(index=False)
     ]
     items += [f"not usable: {problem}" for problem in records.problems]
+    absent = records.runs[records.runs["status"].isin(["missing", "unfinished"])]
+    for (task, arm, status), seeds in absent.groupby(["task", "arm", "status"], sort=False)["seed"]:
+        items.append(f"{task}, {arm}: {status}, {'seed' if len(seeds) == 1 else 'seeds'} {_ranges(sorted(seeds))}")
     return [Part("What failed or is missing", items=tuple(items))] if items else []
+
+
+def _ranges(numbers: Sequence[int]) -> str:
+    """`0–9, 12`."""
+    starts = [place for place, number in enumerate(numbers) if not place or number != numbers[place - 1] + 1]
+    parts = [numbers[start:end] for start, end in zip(starts, [*starts[1:], len(numbers)], strict=True)]
+    return ", ".join(str(part[0]) if len(part) == 1 else f"{part[0]}–{part[-1]}" for part in parts)
 
 
 def _provenance(records: Records) -> list[str]:

@@ -300,7 +300,9 @@ def spaghetti(material: Material, look: Look) -> Figure:
         for column, task in enumerate(tasks):
             ax = axes[row, column]
             mine = table[(table["arm"] == arm) & (table["task"] == task)]
-            if not mine.empty:
+            if mine.empty:
+                figures.say_empty(ax)
+            else:
                 figures.spaghetti(mine, style, ax=ax)
             ax.set_ylim(*limits[task])
             ax.set_title(f"{task} · {arm}, n={mine['seed'].nunique()}")
@@ -323,6 +325,8 @@ def diagnostics(material: Material, look: Look) -> Figure | None:
         for place, task in enumerate(tasks):
             ax = axes[row, place]
             figures.diagnostic(training[training["task"] == task], column, material.styles, ax=ax)
+            if not ax.lines:
+                figures.say_empty(ax)
             ax.set_title(task if row == 0 else "")
     figure.supxlabel("environment steps per seed", fontsize="medium")
     figure.legend(handles=handles(material.styles), loc="outside lower center", ncols=across)
