@@ -1,9 +1,11 @@
 """Result folders on disk: what a study planned, and its blocks, each read whole or with the reason why not."""
 
 import hashlib
+import io
 import json
 import re
 from collections.abc import Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -118,18 +120,20 @@ def read_json(path: Path) -> Mapping[str, Any]:
 
 def read_blocks(folder: Path, root: Path, problems: list[Problem]) -> list[Block]:
     """Every block below a study's folder; what cannot be used is added to `problems` and stands for damaged seeds."""
-    blocks = []
-    for path in _block_folders(folder, root, problems):
-        name = str(path.relative_to(root))
-        record: Mapping[str, Any] = {}
-        try:
-            record = read_json(path / "run.json")
-            _check_record(record)
-            blocks.append(_block(folder.name, path, name, record))
-        except Damaged as error:
-            problems.append(Problem(name, str(error)))
-            blocks.append(_damaged_block(folder.name, path, name))
-    return blocks
+    paths = _block_folders(folder, root, problems)
+    with ThreadPoolExecutor() as pool:  # reading and unpacking happen outside of Python
+        found = list(pool.map(lambda path: _read_block(folder.name, path, str(path.relative_to(root))), paths))
+    problems += [problem for _, problem in found if problem is not None]
+    return [block for block, _ in found]
+
+
+def _read_block(study: str, path: Path, name: str) -> tuple[Block, Problem | None]:
+    try:
+        record = read_json(path / "run.json")
+        _check_record(record)
+        return _block(study, path, name, record), None
+    except Damaged as error:
+        return _damaged_block(study, path, name), Problem(name, str(error))
 
 
 def _block_folders(folder: Path, root: Path, problems: list[Problem]) -> list[Path]:
@@ -196,13 +200,13 @@ def _damaged_block(study: str, path: Path, name: str) -> Block:
 def read_parquet(path: Path, columns: Collection[str], record: Mapping[str, Any]) -> pd.DataFrame:
     """A file of a block, held against its checksum and its columns. Raises `Damaged`."""
     try:
-        found = hashlib.sha256(path.read_bytes()).hexdigest()
+        content = path.read_bytes()
     except OSError as error:
         raise Damaged(f"{path.name} is not there") from error
-    if found != record.get("checksums", {}).get(path.name):
+    if hashlib.sha256(content).hexdigest() != record.get("checksums", {}).get(path.name):
         raise Damaged(f"{path.name} does not match its checksum")
     try:
-        table = pd.read_parquet(path)
+        table = pd.read_parquet(io.BytesIO(content))  # the very bytes that were checked
     except (OSError, ValueError) as error:
         raise Damaged(f"{path.name} is not readable as parquet ({error})") from error
     missing = [column for column in columns if column not in table.columns]

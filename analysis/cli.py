@@ -145,19 +145,32 @@ def _report(options: Report) -> int:
         paths: Iterable[Path] = report.write_figures(gallery.Material.of(records), names, folder, look, suffix=suffix)
     else:
         paths = report.write(records, folder, _claims_files())
-    for path in paths:
-        print(f"wrote {path}")
+    _write_and_print(paths)
     if not names:
-        _print_pdf(folder / "index.html")
         print(f"next: open {folder / 'index.html'} in a browser")
     return 1 if records.problems else 0
 
 
-def _print_pdf(page: Path) -> None:
+def _write_and_print(paths: Iterable[Path]) -> None:
+    """Name every file as it is written; the page, once it is there, is printed beside what is still drawn."""
+    printed = None
     try:
-        print(f"wrote {printing.pdf(page)}")
+        for path in paths:
+            print(f"wrote {path}", flush=True)
+            if path.name == "index.html":
+                printed = _start_printing(path)
+        if printed is not None:
+            print(f"wrote {printed.finish()}")
     except printing.NotPrinted as reason:
         print(f"note: {reason}", file=sys.stderr)
+
+
+def _start_printing(page: Path) -> printing.Printing | None:
+    try:
+        return printing.Printing(page)
+    except printing.NotPrinted as reason:
+        print(f"note: {reason}", file=sys.stderr)
+    return None
 
 
 def _compare(options: Compare) -> int:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from analysis import claims, comparisons, formats, summaries, tables
+from analysis import claims, comparisons, formats, references, summaries, tables
 from analysis.claims import ClaimsFile, Judged
 from analysis.gallery import Material
 from analysis.load import STATUSES, Records, measures
@@ -60,10 +60,11 @@ def compose(
         *_closing(material, metrics, costs),
         Part("Final scores", tables=(tables.comparison_table(material.estimates), *summaries.present(aggregates))),
         *_control(differences, str(records.control)),
+        *_referenced(records),
         Part("Speed and stability", tables=(summaries.learning_table(metrics),)),
         Part("Figures", _on_demand(records.name, too_large), figures=tuple(figures)),
         *_troubles(records),
-        Part("Cost", tables=(tables.cost_table(costs),)),
+        Part("Cost", tables=(tables.cost_table(costs), *summaries.present(tables.critic_table(records.runs)))),
         Part("How it was made", items=tuple(_provenance(records))),
     ]
     return Document(records.title, tuple(parts))
@@ -141,6 +142,12 @@ def _closing(material: Material, metrics: pd.DataFrame, costs: pd.DataFrame) -> 
     return [Part("TD, GAE and Monte Carlo", tables=tuple(found))] if found else []
 
 
+def _referenced(records: Records) -> list[Part]:
+    """Arms of a world that can be solved beside the best their reference allows."""
+    found = summaries.present(references.table(references.exact_values(records)))
+    return [Part("Held to a reference", tables=tuple(found))] if found else []
+
+
 def compose_laboratory(records: Records, claims_files: Sequence[ClaimsFile], measured: Sequence[Part]) -> Document:
     """The report of a study that measured estimators and trained nothing: `measured` is what it found."""
     judged = [(file, claims.judge(file, records, records.runs)) for file in claims_files]
@@ -175,14 +182,24 @@ def _on_demand(study: str, too_large: Sequence[str]) -> tuple[str, ...]:
 
 
 def _troubles(records: Records) -> list[Part]:
-    """What failed or could not be read, by name; nothing where all is well."""
+    """What failed, could not be read or was never made, by name; nothing where all is well."""
     failed = records.runs[records.runs["cause"].notna()]
     items = [
         f"{task}, {arm}, seed {seed}: {cause}"
         for task, arm, seed, cause in failed[["task", "arm", "seed", "cause"]].itertuples(index=False)
     ]
     items += [f"not usable: {problem}" for problem in records.problems]
+    absent = records.runs[records.runs["status"].isin(["missing", "unfinished"])]
+    for (task, arm, status), seeds in absent.groupby(["task", "arm", "status"], sort=False)["seed"]:
+        items.append(f"{task}, {arm}: {status}, {'seed' if len(seeds) == 1 else 'seeds'} {_ranges(sorted(seeds))}")
     return [Part("What failed or is missing", items=tuple(items))] if items else []
+
+
+def _ranges(numbers: Sequence[int]) -> str:
+    """`0–9, 12`."""
+    starts = [place for place, number in enumerate(numbers) if not place or number != numbers[place - 1] + 1]
+    parts = [numbers[start:end] for start, end in zip(starts, [*starts[1:], len(numbers)], strict=True)]
+    return ", ".join(str(part[0]) if len(part) == 1 else f"{part[0]}–{part[-1]}" for part in parts)
 
 
 def _provenance(records: Records) -> list[str]:

@@ -51,8 +51,16 @@ def learning_curve(
         x = wide.columns.to_numpy(float) * (seconds_per_step[arm] if seconds_per_step else 1)
         _line_with_band(x, band, arm, style, place, ax)
     ax.set_xlabel("seconds per seed (lockstep)" if seconds_per_step else "environment steps per seed")
-    if not seconds_per_step:
+    if not ax.lines:
+        say_empty(ax)
+    elif not seconds_per_step:
         ax.xaxis.set_major_formatter(mpl.ticker.EngFormatter(sep=""))
+
+
+def say_empty(ax: Axes) -> None:
+    """Say that there is nothing to draw, in place of a scale that would mean nothing."""
+    ax.set_xticks([])
+    ax.text(0.5, 0.5, "no run is done", transform=ax.transAxes, ha="center", va="center", color="0.4")
 
 
 def _line_with_band(
@@ -91,6 +99,8 @@ def final_scores(
             mine = runs[(runs["arm"] == arm) & (runs["task"] == measure.task)]
             _final_score(found, mine[measure.final(mode)].dropna().to_numpy(float), style, ax, place)
     _rows_of_arms(ax, labels)
+    if not ax.lines:
+        say_empty(ax)
     ax.set_xlabel(f"final {'return' if measure.column == 'return' else TRUE_SCORE} ({mode})")
 
 

@@ -138,24 +138,41 @@ def html(table: Table, classes: Mapping[str, str] | None = None) -> str:
 
     `classes` gives rows that begin with one of its keys a class, so that a page can hide them.
     """
-    head = "".join(f"<th scope=col>{escape(name)}</th>" for name in table.header)
+    words = _columns_of_words(table)
+    names = zip(table.header, words, strict=True)
+    head = "".join(f"<th scope=col{_class('words' if left else '')}>{escape(name)}</th>" for name, left in names)
     parts = [f"<p class=caption>{escape(table.caption)}</p>"]
     for section in table.sections:
-        rows = "\n".join(_html_row(row, (classes or {}).get(row[0], "")) for row in section.rows)
+        rows = "\n".join(_html_row(row, words, (classes or {}).get(row[0], "")) for row in section.rows)
         caption = f"<caption>{escape(section.heading)}</caption>" if section.heading else ""
         head_row = f"<thead><tr>{head}</tr></thead>"
         parts.append(f"<div class=scroll><table>{caption}{head_row}\n<tbody>\n{rows}\n</tbody></table></div>")
     return "\n".join(parts) + "\n"
 
 
-def _html_row(row: Sequence[str], name: str) -> str:
+def _columns_of_words(table: Table) -> list[bool]:
+    """Which columns hold words, to be aligned left as the first is: those whose cells all begin with a letter."""
+    rows = [row for section in table.sections for row in section.rows]
+    return [bool(rows) and all(row[column][:1].isalpha() for row in rows) for column in range(len(table.header))]
+
+
+def _html_row(row: Sequence[str], words: Sequence[bool], name: str) -> str:
     first, *others = row
-    cells = "".join(f"<td{_wrapping(cell)}>{_html_cell(cell)}</td>" for cell in others)
-    return f"<tr{f' class={name}' if name else ''}><th scope=row{_wrapping(first)}>{_html_cell(first)}</th>{cells}</tr>"
+    cells = "".join(
+        f"<td{_class(_width(cell), 'words' if left else '')}>{_html_cell(cell)}</td>"
+        for cell, left in zip(others, words[1:], strict=True)
+    )
+    return f"<tr{_class(name)}><th scope=row{_class(_width(first))}>{_html_cell(first)}</th>{cells}</tr>"
 
 
-def _wrapping(text: str) -> str:
-    return " class=long" if len(text) > 60 else " class=wide" if len(text) > 25 else ""
+def _class(*names: str) -> str:
+    """The attribute, "" for no class."""
+    given = " ".join(filter(None, names))
+    return f' class="{given}"' if " " in given else f" class={given}" if given else ""
+
+
+def _width(text: str) -> str:
+    return "long" if len(text) > 60 else "wide" if len(text) > 25 else ""
 
 
 def _html_cell(text: str) -> str:

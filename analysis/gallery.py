@@ -9,9 +9,19 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from analysis import figures, load, stats, tables
+from analysis import figures, load, references, stats, tables
 from analysis.load import MODES, Records
-from analysis.style import Look, Style, arm_styles, grid, handles, house_style, legend_below, legend_right
+from analysis.style import (
+    Look,
+    Style,
+    TooManyPanels,
+    arm_styles,
+    grid,
+    handles,
+    house_style,
+    legend_below,
+    legend_right,
+)
 from bench.errors import unknown
 
 SHARES = np.linspace(0, 1, 41)  # of the budget, where tasks with other grids are put together
@@ -67,6 +77,15 @@ def draw(name: str, material: Material, look: Look) -> Figure | None:
     """The figure called `name`, or None where the study holds nothing for it. Raises `TooManyPanels`."""
     with house_style(look):
         return FIGURES[name](material, look)
+
+
+def panels(name: str, material: Material, look: Look) -> int:
+    """How many panels the figure called `name` has, or counts for; 0 where the study holds nothing for it."""
+    try:
+        draw(name, material, replace(look, panels=0))  # stops before anything is drawn
+    except TooManyPanels as needed:
+        return needed.panels
+    return 0
 
 
 def facet_arms(runs: pd.DataFrame) -> dict[str, list[str]]:
@@ -171,17 +190,18 @@ def performance_profiles(material: Material, look: Look) -> Figure | None:
 
 def sample_efficiency(material: Material, look: Look) -> Figure | None:
     """IQM over all tasks by share of the budget, in the facets of the learning curves; None for a single task."""
-    runs = material.records.runs
-    table = material.records.curves
-    table = table[table["mode"] == "stochastic"].merge(runs[["task", "hash", "seed", "budget"]])
-    curves = {arm: _on_one_grid(part, material.tasks) for arm, part in table.groupby("arm", sort=False)}
-    complete = {str(arm): curves[arm] for arm in material.styles if arm in curves and not _lacks_a_task(curves[arm])}
+    runs, curves = material.records.runs, material.records.curves
+    curves = curves[curves["mode"] == "stochastic"]
+    tasks = curves.groupby("arm")["task"].nunique()
+    complete = [arm for arm in material.styles if tasks.get(arm, 0) == len(material.tasks)]
     if len(material.tasks) < 2 or not complete:
         return None
     facets = facet_arms(runs)
     figure, axes = grid(len(facets), 1, (6.4, 2.8), look)
+    table = curves.merge(runs[["task", "hash", "seed", "budget"]])
+    by_arm = {str(arm): part for arm, part in table.groupby("arm", sort=False)}
     for ax, (facet, arms) in zip(axes.flat, facets.items(), strict=True):
-        chosen = {arm: complete[arm] for arm in arms if arm in complete}
+        chosen = {arm: _on_one_grid(by_arm[arm], material.tasks) for arm in arms if arm in complete}
         figures.sample_efficiency(chosen, SHARES, material.styles, ax=ax)
         ax.set_title(facet)
         legend_right(ax, {arm: material.styles[arm] for arm in chosen})
@@ -190,21 +210,19 @@ def sample_efficiency(material: Material, look: Look) -> Figure | None:
 
 def _on_one_grid(table: pd.DataFrame, tasks: Sequence[str]) -> stats.Array:
     """Runs × tasks × points: an arm's normalised curves at `SHARES` of the budget, linear between evaluations."""
-    by_task = [
-        [
-            np.interp(SHARES, run["step"] / run["budget"], run["return_normalised"])
-            for _, run in table[table["task"] == task].groupby("seed", sort=True)
-        ]
-        for task in tasks
-    ]
+    rows = table.sort_values(["task", "seed", "step"], kind="stable")
+    of_task, seed = rows["task"].to_numpy(str), rows["seed"].to_numpy(int)
+    share = rows["step"].to_numpy(float) / rows["budget"].to_numpy(float)
+    value = rows["return_normalised"].to_numpy(float)
+    by_task = []
+    for task in tasks:
+        mine = np.flatnonzero(of_task == task)
+        starts = np.flatnonzero(np.diff(seed[mine], prepend=-1))  # rows of a seed lie together
+        by_task.append([np.interp(SHARES, share[run], value[run]) for run in np.split(mine, starts[1:])])
     array = np.full((max(map(len, by_task)), len(tasks), len(SHARES)), np.nan)
     for place, runs in enumerate(by_task):
         array[: len(runs), place] = np.reshape(runs, (len(runs), len(SHARES)))
     return array
-
-
-def _lacks_a_task(curves: stats.Array) -> bool:
-    return bool(np.isnan(curves[..., 0]).all(axis=0).any())
 
 
 def improvement(material: Material, look: Look) -> Figure | None:
@@ -254,6 +272,24 @@ def _is_swept(levels: pd.Series) -> bool:
     return bool(numeric.notna().any() and numeric.nunique() >= 3)
 
 
+def beta_curves(material: Material, look: Look) -> Figure | None:
+    """True score and share of cheating over β, beside the exact optimum; None where no arm's reference is solved."""
+    values = references.exact_values(material.records)
+    lines = references.series(material.records, values)
+    tasks = [task for task in material.tasks if lines and (values["task"] == task).any()]
+    if not tasks:
+        return None
+    across = look.columns(len(references.QUANTITIES))
+    panels = [(task, quantity) for task in tasks for quantity in references.QUANTITIES]
+    figure, axes = grid(-(-len(panels) // across), across, (4.6, 3.2), look, extra=0.22 * len(lines))
+    for ax, (task, quantity) in zip(axes.flat, panels, strict=True):
+        references.beta_curve(values[values["task"] == task], lines, quantity, ax=ax)
+        ax.set_title(task)
+    found, labels = axes.flat[0].get_legend_handles_labels()
+    figure.legend(found, labels, loc="outside lower center", ncols=across)
+    return figure
+
+
 def spaghetti(material: Material, look: Look) -> Figure:
     """Every seed's own curve: a row per arm, a column per task."""
     records, tasks = material.records, material.tasks
@@ -264,7 +300,9 @@ def spaghetti(material: Material, look: Look) -> Figure:
         for column, task in enumerate(tasks):
             ax = axes[row, column]
             mine = table[(table["arm"] == arm) & (table["task"] == task)]
-            if not mine.empty:
+            if mine.empty:
+                figures.say_empty(ax)
+            else:
                 figures.spaghetti(mine, style, ax=ax)
             ax.set_ylim(*limits[task])
             ax.set_title(f"{task} · {arm}, n={mine['seed'].nunique()}")
@@ -287,6 +325,8 @@ def diagnostics(material: Material, look: Look) -> Figure | None:
         for place, task in enumerate(tasks):
             ax = axes[row, place]
             figures.diagnostic(training[training["task"] == task], column, material.styles, ax=ax)
+            if not ax.lines:
+                figures.say_empty(ax)
             ax.set_title(task if row == 0 else "")
     figure.supxlabel("environment steps per seed", fontsize="medium")
     figure.legend(handles=handles(material.styles), loc="outside lower center", ncols=across)
@@ -306,6 +346,7 @@ FIGURES: Mapping[str, Draw] = {
     "probability_of_improvement": improvement,
     "heat_map": heat_maps,
     "factor_curves": factor_curves,
+    "beta_curves": beta_curves,
     "spaghetti": spaghetti,
     "diagnostics": diagnostics,
 }

@@ -41,7 +41,7 @@ _BOUNDS = ("score_random", "score_reference", "budget")
 _OUTCOME = ("env_steps", "updates", "unused_budget")
 _PARAMETERS = ("parameters_actor", "parameters_critic")
 _SHARED_COSTS = ("wall_seconds", "cpu_seconds")  # of a block; divided by its seeds, so that sums over runs are right
-_BLOCK_COSTS = ("steps_per_second", "peak_memory_bytes")
+_BLOCK_COSTS = ("steps_per_second", "peak_memory_bytes", "seconds_per_update")
 
 
 class DamagedRecord(UserWarning):

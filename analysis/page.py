@@ -15,7 +15,8 @@ from analysis.style import Style
 Drawings = Mapping[str, Mapping[str, str]]
 
 _STYLE = """
-:root { --ink: #1b1b1b; --paper: #ffffff; --faint: #6b6b6b; --line: #d8d8d8; --mark: #eef3f8; }
+:root { color-scheme: light dark;
+  --ink: #1b1b1b; --paper: #ffffff; --faint: #6b6b6b; --line: #d8d8d8; --mark: #eef3f8; }
 @media (prefers-color-scheme: dark) {
   :root { --ink: #e6e6e6; --paper: #16181b; --faint: #a0a0a0; --line: #3a3d42; --mark: #22303d; }
 }
@@ -29,7 +30,8 @@ h3 { font-size: 1rem; margin: 1.4rem 0 .3rem; }
 table { border-collapse: collapse; font-size: .88rem; font-variant-numeric: tabular-nums; }
 caption { text-align: left; font-weight: 600; padding: .3rem 0; }
 th, td { padding: .25rem .6rem; border-bottom: 1px solid var(--line); text-align: right; vertical-align: top; }
-th:first-child { text-align: left; } th, td { white-space: nowrap; }
+th:first-child, .words { text-align: left; }
+th:first-child { position: sticky; left: 0; background: var(--paper); } th, td { white-space: nowrap; }
 .long { white-space: normal; min-width: 15rem; text-align: left; }
 .wide { white-space: normal; min-width: 8rem; } tbody th.wide { min-width: 12rem; } thead th { white-space: normal; }
 tbody th { font-weight: 400; } thead th { border-bottom: 2px solid var(--ink); }
@@ -37,7 +39,7 @@ thead button { font: inherit; font-weight: 600; color: inherit; background: none
   cursor: pointer; }
 thead [aria-sort=ascending] button::after { content: " ▲"; }
 thead [aria-sort=descending] button::after { content: " ▼"; }
-tbody tr:hover { background: var(--mark); } strong { font-weight: 700; }
+tbody tr:hover, tbody tr:hover th { background: var(--mark); } strong { font-weight: 700; }
 .controls { display: flex; flex-wrap: wrap; gap: .3rem 1rem; margin: .6rem 0; font-size: .9rem; }
 .figure { margin: .4rem 0 1.2rem; background: #fff; border-radius: 4px; overflow-x: auto; }
 .figure svg { display: block; width: 100%; height: auto; max-width: 62rem; min-width: 30rem; }
@@ -46,6 +48,7 @@ select { font: inherit; }
 ul { padding-left: 1.2rem; overflow-wrap: anywhere; }
 @media print {
   body { max-width: none; padding: 0; font-size: 10pt; color: #000; background: #fff; }
+  th:first-child { position: static; background: none; }
   .controls { display: none; } [hidden]:not(.off) { display: block !important; }
   .figure, tr { break-inside: avoid; } .scroll { overflow: visible; } .figure svg { min-width: 0; }
   table { font-size: 6.5pt; } th, td { padding: .15rem .3rem; white-space: normal; }

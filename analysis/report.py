@@ -1,5 +1,6 @@
 """The report of a study: tables, figures and a page of text, written next to its runs."""
 
+import itertools
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -7,11 +8,11 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis import document, formats, gallery, lab_figures, lab_tables, page, tables
+from analysis import document, formats, gallery, lab_figures, lab_tables, page, sheets, tables
 from analysis.claims import ClaimsFile
 from analysis.gallery import FIGURES, Material
 from analysis.load import MODES, Records
-from analysis.style import FORMATS, Look, Style, TooManyPanels, save
+from analysis.style import FORMATS, Look, Style, save
 from bench.errors import UserError
 
 MAIN_FIGURES = ("learning_curves_stochastic", "learning_curves_deterministic", "final_scores")  # in every format
@@ -19,7 +20,7 @@ LOOK = Look(panels=24)  # more would take minutes to draw and nobody could read 
 
 
 def write(records: Records, folder: Path, claims_files: Sequence[ClaimsFile]) -> Iterator[Path]:
-    """Write the report into `folder` and yield each file's path once it is there.
+    """Write the report into `folder` and yield each file's path once it is there; the page before the large figures.
 
     Raises:
         UserError: if the folder cannot be written, or there is nothing to report.
@@ -30,17 +31,23 @@ def write(records: Records, folder: Path, claims_files: Sequence[ClaimsFile]) ->
         yield from _write_laboratory(records, folder, claims_files)
         return
     material = Material.of(records)
+    names, too_large = choose(material, list(FIGURES), LOOK)
+    by_task, whole = sheets.of_page(names, material.tasks), sheets.of_files(names, gallery.chosen(MAIN_FIGURES))
+    whole.sort(key=lambda sheet: sheet.name in {other.name for other in by_task})  # first what the page needs too
+    drawn = sheets.draw(material, [*by_task, *whole], LOOK)  # goes on beside what follows
     yield from _write_tables(material, folder)
-    drawn, too_large = draw(material, list(FIGURES), LOOK)
-    main = gallery.chosen(MAIN_FIGURES)
-    for name, figure in drawn.items():
-        yield from _write_figure(figure, folder / name, LOOK, FORMATS if name in main else ["svg"])
     measured = lab_figures.drawings(records.laboratory, LOOK)
-    said = document.compose(material, claims_files, [*drawn, *measured], too_large)
+    said = document.compose(material, claims_files, [*names, *measured], too_large)
     said = said.after("Final scores", _measured_parts(records, material.estimates))
     yield from _write_measured(records, measured, folder)
-    drawings = {name: _drawings(name, material) for name in drawn} | _as_svg(measured)
-    yield from _write_document(said, drawings, material.styles, folder)
+    drawings: dict[str, dict[str, str]] = {name: {} for name in names}
+    on_page = len(by_task) + len(set(names) - {sheet.name for sheet in by_task})
+    for sheet, found in itertools.islice(drawn, on_page):
+        drawings[sheet.name] |= {sheet.task: found["svg"].decode()} if found else {}
+        yield from _write_kinds(found, folder / sheet.name) if not sheet.task else ()
+    yield from _write_document(said, drawings | _as_svg(measured), material.styles, folder)
+    for sheet, found in drawn:
+        yield from _write_kinds(found, folder / sheet.name)
 
 
 def _write_document(
@@ -67,7 +74,7 @@ def _write_measured(records: Records, measured: Mapping[str, Figure], folder: Pa
     if not records.laboratory.empty:
         yield write_file(folder / "laboratory.csv", formats.csv(records.laboratory.figures).encode())
     for name, figure in measured.items():
-        yield from _write_figure(figure, folder / name, LOOK, FORMATS)
+        yield from _write_kinds({kind: save(figure, kind, LOOK) for kind in FORMATS}, folder / name)
 
 
 def _as_svg(measured: Mapping[str, Figure]) -> dict[str, dict[str, str]]:
@@ -89,36 +96,22 @@ def _write_tables(material: Material, folder: Path) -> Iterator[Path]:
         yield write_file(folder / name, text.encode())
 
 
-def _drawings(name: str, material: Material) -> dict[str, str]:
-    """A figure as SVG by task, so that a page can switch; under "" where it is of all tasks together."""
-    tasks = [""] if name in gallery.ACROSS_TASKS else material.tasks
-    figures = {task: gallery.draw(name, material.only(task) if task else material, LOOK) for task in tasks}
-    return {task: save(figure, "svg", LOOK).decode() for task, figure in figures.items() if figure is not None}
-
-
-def draw(material: Material, names: Sequence[str], look: Look) -> tuple[dict[str, Figure], list[str]]:
-    """The figures called `names` that the study has something for, and the names of those too large for `look`."""
-    figures: dict[str, Figure] = {}
-    too_large = []
-    for name in names:
-        try:
-            figure = gallery.draw(name, material, look)
-        except TooManyPanels:
-            too_large.append(name)
-        else:
-            figures |= {name: figure} if figure is not None else {}
-    return figures, too_large
+def choose(material: Material, names: Sequence[str], look: Look) -> tuple[list[str], list[str]]:
+    """Of the figures called `names`, those the study has something for, and those too large for `look`."""
+    panels = {name: gallery.panels(name, material, look) for name in names}
+    too_large = [name for name, number in panels.items() if look.panels is not None and number > look.panels]
+    return [name for name, number in panels.items() if number and name not in too_large], too_large
 
 
 def write_figures(material: Material, names: Sequence[str], folder: Path, look: Look, suffix: str) -> Iterator[Path]:
     """Draw single figures, in every format, and yield each file's path. Raises `UserError` if that fails."""
-    for name, figure in draw(material, names, look)[0].items():
-        yield from _write_figure(figure, folder / f"{name}{suffix}", look, FORMATS)
+    for sheet, found in sheets.draw(material, sheets.of_files(names), look):
+        yield from _write_kinds(found, folder / f"{sheet.name}{suffix}")
 
 
-def _write_figure(figure: Figure, path: Path, look: Look, kinds: Sequence[str]) -> Iterator[Path]:
-    for kind in kinds:
-        yield write_file(path.with_name(f"{path.name}.{kind}"), save(figure, kind, look))
+def _write_kinds(found: Mapping[str, bytes], path: Path) -> Iterator[Path]:
+    for kind, content in found.items():
+        yield write_file(path.with_name(f"{path.name}.{kind}"), content)
 
 
 def write_file(path: Path, content: bytes) -> Path:

@@ -99,6 +99,10 @@ def _shade(hue: str, lightness: float) -> tuple[float, float, float]:
 class TooManyPanels(Exception):
     """A figure with more panels than a look allows."""
 
+    def __init__(self, panels: int, most: int) -> None:
+        super().__init__(f"{panels} panels, at most {most}")
+        self.panels = panels
+
 
 @dataclass(frozen=True)
 class Look:
@@ -122,7 +126,7 @@ class Look:
     def check(self, panels: int) -> None:
         """Raise `TooManyPanels` if there are more than the look allows."""
         if self.panels is not None and panels > self.panels:
-            raise TooManyPanels(f"{panels} panels, at most {self.panels}")
+            raise TooManyPanels(panels, self.panels)
 
     def columns(self, wanted: int) -> int:
         """How many panels fit beside each other, at most `wanted`."""

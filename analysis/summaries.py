@@ -141,7 +141,8 @@ def _closing_row(
     cost = costs[(costs["task"] == task) & (costs["arm"] == arm)].iloc[0]
     knobs = {name: mine[name].iloc[0] for name in ("gae_lambda", "n_step") if name in mine and mine[name].notna().any()}
     estimator = {"baseline": "critic", "advantage": mine["advantage"].iloc[0], **knobs}
-    means = laboratory.texts(figures, task, MEASURED_APART, estimator)
+    absent = ["–"] * len(MEASURED_APART)
+    means = laboratory.texts(figures, task, MEASURED_APART, estimator) if len(figures) else absent
     score = interval_text(tables.interval_of(estimate, "mean"), tables.decimals_of(estimate[["mean"]].to_numpy(float)))
     learned = [optional_text(float(mine[name].mean()), 3) for name in ("area", "drawdown")]
     seconds = [optional_text(float(cost[name]), 2) for name in ("wall_seconds", "cpu_seconds")]

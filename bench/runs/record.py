@@ -22,7 +22,7 @@ import yaml
 from bench.config import Config, factors, to_mapping
 from bench.errors import RunWarning, UserError
 from bench.runs import block as blocks
-from bench.runs import claims, files, interruption, partial, provenance
+from bench.runs import claims, exact_values, files, interruption, partial, provenance
 from bench.runs.curves import EVALUATIONS, TRAINING, write_rows
 
 if TYPE_CHECKING:  # importing anything of the learner's imports torch, which takes seconds
@@ -54,6 +54,8 @@ class Recorder:
         self._training: list[Row] = []
         self._evaluations: list[Row] = []
         self._wall_before = self._cpu_before = 0.0
+        self._batch_ended: float | None = None
+        self._update_seconds, self._timed_updates = 0.0, 0
 
     def begin(self) -> BinaryIO | None:
         """Claim the folder and say what is being run; → what training goes on from, None for a beginning.
@@ -175,7 +177,11 @@ class Recorder:
         }
 
     def on_update(self, rows: Sequence[Row]) -> None:
-        """Keep the diagnostics of one update."""
+        """Keep the diagnostics of one update, and count its time: our learner reports progress as a batch ends."""
+        if self._batch_ended is not None:
+            self._update_seconds += time.perf_counter() - self._batch_ended
+            self._timed_updates += 1
+            self._batch_ended = None
         self._training.extend(rows)
 
     def on_evaluation(self, rows: Sequence[Row]) -> None:
@@ -188,6 +194,10 @@ class Recorder:
         Raises:
             Interrupted: where this process was asked to stop.
         """
+        self._tell(fraction, current_return)
+        self._batch_ended = None if self.config.is_peer else time.perf_counter()
+
+    def _tell(self, fraction: float, current_return: float | None) -> None:
         now = time.monotonic()
         if now - self._last_progress < PROGRESS_EVERY:
             return
@@ -259,6 +269,8 @@ class Recorder:
             status="done" if any(outcome["status"] == "done" for outcome in outcomes.values()) else "failed",
             seeds=outcomes,
             parameters=dict(trained.parameters),
+            seconds_per_update=round(self._update_seconds / self._timed_updates, 6) if self._timed_updates else None,
+            exact_values=exact_values.of(self.config, trained),
             **_costs(wall, cpu, trained.outcomes),
             checksums={name: files.sha256(at / name) for name in blocks.FILES},
         )

@@ -1,0 +1,149 @@
+"""Arms held to a reference policy: what they are worth over the weight β, beside the best their reference allows.
+
+The numbers are exact. `bench.runs.exact_values` solves the world when a block ends and leaves them in its `run.json`.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from analysis import stats
+from analysis.formats import Section, Table, interval_text
+from analysis.load import Records
+
+REPS = 10_000
+CONFIDENCE = 0.95
+QUANTITIES: Mapping[str, str] = {"true_score": "true score per episode", "cheating": "share of cheating"}
+COLUMNS = ("task", "arm", "seed", "kind", "coef", "adaptive", *QUANTITIES)
+_HUES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+_LINES: Sequence[Any] = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (6, 1.5, 1, 1.5)))
+_MARKERS = "os^DvPX"
+
+
+def exact_values(records: Records) -> pd.DataFrame:
+    """One row per run and policy (`learned`, its `reference`, the `optimum` at each β) with its exact values.
+
+    Returns:
+        `task`, `arm`, `seed`, `kind`, `coef` (β: the arm's own, or the optimum's; 0 without a reference), `adaptive`
+        (β follows a target), `true_score` (undiscounted, per episode) and `cheating` (share of steps).
+    """
+    arms = {
+        (task, hash_, seed): arm
+        for task, hash_, seed, arm in records.runs.loc[
+            records.runs["status"] == "done", ["task", "hash", "seed", "arm"]
+        ].itertuples(index=False)
+    }
+    rows: dict[tuple[object, ...], dict[str, object]] = {}
+    for block in records.blocks:
+        factors, found = block["factors"], block.get("exact_values") or {}
+        coef = float(factors.get("reference.coef") or 0.0)
+        for seed, values in found.items():
+            arm = arms.get((block["task"], block["hash"], int(seed)))
+            if arm is None:
+                continue
+            own = {"task": block["task"], "arm": arm, "seed": int(seed), "coef": coef}
+            own |= {"adaptive": factors.get("reference.target") is not None}
+            points = [("learned", values["learned"]), ("reference", values.get("reference"))]
+            points += [("optimum", point) for point in values.get("optimum", [])]
+            for kind, point in points:
+                if point is not None:
+                    row = own | {"kind": kind} | dict(point)
+                    rows[(row["task"], arm, seed, kind, row["coef"])] = row
+    return pd.DataFrame(list(rows.values()), columns=list(COLUMNS))
+
+
+def table(values: pd.DataFrame, confidence: float = CONFIDENCE) -> Table | None:
+    """`exact_values` as text: an arm per row, learned beside the optimum at its own β; None where there are none."""
+    if values.empty:
+        return None
+    sections = []
+    for task, part in values.groupby("task", sort=False):
+        rows = [_row(str(task), str(arm), mine, confidence) for arm, mine in part.groupby("arm", sort=False)]
+        sections.append(Section(str(task), tuple(rows)))
+    return Table(
+        caption="Exact values of the trained stochastic policies: undiscounted true score of an episode and share of "
+        "weeks spent cheating, beside those of their own reference, and of the policy that is best for the reward "
+        "less β times the divergence from that reference (soft dynamic programming). Means over seeds with "
+        f"{confidence:.0%} bootstrap intervals; an adaptive β has no one optimum.",
+        header=(
+            "arm", "β", "n", "true score", "optimum’s", "reference’s", "cheating", "optimum’s cheating",
+            "reference’s cheating",
+        ),
+        sections=tuple(sections),
+    )  # fmt: skip
+
+
+def _row(task: str, arm: str, values: pd.DataFrame, confidence: float) -> tuple[str, ...]:
+    learned = values[values["kind"] == "learned"]
+    coef, adaptive = float(learned["coef"].iloc[0]), bool(learned["adaptive"].iloc[0])
+    optimum = values[(values["kind"] == "optimum") & (values["coef"] == coef) & (not adaptive)]
+    reference = values[values["kind"] == "reference"]
+    texts = [
+        interval_text(_interval(part, quantity, (task, arm, kind), confidence), decimals)
+        for quantity, decimals in (("true_score", 2), ("cheating", 3))
+        for kind, part in (("learned", learned), ("optimum", optimum), ("reference", reference))
+    ]
+    shown = "–" if reference.empty else f"{coef:g}" + (" at first" if adaptive else "")
+    return (arm, shown, str(len(learned)), *texts)
+
+
+def _interval(values: pd.DataFrame, quantity: str, names: tuple[str, ...], confidence: float) -> stats.Interval:
+    scores = values[quantity].to_numpy(float)
+    if not scores.size:
+        return float("nan"), float("nan"), float("nan")
+    return stats.interval(scores, stats.mean, REPS, confidence, stats.generator(*names, quantity))
+
+
+def series(records: Records, values: pd.DataFrame) -> dict[str, list[str]]:
+    """Arms that differ in β alone, by what they have in common: the lines of a β curve. Adaptive ones are no part."""
+    runs = records.runs.drop_duplicates("arm").set_index("arm")
+    held = values[(values["coef"] > 0) & ~values["adaptive"].astype(bool)]
+    others = [name for name in ("reference.kind", "reference.placement", "reference.importance", "reference.seed")
+              if name in runs and runs.loc[held["arm"].unique(), name].nunique(dropna=False) > 1]  # fmt: skip
+    found: dict[str, list[str]] = {}
+    for arm in held["arm"].unique():
+        row = runs.loc[arm]
+        said = [f"{name.rpartition('.')[2]}={row[name]}" for name in others if pd.notna(row[name])]
+        found.setdefault(", ".join([str(row["name"]), *said]), []).append(str(arm))
+    return found
+
+
+def beta_curve(
+    values: pd.DataFrame, lines: Mapping[str, Sequence[str]], quantity: str, *, ax: Axes, confidence: float = CONFIDENCE
+) -> None:
+    """A quantity over β: measured points with intervals over seeds, and the exact optimum of the same references.
+
+    Args:
+        values: of one task, as `exact_values` gives them.
+        lines: arms by line, as `series` gives them.
+        quantity: one of `QUANTITIES`.
+        ax: where to draw.
+        confidence: of the intervals.
+    """
+    optima = values[values["kind"] == "optimum"]
+    drawn: set[bytes] = set()
+    for place, (label, arms) in enumerate(lines.items()):
+        color, marker = _HUES[place % len(_HUES)], _MARKERS[place % len(_MARKERS)]
+        mine = values[values["arm"].isin(arms) & (values["kind"] == "learned")]
+        levels = sorted(mine["coef"].unique())
+        found = [_interval(mine[mine["coef"] == level], quantity, (label, str(level)), confidence) for level in levels]
+        centre, low, high = np.array(found).T
+        x = np.array(levels) * 1.02 ** (place - len(lines) / 2)  # beside each other where β is the same
+        bars = np.array([centre - low, high - centre])
+        ax.errorbar(
+            x, centre, yerr=bars, color=color, marker=marker, markersize=4, linestyle="", capsize=2, label=label
+        )
+        best = optima[optima["arm"].isin(arms)].groupby("coef")[quantity].mean()
+        if len(best) and best.to_numpy().tobytes() not in drawn:  # estimators of one reference share its optimum
+            drawn.add(best.to_numpy().tobytes())
+            line = _LINES[(len(drawn) - 1) % len(_LINES)]
+            ax.plot(best.index, best, color=color, linestyle=line, linewidth=1.4, label=f"exact optimum, {label}")
+    free = values[(values["kind"] == "learned") & (values["coef"] == 0)]
+    if len(free):
+        ax.axhline(free[quantity].mean(), color="0.4", linewidth=1, linestyle=":", label="no reference")
+    ax.set_xscale("log")
+    ax.set_xlabel("β")
+    ax.set_ylabel(QUANTITIES[quantity])
