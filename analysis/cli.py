@@ -6,7 +6,7 @@ from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import TypeVar
 
-from analysis import claims, document, formats, gallery, load, printing, pull, report, reproduction
+from analysis import claims, document, formats, gallery, load, printing, pull, report, reproduction, tuned
 from analysis.load import Records
 from analysis.style import LOOKS, Look
 from bench.errors import UserError, nearest, unknown
@@ -107,7 +107,7 @@ def _report(options: Report) -> int:
     look, names = _look(options), gallery.chosen(options.figures.split(",")) if options.figures else []
     studies = options.study.split(",")
     folder = Path(options.results) / studies[0] / "report"
-    records = load.read(studies, options.results)
+    records, tuning = tuned.split(load.read(studies, options.results), folder.parent)
     _warn(records)
     if len(records.runs):
         print(document.summary(records.runs))
@@ -115,7 +115,8 @@ def _report(options: Report) -> int:
         suffix = f"-{options.style}" + (f"-{options.width}in" if options.width else "")
         paths: Iterable[Path] = report.write_figures(gallery.Material.of(records), names, folder, look, suffix=suffix)
     else:
-        paths = report.write(records, folder, [claims.read(path) for path in sorted(claims.FOLDER.glob("*.yaml"))])
+        files = [claims.read(path) for path in sorted(claims.FOLDER.glob("*.yaml"))]
+        paths = report.write(records, folder, files, tuning)
     for path in paths:
         print(f"wrote {path}")
     if not names:

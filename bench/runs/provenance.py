@@ -40,8 +40,9 @@ def command() -> str | None:
 
 @functools.cache
 def git() -> dict[str, Any]:
-    """The commit of this code and whether anything but results and tuning's winners was changed since; Nones where it is no checkout.
+    """The commit of this code and whether it was changed since; Nones where it is no checkout.
 
+    Results, and winners that tuning stored, are no changes.
     Cached: a process goes on running the code it has loaded.
     """
     executable = shutil.which("git")

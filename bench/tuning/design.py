@@ -41,7 +41,7 @@ class Distribution:
 
     def rounded(self, value: float) -> float:
         """To `DIGITS` significant digits, inside the bounds."""
-        low, high = self.arguments
+        low, high = map(float, self.arguments)
         return min(max(float(f"{value:.{DIGITS}g}"), low), high)
 
     def __str__(self) -> str:

@@ -80,7 +80,7 @@ def tuned(cells: Sequence[Cell]) -> list[Tuned]:
                 "a tuned arm needs a name of its own (name=…)"
             )
         read = {name: each for name, each in space.items() if _reads(cell, name, each)}
-        unread |= {name: config.study.name for name in space.keys() - read.keys()}
+        unread |= dict.fromkeys(space.keys() - read.keys(), config.study.name)
         found[key] = Tuned(cell, tuning, read)
     for name, study in unread.items():
         if not any(name in each.space for each in found.values() if each.cell.config.study.name == study):
@@ -141,9 +141,7 @@ def run(cells: Sequence[Cell], sweep: Sweep, say: Say) -> Report:
     return report
 
 
-def _tune(
-    candidates: Sequence[Tuned], sweep: Sweep, say: Say
-) -> tuple[list[Report], dict[str, list[record.Trial]]]:
+def _tune(candidates: Sequence[Tuned], sweep: Sweep, say: Say) -> tuple[list[Report], dict[str, list[record.Trial]]]:
     """Train all settings, round by round; → how the sweeps ended, and every candidate's settings."""
     reports: list[Report] = []
     trials: dict[str, list[record.Trial]] = {each.label: [] for each in candidates}
@@ -262,17 +260,19 @@ def _store(each: Tuned, config: Config, results: Sequence[Result], best: Result,
 
 def _comment(each: Tuned, config: Config, results: Sequence[Result], best: Result) -> list[str]:
     """Where a winner is from."""
-    tuning, failed = each.tuning, sum(result.state == "failed" for result in results)
-    scores = [f"{best.scores[seed]:.6g}" for seed in best.seeds]
-    commit = provenance.git()["commit"]
-    dirty = " with uncommitted changes" if provenance.git()["dirty"] else ""
+    tuning, task, arm = each.tuning, config.task.name, config.arm_name
+    failed = sum(result.state == "failed" for result in results)
+    scores = ", ".join(f"{best.scores[seed]:.6g}" for seed in best.seeds)
+    seeds = ", ".join(map(str, best.seeds))
+    git = provenance.git()
+    commit = (git["commit"] or "unknown")[:12] + (" with uncommitted changes" if git["dirty"] else "")
     return [
-        f"{config.arm_name} on {config.task.name}, the best of {tuning.settings} settings of study={config.study.name}.",
+        f"{arm} on {task}, the best of {tuning.settings} settings of study={config.study.name}.",
         f"Setting {best.number} ({tuning.sampler}, design {tuning.design}); {failed} of them failed. Tried from:",
         *(f"  {key}: {distribution}" for key, distribution in each.space.items()),
-        f"Mean final {selection.MODE} return {best.mean:.6g} on the tuning pool, seeds {', '.join(map(str, best.seeds))}:",
-        f"  {', '.join(scores)}; optimistic, since it was chosen for it: python -m analysis study={config.study.name}",
-        f"Budget {config.budget} steps, cell {config.hash} of the main pool, commit {(commit or 'unknown')[:12]}{dirty}.",
+        f"Mean final {selection.MODE} return {best.mean:.6g} on the tuning pool, seeds {seeds}:",
+        f"  {scores}; optimistic, since it was chosen for them: see python -m analysis study={config.study.name}",
+        f"Budget {config.budget} steps, cell {config.hash} of the main pool, commit {commit}.",
     ]
 
 
@@ -321,4 +321,3 @@ def _merged(reports: Sequence[Report]) -> Report:
 
 def _count(number: int, what: str) -> str:
     return f"{number} {what}" if number == 1 else f"{number} {what}s"
-

@@ -55,7 +55,7 @@ def scores(config: Config) -> dict[int, float]:
         if block.finished:
             done = block.taken("failed")  # a seed may have failed in one block and be done in another
             own = final_scores(block.path / EVALUATIONS, block.record["budget"])
-            found |= {seed: math.nan for seed in block.seeds - done - found.keys()}
+            found |= dict.fromkeys(block.seeds - done - found.keys(), math.nan)
             found |= {seed: own.get(seed, math.nan) for seed in done}
     return found
 
