@@ -339,7 +339,10 @@ def _styles(found: Tuned, styles: Mapping[str, Style]) -> dict[str, Style]:
 def drawings(found: Tuned, styles: Mapping[str, Style], look: Look) -> dict[str, Figure]:
     """The figures by name."""
     with house_style(look):
-        return {"tuning_settings": _settings(found, styles, look), "tuning_optimism": _both_pools(found, styles, look)}
+        drawn = {"tuning_settings": _settings(found, styles, look)}
+        if any(arm.winner is not None for arm in found.arms):
+            drawn["tuning_optimism"] = _both_pools(found, styles, look)
+    return drawn
 
 
 def _settings(found: Tuned, styles: Mapping[str, Style], look: Look) -> Figure:
@@ -394,10 +397,10 @@ def _both_pools(found: Tuned, styles: Mapping[str, Style], look: Look) -> Figure
     chosen = _styles(found, styles)
     figure, axes = grid(1, len(found.tasks), (5.6, 0.5 * len(chosen) + 0.9), look, extra=0.3)
     for ax, task in zip(axes.flat, found.tasks, strict=True):
-        arms = [arm for arm in found.of(task) if arm.winner is not None]
+        arms = found.of(task)
         for place, arm in enumerate(arms):
-            assert arm.winner is not None
-            _pool(list(arm.winner.scores.values()), place - 0.15, chosen[arm.arm], "none", ax)
+            tuning = [] if arm.winner is None else list(arm.winner.scores.values())
+            _pool(tuning, place - 0.15, chosen[arm.arm], "none", ax)
             _pool(list(arm.fresh.values()), place + 0.15, chosen[arm.arm], None, ax)
         ax.set_yticks(range(len(arms)), [arm.arm for arm in arms])
         ax.set_ylim(len(arms) - 0.5, -0.5)

@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
@@ -31,9 +32,20 @@ LAUNCHERS = {
 
 
 def compose(overrides: Sequence[str] = ()) -> Config:
-    """The configuration of one cell. Raises `UserError`."""
-    with explained(), initialize_config_dir(str(CONF), version_base="1.3"):
+    """The configuration of one cell, also in the middle of a command of Hydra's. Raises `UserError`."""
+    with explained(), _apart(), initialize_config_dir(str(CONF), version_base="1.3"):
         return Composition(hydra_compose("config", overrides=list(overrides), return_hydra_config=True)).parse()
+
+
+@contextmanager
+def _apart() -> Iterator[None]:
+    """Put Hydra's one instance aside."""
+    instance = GlobalHydra.instance()
+    before, instance.hydra = instance.hydra, None
+    try:
+        yield
+    finally:
+        instance.hydra = before
 
 
 class Composition:

@@ -5,7 +5,7 @@ Everything is derived from blocks on disk, so the same command goes on wherever 
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from bench.config import Config, Tuning
@@ -30,6 +30,7 @@ class Tuned:
     cell: Cell
     tuning: Tuning
     space: Mapping[str, design.Distribution]
+    _cells: dict[str, Cell] = field(default_factory=dict, compare=False, repr=False)  # composed so far
 
     @property
     def label(self) -> str:
@@ -56,7 +57,10 @@ class Tuned:
 
     def _vary(self, values: Mapping[str, Any]) -> Cell:
         assert self.cell.vary is not None  # cells planned from a command line have it
-        return self.cell.vary(values)
+        key = repr(sorted(values.items()))
+        if key not in self._cells:
+            self._cells[key] = self.cell.vary(values)
+        return self._cells[key]
 
     def drawn(self, number: int) -> dict[str, Any]:
         """The random setting of this number, as far as the arm reads it."""
@@ -66,7 +70,6 @@ class Tuned:
 def tuned(cells: Sequence[Cell]) -> list[Tuned]:
     """The cells whose study has a tuning section. Raises `UserError` where it, or the command line, is no such plan."""
     found: dict[tuple[str, str, str], Tuned] = {}
-    unread: dict[str, str] = {}
     for cell in cells:
         config, tuning = cell.config, cell.config.study.tuning
         if tuning is None:
@@ -80,11 +83,11 @@ def tuned(cells: Sequence[Cell]) -> list[Tuned]:
                 "a tuned arm needs a name of its own (name=…)"
             )
         read = {name: each for name, each in space.items() if _reads(cell, name, each)}
-        unread |= dict.fromkeys(space.keys() - read.keys(), config.study.name)
+        if not read:
+            raise UserError(
+                f"study {config.study.name}: {config.arm_name} reads no key of study.tuning.space: {', '.join(space)}"
+            )
         found[key] = Tuned(cell, tuning, read)
-    for name, study in unread.items():
-        if not any(name in each.space for each in found.values() if each.cell.config.study.name == study):
-            raise UserError(f"study {study}: study.tuning.space: none of its arms reads {name}")
     return list(found.values())
 
 
