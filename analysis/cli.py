@@ -6,7 +6,20 @@ from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import TypeVar
 
-from analysis import claims, document, formats, gallery, load, printing, pull, report, reproduction, scoreboard, scores
+from analysis import (
+    claims,
+    document,
+    formats,
+    gallery,
+    load,
+    printing,
+    pull,
+    report,
+    reproduction,
+    scoreboard,
+    scores,
+    tuned,
+)
 from analysis.load import Records
 from analysis.style import LOOKS, Look
 from bench.errors import UserError, nearest, unknown
@@ -136,7 +149,7 @@ def _report(options: Report) -> int:
     look, names = _look(options), gallery.chosen(options.figures.split(",")) if options.figures else []
     studies = options.study.split(",")
     folder = Path(options.results) / studies[0] / "report"
-    records = load.read(studies, options.results)
+    records, tuning = tuned.split(load.read(studies, options.results), folder.parent)
     _warn(records)
     if len(records.runs):
         print(document.summary(records.runs))
@@ -144,7 +157,7 @@ def _report(options: Report) -> int:
         suffix = f"-{options.style}" + (f"-{options.width}in" if options.width else "")
         paths: Iterable[Path] = report.write_figures(gallery.Material.of(records), names, folder, look, suffix=suffix)
     else:
-        paths = report.write(records, folder, _claims_files())
+        paths = report.write(records, folder, _claims_files(), tuning)
     _write_and_print(paths)
     if not names:
         print(f"next: open {folder / 'index.html'} in a browser")

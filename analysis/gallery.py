@@ -240,7 +240,7 @@ def heat_maps(material: Material, look: Look) -> Figure | None:
     """λ × γ of every task; None where the study does not vary both."""
     runs = material.records.runs
     rows, columns = "gae_lambda", "gamma"
-    if not all(factor in runs and runs[factor].nunique() > 1 for factor in (rows, columns)):
+    if not all(factor in runs and runs.groupby("task")[factor].nunique().max() > 1 for factor in (rows, columns)):
         return None
     across = look.columns(len(material.tasks))
     figure, axes = grid(-(-len(material.tasks) // across), across, (4.4, 3.4), look)

@@ -15,6 +15,7 @@ import pandas as pd
 
 from analysis import labels, laboratory, stats
 from analysis.blocks import COLUMNS, EVALUATIONS, TRAINING, Block, Cell, Problem, plan, read_blocks, study_folder
+from bench.tuning.selection import FINAL_SHARE
 
 MODES = ("deterministic", "stochastic")
 # By column of the evaluations, the prefixes of its final score and of the same normalised: what was paid, and on tasks
@@ -23,7 +24,6 @@ SCORES: Mapping[str, tuple[str, str]] = {
     "return": ("final", "normalised"),
     "true_return": ("true_final", "true_normalised"),
 }
-FINAL_SHARE = 0.9  # the final score is the mean of the evaluations after this share of the budget
 STATUSES = (
     "done",
     "failed",

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis import document, formats, gallery, lab_figures, lab_tables, page, sheets, tables
+from analysis import document, formats, gallery, lab_figures, lab_tables, page, sheets, tables, tuned
 from analysis.claims import ClaimsFile
 from analysis.gallery import FIGURES, Material
 from analysis.load import MODES, Records
@@ -19,12 +19,23 @@ MAIN_FIGURES = ("learning_curves_stochastic", "learning_curves_deterministic", "
 LOOK = Look(panels=24)  # more would take minutes to draw and nobody could read them
 
 
-def write(records: Records, folder: Path, claims_files: Sequence[ClaimsFile]) -> Iterator[Path]:
+def write(
+    records: Records, folder: Path, claims_files: Sequence[ClaimsFile], tuning: tuned.Tuned | None = None
+) -> Iterator[Path]:
     """Write the report into `folder` and yield each file's path once it is there; the page before the large figures.
+
+    Args:
+        records: what is judged.
+        folder: where to write.
+        claims_files: the hypotheses to judge.
+        tuning: the settings that were tried before, where the study is a tuned one.
 
     Raises:
         UserError: if the folder cannot be written, or there is nothing to report.
     """
+    if records.runs.empty and tuning is not None:
+        yield from _write_tuning(records, tuning, folder)
+        return
     if records.runs.empty and records.laboratory.empty:
         raise UserError(f"study={records.name}: no runs found, nothing to report")
     if records.runs.empty:
@@ -37,7 +48,11 @@ def write(records: Records, folder: Path, claims_files: Sequence[ClaimsFile]) ->
     drawn = sheets.draw(material, [*by_task, *whole], LOOK)  # goes on beside what follows
     yield from _write_tables(material, folder)
     measured = lab_figures.drawings(records.laboratory, LOOK)
+    if tuning is not None:
+        measured |= tuned.drawings(tuning, material.styles, LOOK)
     said = document.compose(material, claims_files, [*names, *measured], too_large)
+    if tuning is not None:
+        said = said.after("In short", tuned.parts(tuning))
     said = said.after("Final scores", _measured_parts(records, material.estimates))
     yield from _write_measured(records, measured, folder)
     drawings: dict[str, dict[str, str]] = {name: {} for name in names}
@@ -68,6 +83,14 @@ def _write_laboratory(records: Records, folder: Path, claims_files: Sequence[Cla
 
 def _measured_parts(records: Records, estimates: pd.DataFrame) -> list[document.Part]:
     return lab_tables.parts(records.laboratory, estimates, records.runs, records.name.split("+"))
+
+
+def _write_tuning(records: Records, tuning: tuned.Tuned, folder: Path) -> Iterator[Path]:
+    """The report of a study that has no winner yet."""
+    drawn = tuned.drawings(tuning, {}, LOOK)
+    parts = [*tuned.parts(tuning), document.Part("Figures", figures=tuple(drawn))]
+    yield from _write_measured(records, drawn, folder)
+    yield from _write_document(document.Document(records.title, tuple(parts)), _as_svg(drawn), {}, folder)
 
 
 def _write_measured(records: Records, measured: Mapping[str, Figure], folder: Path) -> Iterator[Path]:

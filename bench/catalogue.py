@@ -15,10 +15,10 @@ SINGLE = "default"  # a group with this option only holds settings, not a choice
 
 def catalogue(conf: Path = CONF) -> str:
     """Every factor with its options, then the settings with their defaults, one line each."""
-    groups = {group: sorted((conf / group).glob("*.yaml")) for group in groups_of(conf)}
+    groups = {group: sorted((conf / group).rglob("*.yaml")) for group in groups_of(conf)}
     lines: list[str] = []
     for group, files in groups.items():
-        options = [(file.stem, describe(file)) for file in files if file.stem != SINGLE]
+        options = [(_option(file, conf / group), describe(file)) for file in files if file.stem != SINGLE]
         if options:
             lines += _section(group, options)
     for group, files in groups.items():
@@ -27,6 +27,11 @@ def catalogue(conf: Path = CONF) -> str:
                 lines += _section(group, list(_settings(file, f"{group}.")))
     lines += _section("settings", list(_settings(conf / "config.yaml", "")))
     return "\n".join([*lines, legality()])
+
+
+def _option(file: Path, group: Path) -> str:
+    """What to write on the command line; options may lie in folders (`tuned=cartpole/…`)."""
+    return file.relative_to(group).as_posix().removesuffix(".yaml")
 
 
 def legality() -> str:

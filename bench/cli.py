@@ -98,10 +98,13 @@ def _list(arguments: Sequence[str]) -> int:
 
 def _status(arguments: Sequence[str]) -> int:
     from bench.runs.status import status
+    from bench.tuning import record
 
     given = _settings("status", arguments, study="", results="results")
     text, intact = status(Path(given["results"]), given["study"])
     print(text)
+    if (tuning := record.summary(Path(given["results"]) / given["study"])) is not None:
+        print(tuning)
     return 0 if intact else 2
 
 
@@ -286,16 +289,18 @@ def sweep(config: Any, arguments: Sequence[str], load: Callable[..., Any], launc
 
     from bench.composition import plan_studies
     from bench.runs import estimate, plan, progress, sweep
+    from bench.tuning import phases
 
     cells = plan_studies(arguments, lambda overrides: load(config, overrides))
     if any(cell.config.dry_run for cell in cells):
-        print(estimate.dry_run(cells, _processes(config)))
+        print(estimate.dry_run(phases.dry_cells(cells), _processes(config)))
         return
 
     def launch_cells(cells: Sequence[plan.Cell]) -> list[sweep.Outcome]:
         return [_outcome(job) for job in launch([list(cell.overrides) for cell in cells], initial_job_idx=0)]
 
-    _conclude(sweep.sweep(cells, launch_cells, progress.Display(Console(stderr=True))))
+    display = progress.Display(Console(stderr=True))
+    _conclude(phases.run(cells, lambda cells: sweep.sweep(cells, launch_cells, display), display.say))
 
 
 def _processes(config: Any) -> int | None:

@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
@@ -31,9 +32,20 @@ LAUNCHERS = {
 
 
 def compose(overrides: Sequence[str] = ()) -> Config:
-    """The configuration of one cell. Raises `UserError`."""
-    with explained(), initialize_config_dir(str(CONF), version_base="1.3"):
+    """The configuration of one cell, also in the middle of a command of Hydra's. Raises `UserError`."""
+    with explained(), _apart(), initialize_config_dir(str(CONF), version_base="1.3"):
         return Composition(hydra_compose("config", overrides=list(overrides), return_hydra_config=True)).parse()
+
+
+@contextmanager
+def _apart() -> Iterator[None]:
+    """Put Hydra's one instance aside."""
+    instance = GlobalHydra.instance()
+    before, instance.hydra = instance.hydra, None
+    try:
+        yield
+    finally:
+        instance.hydra = before
 
 
 class Composition:
@@ -124,13 +136,21 @@ class Composer:
 
     def overrides(self, choices: Mapping[str, Any]) -> list[str]:
         """The overrides that compose the cell of these choices anywhere else."""
-        return self._fixed + [f"{key}={_written(value)}" for key, value in choices.items()]
+        return self._fixed + [f"{key}={written(value)}" for key, value in choices.items()]
+
+    def cell(self, choices: Mapping[str, Any], config: Config | None = None) -> Cell:
+        """The cell of these choices (whose `config` may be there already). Raises `UserError`."""
+
+        def vary(values: Mapping[str, Any]) -> Cell:
+            return self.cell({**choices, **values})
+
+        return Cell(config or self(choices).parse(), choices, self.overrides(choices), vary)
 
 
 def plan_studies(arguments: Sequence[str], load: Callable[[list[str]], DictConfig]) -> list[Cell]:
     """The cells a command line asks for, with the overrides that compose them. Raises `UserError`."""
     fixed, asked = _split(arguments)
-    studies = [[] if study is None else [f"study={_written(study)}"] for study in asked.pop("study", [None])]
+    studies = [[] if study is None else [f"study={written(study)}"] for study in asked.pop("study", [None])]
     with explained():
         bases = [Composition(load(fixed + study)) for study in studies]
     planned: list[Cell] = []
@@ -138,7 +158,7 @@ def plan_studies(arguments: Sequence[str], load: Callable[[list[str]], DictConfi
         composer = Composer(load, fixed + study, list(base.options))
         name = str(base.value("study.name"))
         cells = plan(read_grids(base.value("study.grids"), name), asked, composer, name, base.options)
-        planned += [replace(cell, overrides=composer.overrides(cell.choices)) for cell in cells]
+        planned += [composer.cell(cell.choices, cell.config) for cell in cells]
     return planned
 
 
@@ -161,16 +181,16 @@ def _split(arguments: Sequence[str]) -> tuple[list[str], dict[str, list[Any]]]:
     return fixed, asked
 
 
-def _written(value: Any) -> str:
+def written(value: Any) -> str:
     """A value in Hydra's grammar."""
     if value is None:
         return "null"
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, list | tuple):
-        return "[" + ",".join(map(_written, value)) + "]"
+        return "[" + ",".join(map(written, value)) + "]"
     if isinstance(value, Mapping):
-        return "{" + ",".join(f"{key}:{_written(item)}" for key, item in value.items()) + "}"
+        return "{" + ",".join(f"{key}:{written(item)}" for key, item in value.items()) + "}"
     if not isinstance(value, str):
         return repr(value)
     if re.fullmatch(r"[A-Za-z_][\w./+-]*", value) and value.lower() not in ("null", "true", "false", "nan", "inf"):

@@ -309,6 +309,22 @@ class TaskConfig:
 
 
 @dataclass(frozen=True)
+class Tuning:
+    """How a study's cells are tuned before they are judged; see `bench.tuning.design`.
+
+    `space` maps a key to its distribution: `{uniform: [low, high]}`, `{log_uniform: [low, high]}` or `{choice: [...]}`.
+    """
+
+    settings: int
+    seeds: int
+    design: int
+    sampler: Literal["random", "optuna"]
+    startup: int
+    overlays: Literal["keep", "replace", "none"]
+    space: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
 class Study:
     """What the cells belong to; `grids` map keys to a value or a list of values."""
 
@@ -316,6 +332,7 @@ class Study:
     title: str
     control: str | None
     grids: tuple[Mapping[str, Any], ...]
+    tuning: Tuning | None = None
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -14,11 +14,15 @@ Grid = Mapping[str, Sequence[Any]]  # key -> the values it takes
 
 @dataclass(frozen=True)
 class Cell:
-    """A validated configuration, the choices that compose it, and the overrides that compose it anywhere else."""
+    """A validated configuration, the choices that compose it, and the overrides that compose it anywhere else.
+
+    `vary` composes the same cell with other values of some choices.
+    """
 
     config: Config
     choices: Mapping[str, Any]
     overrides: Sequence[str] = ()
+    vary: "Callable[[Mapping[str, Any]], Cell] | None" = field(default=None, compare=False, repr=False)
 
 
 class Composed(Protocol):

@@ -1,0 +1,312 @@
+"""A tuned study from the command line: both phases, restrictions, failures, dry runs, and kills at any moment."""
+
+import json
+import multiprocessing
+import os
+import signal
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+import bench as package
+from bench import cli
+from bench.tuning import phases, record
+from tests.tuning.conftest import JUDGED, STUDY, TRIALS, finished, numbers
+
+FORK = multiprocessing.get_context("fork")
+RESULTS = Path("results")
+
+
+def candidates() -> list[record.Candidate]:
+    return record.read(RESULTS / "tuned")
+
+
+def records() -> list[dict]:
+    return [json.loads(content) for content in finished(RESULTS).values()]
+
+
+def test_all_settings_are_tuned_then_the_winners_judged_on_fresh_seeds(bench, learner, overlays):
+    code, out, err = bench(*STUDY)
+    assert (code, out) == (0, "8 cells, 0 failures: results/tuned\n"), err
+    assert sorted(learner.calls) == sorted([(0, 1)] * TRIALS + [(0, 1, 2)] * JUDGED)
+    pools = [(run["seed_pool"], sorted(run["seeds"])) for run in records()]
+    assert sorted(pools) == sorted([("tuning", ["0", "1"])] * TRIALS + [("main", ["0", "1", "2"])] * JUDGED)
+    for candidate in candidates():
+        assert candidate.winner is not None
+        path = overlays / "weekly_exam" / f"{candidate.arm}.yaml"
+        values = candidate.trials[candidate.winner].values
+        assert values.items() <= yaml.safe_load(path.read_text()).items()
+        judged = next(run for run in records() if run["seed_pool"] == "main" and run["arm"] == candidate.arm)
+        assert judged["hash"] == candidate.judged
+        assert judged["factors"]["learning_rate"] == values["learning_rate"]
+        assert "the best of 3 settings of study=tuned" in path.read_text()
+    code, out, _ = bench(*STUDY)
+    assert (code, out) == (0, "8 cells, 8 of them done before, 0 failures: results/tuned\n")
+    assert len(learner.calls) == TRIALS + JUDGED
+    assert bench("status", "study=tuned")[1].splitlines() == [
+        "tuned: 18 done (seeds of cells)",
+        "tuning: 6 of 6 settings planned, 2 of 2 arms have a winner",
+    ]
+
+
+def test_arms_have_the_same_draws_as_far_as_they_read_them(bench):
+    bench(*STUDY)
+    without, with_lambda = sorted(candidates(), key=lambda candidate: candidate.arm, reverse=True)
+    assert (without.arm, with_lambda.arm) == ("critic-monte_carlo-clip", "critic-gae-clip")
+    for one, other in zip(without.trials, with_lambda.trials, strict=True):
+        assert one.values.keys() == {"learning_rate", "ent_coef"}
+        assert other.values.keys() == {"learning_rate", "ent_coef", "gae_lambda"}
+        assert one.values.items() <= other.values.items()
+
+
+def test_the_winner_is_the_setting_with_the_best_mean(bench):
+    bench(*STUDY)
+    for candidate in candidates():
+        means = {}
+        for run, path in zip(records(), finished(RESULTS), strict=True):
+            if run["seed_pool"] == "tuning" and run["arm"].startswith(candidate.arm):
+                table = pd.read_parquet(path.parent / "evaluations.parquet")
+                last = table[(table["step"] > 1800) & (table["mode"] == "stochastic")]
+                means[run["hash"]] = last["return"].mean()
+        best = max(means, key=means.__getitem__)
+        assert candidate.trials[candidate.winner].hash == best
+        assert len(means) == 3
+
+
+def test_an_overlay_composes_the_cell_that_was_judged(bench, overlays):
+    bench(*STUDY, "gamma=0.9", "hidden=[8,8]")
+    search = f"hydra.searchpath=[file://{overlays.parent}]"
+    for candidate in candidates():
+        config = package.compose([search, f"tuned=weekly_exam/{candidate.arm}"])
+        assert (config.hash, config.seed_pool) == (candidate.judged, "main")
+        tuning = package.compose([search, f"tuned=weekly_exam/{candidate.arm}", "seed_pool=tuning"])
+        assert tuning.hash == candidate.trials[candidate.winner].hash
+
+
+def test_another_winner_is_not_overwritten_unless_asked_to(bench, overlays):
+    path = overlays / "weekly_exam" / "critic-gae-clip.yaml"
+    path.parent.mkdir(parents=True)
+    path.write_text("# mine\nlearning_rate: 0.5\n")
+    code, _, err = bench(*STUDY)
+    assert code == 0
+    assert f"kept {path}, which holds another winner" in err
+    assert path.read_text() == "# mine\nlearning_rate: 0.5\n"
+    assert f"wrote {path}" in bench(*STUDY, "study.tuning.overlays=replace")[2]
+    content = path.read_text()
+    assert "0.5\n" not in content
+    assert str(path) not in bench(*STUDY)[2]  # the same one is left alone
+    assert path.read_text() == content
+
+
+def test_no_overlay_where_none_is_wanted(bench, overlays):
+    assert bench(*STUDY, "study.tuning.overlays=none")[0] == 0
+    assert not overlays.exists()
+
+
+def test_a_failed_setting_cannot_win_and_its_arm_is_judged_all_the_same(bench, learner):
+    bench(*STUDY, "results=whole")
+    best = {each.arm: each.winner for each in record.read(Path("whole") / "tuned")}
+    expected = next(each for each in record.read(Path("whole") / "tuned") if each.arm == "critic-gae-clip")
+    rate = expected.trials[best["critic-gae-clip"]].values["learning_rate"]
+    rated = type(learner).__call__
+
+    def diverging(self, config, seeds, observer, checkpoint=None):
+        self.causes = {1: "loss is nan"} if config.learning_rate == rate and config.seed_pool == "tuning" else {}
+        return rated(self, config, seeds, observer, checkpoint)
+
+    type(learner).__call__ = diverging
+    try:
+        code, _, err = bench(*STUDY)
+    finally:
+        type(learner).__call__ = rated
+    assert code == 1
+    assert f"critic-gae-clip-tuning-0{best['critic-gae-clip']} seeds 1: loss is nan" in err
+    found = {each.arm: each for each in candidates()}
+    assert found["critic-gae-clip"].winner not in (None, best["critic-gae-clip"])
+    assert len([run for run in records() if run["seed_pool"] == "main"]) == JUDGED
+
+
+def test_an_arm_with_a_setting_that_broke_off_waits_and_the_same_command_goes_on(bench, learner):
+    def breaks():
+        if len(learner.calls) == 2:
+            raise ValueError("broken")
+
+    learner.before = breaks
+    code, _, err = bench(*STUDY)
+    assert code == 1
+    assert "2 of 3 settings are finished, so there is no winner yet; the same command goes on" in err
+    assert "warning: 1 arm of 2 not judged yet" in err
+    assert sorted(each.winner is None for each in candidates()) == [False, True]
+    learner.before = lambda: None
+    assert bench(*STUDY)[0] == 0
+    assert all(each.winner is not None for each in candidates())
+    assert len(finished(RESULTS)) == TRIALS + JUDGED
+
+
+def test_more_settings_keep_those_there_are(bench, learner):
+    bench(*STUDY)
+    before = finished(RESULTS)
+    assert bench(*STUDY, "study.tuning.settings=4", "study.tuning.overlays=replace")[0] == 0
+    after = finished(RESULTS)
+    assert before.items() <= after.items()
+    assert len([run for run in records() if run["seed_pool"] == "tuning"]) == TRIALS + 2
+    assert len(learner.calls) <= TRIALS + JUDGED + 2 + JUDGED
+
+
+def test_a_dry_run_tells_of_both_phases_and_writes_nothing(bench, monkeypatch):
+    from bench.runs import estimate
+
+    monkeypatch.setattr(estimate, "_measured", lambda config: estimate.Speed(config.hash, config.task.name, 1e-6))
+    code, out, _ = bench(*STUDY, "dry_run=true")
+    assert code == 0
+    assert out.count("-tuning-0") == TRIALS
+    assert out.count(" seeds 000-002: ") == JUDGED
+    assert not RESULTS.exists()
+    bench(*STUDY)
+    assert "nothing to train" in bench(*STUDY, "dry_run=true")[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["learning_rate=0.1"], "learning_rate=0.1: study tuned tunes it (study.tuning.space), so it cannot be set"),
+        (["seed_pool=tuning"], "seed_pool=tuning: study tuned tunes on that pool"),
+        (["gamma=0.9,0.5"], "two cells on weekly_exam are called critic-monte_carlo-clip"),
+        (["study.tuning.settings=0"], "study.tuning.settings=0: must be at least 1"),
+        (["~study.tuning.space", "+study.tuning.space={n_step:{choice:[1,2]}}"], "reads no key of study.tuning.space"),
+        (["study.tuning.sampler=optun"], "did you mean 'optuna'?"),
+        (["+study.tuning.space.gama={uniform:[0.1,0.9]}"], "unknown key 'gama'"),
+    ],
+)
+def test_a_mistake_is_one_line_and_writes_nothing(bench, arguments, message):
+    code, out, err = bench(*STUDY, *arguments)
+    assert (code, out) == (2, "")
+    assert err.startswith("error: ")
+    assert message in err
+    assert not RESULTS.exists()
+
+
+def die(*_, **__):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def dies_in_call(learner, number):
+    """In the middle of a block, after its first checkpoint."""
+    learner.after_progress = lambda: die() if len(learner.calls) == number else None
+
+
+def dies_once_called(name):
+    return lambda _, patch: patch.setattr(phases, name, die)
+
+
+MOMENTS = {
+    "in the first setting": lambda learner, _: dies_in_call(learner, 1),
+    "in the fourth setting": lambda learner, _: dies_in_call(learner, 4),
+    "before the winners are chosen": dies_once_called("_choose"),
+    "before a winner is stored": dies_once_called("_store"),
+    "before the second winner is stored": lambda _, patch: patch.setattr(phases, "_store", on_second(phases._store)),
+    "in the first judgement": lambda learner, _: dies_in_call(learner, TRIALS + 1),
+    "in the last judgement": lambda learner, _: dies_in_call(learner, TRIALS + JUDGED),
+}
+DONE = [0, 3, TRIALS, TRIALS, TRIALS, TRIALS, TRIALS + 1]  # finished blocks at those moments
+
+
+def on_second(function):
+    calls = []
+
+    def act(*arguments):
+        calls.append(1)
+        if len(calls) == 2:
+            die()
+        function(*arguments)
+
+    return act
+
+
+@pytest.mark.parametrize(("moment", "done"), list(zip(MOMENTS, DONE, strict=True)), ids=MOMENTS)
+def test_a_kill_loses_no_finished_setting(bench, learner, overlays, monkeypatch, moment, done):
+    """The sweep dies by SIGKILL; the same command trains the rest only, to the numbers of one that nobody killed."""
+    bench(*STUDY, "results=whole", "study.tuning.overlays=none")
+    learner.calls.clear()
+    with monkeypatch.context() as patch:
+        MOMENTS[moment](learner, patch)
+        child = FORK.Process(target=cli.main, args=(list(STUDY),))
+        child.start()
+        child.join()
+        learner.after_progress = lambda: None
+    assert child.exitcode == -signal.SIGKILL
+    before = finished(RESULTS)
+    assert len(before) == done
+    assert bench(*STUDY)[0] == 0
+    assert before.items() <= finished(RESULTS).items()
+    assert len(learner.calls) == TRIALS + JUDGED - done
+    assert numbers(RESULTS) == numbers(Path("whole"))
+    assert [each.judged for each in candidates()] == [each.judged for each in record.read(Path("whole") / "tuned")]
+    assert len(list(overlays.rglob("*.yaml"))) == JUDGED
+    assert bench(*STUDY)[0] == 0
+    assert len(learner.calls) == TRIALS + JUDGED - done
+
+
+OPTUNA = ("study.tuning.sampler=optuna", "study.tuning.startup=2", "study.tuning.settings=5")
+
+
+@pytest.mark.parametrize("call", [3, 6, 8])
+def test_optuna_proposes_after_the_common_draws_and_goes_on_from_the_blocks(bench, learner, call):
+    """Two arms, two settings drawn, three proposed one by one; killed in a drawn, and in proposed settings."""
+    pytest.importorskip("optuna")
+    random = {}
+    bench(*STUDY, "study.tuning.settings=5", "results=random")
+    for each in record.read(Path("random") / "tuned"):
+        random[each.arm] = each.trials
+    bench(*STUDY, *OPTUNA, "results=whole")
+    whole = record.read(Path("whole") / "tuned")
+    for each in whole:
+        assert each.trials[:2] == random[each.arm][:2]
+        assert not {trial.hash for trial in each.trials[2:]} & {trial.hash for trial in random[each.arm]}
+        assert [trial.number for trial in each.trials] == [0, 1, 2, 3, 4]
+        assert all(1e-4 <= trial.values["learning_rate"] <= 1e-2 for trial in each.trials)
+    learner.calls.clear()
+    dies_in_call(learner, call)
+    child = FORK.Process(target=cli.main, args=([*STUDY, *OPTUNA],))
+    child.start()
+    child.join()
+    learner.after_progress = lambda: None
+    assert child.exitcode == -signal.SIGKILL
+    assert len(finished(RESULTS)) == call - 1
+    assert bench(*STUDY, *OPTUNA)[0] == 0
+    assert candidates() == whole
+    assert len(learner.calls) == 10 + JUDGED - (call - 1)
+    assert bench(*STUDY, *OPTUNA)[0] == 0
+    assert len(learner.calls) == 10 + JUDGED - (call - 1)
+
+
+def test_a_proposal_that_was_made_stays_when_earlier_scores_change(bench, learner):
+    """retry=failed may bring scores that Optuna did not know: the arm's budget of settings stays what it was."""
+    pytest.importorskip("optuna")
+    learner.causes = {1: "loss is nan"}
+    bench(*STUDY, *OPTUNA)
+    before = candidates()
+    learner.causes = {}
+    bench(*STUDY, *OPTUNA, "retry=failed")
+    assert [each.trials for each in candidates()] == [each.trials for each in before]
+    assert all(each.winner is None for each in before)
+    assert all(each.winner is not None for each in candidates())
+
+
+def test_without_optuna_one_is_told_what_to_install(bench, monkeypatch):
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    code, _, err = bench(*STUDY, *OPTUNA)
+    assert code == 2
+    assert "error: study.tuning.sampler=optuna needs a package more: pip install 'policy-gradient-bench[tuning]'" in err
+
+
+def test_stored_winners_compose_their_cells():
+    """The files of conf/tuned: each says which cell it is."""
+    folder = Path(cli.__file__).parents[1] / "conf" / "tuned"
+    for path in sorted(folder.rglob("*.yaml")):
+        text = path.read_text()
+        config = package.compose([f"tuned={path.relative_to(folder).as_posix().removesuffix('.yaml')}"])
+        assert f"cell {config.hash} of the main pool" in text, path

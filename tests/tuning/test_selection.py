@@ -1,0 +1,83 @@
+"""Who wins: the best mean over all seeds; what failed cannot win."""
+
+import math
+
+import numpy as np
+import pytest
+
+from analysis import load
+from bench.runs.curves import EVALUATIONS, write_rows
+from bench.tuning.selection import Result, final_scores, winner
+from tests.analysis.conftest import ResultsWriter
+
+NAN = math.nan
+
+
+def result(number: int, *scores: float | None) -> Result:
+    """A setting; None for a seed that is not finished."""
+    known = {seed: score for seed, score in enumerate(scores) if score is not None}
+    return Result(number, {"learning_rate": 0.001 * (number + 1)}, tuple(range(len(scores))), known)
+
+
+@pytest.mark.parametrize(
+    ("results", "expected"),
+    [
+        ([result(0, 1.0, 2.0), result(1, 2.0, 3.0), result(2, 1.0, 3.0)], 1),
+        ([result(0, 1.0, 2.0), result(1, 3.0, 1.0), result(2, 1.0, 3.0)], 1),  # a tie goes to the first tried
+        ([result(2, 1.0, 3.0), result(1, 3.0, 1.0)], 1),  # whatever the order
+        ([result(0, 9.0, NAN), result(1, 1.0, 1.0)], 1),  # one seed failed: its other seed does not count
+        ([result(0, 9.0, math.inf), result(1, 1.0, 1.0)], 1),
+        ([result(0, 9.0, None), result(1, 1.0, 1.0)], 1),  # not finished
+        ([result(0, -5.0, -7.0), result(1, NAN, NAN)], 0),  # NaN is not better than a negative score
+        ([result(0, NAN, 1.0), result(1, NAN, NAN)], None),
+        ([], None),
+    ],
+)
+def test_the_winner_of_a_table_made_by_hand(results, expected):
+    found = winner(results)
+    assert (None if found is None else found.number) == expected
+
+
+def test_a_settings_state():
+    assert [result(0, *scores).state for scores in ((1.0, 2.0), (1.0, NAN), (1.0, None), (NAN, None))] == [
+        "done",
+        "failed",
+        "unfinished",
+        "unfinished",
+    ]
+    assert result(0, 1.0, 2.0).mean == 1.5
+    assert math.isnan(result(0, 1.0, NAN).mean)
+
+
+def test_a_final_score_is_of_the_stochastic_policy_in_the_last_tenth(tmp_path):
+    rows = [
+        {"seed": seed, "step": step, "mode": mode, "episode": 0, "return": value, "length": 1}
+        for seed in (3, 5)
+        for step, mode, value in [
+            (90, "stochastic", 100.0),  # not after 90 % of the budget
+            (95, "stochastic", 1.0 * seed),
+            (100, "stochastic", 3.0 * seed),
+            (100, "deterministic", 50.0),
+        ]
+    ]
+    write_rows(EVALUATIONS, rows, tmp_path / "e.parquet")
+    assert final_scores(tmp_path / "e.parquet", 100) == {3: 6.0, 5: 10.0}
+
+
+def test_the_score_that_chooses_is_the_score_of_the_report(tmp_path):
+    results = ResultsWriter(tmp_path)
+    cell = {"task": "cartpole", "arm": "a", "baseline": "none"}
+    results.study("s", [cell | {"seeds": range(3)}])
+    rng = np.random.default_rng(0)
+    block = results.block(
+        "s",
+        "cartpole",
+        "a",
+        range(3),
+        lambda seed, share: 100 * share + seed + rng.normal(),
+        points=30,
+        baseline="none",
+    )
+    runs, _, _ = load.load("s", tmp_path)
+    expected = dict(zip(runs["seed"], runs["final_stochastic"], strict=True))
+    assert final_scores(block / EVALUATIONS, 1000) == pytest.approx(expected)
