@@ -22,10 +22,17 @@ _FOR_CURVES = ("critic-td0", "critic-gae", "critic-monte_carlo", "none-monte_car
 def plane(found: Laboratory, task: str, stage: str, styles: Mapping[str, Style], *, ax: Axes) -> None:
     """Action-dependent bias against standard deviation, both relative to the true advantages' root mean square.
 
-    λ is a curve from TD to Monte Carlo for every critic; other baselines are points, under Monte Carlo.
+    λ is a curve from TD to Monte Carlo for every critic; other baselines are points, under Monte Carlo. Thin lines are
+    95 % intervals of the bias: one that begins at the floor is not told from zero.
     """
     rows = found.of(task, "advantage", stage)
     floor = 0.01
+    if not (rows.loc[rows["quantity"] == "signal", "value"] > 0).any():
+        ax.text(
+            0.5, 0.5, "true advantages not\ndistinguished from zero", ha="center", va="center", transform=ax.transAxes
+        )
+        ax.set_axis_off()
+        return
     lines = {"learned": ("-", "0.15"), "exact": (":", "0.45"), "error": ("--", "0.65")}
     for critic, (line, color) in lines.items():
         curve = rows[(rows["baseline"] == "critic") & (rows["advantage"] == "gae") & (rows["critic"] == critic)]
@@ -33,6 +40,8 @@ def plane(found: Laboratory, task: str, stage: str, styles: Mapping[str, Style],
             continue
         wide = curve.pivot_table(index="gae_lambda", columns="quantity", values="value").sort_index()
         x, y = _relative(wide["action_bias"], wide["signal"], floor), _relative(wide["variance"], wide["signal"], floor)
+        bias = curve[curve["quantity"] == "action_bias"].set_index("gae_lambda").loc[wide.index]
+        _interval(bias, wide["signal"], y, floor, color, ax)
         ax.plot(
             x, y, line, color=color, marker=".", markersize=5, linewidth=1.2, label=f"critic ({critic} V), λ = 0 … 1"
         )
@@ -47,14 +56,20 @@ def plane(found: Laboratory, task: str, stage: str, styles: Mapping[str, Style],
         signal = mine.loc["signal", "value"]
         x, y = (_relative(mine.loc[[name], "value"], signal, floor) for name in ("action_bias", "variance"))
         ax.plot(x, y, linestyle="", marker=style.marker, color=style.color, markersize=6, label=arm)
+        _interval(mine.loc[["action_bias"]], signal, y, floor, style.color, ax)
     ax.set_xscale("log")
     ax.set_yscale("log")
     ax.set_xlabel(f"action-dependent bias (below {floor:g}: at {floor:g})")
     ax.set_ylabel("standard deviation")
 
 
+def _interval(bias: pd.DataFrame, signal: Any, y: pd.Series, floor: float, color: Any, ax: Axes) -> None:
+    low, high = (_relative(bias[end], signal, floor).to_numpy(float) for end in ("low", "high"))
+    ax.hlines(y.to_numpy(float), low, high, color=color, linewidth=0.6, alpha=0.6)
+
+
 def _relative(squares: pd.Series, signal: Any, floor: float) -> pd.Series:
-    """Roots of squares relative to the signal; what is not above noise stands at the floor."""
+    """Roots of squares relative to the signal; what is below the floor, or negative by noise, stands at it."""
     roots: pd.Series = np.sqrt((squares / signal).clip(lower=floor**2))
     return roots
 

@@ -71,7 +71,7 @@ def _cell(rows: pd.DataFrame, quantity: str, scale: float) -> str:
     if quantity not in rows.index or not scale > 0:
         return "–"
     row = rows.loc[[quantity], ["value", "low", "high"]].to_numpy(float)[0]
-    if not np.isfinite(row[0]):
+    if not np.isfinite(row).all():
         return "–"
     numbers = [float(number) / scale for number in row]
     decimals = 3 if abs(numbers[0]) < 10 else 1
@@ -136,8 +136,9 @@ def fairness_table(found: Laboratory, task: str) -> Table | None:
 
 def _shares(rows: pd.DataFrame, kinds: Sequence[str]) -> list[str]:
     """Both shares of every kind; what of an interval lies outside 0 to 1 no share can be."""
-    numbers = rows.set_index(["kind", "quantity"])[["value", "low", "high"]].astype(float).clip(0, 1)
-    return [interval_text(numbers.loc[(kind, share)].tolist(), 3) for kind in kinds for share in SHARES]
+    shares = rows.set_index(["kind", "quantity"])[["value", "low", "high"]].astype(float).clip(0, 1)
+    numbers = {place: list(map(float, row)) for place, row in zip(shares.index, shares.to_numpy(), strict=True)}
+    return [interval_text(numbers[kind, share], 3) for kind in kinds for share in SHARES]
 
 
 def final_returns(estimates: pd.DataFrame, runs: pd.DataFrame, task: str) -> dict[str, tuple[float, float, float]]:

@@ -145,7 +145,12 @@ def together(stages: Sequence[Stage], missing: Sequence[str] = ()) -> Laboratory
     figures, costs, notes = [], [], []
     for stage in unique:
         alike = [other for other in unique if (other.task, other.name) == (stage.task, stage.name)]
-        place = {"task": stage.task, "stage": stage.name, "label": _label(stage, alike), "first": stage is alike[0]}
+        place: dict[str, Any] = {
+            "task": stage.task,
+            "stage": stage.name,
+            "label": _label(stage, alike),
+            "first": stage is alike[0],
+        }
         figures.append(stage.figures.assign(**place))
         costs.append(stage.costs.assign(**place))
         notes.append(place | _notes(stage.record))

@@ -9,6 +9,8 @@ import pytest
 import bench
 from bench.cli import main
 from bench.config import Config
+from bench.lab.command import parse, planned
+from bench.lab.record import Recorder
 
 SMALL = [
     "task=exam_question", "stages=start", "jobs=1", "baselines=none,critic,rloo", "advantages=monte_carlo",
@@ -55,6 +57,32 @@ def test_a_mistake_costs_one_line(
     line = mistake(capsys, *arguments, f"results={tmp_path}")
     assert all(fragment in line for fragment in fragments), line
     assert not any(tmp_path.iterdir())
+
+
+def test_arms_left_out_are_recorded_with_the_reason(tmp_path: Path) -> None:
+    """CartPole's restored episodes cost more than this budget, so that no vine arm is measured."""
+    request = parse(["task=cartpole", "stages=start", "critics=learned", "budget=20_000", f"results={tmp_path}"])
+    (cell,) = planned(request)
+    names = {variant.arm.baseline.name for variant in cell.plan.variants}
+    assert "vine" not in names
+    assert set(cell.plan.left_out) == {f"vine-{target}" for target in ("td0", "nstep", "gae", "monte_carlo")}
+    assert all("larger vine.every" in reason for reason in cell.plan.left_out.values())
+    recorder = Recorder(cell)
+    recorder.begin()
+    recorder.close()
+    assert json.loads((cell.directory / "run.json").read_text())["left_out"] == cell.plan.left_out
+
+
+def test_the_studies_measure_every_arm_that_is_legal() -> None:
+    """Only vine is refused: on Acrobot, whose rewards are scaled, and where a walk may take longer than the budget."""
+    left_out = {cell.task: set(cell.plan.left_out) for cell in planned(parse(["study=bias_variance"]))}
+    assert {task for task, arms in left_out.items() if arms} == {"acrobot", "random_walk"}
+    assert {arm.partition("-")[0] for arms in left_out.values() for arm in arms} == {"vine"}
+    article = planned(parse(["study=article"]))
+    assert {(cell.task, cell.stage) for cell in article} == {
+        (task, stage) for task in ("exam_question", "weekly_exam") for stage in ("start", "middle", "end")
+    }
+    assert not any(cell.plan.left_out for cell in article)
 
 
 def test_a_policy_of_another_task_is_refused(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,13 +6,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from bench.lab import truth as truths
 from bench.lab.advantages import Estimates, errors
 from bench.lab.anchors import anchors_at
 from bench.lab.measure import Laboratory
 from bench.lab.settings import Plan, plan, read
 from bench.lab.simulate import simulate, starts
 from bench.lab.stages import Stage, trained
-from bench.lab.truth import RolledOut, World, exact_truth, solution
+from bench.lab.truth import RolledOut, RolledOutGradient, World, exact_truth, solution
 from tests.lab.conftest import arm, policy_of
 
 
@@ -55,6 +56,24 @@ def test_continuing_and_time_limited_truth_differ() -> None:
     most = 1 + 0.9 + 0.81  # three steps are left
     assert (found["time_limited"] <= most + 1e-12).all()
     assert found["continuing"].mean() > most
+
+
+def test_merged_blocks_of_the_true_gradient_keep_its_mean(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At most `MOST_BLOCKS` blocks are kept, each the mean of as many neighbours, from the same steps."""
+    config = arm("cartpole", "critic", "gae", "task.time_limit=20")
+    world = World(policy_of(config), 0.99, "time_limited")
+    found = []
+    for most in (64, 8):
+        monkeypatch.setattr(truths, "MOST_BLOCKS", most)
+        rolled = RolledOutGradient(world, None, 2, lambda *keys: np.random.default_rng([5, *keys]))
+        for blocks in (8, 8, 16, 32):
+            rolled.add(blocks)
+        found.append(rolled)
+    apart, merged = found[0].truth(), found[1].truth()
+    assert found[0].steps == found[1].steps
+    for weights in ("discounted", "undiscounted"):
+        assert (len(apart[weights]), len(merged[weights])) == (64, 8)
+        np.testing.assert_allclose(merged[weights], apart[weights].reshape(8, 8, -1).mean(1), rtol=1e-6, atol=1e-9)
 
 
 def measured(given: dict[str, object], planned: Plan, stage: Stage) -> pd.DataFrame:
