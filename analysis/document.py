@@ -11,6 +11,7 @@ from analysis.claims import ClaimsFile, Judged
 from analysis.gallery import Material
 from analysis.load import STATUSES, Records, measures
 
+NAMED_TIES = 4  # in a sentence; the table of final scores marks them all
 MODE = "stochastic"  # what is trained; claims are judged on it
 
 
@@ -86,7 +87,9 @@ def _best(task: str, estimates: pd.DataFrame) -> str:
     if best.empty:
         return f"{task}: no run is done."
     row = best.iloc[0]
-    tied = ", ".join(rows.loc[rows["mark"] == "tied", "arm"])
+    ties = [str(arm) for arm in rows.loc[rows["mark"] == "tied", "arm"]]
+    further = len(ties) - NAMED_TIES
+    tied = ", ".join(ties[:NAMED_TIES]) + (f" and {further} more" if further > 0 else "")
     score = formats.interval_text(tables.interval_of(row, "mean"), 2)
     equal = f"; may be as good: {tied}" if tied else "; ahead of every other arm"
     return f"{task}: {row['arm']} is best, {score}, n={tables.count_text(row)}{equal}."

@@ -157,7 +157,8 @@ def final_scores(material: Material, look: Look, mode: str) -> Figure:
     records, shown, styles = material.records, material.measures, material.styles
     columns = 1 if look.width is not None and look.width < 4.6 * look.scale * len(shown) else len(shown)
     rows = -(-len(shown) // columns)
-    figure, axes = grid(rows, columns, (5.6, 0.32 * len(styles) + 0.9), look, extra=0.3)
+    width = 5.6 + 0.075 * max(0, max(map(len, styles)) - 28)  # long names, as arms of several studies have, need room
+    figure, axes = grid(rows, columns, (width, 0.32 * len(styles) + 0.9), look, extra=0.3)
     for ax, measure in zip(axes.flat, shown, strict=False):
         figures.final_scores(records.runs, material.estimates, styles, ax=ax, measure=measure, mode=mode)
         ax.set_title(measure.label)

@@ -27,6 +27,7 @@ def _labels(name: str, cells: pd.DataFrame, factors: Sequence[str]) -> list[str]
         for factor in sorted(factors)
         if any(task[factor].map(repr).nunique() > 1 for _, task in known.groupby("task"))
     ]
+    differing = _without_repetition(known, differing)
     found = [_with_values(name, row, differing) for _, row in cells.iterrows()]
     alone = cells.groupby("task")["hash"].transform("nunique") == 1
     unknown = ~alone & ~pd.Series(cells.index.isin(known.index), cells.index)
@@ -37,6 +38,14 @@ def _labels(name: str, cells: pd.DataFrame, factors: Sequence[str]) -> list[str]
             found, cells["hash"], unknown.to_numpy(bool) | ambiguous.to_numpy(bool), strict=True
         )
     ]
+
+
+def _without_repetition(cells: pd.DataFrame, factors: Sequence[str]) -> list[str]:
+    """Of factors that tell the same cells apart, the one with the shortest name; all others say it again."""
+    groups: dict[tuple[int, ...], str] = {}
+    for factor in sorted(factors, key=len):
+        groups.setdefault(tuple(pd.factorize(cells[factor].map(repr))[0].tolist()), factor)
+    return sorted(groups.values())
 
 
 def _with_values(name: str, row: pd.Series, differing: Sequence[str]) -> str:

@@ -20,7 +20,8 @@ QUANTITIES: Mapping[str, str] = {"true_score": "true score per episode", "cheati
 COLUMNS = ("task", "arm", "seed", "kind", "coef", "adaptive", *QUANTITIES)
 _HUES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _LINES: Sequence[Any] = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (6, 1.5, 1, 1.5)))
-_MARKERS = "os^DvPX"
+_MARKERS = "os^DvPX<>*"
+_ESTIMATE = ("reference.kind", "reference.placement", "reference.importance", "reference.seed")
 
 
 def exact_values(records: Records) -> pd.DataFrame:
@@ -98,17 +99,26 @@ def _interval(values: pd.DataFrame, quantity: str, names: tuple[str, ...], confi
 
 
 def series(records: Records, values: pd.DataFrame) -> dict[str, list[str]]:
-    """Arms that differ in β alone, by what they have in common: the lines of a β curve. Adaptive ones are no part."""
-    runs = records.runs.drop_duplicates("arm").set_index("arm")
-    held = values[(values["coef"] > 0) & ~values["adaptive"].astype(bool)]
-    others = [name for name in ("reference.kind", "reference.placement", "reference.importance", "reference.seed")
-              if name in runs and runs.loc[held["arm"].unique(), name].nunique(dropna=False) > 1]  # fmt: skip
+    """Arms that differ in β alone, by what they have in common: the lines of a β curve. Adaptive ones are no part.
+
+    In the study's order, those with several β first.
+    """
+    held = set(values.loc[(values["coef"] > 0) & ~values["adaptive"].astype(bool), "arm"])
+    runs = records.runs[records.runs["arm"].isin(held)].drop_duplicates("arm")
+    others = [name for name in _ESTIMATE if name in runs and runs[name].nunique(dropna=False) > 1]
     found: dict[str, list[str]] = {}
-    for arm in held["arm"].unique():
-        row = runs.loc[arm]
-        said = [f"{name.rpartition('.')[2]}={row[name]}" for name in others if pd.notna(row[name])]
-        found.setdefault(", ".join([str(row["name"]), *said]), []).append(str(arm))
-    return found
+    for _, row in runs.iterrows():
+        said = [_said(name, row[name]) for name in others]
+        found.setdefault(", ".join(filter(None, [str(row["name"]), *said])), []).append(str(row["arm"]))
+    return dict(sorted(found.items(), key=lambda line: -len(line[1])))
+
+
+def _said(factor: str, value: object) -> str:
+    """A factor as part of a label: `k1`, `importance`, `seed 0`; "" where it is absent or off."""
+    if value is None or value is False or value != value:
+        return ""
+    short = factor.rpartition(".")[2]
+    return f"all held to seed {value:g}" if short == "seed" else short if value is True else str(value)
 
 
 def beta_curve(
@@ -123,24 +133,31 @@ def beta_curve(
         ax: where to draw.
         confidence: of the intervals.
     """
-    optima = values[values["kind"] == "optimum"]
     drawn: set[bytes] = set()
     for place, (label, arms) in enumerate(lines.items()):
         color, marker = _HUES[place % len(_HUES)], _MARKERS[place % len(_MARKERS)]
-        mine = values[values["arm"].isin(arms) & (values["kind"] == "learned")]
-        levels = sorted(mine["coef"].unique())
-        found = [_interval(mine[mine["coef"] == level], quantity, (label, str(level)), confidence) for level in levels]
+        mine = values[values["arm"].isin(arms)]
+        learned = mine[mine["kind"] == "learned"]
+        levels = sorted(learned["coef"].unique())
+        if not levels:
+            continue
+        found = [
+            _interval(learned[learned["coef"] == level], quantity, (label, str(level)), confidence) for level in levels
+        ]
         centre, low, high = np.array(found).T
-        x = np.array(levels) * 1.02 ** (place - len(lines) / 2)  # beside each other where β is the same
+        aside = (place + 1) // 2 * (-1) ** place if len(levels) == 1 else 0  # arms that have one β, the same
+        x = np.array(levels) * 1.06**aside
         bars = np.array([centre - low, high - centre])
-        ax.errorbar(
-            x, centre, yerr=bars, color=color, marker=marker, markersize=4, linestyle="", capsize=2, label=label
-        )
-        best = optima[optima["arm"].isin(arms)].groupby("coef")[quantity].mean()
-        if len(best) and best.to_numpy().tobytes() not in drawn:  # estimators of one reference share its optimum
-            drawn.add(best.to_numpy().tobytes())
+        look: dict[str, Any] = {"color": color, "marker": marker, "markersize": 4, "linestyle": "", "capsize": 2}
+        ax.errorbar(x, centre, yerr=bars, label=label, **look)
+        held_to = mine[mine["kind"] == "reference"].drop_duplicates("seed").sort_values("seed")
+        references = held_to[["seed", *QUANTITIES]].to_numpy(float).tobytes()
+        if references not in drawn:  # estimators that are held to the same policies share their optimum
+            drawn.add(references)
+            best = mine[mine["kind"] == "optimum"].groupby("coef")[quantity].mean()
             line = _LINES[(len(drawn) - 1) % len(_LINES)]
-            ax.plot(best.index, best, color=color, linestyle=line, linewidth=1.4, label=f"exact optimum, {label}")
+            name = f"exact optimum as for {label}"
+            ax.plot(best.index, best, color=color, linestyle=line, linewidth=1.4, label=name)
     free = values[(values["kind"] == "learned") & (values["coef"] == 0)]
     if len(free):
         ax.axhline(free[quantity].mean(), color="0.4", linewidth=1, linestyle=":", label="no reference")

@@ -217,3 +217,9 @@ def test_factor_columns_of_long_tables_are_categories(results):
     results.block("s", "cartpole", "a", [0], level, baseline="critic")
     _, evaluations, _ = load("s", results.root)
     assert isinstance(evaluations["baseline"].dtype, pd.CategoricalDtype)
+
+
+def test_a_label_does_not_say_the_same_difference_twice(results):
+    for gamma, settings in ((0.9, "short"), (0.99, "a longer one")):
+        results.block("s", "cartpole", "ppo", [0], lambda _, share: share, gamma=gamma, learning_rate_schedule=settings)
+    assert set(read(["s"], results.root).runs["arm"]) == {"ppo (gamma=0.9)", "ppo (gamma=0.99)"}

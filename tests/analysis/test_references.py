@@ -60,8 +60,8 @@ def test_the_curve_draws_every_weight_of_the_optimum_and_the_measured_points(rec
     _, ax = plt.subplots()
     references.beta_curve(values, lines, "cheating", ax=ax)
     drawn = {line.get_label(): line for line in ax.lines}
-    assert list(drawn["exact optimum, honest"].get_xdata()) == [0.05, 0.1, 0.2]
-    assert list(drawn["exact optimum, honest"].get_ydata()) == [0.2, 0.1, 0.05]
+    assert list(drawn["exact optimum as for honest"].get_xdata()) == [0.05, 0.1, 0.2]
+    assert list(drawn["exact optimum as for honest"].get_ydata()) == [0.2, 0.1, 0.05]
     assert drawn["no reference"].get_ydata()[0] == pytest.approx(0.7)
     (bars,) = ax.containers
     assert list(bars.lines[0].get_ydata()) == pytest.approx([0.3, 0.04])
