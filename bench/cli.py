@@ -220,7 +220,7 @@ def run_cell(cfg: Any) -> Any:
     """One job of a sweep, in a worker: tells of failures instead of raising them, for its neighbours' sake."""
     from hydra.core.hydra_config import HydraConfig
 
-    from bench.composition import Composition
+    from bench.composition import settings_of
     from bench.runs import interruption
     from bench.runs.execute import run
     from bench.runs.sweep import Outcome
@@ -231,7 +231,7 @@ def run_cell(cfg: Any) -> Any:
         try:
             if (asked := interruption.asked()) is not None:
                 raise interruption.Interrupted(asked)
-            run(Composition(cfg, {}).parse(), HydraConfig.get().overrides.task)
+            run(settings_of(cfg), HydraConfig.get().overrides.task)
         except interruption.Interrupted as interrupt:
             stopped = str(interrupt)
         except Exception as raised:  # whatever training raises: the other cells go on
@@ -252,7 +252,7 @@ def sweep(config: Any, arguments: Sequence[str], load: Callable[..., Any], launc
     """
     from rich.console import Console
 
-    from bench.composition import plan_studies
+    from bench.composition import job, plan_studies
     from bench.runs import estimate, plan, progress, sweep
 
     cells = plan_studies(arguments, lambda overrides: load(config, overrides))
@@ -261,7 +261,7 @@ def sweep(config: Any, arguments: Sequence[str], load: Callable[..., Any], launc
         return
 
     def launch_cells(cells: Sequence[plan.Cell]) -> list[sweep.Outcome]:
-        return [_outcome(job) for job in launch([list(cell.overrides) for cell in cells], initial_job_idx=0)]
+        return [_outcome(ended) for ended in launch([job(cell) for cell in cells], initial_job_idx=0)]
 
     _conclude(sweep.sweep(cells, launch_cells, progress.Display(Console(stderr=True))))
 
