@@ -146,10 +146,10 @@ def _enjoy(arguments: Sequence[str]) -> int:
 
     if not arguments or "=" in arguments[0]:
         raise UserError("enjoy: give the folder of one block, such as results/quick/runs/cartpole/…/seeds-000-009")
-    given = _settings("enjoy", arguments[1:], seed="", episode="0", mode="deterministic", plugins="")
+    given = _settings("enjoy", arguments[1:], seed="", episode="0", mode="deterministic", format="gif", plugins="")
     plugin.import_modules(given["plugins"])
     seed = _number("seed", given["seed"]) if given["seed"] else None
-    path, total = enjoy(Path(arguments[0]), seed, _number("episode", given["episode"]), given["mode"])
+    path, total = enjoy(Path(arguments[0]), seed, _number("episode", given["episode"]), given["mode"], given["format"])
     print(f"return {total:.6g}: {path}")
     return 0
 
