@@ -181,10 +181,10 @@ def _enjoy(arguments: Sequence[str]) -> int:
 
     if not arguments or "=" in arguments[0]:
         raise UserError("enjoy: give the folder of one block, such as results/quick/runs/cartpole/…/seeds-000-009")
-    given = _settings("enjoy", arguments[1:], seed="", episode="0", mode="deterministic", plugins="")
+    given = _settings("enjoy", arguments[1:], seed="", episode="0", mode="deterministic", format="gif", plugins="")
     plugin.import_modules(given["plugins"])
     seed = _number("seed", given["seed"]) if given["seed"] else None
-    path, total = enjoy(Path(arguments[0]), seed, _number("episode", given["episode"]), given["mode"])
+    path, total = enjoy(Path(arguments[0]), seed, _number("episode", given["episode"]), given["mode"], given["format"])
     print(f"return {total:.6g}: {path}")
     return 0
 
@@ -255,7 +255,7 @@ def run_cell(cfg: Any) -> Any:
     """One job of a sweep, in a worker: tells of failures instead of raising them, for its neighbours' sake."""
     from hydra.core.hydra_config import HydraConfig
 
-    from bench.composition import Composition
+    from bench.composition import settings_of
     from bench.runs import interruption
     from bench.runs.execute import run
     from bench.runs.sweep import Outcome
@@ -266,7 +266,7 @@ def run_cell(cfg: Any) -> Any:
         try:
             if (asked := interruption.asked()) is not None:
                 raise interruption.Interrupted(asked)
-            run(Composition(cfg, {}).parse(), HydraConfig.get().overrides.task)
+            run(settings_of(cfg), HydraConfig.get().overrides.task)
         except interruption.Interrupted as interrupt:
             stopped = str(interrupt)
         except Exception as raised:  # whatever training raises: the other cells go on
@@ -287,7 +287,7 @@ def sweep(config: Any, arguments: Sequence[str], load: Callable[..., Any], launc
     """
     from rich.console import Console
 
-    from bench.composition import plan_studies
+    from bench.composition import job, plan_studies
     from bench.runs import estimate, plan, progress, sweep
     from bench.tuning import phases
 
@@ -297,7 +297,7 @@ def sweep(config: Any, arguments: Sequence[str], load: Callable[..., Any], launc
         return
 
     def launch_cells(cells: Sequence[plan.Cell]) -> list[sweep.Outcome]:
-        return [_outcome(job) for job in launch([list(cell.overrides) for cell in cells], initial_job_idx=0)]
+        return [_outcome(ended) for ended in launch([job(cell) for cell in cells], initial_job_idx=0)]
 
     display = progress.Display(Console(stderr=True))
     _conclude(phases.run(cells, lambda cells: sweep.sweep(cells, launch_cells, display), display.say))

@@ -3,6 +3,7 @@
 Only this module, `bench.cli` and the sweeper plugin know Hydra.
 """
 
+import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,11 +17,11 @@ from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
-from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
 
 from bench.catalogue import CONF
-from bench.config import Config, parse
+from bench.config import Config, parse, to_mapping
 from bench.errors import UserError, nearest, unknown
 from bench.legality import check_task
 from bench.runs.plan import Cell, plan, read_grids
@@ -145,6 +146,33 @@ class Composer:
             return self.cell({**choices, **values})
 
         return Cell(config or self(choices).parse(), choices, self.overrides(choices), vary)
+
+
+def job(cell: Cell) -> list[str]:
+    """What a launcher is given of a cell: its overrides, for the record, and last its settings, for `JobLoader`."""
+    return [*cell.overrides, json.dumps(to_mapping(cell.config))]
+
+
+class JobLoader:
+    """Hydra's loader of configurations, in a launcher's jobs: composes nothing, which would be half of a tiny cell.
+
+    A job's configuration holds the cell's settings as one text, and only Hydra's section beside it: launchers keep a
+    copy of it of every job, and there may be thousands.
+    """
+
+    def load_sweep_config(self, master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
+        """The configuration of the job that `job` described."""
+        *overrides, settings = sweep_overrides
+        config = OmegaConf.masked_copy(master_config, "hydra")
+        with read_write(config), open_dict(config):
+            config.hydra.overrides.task = overrides
+            config.settings = settings
+        return config
+
+
+def settings_of(job: DictConfig) -> Config:
+    """The cell of a job's configuration, which was validated when it was planned."""
+    return parse(json.loads(job.settings))
 
 
 def plan_studies(arguments: Sequence[str], load: Callable[[list[str]], DictConfig]) -> list[Cell]:

@@ -24,9 +24,12 @@ class BenchSweeper(Sweeper):
     """Expands a study's grids or a command line's lists into cells and launches those that are not done."""
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Take what Hydra hands over."""
+        """Take what Hydra hands over; the launcher's jobs get cells that are composed already."""
+        from bench.composition import JobLoader
+
+        context = HydraContext(config_loader=JobLoader(), callbacks=hydra_context.callbacks)  # type: ignore[arg-type]
         self.launcher = Plugins.instance().instantiate_launcher(
-            hydra_context=hydra_context, task_function=task_function, config=config
+            hydra_context=context, task_function=task_function, config=config
         )
         self.loader = hydra_context.config_loader
         self.config = config

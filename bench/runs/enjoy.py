@@ -2,7 +2,10 @@
 
 import io
 import os
-from collections.abc import Callable, Sequence
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +25,13 @@ FRAMES_PER_SECOND = 30  # where the environment does not say
 INSTALL = "pip install 'policy-gradient-bench[render]'"
 
 
-def enjoy(path: Path, seed: int | None = None, episode: int = 0, mode: str = "deterministic") -> tuple[Path, float]:
+def enjoy(
+    path: Path, seed: int | None = None, episode: int = 0, mode: str = "deterministic", kind: str = "gif"
+) -> tuple[Path, float]:
     """Play an episode with a block's policy and keep it as a file; → where, and its return.
 
-    Episode k of a seed starts from the same state every time. The file lies in the study's folder, below `videos`.
+    Episode k of a seed starts from the same state every time. The file lies in the study's folder, below `videos`:
+    `kind` is that of an animation, `gif` or `mp4`; worlds that are told in text are text.
 
     Raises:
         UserError: where there is no such block, seed or mode, or what draws the task is not installed.
@@ -39,6 +45,8 @@ def enjoy(path: Path, seed: int | None = None, episode: int = 0, mode: str = "de
         raise UserError(f"seed={seed}: the block has {', '.join(map(str, sorted(block.seeds)))}")
     if mode not in ("deterministic", "stochastic"):
         raise UserError(f"mode={mode}: must be deterministic or stochastic")
+    if kind not in _ANIMATIONS:
+        raise UserError(f"format={kind}: must be {' or '.join(_ANIMATIONS)}")
     config = checked_config(block)
     if config.is_peer:
         raise UserError(f"{path}: trained by {config.arm_name}; only policies of this suite's learner can be shown")
@@ -53,7 +61,8 @@ def enjoy(path: Path, seed: int | None = None, episode: int = 0, mode: str = "de
         folder.mkdir(parents=True, exist_ok=True)
         if isinstance(frames[0], str):
             return _written(folder / f"{name}.txt", "\n".join(frames).encode() + b"\n"), total
-        return _written(folder / f"{name}.gif", _gif(frames, env)), total
+        rate = float(env.metadata.get("render_fps", FRAMES_PER_SECOND))
+        return _written(folder / f"{name}.{kind}", _ANIMATIONS[kind](frames, rate)), total
     except OSError as error:
         raise UserError(f"cannot write {error.filename}: {error.strerror}") from error
 
@@ -123,14 +132,37 @@ def _frame(env: Any) -> Any:
         raise UserError(f"drawing this task needs pygame: {INSTALL}") from error
 
 
-def _gif(frames: Sequence[Any], env: Any) -> bytes:
+def _gif(frames: Sequence[Any], rate: float) -> bytes:
     from PIL import Image
 
     pictures = [Image.fromarray(frame) for frame in frames]
-    milliseconds = round(1000 / env.metadata.get("render_fps", FRAMES_PER_SECOND))
+    milliseconds = round(1000 / rate)
     content = io.BytesIO()
     pictures[0].save(content, "GIF", save_all=True, append_images=pictures[1:], duration=max(20, milliseconds), loop=0)
     return content.getvalue()
+
+
+def _mp4(frames: Sequence[Any], rate: float) -> bytes:
+    """H.264 by the program ffmpeg. Raises `UserError` where that is missing or refuses."""
+    program = shutil.which("ffmpeg")
+    if program is None:
+        raise UserError("format=mp4 needs the program ffmpeg (apt install ffmpeg, brew install ffmpeg); or format=gif")
+    height, width = frames[0].shape[:2]
+    source = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", f"{rate:g}", "-i", "-"]
+    even = ["-vf", "pad=ceil(iw/2)*2:ceil(ih/2)*2", "-pix_fmt", "yuv420p"]  # what every player takes
+    with tempfile.TemporaryDirectory(prefix="bench-enjoy-") as folder:
+        video = Path(folder) / "video.mp4"
+        command = [program, "-loglevel", "error", *source, *even, str(video)]
+        done = subprocess.run(
+            command, input=b"".join(frame.tobytes() for frame in frames), capture_output=True, check=False
+        )
+        if done.returncode:
+            said = done.stderr.decode(errors="replace").strip().splitlines() or ["it did not say why"]
+            raise UserError(f"format=mp4: ffmpeg failed ({said[-1]}); format=gif needs no ffmpeg")
+        return video.read_bytes()
+
+
+_ANIMATIONS: Mapping[str, Callable[[Sequence[Any], float], bytes]] = {"gif": _gif, "mp4": _mp4}
 
 
 def _written(path: Path, content: bytes) -> Path:

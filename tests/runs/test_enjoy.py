@@ -1,8 +1,10 @@
 """An episode of a trained seed, to look at."""
 
 import dataclasses
+import shutil
 import sys
 
+import numpy as np
 import pytest
 
 import bench
@@ -47,6 +49,23 @@ def test_classic_control_is_an_animation(tmp_path):
         assert 1 < picture.n_frames <= total + 1
 
 
+def test_a_video_needs_ffmpeg_and_says_so(tmp_path, monkeypatch):
+    pytest.importorskip("pygame", reason="drawing classic control needs the extra render")
+    path = block(tmp_path, "task=cartpole", "task.time_limit=50", "budget=800")
+    monkeypatch.setattr("shutil.which", {}.get)
+    with pytest.raises(UserError, match=r"format=mp4 needs the program ffmpeg .*or format=gif"):
+        enjoy.enjoy(path, kind="mp4")
+
+
+def test_frames_become_a_video():
+    if shutil.which("ffmpeg") is None:
+        pytest.skip("videos need the program ffmpeg")
+    frames = [np.full((31, 41, 3), 20 * place, np.uint8) for place in range(6)]  # odd sizes, which H.264 refuses
+    content = enjoy._mp4(frames, 25.0)
+    assert content[4:8] == b"ftyp"
+    assert b"avc1" in content
+
+
 def test_a_missing_package_is_named_with_how_to_get_it(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pygame", None)
     path = block(tmp_path, "task=cartpole", "task.time_limit=50", "budget=800")
@@ -60,5 +79,7 @@ def test_what_is_not_there_is_refused(tmp_path):
         enjoy.enjoy(path, seed=7)
     with pytest.raises(UserError, match="mode=greedy: must be"):
         enjoy.enjoy(path, mode="greedy")
+    with pytest.raises(UserError, match="format=avi: must be gif or mp4"):
+        enjoy.enjoy(path, kind="avi")
     with pytest.raises(UserError, match="no finished block"):
         enjoy.enjoy(tmp_path)
