@@ -24,7 +24,16 @@ LEARNING_STEPS = 51_200
 
 
 # What `Workload.arm` may be: this suite's PPO; 48 complete episodes as a batch instead; and that without a critic.
-EPISODES = (*("collect=episodes", "group.groups=6", "group.size=8", "grad_clip=separate", "advantage=monte_carlo"),)
+EPISODES = (
+    *(
+        "collect=episodes",
+        "group.groups=6",
+        "group.size=8",
+        "grad_clip=separate",
+        "advantage=monte_carlo",
+        "truncation=end",
+    ),
+)
 ARMS: dict[str, tuple[str, ...]] = {
     "ppo": ("grad_clip=joint", f"collect.n_envs={N_ENVS}", f"collect.n_steps={N_STEPS}"),
     "episodes": (*EPISODES, "baseline=critic"),
@@ -118,7 +127,7 @@ def _lockstep(workload: Workload) -> Measurement:
     reserve = 0 if workload.arm == "ppo" else EPISODE_RESERVE
     config = bench.compose([*overrides(workload), f"budget={workload.steps + BATCH + reserve}"])
     env = BatchedVecEnv(environments(make(config.task), config.seeds, config.n_envs))
-    watch = Stopwatch(N_ENVS, iteration=BATCH)
+    watch = Stopwatch(N_ENVS, iteration=BATCH if workload.arm == "ppo" else 1)  # one batch of episodes is enough
     model = PolicyGradient("MlpPolicy", env, config, config.seeds)
     model.learn(config.budget, watch, log_interval=None)  # type: ignore[arg-type]  # SB3 takes None
     measured = _trained(watch, workload)
