@@ -2,6 +2,8 @@
 
 import json
 import re
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,10 +12,11 @@ from bench import cli
 from bench.errors import UserError
 from bench.runs import provenance
 from bench.speed import command, figure, programs, tables
-from bench.speed.plan import STUDY_ARMS, STUDY_TASKS, Job, Options, jobs, parse, workload
+from bench.speed.plan import STUDY_ARMS, STUDY_TASKS, Job, Options, jobs, parse, scaling, workload
 from bench.speed.programs import PROGRAMS, Measurement, Workload, late_returns
 from bench.speed.stopwatch import Stopwatch
 from bench.speed.tables import Result
+from bench.speed.targets import targets
 
 
 def took(seconds: float, cpu: float | None = None, returns: tuple[float, ...] | None = (200.0,), **further):
@@ -40,7 +43,7 @@ def cells(row: str) -> list[str]:
         (["lockstep"], "unknown argument of speed 'lockstep'"),
         (
             ["part=seed"],
-            "unknown part 'seed': allowed are workload, small_minibatches, seeds, study; did you mean 'seeds'",
+            "unknown part 'seed': allowed are workload, small_minibatches, seeds, costs, study; did you mean 'seeds'",
         ),
         (["seeds=0"], "seeds=0: must be a whole number of at least 1"),
         (["repeats=-1"], "repeats=-1: must be a whole number of at least 1"),
@@ -57,7 +60,7 @@ def test_mistakes_are_refused_before_anything_runs(arguments, message):
 
 
 def test_options():
-    assert parse([]) == Options(None, 10, 102_400, 3, 256, "results")
+    assert parse([]) == Options(None, 10, 51_200, 3, 256, "results")
     assert parse(["only=lockstep", "seeds=2", "steps=51_200"]) == Options("lockstep", 2, 51_200)
 
 
@@ -73,7 +76,8 @@ def planned(part: str, **options) -> list[str]:
 
 
 def test_programs_of_a_run():
-    assert planned("workload") == list(PROGRAMS)
+    assert planned("workload") == list(PROGRAMS)[:-1]  # "recorded" has no peers
+    assert planned("costs") == ["lockstep", "recorded"]
     assert "sb3_ppo_64" not in planned("workload", minibatch=64)  # it would measure the same twice
     assert planned("workload", only="sb3_ppo_64", minibatch=64) == ["sb3_ppo_64"]
     assert planned("small_minibatches") == ["lockstep", "sb3_ppo", "sbx_ppo", "rejax_ppo", "matrix_products"]
@@ -119,7 +123,11 @@ def test_repeats_are_interleaved():
     order = []
     options = Options(seeds=2, steps=1024, repeats=2, part="workload")
     command._measure_all(jobs(options), lambda name, *_: order.append(name) or [took(1)], "python")
-    assert order == list(PROGRAMS) * 2
+    assert order == list(PROGRAMS)[:-1] * 2
+
+
+def test_long_parts_are_measured_in_every_third_repeat():
+    assert [job.repeat for job in jobs(Options(part="study", repeats=4)) if job.program == "lockstep"] == [0, 3]
 
 
 def test_a_study_takes_the_life_of_the_process_and_of_all_seeds():
@@ -211,13 +219,16 @@ def test_stopwatch(monkeypatch):
     clock = np.zeros(2)
     monkeypatch.setattr("bench.speed.stopwatch._now", clock.copy)
     watch = Stopwatch(n_envs=8, iteration=8)
+    watch.model = SimpleNamespace(env_steps=[0, 0])
     for slower in (5, 0, 0):
         watch.on_rollout_start()
         watch.n_calls += 1
+        watch.model.env_steps = [watch.n_calls * 8, watch.n_calls * 8 - 1]
         clock += 1 + slower
         watch.on_rollout_end()
         clock += 10 + slower
     watch.on_training_end()
+    assert watch.steps_before == 15
     assert watch.rollouts.tolist() == [2, 2]
     assert watch.updates.tolist() == [20, 20]
 
@@ -229,6 +240,100 @@ def test_failed_measurement_is_shown(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(command, "spawn", crash)
     assert command.main(["only=sb3_ppo", f"results={tmp_path}"]) == 1
     assert "ImportError: no such thing" in capsys.readouterr().err
+
+
+def met(*results: Result) -> dict[str, tuple[str, bool | None]]:
+    """What was measured of each target, and whether it is met."""
+    return {target.target: (target.measured, target.met) for target in targets(results)}
+
+
+def test_targets_against_peers():
+    """Ten seeds at 9 times the speed of one after another; 4 of 8 seconds of updates are products."""
+    ours = Measurement(10_000, 10, 10, rollout_seconds=2, update_seconds=8)
+    floor = Measurement(10_000, 4, 4)
+    found = met(
+        result("lockstep", ours, seeds=10),
+        result("matrix_products", floor),
+        result("sb3_ppo", took(9)),
+        result("sb3_ppo_64", took(15)),
+        result("rejax_ppo", took(0.5)),
+    )
+    assert found == {
+        "10 seeds, times the speed of SB3's PPO: at least 10": ("9.00", False),
+        "10 seeds, times the speed of SB3's PPO: at least 8": ("9.00", True),
+        "the same against its default minibatch of 64: at least 15": ("15.00", True),
+        "times the speed of rejax in its steady state, after compiling": ("0.50", None),
+        "share of an update that its matrix products alone would take: at least 0.5": ("0.50", True),
+        "rollouts, share of a run: at most 0.15": ("0.20", False),
+    }
+
+
+def test_targets_of_the_number_of_seeds():
+    """1, 2, 5 and 10 seeds on 1000 steps each in 4, 4, 10 and 25 s: the last step is worse than linear."""
+    lockstep = [(1, 4.0), (2, 4.0), (5, 10.0), (10, 25.0), (20, 50.0)]
+    found = met(
+        *(
+            result("lockstep", Measurement(1000 * n, seconds, 0, peak_memory=n * 2**26), part="seeds", seeds=n)
+            for n, seconds in lockstep
+        ),
+        result("sb3_ppo", took(8), part="seeds"),
+    )
+    assert found == {
+        "one seed, times the speed of SB3's PPO: at least 2": ("2.00", True),
+        "2 seeds, times the time of 1 (2 would be linear): less than 2": ("1.00", True),
+        "5 seeds, times the time of 2 (2.5 would be linear): less than 2.5": ("2.50", False),
+        "10 seeds, times the time of 5 (2 would be linear): less than 2": ("2.50", False),
+        "20 seeds, memory in GiB: at most 1": ("1.25", False),
+    }
+
+
+def test_targets_of_what_time_depends_on():
+    seconds = (2.0, 2.1, 9.0, 2.0, 3.2, 1.6)  # for 1000 steps of each of the cells of `plan.scaling`
+    assert met(result("lockstep", *map(took, seconds), part="costs")) == {
+        "time per step of four times as many steps (1 is linear): at most 1.1": ("1.05", True),
+        "time per step of a cell after two others (1 is linear in arms and tasks): at most 1.1": ("1.00", True),
+        "complete episodes, times the time of segments for as many live steps: at most 1.5": ("1.60", False),
+        "an arm without a critic, times the time of the same with one: at most 0.6": ("0.50", True),
+    }
+
+
+def test_targets_of_a_recorded_run():
+    """1 + 2 + 3 of the 60 s that are left without evaluations."""
+    spent = {"startup": 3.5, "diagnostics": 1.0, "evaluation": 40.0, "records": 2.0, "wandb": 3.0}
+    assert met(result("recorded", took(100, spent=spent), part="costs")) == {
+        "diagnostics, records and W&B, share of a run: at most 0.05": ("0.10", False),
+        "seconds from the command line to the first rollout: at most 4": ("3.50", True),
+    }
+
+
+def test_target_of_a_study():
+    ours = result("lockstep", took(1), part="study", seeds=10, process=100)
+    rejax = result("rejax_ppo", took(1), part="study", seeds=10, process=250)
+    assert met(ours, rejax) == {
+        "the study with start-up and compiling, times as fast as rejax: at least 2": ("2.50", True)
+    }
+
+
+def test_what_time_depends_on_is_measured_on_the_same_cell():
+    """The targets above read the measurements by their place."""
+    one, longer, other, again, episodes, critic_free = scaling(Options(seeds=3))
+    assert one == again
+    assert longer == replace(one, steps=4 * one.steps)
+    assert (other.task, other.epochs) != (one.task, one.epochs)
+    assert episodes == replace(critic_free, arm="episodes") == replace(one, arm="episodes")
+
+
+@pytest.mark.slow
+def test_cells_of_what_time_depends_on(tmp_path, capsys):
+    """They run, and complete episodes count live steps: at least those asked for, of 48 at a time."""
+    assert cli.main(["speed", "part=costs", "only=lockstep", "seeds=2", "steps=1024", f"results={tmp_path}"]) == 0
+    assert "complete episodes, times the time of segments" in capsys.readouterr().out
+    (path,) = (tmp_path / "speed").glob("speed-*.json")
+    data = json.loads(path.read_text())
+    by_arm = {m["arm"]: m["env_steps"] for m in data["measurements"]}
+    assert by_arm["ppo"] == 2 * 1024
+    assert 2 * 1024 / 2 < by_arm["episodes"] < 2 * 1024 * 3
+    assert [set(target) for target in data["targets"]] == [{"target", "measured", "met"}] * 4
 
 
 @pytest.mark.parametrize(

@@ -12,14 +12,29 @@ from typing import Any
 
 from bench.errors import UserError
 from bench.runs import files, provenance
-from bench.speed.plan import PARTS, Job, Options, jobs, parse
+from bench.speed.plan import Job, Options, jobs, parse
 from bench.speed.programs import PROGRAMS, Measurement, MeasurementFailed, Workload, missing, spawn
-from bench.speed.tables import Result, by_program, not_learning, notes, seeds_table, study_table, table
-
-SCHEMA = 2  # of the record
-TITLES = dict(
-    zip(PARTS, ("the workload", "minibatches of 64", "steps/s against the number of seeds", "a study"), strict=True)
+from bench.speed.tables import (
+    Result,
+    by_program,
+    costs_table,
+    not_learning,
+    notes,
+    seeds_table,
+    study_table,
+    table,
+    targets_table,
 )
+from bench.speed.targets import targets
+
+SCHEMA = 3  # of the record
+TITLES = {
+    "workload": "the workload",
+    "small_minibatches": "minibatches of 64",
+    "seeds": "steps/s against the number of seeds",
+    "costs": "what this suite's time depends on",
+    "study": "a study",
+}
 
 Measure = Callable[[str, Sequence[Workload], str], list[Measurement]]
 
@@ -54,14 +69,15 @@ def main(arguments: Sequence[str]) -> int:
         from bench.speed.figure import draw
 
         print(f"figure: {draw(results, path.with_suffix('.png'))}")
-    if options.only is not None and "workload" in options.parts:
-        speed = statistics.median(m.steps_per_second for m in by_program(results, "workload")[options.only])
-        print(f"{speed:,.0f} steps/s")
+    if options.only is not None and (alone := by_program(results, options.parts[0]).get(options.only)):
+        print(f"{statistics.median(m.steps_per_second for m in alone):,.0f} steps/s")
     return 1 if not_learning(by_program(results, "workload")) else 0
 
 
 def _show(results: Sequence[Result], options: Options) -> None:
     for part in options.parts:
+        if not any(result.job.part == part for result in results):
+            continue
         measured = by_program(results, part)
         if len(options.parts) > 1:
             print(f"\n{TITLES[part]}")
@@ -69,10 +85,14 @@ def _show(results: Sequence[Result], options: Options) -> None:
             print(seeds_table(results))
         elif part == "study":
             print(study_table(results, options.seeds))
+        elif part == "costs":
+            print(costs_table(results))
         else:
             print(table(measured))
             for line in notes(measured):
                 print(line)
+    if judged := targets(results):
+        print(f"\ntargets\n{targets_table(judged)}")
 
 
 def _folder(options: Options) -> Path:
@@ -132,4 +152,5 @@ def record(options: Options, results: Sequence[Result]) -> dict[str, Any]:
             for result in results
             for workload, measurement in zip(result.job.workloads, result.measurements, strict=True)
         ],
+        "targets": [dataclasses.asdict(target) for target in targets(results)],
     }

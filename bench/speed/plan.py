@@ -10,10 +10,12 @@ from typing import Any
 from bench.errors import UserError, unknown
 from bench.speed.programs import BATCH, LEARNING_STEPS, N_ENVS, N_STEPS, PROGRAMS, Workload
 
-PARTS = ("workload", "small_minibatches", "seeds", "study")
-SEED_COUNTS = (1, 2, 4, 8, 16, 32, 64)
+PARTS = ("workload", "small_minibatches", "seeds", "costs", "study")
+ONCE = ("seeds", "costs", "study")  # parts that take long: measured in every third repeat
+SEED_COUNTS = (1, 2, 5, 10, 20, 40, 64)
 PPOS = ("lockstep", "sb3_ppo", "sbx_ppo", "rejax_ppo")  # the programs that can run every workload
 STUDY_TASKS = ("CartPole-v1", "Acrobot-v1", "MountainCar-v0")
+SHORT = 20 * BATCH  # steps per seed where speed alone is measured
 # Eight arms that all of these programs know.
 STUDY_ARMS = tuple(itertools.product((4, 10), (128, 256), (0.8, 0.95)))  # epochs, minibatch, λ
 
@@ -24,7 +26,7 @@ class Options:
 
     only: str | None = None
     seeds: int = 10
-    steps: int = 2 * LEARNING_STEPS
+    steps: int = LEARNING_STEPS
     repeats: int = 3
     minibatch: int = 256
     results: str = "results"
@@ -36,7 +38,9 @@ class Options:
         """What to measure: one program is measured on the workload alone."""
         if self.part is not None:
             return (self.part,)
-        return PARTS if self.only is None else ("workload",)
+        if self.only is None:
+            return PARTS
+        return ("costs",) if PROGRAMS[self.only].costs else ("workload",)
 
 
 @dataclass(frozen=True)
@@ -88,7 +92,7 @@ def jobs(options: Options, absent: Sequence[str] = ()) -> list[Job]:
     return [
         Job(part, name, repeat, workloads)
         for part in options.parts
-        for repeat in range(options.repeats)
+        for repeat in range(0, options.repeats, 3 if part in ONCE else 1)
         for name in PROGRAMS
         if name not in absent and options.only in (None, name)
         for workloads in _workloads(options, part, name, repeat)
@@ -98,20 +102,24 @@ def jobs(options: Options, absent: Sequence[str] = ()) -> list[Job]:
 def _workloads(options: Options, part: str, name: str, repeat: int) -> list[tuple[Workload, ...]]:
     """What each process of a program measures in a repeat of a part; none where it has no place in it."""
     program = PROGRAMS[name]
+    if part == "costs":
+        return _costs(options, name, repeat)
+    if program.costs:
+        return []
     if part == "workload":
         same = options.only is None and program.minibatch == options.minibatch  # would measure the same twice
         return [] if same else [(workload(options, name, repeat, options.minibatch),)]
     if part == "small_minibatches":
         small = name in PPOS or not program.trains
-        return [(workload(options, name, repeat, 64),)] if small else []
+        short = dataclasses.replace(options, steps=min(options.steps, SHORT))
+        return [(workload(short, name, repeat, 64),)] if small else []
     if name not in PPOS:
         return []
     if part == "seeds":
         counts = SEED_COUNTS if program.seeds == "together" else (1,)
-        short = min(options.steps, 20 * BATCH)
-        alike = [dataclasses.replace(options, seeds=count, steps=short) for count in counts]
+        alike = [dataclasses.replace(options, seeds=count, steps=min(options.steps, SHORT // 2)) for count in counts]
         return [(workload(option, name, repeat, options.minibatch),) for option in alike]
-    one = workload(dataclasses.replace(options, steps=min(options.steps, LEARNING_STEPS)), name, repeat, 256)
+    one = workload(dataclasses.replace(options, steps=min(options.steps, SHORT)), name, repeat, 256)
     return [
         tuple(
             dataclasses.replace(one, task=task, epochs=epochs, minibatch=minibatch, gae_lambda=gae_lambda)
@@ -121,10 +129,29 @@ def _workloads(options: Options, part: str, name: str, repeat: int) -> list[tupl
     ]
 
 
+def _costs(options: Options, name: str, repeat: int) -> list[tuple[Workload, ...]]:
+    """What this suite's own time depends on, in one process; and, in another, what its records cost."""
+    if PROGRAMS[name].costs:
+        return [(workload(options, name, repeat, 256),)]
+    return [scaling(options)] if name == "lockstep" else []
+
+
+def scaling(options: Options) -> tuple[Workload, ...]:
+    """A cell, four times as many steps of it, another arm on another task, the cell again, and with complete episodes,
+    those without a critic too. Nothing is learned, so that the lengths of episodes stay alike: 22 steps on average.
+    """
+    one = Workload(tuple(range(options.seeds)), min(options.steps, SHORT), 256, learning_rate=1e-12)
+    longer, other = (
+        dataclasses.replace(one, steps=4 * one.steps),
+        dataclasses.replace(one, task="Acrobot-v1", epochs=4),
+    )
+    return one, longer, other, one, *(dataclasses.replace(one, arm=arm) for arm in ("episodes", "critic_free"))
+
+
 def workload(options: Options, name: str, repeat: int, minibatch: int) -> Workload:
     """What a program measures in a repeat."""
     program = PROGRAMS[name]
     size = program.minibatch or minibatch
     if program.seeds == "together":
-        return Workload(tuple(range(options.seeds)), options.steps if program.trains else 20 * BATCH, size)
+        return Workload(tuple(range(options.seeds)), options.steps if program.trains else SHORT, size)
     return Workload((repeat,), min(options.steps, LEARNING_STEPS), size)

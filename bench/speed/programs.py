@@ -18,8 +18,27 @@ from bench.runs import provenance
 
 N_ENVS, N_STEPS, EPOCHS, HIDDEN, LEARNING_RATE = 8, 128, 10, 64, 3e-4  # CartPole-v1 with these for every program
 BATCH = N_ENVS * N_STEPS
+EPISODE_RESERVE = 48 * 500  # the most steps that a batch of `EPISODES` takes on CartPole
 # Whether a program learns is judged by the episodes that end in the last tenth of this many steps per seed.
 LEARNING_STEPS = 51_200
+
+
+# What `Workload.arm` may be: this suite's PPO; 48 complete episodes as a batch instead; and that without a critic.
+EPISODES = (
+    *(
+        "collect=episodes",
+        "group.groups=6",
+        "group.size=8",
+        "grad_clip=separate",
+        "advantage=monte_carlo",
+        "truncation=end",
+    ),
+)
+ARMS: dict[str, tuple[str, ...]] = {
+    "ppo": ("grad_clip=joint", f"collect.n_envs={N_ENVS}", f"collect.n_steps={N_STEPS}"),
+    "episodes": (*EPISODES, "baseline=critic"),
+    "critic_free": (*EPISODES, "baseline=batch_mean"),
+}
 
 
 @dataclass(frozen=True)
@@ -32,6 +51,8 @@ class Workload:
     task: str = "CartPole-v1"
     epochs: int = EPOCHS
     gae_lambda: float = 0.95
+    arm: str = "ppo"  # of `ARMS`
+    learning_rate: float = LEARNING_RATE
 
 
 @dataclass(frozen=True)
@@ -50,6 +71,7 @@ class Measurement:
     returns: tuple[float, ...] | None = None
     peak_memory: int = 0  # bytes
     began: float | None = None  # UNIX time at which timing began, after imports, compiling and warming up
+    spent: Mapping[str, float] | None = None  # seconds, of `bench.speed.recorded`
 
     @property
     def steps_per_second(self) -> float:
@@ -66,6 +88,7 @@ class Program:
     minibatch   its own, where it has one
     trains      False for a bound
     needs       the packages beside this suite's own; they may be in another environment
+    costs       measured only where costs are, see `bench.speed.plan`
     """
 
     title: str
@@ -74,33 +97,43 @@ class Program:
     minibatch: int | None = None
     trains: bool = True
     needs: tuple[str, ...] = ()
+    costs: bool = False
+
+
+def overrides(workload: Workload) -> list[str]:
+    """The workload in the words of this suite's command line."""
+    from bench.tasks.registry import GYMNASIUM_TASKS
+
+    parts = BATCH // workload.minibatch
+    return [
+        *("preset=ppo", f"task={GYMNASIUM_TASKS[workload.task]}", *ARMS[workload.arm]),
+        *(f"learning_rate={workload.learning_rate}", f"critic.learning_rate={workload.learning_rate}"),
+        *(f"gae_lambda={workload.gae_lambda}", "gamma=0.99", f"hidden=[{HIDDEN},{HIDDEN}]"),
+        *("norm_obs=false", "norm_reward=false"),
+        *(f"{network}.epochs={workload.epochs}" for network in ("update", "critic")),
+        *(f"{network}.minibatches={parts}" for network in ("update", "critic")),
+        f"seeds={list(workload.seeds)}".replace(" ", ""),
+    ]
 
 
 def _lockstep(workload: Workload) -> Measurement:
     import bench
     from bench.learner import PolicyGradient
     from bench.speed.stopwatch import Stopwatch
-    from bench.tasks.registry import GYMNASIUM_TASKS, environments, make
+    from bench.tasks.registry import environments, make
     from bench.tasks.vec_env import BatchedVecEnv
 
-    parts = BATCH // workload.minibatch
-    config = bench.compose(
-        [
-            *("preset=ppo", f"task={GYMNASIUM_TASKS[workload.task]}", "grad_clip=joint"),
-            *(f"learning_rate={LEARNING_RATE}", f"gae_lambda={workload.gae_lambda}", "gamma=0.99"),
-            *("norm_obs=false", "norm_reward=false"),
-            *(f"collect.n_envs={N_ENVS}", f"collect.n_steps={N_STEPS}", f"hidden=[{HIDDEN},{HIDDEN}]"),
-            *(f"{network}.epochs={workload.epochs}" for network in ("update", "critic")),
-            *(f"{network}.minibatches={parts}" for network in ("update", "critic")),
-            f"seeds={list(workload.seeds)}",
-            f"budget={workload.steps + BATCH}",
-        ]
-    )
+    # A batch of episodes is not started unless it must fit: with this much more, each seed's last one begins in time.
+    reserve = 0 if workload.arm == "ppo" else EPISODE_RESERVE
+    config = bench.compose([*overrides(workload), f"budget={workload.steps + BATCH + reserve}"])
     env = BatchedVecEnv(environments(make(config.task), config.seeds, config.n_envs))
-    watch = Stopwatch(N_ENVS, iteration=BATCH)
+    watch = Stopwatch(N_ENVS, iteration=BATCH if workload.arm == "ppo" else 1)  # one batch of episodes is enough
     model = PolicyGradient("MlpPolicy", env, config, config.seeds)
     model.learn(config.budget, watch, log_interval=None)  # type: ignore[arg-type]  # SB3 takes None
-    return _trained(watch, workload)
+    measured = _trained(watch, workload)
+    if workload.arm == "ppo":
+        return measured
+    return dataclasses.replace(measured, env_steps=sum(model.env_steps) - watch.steps_before, returns=None)
 
 
 def stock(algorithm: Any, workload: Workload, **settings: Any) -> Measurement:
@@ -193,6 +226,12 @@ def late_returns(episodes: Iterable[tuple[int, int, float]], seeds: int, steps: 
     return tuple(statistics.fmean(results) if results else math.nan for results in late)
 
 
+def _recorded(workload: Workload) -> Measurement:
+    from bench.speed import recorded
+
+    return recorded.measure(workload)
+
+
 def _matrix_products(workload: Workload) -> Measurement:
     """The products of the updates alone, in preallocated memory: no learner of this kind can be faster."""
     import torch
@@ -230,6 +269,7 @@ PROGRAMS: dict[str, Program] = {
     "sbx_ppo": Program("SBX PPO (JAX), seed after seed", _sbx_ppo, needs=("sbx", "jax")),
     "rejax_ppo": Program("rejax PPO (JAX), seeds in one program", _rejax_ppo, "together", needs=("rejax", "gymnax")),
     "matrix_products": Program("matrix products of the updates alone", _matrix_products, "together", trains=False),
+    "recorded": Program("this suite's command, with all records", _recorded, "together", costs=True),
 }
 
 

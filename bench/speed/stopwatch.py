@@ -20,6 +20,7 @@ class Stopwatch(BaseCallback):
         self.rollouts, self.updates = np.zeros(2), np.zeros(2)
         self.episodes: list[tuple[int, int, float]] = []
         self.began: float | None = None  # UNIX time at which what counts began
+        self.steps_before = 0  # of all seeds, where the algorithm counts them by itself
         self._since = _now()
 
     def _on_rollout_start(self) -> None:
@@ -27,6 +28,7 @@ class Stopwatch(BaseCallback):
         if self.began is None and self.n_calls * self.n_envs >= self.iteration:
             # What was measured up to here was warming up.
             self.rollouts, self.updates, self.began = np.zeros(2), np.zeros(2), time.time()
+            self.steps_before = sum(getattr(self.model, "env_steps", ()))
 
     def _on_rollout_end(self) -> None:
         self._lap(self.rollouts)

@@ -12,6 +12,16 @@ REFERENCE = "sb3_ppo"  # ratios are to this program
 MIN_RETURN = 100.0  # a random policy has 22, the best 500
 QUIET = 0.9  # share of the wall-clock time a process must have had its core, or the notes say so
 
+
+@dataclass(frozen=True)
+class Target:
+    """Something this suite wants to be, what was measured, and whether it is met; None for what is only told."""
+
+    target: str
+    measured: str
+    met: bool | None
+
+
 Measured = Mapping[str, Sequence[Measurement]]  # by program, one per repeat
 
 
@@ -61,6 +71,28 @@ def seeds_table(results: Sequence[Result]) -> str:
         cells = [statistics.median(speeds[name, count]) if (name, count) in speeds else None for count in SEED_COUNTS]
         rows.append([PROGRAMS[name].title, *("–" if cell is None else f"{cell:,.0f}" for cell in cells)])
     return _markdown(rows)
+
+
+def costs_table(results: Sequence[Result]) -> str:
+    """A row for each cell, in the order they were trained, and one for each thing that a run spends time on."""
+    rows = [["cell", "seeds × steps", "µs per step", "rollouts"]]
+    spent = [["share of a run", "seconds", "share"]]
+    for result in (result for result in results if result.job.part == "costs"):
+        for work, measured in zip(result.job.workloads, result.measurements, strict=True):
+            if measured.spent is None:
+                name = f"{work.arm} on {work.task}, {work.epochs} epochs"
+                per_step = f"{1e6 * measured.seconds / measured.env_steps:.2f}"
+                rows.append([name, f"{measured.env_steps:,}", per_step, _share([measured], "rollout_seconds")])
+            else:
+                shares = [(name, s) for name, s in measured.spent.items() if name != "startup"]
+                spent += [[name, f"{s:.2f}", f"{s / measured.seconds:.1%}"] for name, s in shares]
+    return "\n\n".join(_markdown(part) for part in (rows, spent) if len(part) > 1)
+
+
+def targets_table(judged: Sequence[Target]) -> str:
+    """A row per target; – where a number is only to be told."""
+    words = {True: "yes", False: "no", None: "–"}
+    return _markdown([["target", "measured", "met"], *([t.target, t.measured, words[t.met]] for t in judged)])
 
 
 def study_seconds(results: Sequence[Result], seeds: int | None = None) -> dict[str, list[float]]:
@@ -167,17 +199,21 @@ def notes(measured: Measured) -> list[str]:
 
 
 def _floor(measured: Measured) -> list[str]:
-    """The share of the updates that the matrix products would take by themselves."""
+    shares = floor_shares(measured)
+    return (
+        [f"matrix products alone would take {statistics.median(shares):.0%} of this suite's updates"] if shares else []
+    )
+
+
+def floor_shares(measured: Measured) -> list[float]:
+    """The share of the updates that the matrix products would take by themselves, repeat by repeat."""
     if not {"lockstep", "matrix_products"} <= set(measured):
         return []
-    shares = [
+    return [
         (floor.seconds / floor.env_steps) / (ours.update_seconds / ours.env_steps)
         for floor, ours in zip(measured["matrix_products"], measured["lockstep"], strict=True)
         if ours.update_seconds is not None
     ]
-    return (
-        [f"matrix products alone would take {statistics.median(shares):.0%} of this suite's updates"] if shares else []
-    )
 
 
 def _busy(measured: Measured) -> list[str]:

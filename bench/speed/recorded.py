@@ -1,0 +1,88 @@
+"""What a run spends on anything but learning: start-up, diagnostics, evaluations, records and their mirror."""
+
+import functools
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import bench
+from bench.learner import distributions, policy_gradient, update
+from bench.learner import train as learner
+from bench.runs import block as blocks
+from bench.runs import execute, record
+from bench.speed.programs import BATCH, Measurement, Workload, overrides
+
+LOOK_EVERY = 0.01  # seconds between two looks at whether training has begun
+
+# Where the time goes, by name; none of these calls another.
+PLACES: dict[str, tuple[tuple[Any, str], ...]] = {
+    "diagnostics": (
+        *((update, name) for name in ("_pass_diagnostics", "_rollout_diagnostics")),
+        (update.Update, "_policy_change"),
+        (distributions.Categorical, "summary"),
+        (policy_gradient.PolicyGradient, "_rows"),
+    ),
+    "evaluation": ((learner, "evaluate"),),
+    "records": tuple(
+        (record.Recorder, name)
+        for name in ("begin", "on_update", "on_evaluation", "on_progress", "on_checkpoint", "finish", "close")
+    ),
+    "wandb": ((execute, "mirror"),),
+}
+
+
+def measure(workload: Workload) -> Measurement:
+    """A cell from its claim to its mirror, with default evaluations and W&B offline, as a worker runs it.
+
+    `spent` also has `startup`, the command's. This process ends with the measurement, so what is wrapped stays so.
+    """
+    spent = {"startup": startup(workload)} | dict.fromkeys(PLACES, 0.0)
+    for name, places in PLACES.items():
+        for owner, attribute in places:
+            setattr(owner, attribute, _timed(getattr(owner, attribute), name, spent))
+    with tempfile.TemporaryDirectory() as results:
+        given = [*overrides(workload), f"budget={workload.steps}", f"results={results}", "wandb=offline"]
+        config = bench.compose(given)
+        wall, cpu = time.perf_counter(), time.process_time()
+        execute.run(config)
+        seconds, cpu_seconds = time.perf_counter() - wall, time.process_time() - cpu
+    return Measurement(len(workload.seeds) * workload.steps, seconds, cpu_seconds, spent=spent)
+
+
+def _timed(function: Callable[..., Any], name: str, spent: dict[str, float]) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def timed(*args: Any, **kwargs: Any) -> Any:
+        began = time.perf_counter()
+        try:
+            return function(*args, **kwargs)
+        finally:
+            spent[name] += time.perf_counter() - began
+
+    return timed
+
+
+def startup(workload: Workload) -> float:
+    """Seconds from the command line until the first rollout is there: the first sign of life that others can see.
+
+    Raises RuntimeError where the command ends before.
+    """
+    with tempfile.TemporaryDirectory() as results:
+        given = [*overrides(workload), f"budget={20 * BATCH}", f"results={results}", "wandb=disabled"]
+        few = ("evaluation.points=1", "evaluation.episodes=1")  # there is one before training
+        began = time.perf_counter()
+        command = subprocess.Popen(
+            [sys.executable, "-m", "bench", *given, *few], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        )
+        try:
+            while not any(Path(results).rglob(blocks.PROGRESS)):
+                if command.poll() is not None:
+                    said = command.stderr.read() if command.stderr else ""
+                    raise RuntimeError(f"the command ended before its first rollout: {said}")
+                time.sleep(LOOK_EVERY)
+            return time.perf_counter() - began
+        finally:
+            command.communicate()
