@@ -83,6 +83,7 @@ class Laboratory:
         config = plan.config
         self.world = World(stage.policy, config.gamma, plan.kind, stage.reward_scale)
         self.layout = Layout(config.group.groups, config.group.size, independent=False)
+        self.longest = 1  # episode of those from which anchors are taken
 
     def run(self) -> Measured:
         """Everything."""
@@ -169,6 +170,7 @@ class Laboratory:
             rng,
             reward_scale=self.stage.reward_scale,
         )
+        self.longest = pool.length
         return [
             anchors_at(self.policy, pool, step, settings.anchors, settings.actions, self.stream("anchors", place))
             for place, step in enumerate(visited_steps(pool, settings.times))
@@ -213,14 +215,15 @@ class Laboratory:
         shape = (*anchors.shape, self.settings.futures, 1)
         for index, variant in enumerate(self.plan.variants):
             if variant.alone:
-                yield index, judged.advantages(variant)[anchors.step, :, 0].numpy().reshape(shape)
+                yield index, judged.advantages(variant)[anchors.step, :, 0].numpy().reshape(shape).copy()
 
     def _in_company(self, anchors: Anchors, own: Episodes, rng: np.random.Generator) -> Iterator[tuple[int, Array]]:
         """The variants that do, or that restore states: every future in several batches of fresh companions."""
         settings = self.settings
         each = anchors.shape[1] * settings.futures
         gathered: dict[int, list[Array]] = {}
-        for columns in in_parts(anchors.shape[0], each * settings.companions * self.layout.n_envs, own.length):
+        longest = max(own.length, self.longest)  # companions may outlive what is left of the own episodes by far
+        for columns in in_parts(anchors.shape[0], each * settings.companions * self.layout.n_envs, longest):
             part, mine = anchors.take(columns), own.take(np.arange(columns.start * each, columns.stop * each))
             shape = (*part.shape, settings.futures, settings.companions)
             for layout in self._layouts():
@@ -234,7 +237,9 @@ class Laboratory:
                 if self._vine and not layout.independent:
                     judged = replace(judged, restored=self._restored_once(part, judged, rng))
                 for index, variant in asked.items():
-                    samples = judged.advantages(variant)[part.step, :, 0].numpy().reshape(shape)
+                    samples = (
+                        judged.advantages(variant)[part.step, :, 0].numpy().reshape(shape).copy()
+                    )  # a view would keep every step
                     gathered.setdefault(index, []).append(samples)
         for index, found in gathered.items():
             yield index, np.concatenate(found)
