@@ -322,7 +322,7 @@ def _conclude(report: Any) -> None:
         counts.append(f"{report.skipped} of them done before")
     if report.elsewhere:
         counts.append(f"{report.elsewhere} still in training by another process")
-    print(f"{', '.join([*counts, _count(len(report.failures), 'failure')])}: {report.directory}")
+    print(f"{', '.join([*counts, _count(len(report.failures), 'failure')])}: {report.directory}", flush=True)
     if report.failures:
         raise SweepFailed
     if not report.elsewhere:

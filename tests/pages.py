@@ -76,7 +76,7 @@ def commands(block: str) -> Iterator[Command]:
 def run(command: Command, folder: Path) -> None:
     """Run a command in a shell whose `python` is this one, without a network to W&B, and compare what it prints."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    environment = {**os.environ, "PATH": path, "WANDB_MODE": "offline", "COLUMNS": "200"}
+    environment = {**os.environ, "PATH": path, "PYTHONUNBUFFERED": "1", "WANDB_MODE": "offline", "COLUMNS": "200"}
     done = subprocess.run(
         ["bash", "-c", command.text], cwd=folder, env=environment, text=True, timeout=300, check=False,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
