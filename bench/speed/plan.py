@@ -11,7 +11,7 @@ from bench.errors import UserError, unknown
 from bench.speed.programs import BATCH, LEARNING_STEPS, N_ENVS, N_STEPS, PROGRAMS, Workload
 
 PARTS = ("workload", "small_minibatches", "seeds", "costs", "study")
-ONCE = ("seeds", "costs", "study")  # parts that take long: measured in every third repeat
+ONCE = ("small_minibatches", "seeds", "costs", "study")  # measured in every third repeat
 SEED_COUNTS = (1, 2, 5, 10, 20, 40, 64)
 PPOS = ("lockstep", "sb3_ppo", "sbx_ppo", "rejax_ppo")  # the programs that can run every workload
 STUDY_TASKS = ("CartPole-v1", "Acrobot-v1", "MountainCar-v0")
@@ -132,7 +132,8 @@ def _workloads(options: Options, part: str, name: str, repeat: int) -> list[tupl
 def _costs(options: Options, name: str, repeat: int) -> list[tuple[Workload, ...]]:
     """What this suite's own time depends on, in one process; and, in another, what its records cost."""
     if PROGRAMS[name].costs:
-        return [(workload(options, name, repeat, 256),)]
+        # Twice as long, as most cells are: some costs come once for each run.
+        return [(workload(dataclasses.replace(options, steps=2 * options.steps), name, repeat, 256),)]
     return [scaling(options)] if name == "lockstep" else []
 
 
