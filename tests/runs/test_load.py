@@ -15,8 +15,6 @@ from bench.runs.status import status
 CELLS = 30
 WARM = 10  # cells after which nothing is loaded for the first time
 OF_ONE_CELL = 100_000  # bytes that a finished cell may leave behind, at most
-    100_000  # bytes that a finished cell may leave behind, at most; with Hydra's whole configuration it is 400,000
-)
 
 
 def test_a_job_is_given_the_cell_that_was_planned():
