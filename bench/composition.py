@@ -166,6 +166,7 @@ class JobLoader:
         config = OmegaConf.masked_copy(master_config, "hydra")
         with read_write(config), open_dict(config):
             config.hydra.overrides.task = overrides
+            config.hydra.runtime.choices, config.hydra.runtime.config_sources = {}, []  # what nothing was composed from
             config.settings = settings
         return config
 
