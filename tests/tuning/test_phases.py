@@ -226,11 +226,23 @@ def on_second(function):
     return act
 
 
+WHOLE: dict[str, object] = {}  # what the study gives where nobody kills it, found once
+
+
+def undisturbed(bench, learner) -> dict[str, object]:
+    if not WHOLE:
+        bench(*STUDY, "results=whole", "study.tuning.overlays=none")
+        WHOLE["numbers"] = numbers(Path("whole"))
+        WHOLE["candidates"] = record.read(Path("whole") / "tuned")
+        learner.calls.clear()
+    return WHOLE
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(("moment", "done"), list(zip(MOMENTS, DONE, strict=True)), ids=MOMENTS)
 def test_a_kill_loses_no_finished_setting(bench, learner, overlays, monkeypatch, moment, done):
     """The sweep dies by SIGKILL; the same command trains the rest only, to the numbers of one that nobody killed."""
-    bench(*STUDY, "results=whole", "study.tuning.overlays=none")
-    learner.calls.clear()
+    whole = undisturbed(bench, learner)
     with monkeypatch.context() as patch:
         MOMENTS[moment](learner, patch)
         child = FORK.Process(target=cli.main, args=(list(STUDY),))
@@ -243,8 +255,8 @@ def test_a_kill_loses_no_finished_setting(bench, learner, overlays, monkeypatch,
     assert bench(*STUDY)[0] == 0
     assert before.items() <= finished(RESULTS).items()
     assert len(learner.calls) == TRIALS + JUDGED - done
-    assert numbers(RESULTS) == numbers(Path("whole"))
-    assert [each.judged for each in candidates()] == [each.judged for each in record.read(Path("whole") / "tuned")]
+    assert numbers(RESULTS) == whole["numbers"]
+    assert candidates() == whole["candidates"]
     assert len(list(overlays.rglob("*.yaml"))) == JUDGED
     assert bench(*STUDY)[0] == 0
     assert len(learner.calls) == TRIALS + JUDGED - done
@@ -253,6 +265,7 @@ def test_a_kill_loses_no_finished_setting(bench, learner, overlays, monkeypatch,
 OPTUNA = ("study.tuning.sampler=optuna", "study.tuning.startup=2", "study.tuning.settings=5")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("call", [3, 6, 8])
 def test_optuna_proposes_after_the_common_draws_and_goes_on_from_the_blocks(bench, learner, call):
     """Two arms, two settings drawn, three proposed one by one; killed in a drawn, and in proposed settings."""
@@ -283,6 +296,7 @@ def test_optuna_proposes_after_the_common_draws_and_goes_on_from_the_blocks(benc
     assert len(learner.calls) == 10 + JUDGED - (call - 1)
 
 
+@pytest.mark.slow
 def test_a_proposal_that_was_made_stays_when_earlier_scores_change(bench, learner):
     """retry=failed may bring scores that Optuna did not know: the arm's budget of settings stays what it was."""
     pytest.importorskip("optuna")
