@@ -11,8 +11,8 @@ from bench.runs import provenance
 @pytest.fixture
 def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A repository with one commit, taken for the suite's own."""
-    for name in ("bench", "results"):
-        (tmp_path / name).mkdir()
+    for name in ("bench", "results", "conf/tuned"):
+        (tmp_path / name).mkdir(parents=True)
         (tmp_path / name / "file").write_text("as committed")
     for arguments in (
         ["init", "-q"],
@@ -25,7 +25,15 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("changed", "dirty"), [(None, False), ("results/new", False), ("results/file", False), ("bench/file", True)]
+    ("changed", "dirty"),
+    [
+        (None, False),
+        ("results/new", False),
+        ("results/file", False),
+        ("conf/tuned/new", False),
+        ("bench/file", True),
+        ("conf/new", True),
+    ],
 )
 def test_code_is_dirty_when_anything_but_results_was_changed(checkout: Path, changed: str | None, dirty: bool) -> None:
     if changed is not None:
