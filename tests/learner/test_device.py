@@ -146,7 +146,7 @@ def test_a_device_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_only_the_suites_own_learner_reads_it() -> None:
-    with pytest.raises(UserError, match="only the suite.s own learner reads it; use device=cpu"):
+    with pytest.raises(UserError, match=r"only the suite.s own learner reads it; use device=cpu"):
         bench.compose(["algorithm=sb3_ppo", "device=cuda"])
 
 
