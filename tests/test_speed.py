@@ -233,6 +233,48 @@ def test_stopwatch(monkeypatch):
     assert watch.updates.tolist() == [20, 20]
 
 
+def test_parts_can_be_measured_one_by_one_and_merged(tmp_path, monkeypatch, capsys):
+    """The merged record holds what the two do, in their order, and has their tables, their targets and the figure."""
+    monkeypatch.setattr(command, "missing", lambda _: {})
+    seconds = iter(range(1, 1000))
+    monkeypatch.setattr(
+        command, "spawn", lambda _, workloads, __: [took(next(seconds), began=2e9, peak_memory=7) for _ in workloads]
+    )
+    parts = []
+    for part in ("seeds", "study"):
+        assert command.main([f"part={part}", f"results={tmp_path / part}"]) == 0
+        parts += (tmp_path / part / "speed").glob("*.json")
+    capsys.readouterr()
+    assert command.main([f"merge={parts[0]},{parts[1]}", f"results={tmp_path / 'both'}"]) == 0
+    printed = capsys.readouterr().out
+    assert "the study with start-up and compiling" in printed
+    assert "one seed, times the speed" in printed
+    (both,), (figure,) = (list((tmp_path / "both" / "speed").glob(f"*.{kind}")) for kind in ("json", "png"))
+    together, first, second = (json.loads(path.read_text()) for path in (both, *parts))
+    assert together["measurements"] == first["measurements"] + second["measurements"]
+    assert together["targets"] == first["targets"] + second["targets"]
+    assert figure.stem == both.stem
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"schema": 2}, "has schema 2: this version reads 3"),
+        ({"git": {"commit": "another"}}, "is of another git (code) than"),
+        ({"host": None}, "is of another host (machine) than"),
+    ],
+)
+def test_records_that_cannot_be_merged(change, message, tmp_path):
+    data = {"schema": 3, "git": None, "versions": {}, "host": {}, "measurements": []}
+    for name, content in (("a", data), ("b", data | change)):
+        (tmp_path / name).write_text(json.dumps(content))
+    with pytest.raises(UserError) as caught:
+        command.main([f"merge={tmp_path / 'a'},{tmp_path / 'b'}", f"results={tmp_path}"])
+    assert message in str(caught.value)
+    with pytest.raises(UserError, match="is no record of speed"):
+        command.main([f"merge={tmp_path / 'c'}", f"results={tmp_path}"])
+
+
 def test_failed_measurement_is_shown(tmp_path, monkeypatch, capsys):
     def crash(*_):
         raise programs.MeasurementFailed("sb3_ppo failed:\nImportError: no such thing")

@@ -12,6 +12,7 @@ from typing import Any
 
 from bench.errors import UserError
 from bench.runs import files, provenance
+from bench.speed.merge import SCHEMA, merged
 from bench.speed.plan import Job, Options, jobs, parse
 from bench.speed.programs import PROGRAMS, Measurement, MeasurementFailed, Workload, missing, spawn
 from bench.speed.tables import (
@@ -27,7 +28,6 @@ from bench.speed.tables import (
 )
 from bench.speed.targets import targets
 
-SCHEMA = 3  # of the record
 TITLES = {
     "workload": "the workload",
     "small_minibatches": "minibatches of 64",
@@ -47,6 +47,9 @@ def main(arguments: Sequence[str]) -> int:
     """
     options = parse(arguments)
     folder = _folder(options)
+    if options.merge is not None:
+        results = merged([Path(name) for name in options.merge.split(",")])
+        return _tell(folder, options, results, {})
     absent = missing(options.peers_python)
     if options.only in absent:
         raise UserError(
@@ -58,6 +61,11 @@ def main(arguments: Sequence[str]) -> int:
     except MeasurementFailed as error:
         print(f"\n{error}", file=sys.stderr)
         return 1
+    return _tell(folder, options, results, absent)
+
+
+def _tell(folder: Path, options: Options, results: Sequence[Result], absent: dict[str, str]) -> int:
+    """Write and print what was measured; → the exit code."""
     path = _write(folder, options, results, absent)
     _show(results, options)
     for name, packages in absent.items() if options.only is None else ():
@@ -65,7 +73,7 @@ def main(arguments: Sequence[str]) -> int:
             f"not measured: {name}, because {packages} is not installed (pip install -e '.[peers]', or peers_python=)"
         )
     print(f"record: {path}")
-    if options.part is None and options.only is None:
+    if {"seeds", "study"} <= {result.job.part for result in results}:
         from bench.speed.figure import draw
 
         print(f"figure: {draw(results, path.with_suffix('.png'))}")
@@ -142,7 +150,7 @@ def record(options: Options, results: Sequence[Result]) -> dict[str, Any]:
         "host": provenance.host(),
         "threads": provenance.THREADS,
         # places on this machine say nothing
-        "options": dataclasses.asdict(options) | {"results": None, "peers_python": None},
+        "options": dataclasses.asdict(options) | {"results": None, "peers_python": None, "merge": None},
         "measurements": [
             {"part": result.job.part, "program": result.job.program, "repeat": result.job.repeat}
             | {"process_seconds": result.process_seconds, "startup_seconds": result.startup_seconds}

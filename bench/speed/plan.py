@@ -32,6 +32,7 @@ class Options:
     results: str = "results"
     part: str | None = None
     peers_python: str = sys.executable
+    merge: str | None = None  # records, separated by commas, instead of measuring
 
     @property
     def parts(self) -> tuple[str, ...]:
