@@ -16,6 +16,7 @@ import scipy.stats
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from analysis.document import Part
 from analysis.formats import Best, Section, Table, interval_text, number_text, optional_text
@@ -376,6 +377,9 @@ def _dots(arm: TunedArm, key: str, style: Style, ax: Axes) -> None:
         return
     if _is_logarithmic(list(values.values())):
         ax.set_xscale("log")
+        ax.xaxis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
+        ax.xaxis.set_major_formatter("{x:g}")
+        ax.xaxis.set_minor_formatter(NullFormatter())
     done = [each for each in arm.settings if each.number in values and not each.trouble]
     failed = [each for each in arm.settings if each.number in values and "failed" in each.trouble]
     look: dict[str, Any] = {"color": style.color, "linestyle": "", "gid": style.gid}

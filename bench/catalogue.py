@@ -15,7 +15,7 @@ SINGLE = "default"  # a group with this option only holds settings, not a choice
 
 def catalogue(conf: Path = CONF) -> str:
     """Every factor with its options, then the settings with their defaults, one line each."""
-    groups = {group: sorted((conf / group).rglob("*.yaml")) for group in groups_of(conf)}
+    groups = {group: _files(conf / group) for group in groups_of(conf)}
     lines: list[str] = []
     for group, files in groups.items():
         options = [(_option(file, conf / group), describe(file)) for file in files if file.stem != SINGLE]
@@ -27,6 +27,11 @@ def catalogue(conf: Path = CONF) -> str:
                 lines += _section(group, list(_settings(file, f"{group}.")))
     lines += _section("settings", list(_settings(conf / "config.yaml", "")))
     return "\n".join([*lines, legality()])
+
+
+def _files(group: Path) -> list[Path]:
+    """The options of a group; what lies in a folder named like one of them is that option's own."""
+    return [file for file in sorted(group.rglob("*.yaml")) if not file.parent.with_suffix(".yaml").exists()]
 
 
 def _option(file: Path, group: Path) -> str:

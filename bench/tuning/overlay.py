@@ -13,7 +13,7 @@ from bench.errors import UserError
 from bench.runs import files
 
 OVERLAYS = CONF / "tuned"
-_FACTORS = ("task", "baseline", "advantage", "update", "reference", "collect", "algorithm")
+_FACTORS = ("task", "baseline", "advantage", "update", "reference", "exploration", "collect", "algorithm")
 _BOOKKEEPING = (
     "seeds", "seed_pool", "study", "results", "wandb", "wandb_project", "checkpoint_minutes", "retry", "dry_run"
 )  # fmt: skip

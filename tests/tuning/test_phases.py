@@ -78,11 +78,12 @@ def test_the_winner_is_the_setting_with_the_best_mean(bench):
 
 def test_an_overlay_composes_the_cell_that_was_judged(bench, overlays):
     bench(*STUDY, "gamma=0.9", "hidden=[8,8]")
+    (overlays / "weekly_exam").rename(overlays / "moved")  # conf's own files come first
     search = f"hydra.searchpath=[file://{overlays.parent}]"
     for candidate in candidates():
-        config = package.compose([search, f"tuned=weekly_exam/{candidate.arm}"])
+        config = package.compose([search, f"tuned=moved/{candidate.arm}"])
         assert (config.hash, config.seed_pool) == (candidate.judged, "main")
-        tuning = package.compose([search, f"tuned=weekly_exam/{candidate.arm}", "seed_pool=tuning"])
+        tuning = package.compose([search, f"tuned=moved/{candidate.arm}", "seed_pool=tuning"])
         assert tuning.hash == candidate.trials[candidate.winner].hash
 
 
