@@ -54,6 +54,8 @@ SETTINGS: dict[str, st.SearchStrategy[Any]] = {
     "critic.target": st.sampled_from(["same", "td0", "gae", "monte_carlo"]),
     "collect.n_steps": st.sampled_from([None, 0, 1, 5, 16]),
     "collect.n_envs": st.sampled_from([None, 0, 1, 2]),
+    "exploration.sample_freq": st.sampled_from([None, 0, 1, 3]),
+    "exploration.log_std_init": st.sampled_from([-2, 0, 0.5, "text"]),
     "task.time_limit": st.sampled_from([None, 0, 1, 7, 20]),
     "evaluation.points": st.sampled_from([-1, 0, 1, 2]),
     "evaluation.episodes": st.sampled_from([0, 1]),
