@@ -2,7 +2,7 @@
 
 What a page's blocks of code mean, in their order:
 
-- a block whose first line is a comment with a path (`# my_arms.py`) is that file;
+- a block whose first line is a comment with a path (`# my_arms.py`) is that file; Hydra wants its `# @package` before it;
 - `python` is run, all blocks of a page in one session;
 - `pycon` is a session with its answers (doctest);
 - `console` holds commands behind `$ `, with what they print. Where nothing is shown anything may be printed; `…` stands
@@ -24,7 +24,7 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 RUN = ("python", "pycon", "console")
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-FILE = re.compile(r"# ([\w./]+\.(?:py|yaml|sh))\n")
+FILE = re.compile(r"(?:# @package \w+\n)?# ([\w./]+\.(?:py|yaml|sh))\n")
 
 
 @dataclass(frozen=True)
@@ -89,6 +89,8 @@ def run(command: Command, folder: Path) -> None:
 
 def matches(shown: str, printed: str) -> bool:
     """Whether a text is what a page shows of it, `…` standing for anything."""
+    if shown == "…":
+        return True
     whole_lines = re.escape(shown).replace(re.escape("…"), "…")
     pattern = re.sub(r"^…\\\n", r"(?:.*\\n)*?", whole_lines, flags=re.MULTILINE)  # lines, perhaps none
     pattern = re.sub(r"\\\n…\Z", r"(?:\\n.*)*", pattern).replace("…", ".*")
