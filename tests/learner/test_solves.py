@@ -47,13 +47,8 @@ def test_ppo_balances_the_pole() -> None:
 
 @pytest.mark.slow
 def test_ppo_gets_the_car_up_the_hill() -> None:
-    """RL Zoo's PPO scored 88.3. Doing nothing scores 0, and noise that is drawn at each step finds nothing better."""
-    published = ("preset=ppo", "settings=published", "task=mountain_car_continuous", "seeds=3", "evaluation.points=1")
-    finals = {}
-    for noise in ("sde", "gaussian"):
-        held = () if noise == "sde" else ("exploration=gaussian", "exploration.sample_freq=null")
-        _, notes = run(*published, *held)
-        last = [r["return"] for r in notes.evaluations if r["step"] == 50_000 and r["mode"] == "deterministic"]
-        finals[noise] = np.mean(last)
-    assert finals["sde"] >= 88
-    assert finals["gaussian"] < 1
+    """RL Zoo's PPO scored 88.3 on MountainCarContinuous; doing nothing scores 0."""
+    given = ("preset=ppo", "settings=published", "task=mountain_car_continuous", "seeds=3", "evaluation.points=1")
+    _, notes = run(*given)
+    final = [r["return"] for r in notes.evaluations if r["step"] == 50_000 and r["mode"] == "deterministic"]
+    assert np.mean(final) >= 88
