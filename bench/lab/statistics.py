@@ -121,7 +121,9 @@ def gradient_figures(products: Products) -> dict[str, Figure]:
     cosine = found["cosine_truth"]
     found["cosine_truth"] = cosine.through(lambda value: value)
     found["angle"] = cosine.through(lambda value: np.degrees(np.arccos(value)))
-    found["direction_error"] = cosine.through(lambda value: np.sqrt(1 - value * value) if value > 0 else 1.0)
+    found["direction_error"] = cosine.through(
+        lambda value: 1.0 if value <= 0 else np.sqrt(1 - value * value)
+    )  # NaN stays
     return found
 
 

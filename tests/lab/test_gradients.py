@@ -144,3 +144,10 @@ def test_shares_of_kinds_of_episodes() -> None:
         for quantity, expected in (("learning_share", learning), ("variance_share", noise)):
             figure = figures[name][quantity]
             assert abs(figure.value - expected) < 4 * figure.error
+
+
+def test_no_direction_is_made_up_where_the_mean_is_not_told_from_zero() -> None:
+    """Two opposite gradients: the estimate of ‖E ĝ‖², a product of different batches, is −1, so there is no angle."""
+    figures = gradient_figures(Products.of(np.array([[1.0, 0.0], [-1.0, 0.0]]), np.array([[0.0, 1.0]])))
+    for name in ("cosine_truth", "angle", "direction_error"):
+        assert np.isnan(figures[name].value), name
