@@ -2,7 +2,7 @@
 
 What a page's blocks of code mean, in their order:
 
-- a block whose first line is a comment with a path (`# my_arms.py`) is that file; Hydra wants its `# @package` before it;
+- a block whose first line is a comment with a path (`# my_arms.py`) is that file; Hydra's `# @package` comes before it;
 - `python` is run, all blocks of a page in one session;
 - `pycon` is a session with its answers (doctest);
 - `console` holds commands behind `$ `, with what they print. Where nothing is shown anything may be printed; `…` stands
