@@ -81,11 +81,12 @@ def study_directory(config: Config) -> Path:
 def cell_directory(config: Config) -> Path:
     """The folder of the cell's blocks: the one that carries its hash, whatever it is called, else the one to make."""
     task = study_directory(config) / "runs" / config.task.name
-    usual = task / f"{config.arm_name}-{config.hash}"
+    ending = f"-{config.hash}"  # once: it is computed anew each time, and there may be thousands of cells beside this one
+    usual = task / f"{config.arm_name}{ending}"
     if usual.is_dir():
         return usual
     try:
-        existing = sorted(name for name in os.listdir(task) if name.endswith(f"-{config.hash}"))
+        existing = sorted(name for name in os.listdir(task) if name.endswith(ending))
     except (FileNotFoundError, NotADirectoryError):
         existing = []
     return task / existing[0] if existing else usual
