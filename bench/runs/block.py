@@ -81,7 +81,7 @@ def study_directory(config: Config) -> Path:
 def cell_directory(config: Config) -> Path:
     """The folder of the cell's blocks: the one that carries its hash, whatever it is called, else the one to make."""
     task = study_directory(config) / "runs" / config.task.name
-    ending = f"-{config.hash}"  # once: it is computed anew each time, and there may be thousands of cells beside this one
+    ending = f"-{config.hash}"  # once: it is computed anew each time, for thousands of cells
     usual = task / f"{config.arm_name}{ending}"
     if usual.is_dir():
         return usual
