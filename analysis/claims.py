@@ -271,6 +271,8 @@ def _measured(claim: Claim, task: str, figures: pd.DataFrame) -> Finding:
     found = [laboratory.select(rows, selector) for selector in (claim.arm, claim.against)]
     if any(len(each) != 1 for each in found):
         return _nothing(task, "missing", f"{claim.metric}: measured by python -m bench lab")
+    if any(each[["value", "error"]].isna().any(axis=None) for each in found):
+        return _nothing(task, "undecided", "not told from zero for this policy")
     confidence = 1 - ALPHA / claim.looks
     (effect, low, high), p = laboratory.difference(found[0].iloc[0], found[1].iloc[0], confidence)
     if claim.direction == "lower":

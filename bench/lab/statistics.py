@@ -190,7 +190,9 @@ def kind_figures(gradients: Array, batch: Array, kind: Array, names: Sequence[st
     variance_share   tr Cov(ĝ | kind) as a share of the kinds' sum: how much of the noise comes from it
 
     `batch` and `kind` (E,) say where an episode belongs. Episodes of a batch share a baseline, so lengths come from
-    products of different batches, and errors from leaving out whole batches.
+    products of different batches, and errors from leaving out whole batches. Where the interval of a kind's squared
+    length holds 0, shares of what is learned are NaN: an estimate below 0 counts as 0, and a share of exactly 0 or 1
+    would look certain.
     """
     batches = np.unique(batch)
     sums = np.stack([_sums(gradients[kind == k], batch[kind == k], batches) for k in range(len(names))])
@@ -201,13 +203,20 @@ def kind_figures(gradients: Array, batch: Array, kind: Array, names: Sequence[st
     everything = np.ones(len(batches), dtype=bool)
     whole = _kind_shares(counts, second, products, everything)
     without = np.stack([_kind_shares(counts, second, products, batches != b) for b in batches])
-    return {
-        name: {
-            figure: Figure.of(whole[row, k], float(np.sqrt(jackknife(without[:, row, k]))), len(batches) - 1)
-            for row, figure in enumerate(("learning_share", "variance_share"))
-        }
-        for k, name in enumerate(names)
-    }
+    freedom = len(batches) - 1
+    found = [
+        [Figure.of(*of, freedom) for of in zip(row, _errors(left), strict=True)]
+        for row, left in zip(whole, without.swapaxes(0, 1), strict=True)
+    ]
+    learning, variance, lengths = found
+    if not all(length.low > 0 for length in lengths):
+        learning = [Figure.of(np.nan, np.nan, freedom)] * len(names)
+    return {name: {"learning_share": learning[k], "variance_share": variance[k]} for k, name in enumerate(names)}
+
+
+def _errors(without: Array) -> Array:
+    """The jackknife's standard error of every column of (n, kinds)."""
+    return np.sqrt([jackknife(column) for column in without.T])
 
 
 def _sums(gradients: Array, batch: Array, batches: Array) -> Array:
@@ -217,7 +226,7 @@ def _sums(gradients: Array, batch: Array, batches: Array) -> Array:
 
 
 def _kind_shares(counts: Array, second: Array, products: Array, used: Array) -> Array:
-    """Both shares of every kind from the batches `used`, (2, kinds)."""
+    """Of every kind both shares and ‖E[ĝ | kind]‖² from the batches `used`, (3, kinds)."""
     counts, second, products = counts[:, used], second[:, used], products[:, used][:, :, used]
     total = counts.sum(1)
     diagonal = np.trace(products, axis1=1, axis2=2)
@@ -225,4 +234,4 @@ def _kind_shares(counts: Array, second: Array, products: Array, used: Array) -> 
     lengths = _relative(products.sum((1, 2)) - diagonal, pairs)
     variances = second.sum(1) / total - lengths
     norms = np.sqrt(np.maximum(lengths, 0))
-    return np.stack([_relative(norms, norms.sum()), _relative(variances, variances.sum())])
+    return np.stack([_relative(norms, norms.sum()), _relative(variances, variances.sum()), lengths])

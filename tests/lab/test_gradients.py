@@ -151,3 +151,15 @@ def test_no_direction_is_made_up_where_the_mean_is_not_told_from_zero() -> None:
     figures = gradient_figures(Products.of(np.array([[1.0, 0.0], [-1.0, 0.0]]), np.array([[0.0, 1.0]])))
     for name in ("cosine_truth", "angle", "direction_error"):
         assert np.isnan(figures[name].value), name
+
+
+def test_no_share_is_made_up_where_a_kinds_mean_is_not_told_from_zero() -> None:
+    """One kind learns, the other is noise around zero: what of it would be learned is unknown, its noise is known."""
+    rng = np.random.default_rng(12)
+    kind = np.tile([0, 1], 400)
+    found = rng.standard_normal((800, 10))
+    found[kind == 0, 0] += 1.0
+    figures = kind_figures(found, np.repeat(np.arange(100), 8), kind, ["one", "other"])
+    for name in ("one", "other"):
+        assert np.isnan(figures[name]["learning_share"].value)
+        assert abs(figures[name]["variance_share"].value - 0.5) < 4 * figures[name]["variance_share"].error
