@@ -14,6 +14,8 @@ from scipy import stats
 from bench.tasks.base import Array
 
 CONFIDENCE = 0.95
+FLIPS = 9_999
+FLIP_LEVEL = 0.001  # low, since a table has dozens of rows
 
 
 @dataclass(frozen=True)
@@ -190,9 +192,9 @@ def kind_figures(gradients: Array, batch: Array, kind: Array, names: Sequence[st
     variance_share   tr Cov(ĝ | kind) as a share of the kinds' sum: how much of the noise comes from it
 
     `batch` and `kind` (E,) say where an episode belongs. Episodes of a batch share a baseline, so lengths come from
-    products of different batches, and errors from leaving out whole batches. Where the interval of a kind's squared
-    length holds 0, shares of what is learned are NaN: an estimate below 0 counts as 0, and a share of exactly 0 or 1
-    would look certain.
+    products of different batches, and errors from leaving out whole batches. Where a kind's mean is not told from
+    zero, shares of what is learned are NaN: an estimate of a squared length below 0 counts as 0, and a share of exactly
+    0 or 1 would look certain.
     """
     batches = np.unique(batch)
     sums = np.stack([_sums(gradients[kind == k], batch[kind == k], batches) for k in range(len(names))])
@@ -208,10 +210,22 @@ def kind_figures(gradients: Array, batch: Array, kind: Array, names: Sequence[st
         [Figure.of(*of, freedom) for of in zip(row, _errors(left), strict=True)]
         for row, left in zip(whole, without.swapaxes(0, 1), strict=True)
     ]
-    learning, variance, lengths = found
-    if not all(length.low > 0 for length in lengths):
+    learning, variance = found
+    if not all(_is_told_from_zero(of_kind) for of_kind in products):
         learning = [Figure.of(np.nan, np.nan, freedom)] * len(names)
     return {name: {"learning_share": learning[k], "variance_share": variance[k]} for k, name in enumerate(names)}
+
+
+def _is_told_from_zero(products: Array) -> bool:
+    """Whether the mean of vectors with these inner products (B, B) is told from zero, by a sign-flip test.
+
+    Their sum over different vectors is held against those with random signs, which leave vectors that are symmetric
+    around zero as they are. Near zero that sum is skewed, so that its standard error would tell too often.
+    """
+    different = products - np.diag(np.diag(products))
+    signs = np.random.default_rng(0).choice([-1.0, 1.0], (FLIPS, len(products)))
+    flipped = ((signs @ different) * signs).sum(1)
+    return bool((1 + (flipped >= different.sum()).sum()) / (1 + FLIPS) <= FLIP_LEVEL)
 
 
 def _errors(without: Array) -> Array:
@@ -226,7 +240,7 @@ def _sums(gradients: Array, batch: Array, batches: Array) -> Array:
 
 
 def _kind_shares(counts: Array, second: Array, products: Array, used: Array) -> Array:
-    """Of every kind both shares and ‖E[ĝ | kind]‖² from the batches `used`, (3, kinds)."""
+    """Both shares of every kind from the batches `used`, (2, kinds)."""
     counts, second, products = counts[:, used], second[:, used], products[:, used][:, :, used]
     total = counts.sum(1)
     diagonal = np.trace(products, axis1=1, axis2=2)
@@ -234,4 +248,4 @@ def _kind_shares(counts: Array, second: Array, products: Array, used: Array) -> 
     lengths = _relative(products.sum((1, 2)) - diagonal, pairs)
     variances = second.sum(1) / total - lengths
     norms = np.sqrt(np.maximum(lengths, 0))
-    return np.stack([_relative(norms, norms.sum()), _relative(variances, variances.sum()), lengths])
+    return np.stack([_relative(norms, norms.sum()), _relative(variances, variances.sum())])
