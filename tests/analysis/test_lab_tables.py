@@ -144,7 +144,7 @@ def test_every_study_has_its_laboratory_section(results: Path, tmp_path: Path) -
 
 
 def test_fairness_is_tabled_for_every_baseline(found: Laboratory) -> None:
-    """Both brothers' shares, of learning and of variance, as measured; they sum to one."""
+    """Both brothers' shares, of learning and of variance, as measured; they sum to one, or both are unknown."""
     table = lab_tables.fairness_table(found, "exam_question")
     assert table is not None
     (section,) = table.sections
@@ -158,8 +158,10 @@ def test_fairness_is_tabled_for_every_baseline(found: Laboratory) -> None:
     place = table.header.index("younger's share of the variance") - 2
     assert rows["none-monte_carlo", "none"][place].startswith(f"{value['younger', 'variance_share']:.3f}")
     for row in rows.values():
-        learning, variance = (sum(float(cell.split()[0]) for cell in row[first::2]) for first in (0, 1))
-        assert (learning, variance) == (pytest.approx(1, abs=0.002), pytest.approx(1, abs=0.002))
+        assert sum(float(cell.split()[0]) for cell in row[1::2]) == pytest.approx(1, abs=0.002)
+        learning = row[::2]
+        unknown = learning == ("–", "–")  # a brother's mean gradient that is not told from zero
+        assert unknown or sum(float(cell.split()[0]) for cell in learning) == pytest.approx(1, abs=0.002)
 
 
 def test_a_study_of_brothers_that_was_not_measured_says_what_measures_it() -> None:
