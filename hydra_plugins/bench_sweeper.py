@@ -27,6 +27,7 @@ class BenchSweeper(Sweeper):
         """Take what Hydra hands over; the launcher's jobs get cells that are composed already."""
         from bench.composition import JobLoader
 
+        # Launchers call one method of Hydra's loader, and JobLoader has only that one.
         context = HydraContext(config_loader=JobLoader(), callbacks=hydra_context.callbacks)  # type: ignore[arg-type]
         self.launcher = Plugins.instance().instantiate_launcher(
             hydra_context=context, task_function=task_function, config=config
