@@ -124,14 +124,24 @@ def fairness_table(found: Laboratory, task: str) -> Table | None:
     for label in found.labels(task):
         mine = rows[rows["label"] == label]
         variants = [own for _, own in mine.groupby(list(VARIANT), sort=False, dropna=False)]
-        lines = [(variant_name(own.iloc[0]), str(own["critic"].iloc[0]), *_shares(own, kinds)) for own in variants]
+        lines = [_true_shares(mine, kinds)]
+        lines += [(variant_name(own.iloc[0]), str(own["critic"].iloc[0]), *_shares(own, kinds)) for own in variants]
         sections.append(Section(label, tuple(lines)))
     header = ("estimator", "critic", *(f"{kind}'s share {of}" for kind in kinds for of in SHARES.values()))
     caption = (
         f"{task}: fairness between the brothers. The share of ‖E[gradient | brother]‖, and of the trace of its "
-        f"covariance; 95 % intervals. A baseline that is a function of the state leaves the first as it is"
+        f"covariance; 95 % intervals. A baseline that is a function of the state leaves the first as it is. "
+        f"A dash: not told from zero, or too few of an almost deterministic policy's rare actions in the sample"
     )
     return Table(caption, header, tuple(sections))
+
+
+def _true_shares(rows: pd.DataFrame, kinds: Sequence[str]) -> tuple[str, ...]:
+    """The shares of the true gradient, which are exact; it has no variance."""
+    of_truth = rows[rows["quantity"] == "true_share"].drop_duplicates("kind").set_index("kind")["value"]
+    values = [float(of_truth.get(kind, np.nan)) for kind in kinds]
+    shares = [text for value in values for text in (number_text(value, 3) if np.isfinite(value) else "–", "–")]
+    return ("the true gradient", "–", *shares)
 
 
 def _shares(rows: pd.DataFrame, kinds: Sequence[str]) -> list[str]:

@@ -25,6 +25,7 @@ from bench.lab.truth import (
     RolledOutGradient,
     World,
     exact_gradients,
+    exact_kind_shares,
     exact_truth,
     mean_returns,
     restored_values,
@@ -392,6 +393,8 @@ class Laboratory:
         task = policy.task
         if not isinstance(task, ExactTask) or len(task.model.starts) < 2:
             return
+        true = exact_kind_shares(task, policy, self.world.gamma)
+        scores_of = {independent: _episode_scores(policy, judged) for independent, judged in batches.items()}
         for variant in self.plan.variants:
             if variant.arm.advantage.name != "monte_carlo":  # fairness is a matter of the baseline
                 continue
@@ -399,8 +402,10 @@ class Laboratory:
             batch = np.repeat(np.arange(self.settings.batches), judged.n_envs)
             kind = task.kind(judged.episodes.states[0])
             each = judged.advantages(variant).flatten(1).unsqueeze(2)
-            found = gradients(policy, judged.episodes, each)
-            for name, figures in kind_figures(found.numpy(), batch, kind, list(task.model.starts)).items():
+            found = gradients(policy, judged.episodes, each).numpy()
+            scores = scores_of[variant.independent]
+            for name, figures in kind_figures(found, scores, batch, kind, list(task.model.starts)).items():
+                figures["true_share"] = Figure.of(true[name], 0.0, 0)
                 self.measured.add(variant, figures, level="kind", kind=name, episodes=judged.n_envs)
 
     def _group_sizes(self, policy: NetworkPolicy, truth: Mapping[str, Array]) -> None:
@@ -415,6 +420,13 @@ class Laboratory:
                     for weights, target in truth.items():
                         figures = gradient_figures(Products.of(found.numpy(), target))
                         self.measured.add(variant, figures, level="size", weights=weights, episodes=layout.n_envs)
+
+
+def _episode_scores(policy: NetworkPolicy, judged: Judged) -> Array:
+    """The sum of ∇log π over the steps of every episode, (E, P)."""
+    live = torch.from_numpy(judged.episodes.live.astype(np.float64)).unsqueeze(2)
+    found: Array = gradients(policy, judged.episodes, live).numpy()
+    return found
 
 
 _ERROR_FIELDS = ("squared_bias", "action_bias", "state_bias", "variance", "signal")

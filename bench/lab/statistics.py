@@ -185,7 +185,9 @@ def bonferroni(tests: int, level: float = 0.01) -> float:
     return float(stats.norm.ppf(1 - level / (2 * tests)))
 
 
-def kind_figures(gradients: Array, batch: Array, kind: Array, names: Sequence[str]) -> dict[str, dict[str, Figure]]:
+def kind_figures(
+    gradients: Array, scores: Array, batch: Array, kind: Array, names: Sequence[str]
+) -> dict[str, dict[str, Figure]]:
     """Two measures of fairness between kinds of episodes (brothers), from the gradient of every episode (E, P).
 
     learning_share   ‖E[ĝ | kind]‖ as a share of the kinds' sum: how much of what is learned is about it
@@ -195,6 +197,10 @@ def kind_figures(gradients: Array, batch: Array, kind: Array, names: Sequence[st
     products of different batches, and errors from leaving out whole batches. Where a kind's mean is not told from
     zero, shares of what is learned are NaN: an estimate of a squared length below 0 counts as 0, and a share of exactly
     0 or 1 would look certain.
+
+    `scores` (E, P) are Σ_t ∇log π of the same episodes, whose mean is 0 for every kind. Where a kind's is told from
+    zero, the sample lacks the rare actions of an almost deterministic policy, on which both measures hang: all shares
+    are NaN, since no spread of what is there tells of what is not.
     """
     batches = np.unique(batch)
     sums = np.stack([_sums(gradients[kind == k], batch[kind == k], batches) for k in range(len(names))])
@@ -211,8 +217,12 @@ def kind_figures(gradients: Array, batch: Array, kind: Array, names: Sequence[st
         for row, left in zip(whole, without.swapaxes(0, 1), strict=True)
     ]
     learning, variance = found
-    if not all(_is_told_from_zero(of_kind) for of_kind in products):
-        learning = [Figure.of(np.nan, np.nan, freedom)] * len(names)
+    unknown = [Figure.of(np.nan, np.nan, freedom)] * len(names)
+    mean_scores = np.stack([_sums(scores[kind == k], batch[kind == k], batches) for k in range(len(names))])
+    if any(_is_told_from_zero(of_kind @ of_kind.T) for of_kind in mean_scores):
+        learning = variance = unknown
+    elif not all(_is_told_from_zero(of_kind) for of_kind in products):
+        learning = unknown
     return {name: {"learning_share": learning[k], "variance_share": variance[k]} for k, name in enumerate(names)}
 
 

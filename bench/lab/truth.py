@@ -21,7 +21,7 @@ from bench.lab.estimators import gradients
 from bench.lab.policies import Critic, NetworkPolicy, Policy, table_of, tabulated
 from bench.lab.simulate import Episodes, simulate, starts
 from bench.tasks.base import Array, Task
-from bench.tasks.exact import ExactTask, Solution, policy_gradient
+from bench.tasks.exact import ExactTask, Solution, policy_gradient, shares
 
 Kind = Literal["time_limited", "continuing"]
 NEGLIGIBLE = 1e-3  # a continuing return is followed until γ^k is smaller
@@ -73,6 +73,15 @@ def exact_gradients(task: ExactTask, policy: NetworkPolicy, gamma: float) -> dic
         "undiscounted": policy_gradient(task.model, table, gamma, state_gamma=1.0),
     }
     return {name: through_network(policy, task.states(), logits) for name, logits in by_logits.items()}
+
+
+def exact_kind_shares(task: ExactTask, policy: NetworkPolicy, gamma: float) -> dict[str, float]:
+    """Each kind of episode's share of ‖∇J of that kind‖ by the network's parameters, states unweighted."""
+    table, states = table_of(task, policy), task.states()
+    by_logits = {
+        kind: policy_gradient(task.model, table, gamma, state_gamma=1.0, start=kind) for kind in task.model.starts
+    }
+    return shares({kind: float(np.linalg.norm(through_network(policy, states, of))) for kind, of in by_logits.items()})
 
 
 def through_network(policy: NetworkPolicy, states: Array, by_logits: Array) -> Array:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from bench.learner.distributions import Categorical, Distribution
-from bench.learner.network import Stack
+from bench.learner.network import Stack, padded
 from bench.learner.normalisation import Moments
 
 Array = npt.NDArray[Any]
@@ -37,9 +37,13 @@ class Actor:
         return self.stack.flat.device
 
     def policy(self, observations: Tensor) -> Distribution:
-        """π(·|s) for observations (S, O, B)."""
-        outputs, _ = self.outputs(self.seen(observations.to(self.device)))
-        return self.distribution(outputs, self.stack.extras)
+        """π(·|s) for observations (S, O, B), through networks that see a batch as wide as the processor likes."""
+        seen = self.seen(observations.to(self.device))
+        samples = seen.shape[2]
+        if padded(samples) > samples:
+            seen = torch.nn.functional.pad(seen, (0, padded(samples) - samples))
+        outputs, _ = self.outputs(seen)
+        return self.distribution(outputs[:, :, :samples], self.stack.extras)
 
     def outputs(self, seen: Tensor) -> tuple[Tensor, list[Tensor]]:
         """What the distribution is made from (S, out, B), and what `stack.backward` needs."""

@@ -100,8 +100,10 @@ class Categorical(Distribution):
 
     def sample(self, noise: Tensor) -> Tensor:
         """Actions by inverting the cumulative distribution."""
-        cumulative = self.logits.softmax(1)[:, :-1].cumsum(1)
-        return (noise > cumulative).sum(1, keepdim=True)
+        probabilities = self.logits.softmax(1)[:, :-1]
+        if probabilities.shape[1] == 1:  # two actions: the same without two calls, which every step of a rollout pays
+            return (noise > probabilities).long()
+        return (noise > probabilities.cumsum(1)).sum(1, keepdim=True)
 
     def mode(self) -> Tensor:
         """The likeliest actions."""

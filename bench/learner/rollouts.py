@@ -129,10 +129,11 @@ class Collector:
             if not self._after(done, on_step):
                 return None
             if done.any():
-                truncated = np.flatnonzero(transition.truncated)
-                finals[used[truncated], :, truncated] = observation[:, truncated].T
-                successor[t, truncated] = n_steps + 1 + used[truncated]
-                used[truncated] += 1
+                if transition.truncated.any():
+                    truncated = np.flatnonzero(transition.truncated)
+                    finals[used[truncated], :, truncated] = observation[:, truncated].T
+                    successor[t, truncated] = n_steps + 1 + used[truncated]
+                    used[truncated] += 1
                 self.env.restart(np.flatnonzero(done))
                 observation = self.env.observation
         return self._rollout(observation, finals, successor)

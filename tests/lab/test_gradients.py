@@ -11,7 +11,7 @@ from bench.lab.estimators import Judged, Variant, gradients
 from bench.lab.policies import NetworkCritic, NetworkPolicy, TableCritic
 from bench.lab.simulate import Episodes, simulate, starts
 from bench.lab.statistics import Products, _is_told_from_zero, gradient_figures, kind_figures
-from bench.lab.truth import exact_gradients, solution
+from bench.lab.truth import exact_gradients, exact_kind_shares, solution
 from bench.learner.actor import Actor
 from bench.learner.policy import StackedPolicy
 from bench.learner.rollouts import Collector, Rollout
@@ -19,6 +19,7 @@ from bench.learner.update import Rates, actor_gradient, prepare
 from bench.streams import stream
 from bench.tasks.base import Task
 from bench.tasks.batched import BatchedEnv
+from bench.tasks.exact import ExactTask
 from bench.tasks.registry import make
 from tests.lab.conftest import arm, policy_of
 
@@ -139,7 +140,8 @@ def test_shares_of_kinds_of_episodes() -> None:
     mean = np.zeros((1600, 10))
     mean[kind == 0, 0], mean[kind == 1, 1] = 1.0, 3.0
     found = mean + np.where(kind == 0, 2.0, 1.0)[:, None] * rng.standard_normal((1600, 10))
-    figures = kind_figures(found, np.repeat(np.arange(200), 8), kind, ["one", "other"])
+    scores = rng.standard_normal((1600, 10))
+    figures = kind_figures(found, scores, np.repeat(np.arange(200), 8), kind, ["one", "other"])
     for name, learning, noise in (("one", 0.25, 0.8), ("other", 0.75, 0.2)):
         for quantity, expected in (("learning_share", learning), ("variance_share", noise)):
             figure = figures[name][quantity]
@@ -159,10 +161,46 @@ def test_no_share_is_made_up_where_a_kinds_mean_is_not_told_from_zero() -> None:
     kind = np.tile([0, 1], 400)
     found = rng.standard_normal((800, 10))
     found[kind == 0, 0] += 1.0
-    figures = kind_figures(found, np.repeat(np.arange(100), 8), kind, ["one", "other"])
+    figures = kind_figures(found, rng.standard_normal((800, 10)), np.repeat(np.arange(100), 8), kind, ["one", "other"])
     for name in ("one", "other"):
         assert np.isnan(figures[name]["learning_share"].value)
         assert abs(figures[name]["variance_share"].value - 0.5) < 4 * figures[name]["variance_share"].error
+
+
+def test_no_share_is_made_up_where_the_sample_lacks_rare_actions() -> None:
+    """One of two actions has a probability of 1e-5 and was never drawn: every score is the other's, 1e-5 (1, -1)."""
+    rng = np.random.default_rng(14)
+    scores = np.tile([1e-5, -1e-5], (800, 1))
+    rewards = rng.random((800, 1))
+    figures = kind_figures(
+        rewards * scores, scores, np.repeat(np.arange(100), 8), np.tile([0, 1], 400), ["one", "other"]
+    )
+    assert np.isnan([figure.value for of_kind in figures.values() for figure in of_kind.values()]).all()
+
+
+@pytest.mark.parametrize("baseline", ["none", "critic", "rloo", "group", "time_mean"])
+def test_the_brothers_shares_under_unbiased_baselines_are_those_of_the_true_gradient(baseline: str) -> None:
+    """Every one of these leaves E[ĝ | brother] as it is, but for a factor that the brothers have in common."""
+    config = arm("exam_question", baseline, "monte_carlo", "hidden=[8,8]")
+    policy = policy_of(config, spread=1.0)
+    task = policy.task
+    assert isinstance(task, ExactTask)
+    true = exact_kind_shares(task, policy, config.gamma)
+    assert sum(true.values()) == pytest.approx(1)
+    assert true["younger"] != pytest.approx(0.5, abs=0.02)
+    batches, size = 300, 128
+    begun = starts(task, np.random.default_rng(1), batches * size, 1)
+    episodes = simulate(policy, begun, np.zeros(batches * size, dtype=np.int64), np.random.default_rng(2))
+    critic = TableCritic(task, solution(task, policy, config.gamma).value)
+    judged = Judged.of(episodes, size, {"exact": critic})
+    variant = Variant(config, "exact" if config.has_critic else "none")
+    found = gradients(policy, episodes, judged.advantages(variant).flatten(1).unsqueeze(2)).numpy()
+    scores = gradients(policy, episodes, torch.from_numpy(episodes.live.astype(float)).unsqueeze(2)).numpy()
+    kinds = task.kind(episodes.states[0])
+    figures = kind_figures(found, scores, np.repeat(np.arange(batches), size), kinds, list(true))
+    for name, share in true.items():
+        figure = figures[name]["learning_share"]
+        assert abs(figure.value - share) < 4 * figure.error < 0.2
 
 
 def test_means_of_zero_are_told_from_zero_as_rarely_as_the_level_says() -> None:
