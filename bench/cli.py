@@ -299,8 +299,11 @@ def sweep(config: Any, arguments: Sequence[str], load: Callable[..., Any], launc
     def launch_cells(cells: Sequence[plan.Cell]) -> list[sweep.Outcome]:
         return [_outcome(ended) for ended in launch([job(cell) for cell in cells], initial_job_idx=0)]
 
+    def how_long(todo: Sequence[sweep.Job]) -> str:
+        return estimate.how_long(todo, _processes(config))
+
     display = progress.Display(Console(stderr=True))
-    _conclude(phases.run(cells, lambda cells: sweep.sweep(cells, launch_cells, display), display.say))
+    _conclude(phases.run(cells, lambda cells: sweep.sweep(cells, launch_cells, display, how_long), display.say))
 
 
 def _processes(config: Any) -> int | None:

@@ -45,19 +45,30 @@ def dry_run(cells: Sequence[Cell], processes: int | None) -> str:
         lines[0] += f", {running} running in another process"
     if not todo:
         return "\n".join([*lines, "nothing to train"])
-    speeds, source = _speeds(todo)
-    seconds = [_seconds(job.cell.config, speeds) * (1 - _share_done(job)) for job in todo]
+    seconds, source = _reckoned(todo)
     for job, needed in zip(todo, seconds, strict=True):
         verb = "go on" if _share_done(job) else "train"
         seeds = blocks.seeds_name(job.cell.config.seeds).removeprefix("seeds-")
         lines.append(f"{verb:6} {job.label} seeds {seeds}: {_clock(needed)}")
+    return "\n".join([*lines, _in_words(seconds, source, processes)])
+
+
+def how_long(todo: Sequence[Job], processes: int | None) -> str:
+    """The time that blocks will take, in words: the last line of `dry_run`."""
+    return _in_words(*_reckoned(todo), processes)
+
+
+def _reckoned(todo: Sequence[Job]) -> tuple[list[float], str]:
+    """The seconds that each block still takes, and where the speed is from."""
+    speeds, source = _speeds(todo)
+    return [_seconds(job.cell.config, speeds) * (1 - _share_done(job)) for job in todo], source
+
+
+def _in_words(seconds: Sequence[float], source: str, processes: int | None) -> str:
     total = sum(seconds)
     if processes is None:
-        lines.append(f"about {_clock(total)} of computing, {_clock(max(seconds))} of it the longest block ({source})")
-    else:
-        wall = max(total / processes, max(seconds))
-        lines.append(f"about {_clock(wall)} with {processes} at once ({source})")
-    return "\n".join(lines)
+        return f"about {_clock(total)} of computing, {_clock(max(seconds))} of it the longest block ({source})"
+    return f"about {_clock(max(total / processes, max(seconds)))} with {processes} at once ({source})"
 
 
 def work(budget: int, passes: int, seeds: int) -> float:

@@ -17,6 +17,7 @@ from bench.runs.plan import Cell
 from bench.runs.record import abandon
 
 DEATH = "the process died without a word: killed, or out of memory"
+LONG = 10_000_000  # steps over all seeds, minutes: from here on, some seconds of measuring are worth the answer
 DEATH_SEEN_AFTER = 10.0  # seconds in which the system clears away the processes of a broken pool
 
 
@@ -30,6 +31,7 @@ class Outcome:
 
 
 Launch = Callable[[Sequence[Cell]], Sequence[Outcome]]
+HowLong = Callable[[Sequence["Job"]], str]
 
 
 @dataclass
@@ -66,8 +68,10 @@ class Job:
         return None if block is None or (self.before and block.record == self.before.record) else block
 
 
-def sweep(cells: Sequence[Cell], launch: Launch, display: progress.Display) -> Report:
+def sweep(cells: Sequence[Cell], launch: Launch, display: progress.Display, how_long: HowLong | None = None) -> Report:
     """Run every cell that has seeds to train, longest first, and say how it went.
+
+    Before a long sweep starts, `how_long` says what it will take.
 
     Raises:
         UserError: before anything starts, for a damaged block or a folder that cannot be written.
@@ -80,7 +84,7 @@ def sweep(cells: Sequence[Cell], launch: Launch, display: progress.Display) -> R
     done = sum(_done(cell.config) for cell in cells)
     report = Report(len(cells), done, blocks.study_directory(cells[0].config), warnings=aside)
     if todo:
-        display.say(_announcement(todo))
+        display.say(_announcement(todo, how_long))
         tasks = [progress.Item(job.label, job.path, cost(job.cell.config)) for job in todo]
         watching = display.watching(tasks, done_before=report.skipped)
         with interruption.leading(), watching, _stopping_when_idle(todo):
@@ -91,11 +95,16 @@ def sweep(cells: Sequence[Cell], launch: Launch, display: progress.Display) -> R
     return report
 
 
-def _announcement(todo: Sequence[Job]) -> str:
-    """How much is to be trained."""
+def _announcement(todo: Sequence[Job], how_long: HowLong | None) -> str:
+    """How much is to be trained, and how long that takes."""
     steps = sum(job.cell.config.budget * len(job.cell.config.seeds) for job in todo)
-    blocks_to_train = f"{len(todo)} block{'s' if len(todo) > 1 else ''}"
-    return f"{blocks_to_train} to train, {steps:,} environment steps over all seeds (dry_run=true tells how long)"
+    size = f"{len(todo)} block{'s' if len(todo) > 1 else ''} to train, {steps:,} environment steps over all seeds"
+    if steps < LONG or how_long is None:
+        return f"{size} (dry_run=true tells how long)"
+    try:
+        return f"{size}: {how_long(todo)}"
+    except Exception as error:  # a cell that cannot be trained is its own failure, recorded when its turn comes
+        return f"{size}; how long is unknown ({type(error).__name__}: {first_line(error)})"
 
 
 def cost(config: Config) -> float:
