@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, fields, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -150,6 +150,7 @@ def _report(options: Report) -> int:
     studies = options.study.split(",")
     folder = Path(options.results) / studies[0] / "report"
     records, tuning = tuned.split(load.read(studies, options.results), folder.parent)
+    records = replace(records, evaluations=records.evaluations.iloc[:0].copy())  # most of the memory, and done with
     _warn(records)
     if len(records.runs):
         print(document.summary(records.runs))
@@ -165,25 +166,16 @@ def _report(options: Report) -> int:
 
 
 def _write_and_print(paths: Iterable[Path]) -> None:
-    """Name every file as it is written; the page, once it is there, is printed beside what is still drawn."""
-    printed = None
-    try:
-        for path in paths:
-            print(f"wrote {path}", flush=True)
-            if path.name == "index.html":
-                printed = _start_printing(path)
-        if printed is not None:
-            print(f"wrote {printed.finish()}")
-    except printing.NotPrinted as reason:
-        print(f"note: {reason}", file=sys.stderr)
-
-
-def _start_printing(page: Path) -> printing.Printing | None:
-    try:
-        return printing.Printing(page)
-    except printing.NotPrinted as reason:
-        print(f"note: {reason}", file=sys.stderr)
-    return None
+    """Name every file as it is written; the page is printed when the memory of those who draw is free again."""
+    page = None
+    for path in paths:
+        print(f"wrote {path}", flush=True)
+        page = path if path.name == "index.html" else page
+    if page is not None:
+        try:
+            print(f"wrote {printing.pdf(page)}")
+        except printing.NotPrinted as reason:
+            print(f"note: {reason}", file=sys.stderr)
 
 
 def _compare(options: Compare) -> int:

@@ -25,39 +25,21 @@ def browser() -> str | None:
 
 def pdf(page: Path) -> Path:
     """Print `page` into a PDF beside it; the same page gives the same bytes. Raises `NotPrinted`."""
-    return Printing(page).finish()
-
-
-class Printing:
-    """A page being printed by a browser, beside whatever else goes on."""
-
-    def __init__(self, page: Path) -> None:
-        """Start the browser. Raises `NotPrinted` where there is none."""
-        command = browser()
-        if command is None:
-            raise NotPrinted("report.pdf not written: it needs Chromium or Chrome on the PATH")
-        self._page, self._name = page, Path(command).name
-        self._folder = tempfile.TemporaryDirectory()
-        self._printed = Path(self._folder.name) / "page.pdf"
-        target = [f"--user-data-dir={self._folder.name}/profile", f"--print-to-pdf={self._printed}"]
-        arguments = [command, *FLAGS, *target, page.resolve().as_uri()]
+    command = browser()
+    if command is None:
+        raise NotPrinted("report.pdf not written: it needs Chromium or Chrome on the PATH")
+    with tempfile.TemporaryDirectory() as folder:
+        printed = Path(folder) / "page.pdf"
+        target = [f"--user-data-dir={folder}/profile", f"--print-to-pdf={printed}"]
         try:
-            self._process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        except OSError as error:
-            self._folder.cleanup()
-            raise self._failed(error) from error
-
-    def finish(self) -> Path:
-        """Wait until it is printed; the PDF's path. Raises `NotPrinted`."""
-        with self._folder:
-            try:
-                if self._process.wait(PATIENCE) != 0:
-                    raise subprocess.CalledProcessError(self._process.returncode, self._name)
-                content = self._printed.read_bytes()
-            except (OSError, subprocess.SubprocessError) as error:
-                self._process.kill()
-                raise self._failed(error) from error
-        return write_file(self._page.with_name("report.pdf"), _DATE.sub(b"(D:20000101000000", content))
-
-    def _failed(self, error: Exception) -> NotPrinted:
-        return NotPrinted(f"report.pdf not written: {self._name} failed ({type(error).__name__})")
+            subprocess.run(
+                [command, *FLAGS, *target, page.resolve().as_uri()],
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                check=True,
+                timeout=PATIENCE,
+            )
+            content = printed.read_bytes()
+        except (OSError, subprocess.SubprocessError) as error:
+            raise NotPrinted(f"report.pdf not written: {Path(command).name} failed ({type(error).__name__})") from error
+    return write_file(page.with_name("report.pdf"), _DATE.sub(b"(D:20000101000000", content))

@@ -149,6 +149,9 @@ def test_fairness_is_tabled_for_every_baseline(found: Laboratory) -> None:
     assert table is not None
     (section,) = table.sections
     rows = {row[:2]: row[2:] for row in section.rows}
+    true = rows.pop(("the true gradient", "–"))
+    assert true[1::2] == ("–", "–")
+    assert sum(map(float, true[::2])) == pytest.approx(1, abs=0.002)
     baselines = ["none", "critic", "rloo", "grpo"]
     names = ["none-monte_carlo", "critic-monte_carlo", "rloo-monte_carlo G=4 reward_to_go"]
     assert {(name, critic) for name, critic in zip(names, ("none", "learned", "none"), strict=True)} <= set(rows)
