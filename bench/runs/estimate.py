@@ -132,8 +132,8 @@ def _recorded(study: Path) -> Iterator[Speed]:
         yield Speed(record["hash"], record["task"], record["wall_seconds"] / units)
 
 
-class _Enough(Exception):
-    """Trained for long enough to know the speed."""
+class _Enough(BaseException):
+    """Trained for long enough to know the speed; no `Exception`, which would be a seed's failure and start the next."""
 
 
 class _Stopwatch:
