@@ -13,13 +13,14 @@ from bench.errors import UserError
 from bench.runs import block as blocks
 from bench.runs import execute, partial, provenance
 from bench.runs.plan import Cell
-from bench.runs.sweep import Job, cost, jobs
+from bench.runs.sweep import Job, jobs
 
 if TYPE_CHECKING:  # importing anything of the learner's imports torch, which takes seconds
     from bench.learner.observer import Row, Save
 
+OURS = "policy_gradient"
 MEASURED_FOR = 3.0  # seconds of training where nothing was recorded yet
-TASKS_MEASURED = 3  # at most; the others are taken to be like them
+CELLS_MEASURED = 3  # at most, but one of each program; the others are taken to be like them
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,6 +29,7 @@ class Speed:
 
     hash: str
     task: str
+    program: str  # algorithm.name
     seconds: float
 
 
@@ -71,13 +73,14 @@ def _in_words(seconds: Sequence[float], source: str, processes: int | None) -> s
     return f"about {_clock(max(total / processes, max(seconds)))} with {processes} at once ({source})"
 
 
-def work(budget: int, passes: int, seeds: int) -> float:
+def work(program: str, budget: int, passes: int, seeds: int) -> float:
     """How much a block is to do, in no particular unit: ten seeds in lockstep take about three times one."""
-    return budget * (10 + passes) * (3 + seeds) / 4
+    return budget * (10 + passes) * (3 + seeds) / 4 if program == OURS else budget * seeds
 
 
 def _work(config: Config) -> float:
-    return work(1, 0, len(config.seeds)) / 10 * cost(config)
+    passes = config.update.epochs + (config.critic.epochs if config.has_critic else 0)
+    return work(config.algorithm.name, config.budget, passes, len(config.seeds))
 
 
 def _counts(config: Config) -> tuple[int, int]:
@@ -101,10 +104,12 @@ def _share_done(job: Job) -> float:
 
 
 def _seconds(config: Config, speeds: Sequence[Speed]) -> float:
-    """The time of a block, from the most alike: the same cell's, else the same task's, else any."""
-    same_cell = [speed.seconds for speed in speeds if speed.hash == config.hash]
-    same_task = [speed.seconds for speed in speeds if speed.task == config.task.name]
-    return _work(config) * statistics.median(same_cell or same_task or [speed.seconds for speed in speeds])
+    """The time of a block, from the most alike: the same cell's, else the same program's on the task, or anywhere."""
+    same_cell = [speed for speed in speeds if speed.hash == config.hash]
+    same_program = [speed for speed in speeds if speed.program == config.algorithm.name]
+    same_task = [speed for speed in same_program if speed.task == config.task.name]
+    alike = same_cell or same_task or same_program or speeds
+    return _work(config) * statistics.median(speed.seconds for speed in alike)
 
 
 def _speeds(todo: Sequence[Job]) -> tuple[list[Speed], str]:
@@ -112,9 +117,18 @@ def _speeds(todo: Sequence[Job]) -> tuple[list[Speed], str]:
     recorded = list(_recorded(blocks.study_directory(todo[0].cell.config)))
     if recorded:
         return recorded, f"speed of {len(recorded)} blocks trained on this machine"
-    tasks = {job.cell.config.task.name: job.cell.config for job in todo}
-    measured = [_measured(config) for config in list(tasks.values())[:TASKS_MEASURED]]
-    return measured, f"speed measured just now on {', '.join(speed.task for speed in measured)}"
+    measured = [_measured(config) for config in _typical([job.cell.config for job in todo])]
+    return measured, f"speed measured just now on {', '.join(dict.fromkeys(speed.task for speed in measured))}"
+
+
+def _typical(configs: Sequence[Config]) -> list[Config]:
+    """One cell of each program, and of its further tasks as many as are worth the time."""
+    of_program = {config.algorithm.name: config for config in reversed(configs)}
+    first = list(reversed(of_program.values()))
+    seen = {(config.algorithm.name, config.task.name) for config in first}
+    others = {(config.algorithm.name, config.task.name): config for config in configs}
+    further = [config for key, config in others.items() if key not in seen]
+    return [*first, *further[: max(0, CELLS_MEASURED - len(first))]]
 
 
 def _recorded(study: Path) -> Iterator[Speed]:
@@ -128,8 +142,9 @@ def _recorded(study: Path) -> Iterator[Speed]:
             continue
         record = block.record
         passes = sum(record["factors"].get(f"{of}.epochs", 0) for of in ("update", "critic"))
-        units = work(record["budget"], passes, len(block.seeds))
-        yield Speed(record["hash"], record["task"], record["wall_seconds"] / units)
+        program = record["factors"].get("algorithm", OURS)
+        units = work(program, record["budget"], passes, len(block.seeds))
+        yield Speed(record["hash"], record["task"], program, record["wall_seconds"] / units)
 
 
 class _Enough(BaseException):
@@ -168,7 +183,7 @@ def _measured(config: Config) -> Speed:
     watch = _Stopwatch()
     with contextlib.suppress(_Enough):
         execute.train(config, config.seeds, watch)
-    return Speed(config.hash, config.task.name, watch.seconds_per_budget / _work(config))
+    return Speed(config.hash, config.task.name, config.algorithm.name, watch.seconds_per_budget / _work(config))
 
 
 def _clock(seconds: float) -> str:

@@ -28,3 +28,22 @@ def test_measuring_ends_when_its_time_is_up_and_begins_no_other_seed(monkeypatch
     assert len([share for share in shares if share > 0]) == 1
     # What took `passed` was this share of the block.
     assert 0 < speed.seconds * estimate._work(config) <= passed / shares[-1]
+
+
+def test_of_several_programs_each_is_measured_and_its_cells_are_reckoned_with_its_speed() -> None:
+    """Ten seconds per million steps of a seed of the library's; of ours 10 seeds take 13/4 of one."""
+    ours, more = (
+        bench.compose(["task=exam_question", "preset=ppo", f"seeds={seeds}", "budget=8192"]) for seeds in (1, 10)
+    )
+    library = [
+        bench.compose(["algorithm=sb3_ppo", f"task={task}", "seeds=5", "budget=8192"])
+        for task in ("acrobot", "cartpole")
+    ]
+    assert estimate._typical([ours, more, *library]) == [ours, library[0], library[1]]
+    assert estimate._typical([*library, ours, more]) == [library[0], ours, library[1]]
+    speeds = [
+        estimate.Speed("", "acrobot", "sb3_ppo", 1e-5),
+        estimate.Speed("", "exam_question", "policy_gradient", 1 / estimate._work(ours)),
+    ]
+    assert estimate._seconds(library[1], speeds) == pytest.approx(5 * 8192 * 1e-5)
+    assert estimate._seconds(more, speeds) == pytest.approx(13 / 4)
