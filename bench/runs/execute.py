@@ -47,6 +47,8 @@ def missing(config: Config) -> tuple[int, ...]:
 def parts(config: Config) -> list[tuple[int, ...]]:
     """The missing seeds as the blocks they will be: those begun before, which can be gone on with, and the rest.
 
+    Ours are one block, in lockstep. A library's train one after another: a block each, so that what is finished stays.
+
     Raises:
         UserError: where a block of the cell is damaged.
     """
@@ -56,7 +58,10 @@ def parts(config: Config) -> list[tuple[int, ...]]:
         if (block.path / PARTIAL).exists() and not block.finished and block.seeds <= left:
             begun.append(tuple(sorted(block.seeds)))
             left -= block.seeds
-    return [*begun, tuple(sorted(left))] if left else begun
+    fresh = sorted(left)
+    if config.is_peer:
+        return [*begun, *((seed,) for seed in fresh)]
+    return [*begun, tuple(fresh)] if fresh else begun
 
 
 def recorded_config(path: Path) -> Config:

@@ -143,14 +143,14 @@ def _describe(running: Running) -> str:
 
 def _line(watch: _Watch) -> Text:
     snapshot = watch.snapshot()
-    summary = f"{snapshot.done}/{watch.total} cells, {watch.left(snapshot.share)}"
+    summary = f"{snapshot.done}/{watch.total} blocks, {watch.left(snapshot.share)}"
     return Text("; ".join([summary, *map(_describe, snapshot.running)]))
 
 
 def _panel(watch: _Watch) -> Table:
     snapshot = watch.snapshot()
     table = Table.grid(padding=(0, 2))
-    table.add_row(f"{snapshot.done}/{watch.total} cells", _bar(snapshot.share), watch.left(snapshot.share))
+    table.add_row(f"{snapshot.done}/{watch.total} blocks", _bar(snapshot.share), watch.left(snapshot.share))
     for running in snapshot.running:
         value = "" if running.current_return is None else f"return {running.current_return:.4g}"
         table.add_row(running.label, _bar(running.fraction), value)

@@ -215,3 +215,14 @@ def test_no_file_tells_who_ran_it(cell, monkeypatch, tmp_path):
     assert record(path)["overrides"] == ["results=~/USER"]
     for content in snapshot(path).values():
         assert str(tmp_path).encode() not in content
+
+
+def test_a_librarys_seeds_are_a_block_each_and_those_begun_together_go_on_together(cell):
+    """They train one after another: the third's end must not be the first's."""
+    config = cell("algorithm=sb3_ppo", "seeds=[0,3,1]", "budget=4096")
+    assert execute.parts(config) == [(0,), (1,), (3,)]
+    assert execute.parts(cell("seeds=[0,3,1]")) == [(0, 1, 3)]
+    execute.run(config)
+    found = blocks.blocks(config)
+    assert [(sorted(block.seeds), block.state) for block in found] == [([0], "done"), ([1], "done"), ([3], "done")]
+    assert execute.parts(config) == []

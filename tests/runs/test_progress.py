@@ -33,9 +33,9 @@ def shown(cell, learner, terminal):
 @pytest.mark.parametrize("terminal", [True, False])
 def test_cells_returns_and_time_left_are_shown(cell, learner, terminal):
     text = shown(cell, learner, terminal)
-    assert "4/5 cells" in text
+    assert "4/5 blocks" in text
     assert re.search(r"weekly_exam mine.*return 0", text)
-    assert "5/5 cells" in text
+    assert "5/5 blocks" in text
     assert re.search(r"\d:\d\d:\d\d left", text)
 
 
