@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,7 +21,7 @@ import yaml
 from bench.config import Config
 from bench.errors import RunWarning, UserError, first_line
 from bench.runs import block as blocks
-from bench.runs import index
+from bench.runs import index, provenance
 from bench.runs.curves import EVALUATIONS, TRAINING
 
 FINAL_SHARE = 0.9  # the final score is the mean of the evaluations after this share of the budget
@@ -47,7 +48,8 @@ def mirror(config: Config, directory: Path) -> None:
         _mirror(block, blocks.study_directory(config), config.wandb, config.wandb_project)
     except Exception as error:  # whatever wandb raises: the files are the truth, and training goes on
         _given_up.add(config.wandb)
-        again = f"python -m bench wandb-sync study={config.study.name}"
+        results = "" if config.results == "results" else f" results={provenance.private(config.results)}"
+        again = f"python -m bench wandb-sync study={config.study.name}{results}"
         text = f"wandb={config.wandb}: not mirrored ({first_line(error)}); '{again}' makes up for it"
         warnings.warn(text, MirrorWarning, stacklevel=2)
 
@@ -67,11 +69,21 @@ def sync(results: Path, study: str, *, upload: bool) -> tuple[int, int, Path]:
             if block.finished:
                 blocks.check(block)
                 project = _project(block)
-                written = _mirror(block, folder, "offline", project)
+                written = _written(block, folder, project)
                 made, there = made + written, there + len(block.seeds) - written
     if upload:
         _upload(folder)
     return made, there, folder / "wandb"
+
+
+def _written(block: blocks.Block, folder: Path, project: str) -> int:
+    """How many offline runs of the block were missing, and are there now. Raises `UserError`."""
+    try:
+        return _mirror(block, folder, "offline", project)
+    except UserError:
+        raise
+    except Exception as error:  # whatever wandb raises
+        raise UserError(f"{block.path}: not mirrored ({first_line(error)}); the same command goes on") from error
 
 
 def _project(block: blocks.Block) -> str:
@@ -99,6 +111,7 @@ def _mirror(block: blocks.Block, folder: Path, mode: str, project: str) -> int:
     missing = [seed for seed in sorted(block.seeds) if not _complete(folder, block, seed)]
     if not missing:
         return 0
+    _check_writable(folder / "wandb")
     wandb = _wandb(mode)
     settings = _settings(wandb, mode)
     evaluations = pq.read_table(block.path / EVALUATIONS).to_pylist()
@@ -122,6 +135,13 @@ def _mirror(block: blocks.Block, folder: Path, mode: str, project: str) -> int:
         for made in _runs(folder, block, seed):
             (made / COMPLETE).touch()
     return len(missing)
+
+
+def _check_writable(folder: Path) -> None:
+    """Raise `OSError` where W&B could not write; it would do so elsewhere, where nobody looks."""
+    folder.mkdir(exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder):
+        pass
 
 
 def _complete(folder: Path, block: blocks.Block, seed: int) -> bool:
@@ -182,7 +202,7 @@ def _labels(record: Mapping[str, Any], seed: int) -> dict[str, Any]:
 
 def _of_block(record: Mapping[str, Any]) -> dict[str, Any]:
     """What the record says of the block as a whole: bounds, costs, provenance; enough to rebuild it from its runs."""
-    elsewhere = ("schema", "study", "task", "arm", "hash", "factors", "seeds", "checksums")
+    elsewhere = ("schema", "study", "task", "arm", "hash", "factors", "seeds", "checksums", blocks.SEAL)
     return {key: value for key, value in record.items() if key not in elsewhere}
 
 

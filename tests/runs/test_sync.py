@@ -58,3 +58,10 @@ def test_only_what_was_not_sent_is_sent_and_an_outage_loses_nothing(study, monke
 def test_an_unknown_study_is_named(study):
     with pytest.raises(UserError, match="unknown study"):
         mirror.sync(study.parent, "other", upload=False)
+
+
+def test_a_folder_that_cannot_be_written_is_said_so(study):
+    """W&B itself would write somewhere else, and the runs would count as written."""
+    (study / "wandb").write_text("a file")
+    with pytest.raises(UserError, match=r"not mirrored \(.*File exists"):
+        mirror.sync(study.parent, study.name, upload=False)
