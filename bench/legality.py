@@ -129,6 +129,7 @@ def ranges(config: Config) -> str | None:
         "group.eps": config.group.eps,
         "group.ddof": config.group.ddof,
         "reference.coef": reference.coef,
+        "checkpoint_minutes": config.checkpoint_minutes,
     }
     for key, number in unit.items():
         if not 0 <= number <= 1:

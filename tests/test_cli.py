@@ -72,6 +72,7 @@ def index(study="adhoc") -> list[dict]:
         (["task=cartpole,acrobatt"], "unknown task 'acrobatt': allowed are"),
         (["baseline=none,grup"], "; did you mean 'group'?"),
         (["gamma=0.9,1.5"], "gamma=1.5: must lie in [0, 1]"),
+        (["checkpoint_minutes=-1"], "checkpoint_minutes=-1.0: must be at least 0"),
         (["collect=segments", "baseline=none,group"], "baseline=group with collect=segments"),
         (["gamma=interval(0,1)"], "gamma=interval(0,1): name the values"),
         (["baseline="], "unknown baseline ''"),

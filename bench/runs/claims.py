@@ -56,15 +56,18 @@ class Claim:
         """Say that this process is done with the seeds. Raises `OSError`; this process then knows it all the same."""
         _ended.add(self.path)
         data = {"seeds": sorted(self.seeds), "host": self.host, "process": self.process, "over": True}
-        files.write_text(self.path, json.dumps(data))
+        try:
+            files.write_text(self.path, json.dumps(data))
+        except OSError:  # a full disk: an empty claim holds nothing either, and takes no room
+            self.path.write_bytes(b"")
 
 
 _ended: set[Path] = set()  # claims of this process, also those whose end a full disk kept it from writing down
 
 
 def ended(path: Path) -> bool:
-    """Whether the claim in `path` was this process's, and is over."""
-    return path in _ended
+    """Whether the claim in `path` is known to be over."""
+    return path in _ended or (path.is_file() and _read(path).over)
 
 
 def place(cell: Path, number: int) -> Path:

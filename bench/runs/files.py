@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+ROOM = 1 << 20  # bytes that a disk which is not full has left
+
 
 def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
     """Let `write` fill a temporary file beside `path`, then put it in place in one step.
@@ -21,13 +23,28 @@ def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
     """
     temporary = path.with_name(f".writing-{path.name}")
     try:
-        write(temporary)
+        try:
+            write(temporary)
+        except RuntimeError:  # how torch tells of a full disk, as a position in a file
+            _refuse_full_disk(temporary)
+            raise
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
+    except OSError as error:
+        error.filename = error.filename or str(path)  # a failing write names nothing
+        raise
     finally:
         temporary.unlink(missing_ok=True)
     _sync_directory(path.parent)
+
+
+def _refuse_full_disk(begun: Path) -> None:
+    """Raise `OSError` where what was begun cannot grow."""
+    with begun.open("ab") as file:
+        file.write(bytes(ROOM))
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def write_text(path: Path, text: str) -> None:
