@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from bench.errors import UserError, unknown
+from bench.runs.block import is_intact
 
 SCHEMA = 1
 EVALUATIONS, TRAINING = "evaluations.parquet", "training.parquet"
@@ -149,6 +150,8 @@ def _block_folders(folder: Path, root: Path, problems: list[Problem]) -> list[Pa
 
 
 def _check_record(record: Mapping[str, Any]) -> None:
+    if not is_intact(record):
+        raise Damaged("run.json does not match its own checksum")
     for key, kind in _RECORD_FIELDS.items():
         if key not in record:
             raise Damaged(f"run.json has no '{key}'")

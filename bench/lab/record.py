@@ -242,7 +242,7 @@ class Recorder:
     def _end(self, **entries: Any) -> None:
         del self._record["process"]
         self._record |= entries | {"finished": _now()}
-        files.write_json(self.directory / blocks.RECORD, self._record)
+        files.write_json(self.directory / blocks.RECORD, blocks.sealed(self._record))
         (self.directory / blocks.PROGRESS).unlink(missing_ok=True)
 
 

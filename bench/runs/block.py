@@ -23,6 +23,7 @@ CONFIG = "config.yaml"
 POLICY = "policy.zip"
 CHECKPOINT = "checkpoint.pt"
 PROGRESS = "progress.json"  # only while running
+SEAL = "record_checksum"  # of the record's own
 FILES = (CONFIG, EVALUATIONS, TRAINING, POLICY, CHECKPOINT)  # what run.json holds the checksums of
 OPTIONAL = (POLICY, CHECKPOINT, TRAINING)  # no score depends on them, and they are large: results may come without
 
@@ -151,6 +152,8 @@ def read(path: Path) -> Block | None:
         block = Block(path, _state(path, record) if status == "running" else status, record)
         if record["schema"] != SCHEMA or status not in ("running", "done", "failed") or not block.seeds:
             raise ValueError(f"schema {record['schema']}, status {status}")
+        if status == "done" and not block.finished:  # or else it would be trained again, over its numbers
+            raise ValueError("done without checksums")
     except FileNotFoundError:
         if not any((path / name).exists() for name in FILES):  # killed before it could write a line
             return None
@@ -166,9 +169,26 @@ def check(block: Block) -> None:
         raise damaged(block.path, problem)
 
 
+def sealed(record: Mapping[str, Any]) -> dict[str, Any]:
+    """A record that has ended, with the checksum of all its other entries as they are read back."""
+    return {**record, SEAL: _seal(record)}
+
+
+def is_intact(record: Mapping[str, Any]) -> bool:
+    """Whether a record is what was written; those of before there was a checksum of it are believed."""
+    return SEAL not in record or record[SEAL] == _seal(record)
+
+
+def _seal(record: Mapping[str, Any]) -> str:
+    entries = {key: value for key, value in record.items() if key != SEAL}
+    return hashlib.sha256(json.dumps(entries).encode()).hexdigest()
+
+
 def mismatches(block: Block) -> Iterator[str]:
     """What is wrong with the files of a finished block; nothing with those that were left out."""
     absent = block.left_out
+    if not is_intact(block.record):
+        yield f"{RECORD} is not the record that was written (checksum)"
     for name, expected in block.record["checksums"].items():
         if name in absent:
             continue

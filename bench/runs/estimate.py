@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import statistics
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,13 +38,18 @@ def dry_run(cells: Sequence[Cell], processes: int | None) -> str:
 
     `processes` blocks train at once; None where that is a cluster's affair. Raises `UserError` for a damaged block.
     """
-    todo = jobs(cells)
-    done = {cell.config.hash: _counts(cell.config) for cell in cells}
+    retried = [cell for cell in cells if cell.config.retry == "damaged"]
+    hurt = {cell.config.hash: found for cell in retried if (found := execute.damage(cell.config))}
+    todo = jobs([cell for cell in cells if cell.config.hash not in hurt])
+    again = [_afresh(cell, hurt[cell.config.hash]) for cell in cells if cell.config.hash in hurt]
+    todo += [job for job in again if job.cell.config.seeds]
+    done = {cell.config.hash: _counts(cell.config, hurt.get(cell.config.hash, ())) for cell in cells}
     finished = sum(counts[0] for counts in done.values())
     running = sum(counts[1] for counts in done.values())
     lines = [f"{len(done)} cells in {blocks.study_directory(cells[0].config)}: {finished} seeds of cells done"]
     if running:
         lines[0] += f", {running} running in another process"
+    lines += [f"to be set aside: {what}" for found in hurt.values() for what in found.values()]
     if not todo:
         return "\n".join([*lines, "nothing to train"])
     seconds, source = _reckoned(todo)
@@ -83,9 +88,22 @@ def _work(config: Config) -> float:
     return work(config.algorithm.name, config.budget, passes, len(config.seeds))
 
 
-def _counts(config: Config) -> tuple[int, int]:
+def _afresh(cell: Cell, damaged: Container[Path]) -> Job:
+    """What there is to train of a cell once its damaged blocks are set aside."""
+    taken = {seed for block in _intact(cell.config, damaged) for seed in block.taken()}
+    left = tuple(seed for seed in cell.config.seeds if seed not in taken)
+    path = blocks.cell_directory(cell.config) / blocks.seeds_name(left or cell.config.seeds)
+    return Job(dataclasses.replace(cell, config=dataclasses.replace(cell.config, seeds=left)), path, None)
+
+
+def _intact(config: Config, damaged: Container[Path]) -> list[blocks.Block]:
+    folders = [path for path in blocks.folders(blocks.cell_directory(config)) if path not in damaged]
+    return [block for path in folders if (block := blocks.read(path)) is not None]
+
+
+def _counts(config: Config, damaged: Container[Path]) -> tuple[int, int]:
     """How many of the seeds asked for are finished, and being trained."""
-    found = blocks.blocks(config)
+    found = _intact(config, damaged)
     finished = {seed for block in found if block.finished for seed in block.seeds}
     running = {seed for block in found if block.state == "running" for seed in block.seeds}
     return len(finished.intersection(config.seeds)), len(running.intersection(config.seeds))

@@ -77,18 +77,26 @@ def recorded_config(path: Path) -> Config:
 def set_aside(config: Config) -> list[str]:
     """Move the cell's damaged blocks out of the way; → a line for each. Raises `UserError` where that fails."""
     lines = []
-    for path in sorted(blocks.cell_directory(config).glob("seeds-*")):
+    for path, what in damage(config).items():
+        try:
+            place = blocks.set_aside(path)
+        except OSError as error:
+            raise UserError(f"cannot move {path}: {error.strerror}") from error
+        lines.append(f"{what}; set aside as {place}")
+    return lines
+
+
+def damage(config: Config) -> dict[Path, str]:
+    """The cell's damaged blocks, and what is wrong with each."""
+    found = {}
+    for path in blocks.folders(blocks.cell_directory(config)):
         try:
             block = blocks.read(path)
             if block is not None and block.finished:
                 blocks.check(block)
-        except UserError as damage:
-            try:
-                place = blocks.set_aside(path)
-            except OSError as error:
-                raise UserError(f"cannot move {path}: {error.strerror}") from error
-            lines.append(f"{str(damage).partition(';')[0]}; set aside as {place}")
-    return lines
+        except UserError as error:
+            found[path] = str(error).partition("; nothing was changed")[0]
+    return found
 
 
 def run(config: Config, overrides: Sequence[str] = ()) -> Path:

@@ -279,7 +279,9 @@ class Recorder:
         """Record that the whole block broke off, and why; it has no numbers and will be run again."""
         cause = provenance.private(f"{type(error).__name__}: {error}".splitlines()[0])
         trace = provenance.private("".join(traceback.format_exception(error)))
-        with contextlib.suppress(OSError):  # a full disk may be what it is about
+        with contextlib.suppress(OSError):  # a full disk may be what it is about: numbers without a record make room
+            for name in set(blocks.FILES) - {blocks.CONFIG}:
+                (self.directory / name).unlink(missing_ok=True)
             self._end(**_failure(self._record, cause), traceback=trace)
 
     def release(self) -> None:
@@ -290,7 +292,7 @@ class Recorder:
 
     def _end(self, **entries: Any) -> None:
         begun = {key: value for key, value in self._record.items() if key != "process"}
-        files.write_json(self.directory / blocks.RECORD, begun | entries | {"finished": _now()})
+        files.write_json(self.directory / blocks.RECORD, blocks.sealed(begun | entries | {"finished": _now()}))
         for name in (blocks.PROGRESS, *([partial.PARTIAL] if "checksums" in entries else [])):
             (self.directory / name).unlink(missing_ok=True)
 

@@ -13,9 +13,10 @@ import pytest
 
 from bench.errors import RunWarning, UserError
 from bench.runs import block as blocks
-from bench.runs import claims, execute, files, index, partial, record
+from bench.runs import claims, estimate, execute, files, index, partial, record
 from bench.runs.curves import EVALUATIONS, TRAINING
 from bench.runs.interruption import Interrupted
+from bench.runs.plan import Cell
 from bench.runs.status import status
 from tests.fake_learner import FakeLearner
 
@@ -253,3 +254,78 @@ def test_claims_are_let_go_when_a_block_ends(cell):
         path = execute.run(cell("seeds=2"))
     assert [claim.over for claim in claims.read(path.parent)] == [True]
     assert json.loads((path / blocks.RECORD).read_text())["claim"] == 1
+
+
+@pytest.mark.parametrize("change", [('"budget": 1000', '"budget": 1001'), ('"checksums"', '"checksuns"')])
+def test_a_record_that_still_reads_is_held_against_its_checksum(cell, learner, change):
+    """A number, or the list of checksums, without which the block would be trained again over its own."""
+    path = execute.run(cell("seeds=2"))
+    text = (path / blocks.RECORD).read_text()
+    assert change[0] in text
+    (path / blocks.RECORD).write_text(text.replace(*change))
+    with pytest.raises(UserError, match=rf"damaged block {path}: run.json .*retry=damaged"):
+        execute.run(cell("seeds=2"))
+    assert len(learner.calls) == 1
+
+
+def test_torchs_way_of_telling_of_a_full_disk_is_said_in_words(tmp_path):
+    """/dev/full is a disk without room; the folder's own disk has some, so there the error is what it was."""
+
+    def fill(temporary: Path) -> None:
+        if full:
+            temporary.symlink_to("/dev/full")
+        else:
+            temporary.write_bytes(b"begun")
+        raise RuntimeError("unexpected pos 23360 vs 23248")
+
+    full = True
+    with pytest.raises(OSError, match="No space left on device") as raised:
+        files.write_atomic(tmp_path / "checkpoint.pt", fill)
+    assert raised.value.filename == str(tmp_path / "checkpoint.pt")
+    full = False
+    with pytest.raises(RuntimeError, match="unexpected pos"):
+        files.write_atomic(tmp_path / "checkpoint.pt", fill)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_block_that_found_no_room_frees_what_it_wrote_and_is_nobodys(cell, monkeypatch):
+    """Numbers without a record are worth nothing: in their place there is room for the cause."""
+    write_atomic = files.write_atomic
+
+    def write(path, fill):
+        if path.name == blocks.CHECKPOINT:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        write_atomic(path, fill)
+
+    monkeypatch.setattr(files, "write_atomic", write)
+    with pytest.raises(OSError, match="No space left"):
+        execute.run(cell("seeds=2"))
+    (block,) = blocks.blocks(cell("seeds=2"))
+    assert block.state == "failed"
+    assert "No space left" in block.causes[0]
+    assert sorted(path.name for path in block.path.iterdir()) == [blocks.CONFIG, blocks.RECORD]
+
+
+def test_a_claim_ends_on_a_disk_without_a_byte(tmp_path, monkeypatch):
+    claim = claims.append(tmp_path, {0}, [])
+
+    def refuse(path, _):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    monkeypatch.setattr(files, "write_text", refuse)
+    claim.end()
+    monkeypatch.setattr(claims, "_ended", set())  # as another process knows it
+    assert claims.held(claims.read(tmp_path), {0}) is None
+    assert claims.append(tmp_path, {0}, claims.read(tmp_path)).number == 2
+
+
+def test_a_dry_run_tells_what_would_be_set_aside(cell):
+    path = execute.run(cell("seeds=2"))
+    execute.run(cell("seeds=3"))
+    (path / blocks.RECORD).write_text("{")
+    before = {file: file.read_bytes() for file in path.parent.rglob("*") if file.is_file()}
+    text = estimate.dry_run([Cell(cell("seeds=3", "retry=damaged"), {})], 1)
+    assert text.splitlines()[0].endswith(": 1 seeds of cells done")
+    assert text.splitlines()[1].startswith(f"to be set aside: damaged block {path}: run.json cannot be read")
+    assert text.splitlines()[2].startswith("train  weekly_exam critic-gae-clip seeds 000-001: ")
+    assert {file: file.read_bytes() for file in path.parent.rglob("*") if file.is_file()} == before

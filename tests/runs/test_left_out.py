@@ -90,7 +90,7 @@ def test_a_rerun_gives_no_others_back(cell):
     path = without_policies(execute.run(cell("seeds=2")))
     record = json.loads((path / blocks.RECORD).read_text())
     record["checksums"]["policy.zip"] = "0" * 64
-    (path / blocks.RECORD).write_text(json.dumps(record))
+    (path / blocks.RECORD).write_text(json.dumps(blocks.sealed(record)))
     again = rerun(path)
     assert (list(again.put_back), list(again.still_out)) == (["checkpoint.pt", "training.parquet"], ["policy.zip"])
     assert not (path / "policy.zip").exists()

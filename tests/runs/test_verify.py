@@ -47,7 +47,7 @@ def test_rows_that_went_missing_before_the_checksum_are_seen(cell):
     write_rows(EVALUATIONS, [row], path / EVALUATIONS)
     record = json.loads((path / blocks.RECORD).read_text())
     record["checksums"][EVALUATIONS] = sha256(path / EVALUATIONS)
-    (path / blocks.RECORD).write_text(json.dumps(record))
+    (path / blocks.RECORD).write_text(json.dumps(blocks.sealed(record)))
     assert verify(path).problems == [
         f"{path}: seed 0 has 1 evaluation episodes, not 12",
         f"{path}: seed 1 has 0 evaluation episodes, not 12",
