@@ -24,6 +24,7 @@ from rich.progress import track
 
 from analysis.blocks import EVALUATIONS, SCHEMA, TRAINING, Problem
 from bench.errors import UserError
+from bench.runs import block as blocks_on_disk
 from bench.runs import files
 from bench.runs.curves import write_rows
 
@@ -227,7 +228,7 @@ def _write_block(folder: Path, record: dict[str, Any], seeds: Mapping[int, Run])
     table = pd.DataFrame(evaluations, columns=None if evaluations else columns)
     pq.write_table(pa.Table.from_pandas(table, preserve_index=False), folder / EVALUATIONS)
     checksums = {path.name: files.sha256(path) for path in (folder / TRAINING, folder / EVALUATIONS)}
-    files.write_json(folder / "run.json", record | {"checksums": checksums})
+    files.write_json(folder / "run.json", blocks_on_disk.sealed(record | {"checksums": checksums}))
 
 
 def _evaluated(seed: int, row: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -156,4 +156,4 @@ def test_the_records_of_the_mirror_rebuild_run_json(results, runs, monkeypatch):
         json.loads(next((results / study).glob("runs/*/*/seeds-*/run.json")).read_text()) for study in ("mine", "again")
     ]
     differing = {key for key in read[0] if read[0][key] != read[1].get(key)}
-    assert differing == {"study", "checksums"}
+    assert differing == {"study", "checksums", "record_checksum"}
