@@ -174,25 +174,29 @@ def _git(path: Path, *arguments: str) -> str:
 def judge(file: ClaimsFile, records: Records, metrics: pd.DataFrame) -> list[Judged]:
     """The verdict on every claim of a file that is judged in these studies, from runs with their `run_metrics`.
 
-    A study that a claim was not planned for speaks for the tasks it has, the planned one for all that were promised.
+    A claim is judged on the studies it names, and on nothing else that is read beside them. A study that a claim was not
+    planned for speaks for the tasks it has, the planned one for all that were promised.
     """
     studies = records.name.split("+")
     judged = []
     for name, claim in file.claims.items():
         if not set(studies).isdisjoint(claim.studies):
             planned = claim.studies[0] in studies
-            tasks = [task for task in claim.tasks if planned or (metrics["task"] == task).any()] or claim.tasks
             if claim.metric in laboratory.METRICS:
-                findings = [_measured(claim, task, records.laboratory.figures) for task in claim.tasks]
+                figures = records.measured_in(claim.studies).figures
+                findings = [_measured(claim, task, figures) for task in claim.tasks]
             else:
-                findings = [_finding(name, claim, task, metrics, records.factors) for task in tasks]
+                runs = records.runs_of(claim.studies, metrics)
+                tasks = [task for task in claim.tasks if planned or (runs["task"] == task).any()] or claim.tasks
+                findings = [_finding(name, claim, task, runs, records.factors) for task in tasks]
             judged.append(Judged(name, claim, overall([finding.verdict for finding in findings]), tuple(findings)))
     return judged
 
 
 def predates(file: ClaimsFile, records: Records) -> bool | None:
-    """Whether the file's last commit is older than the first run; None where either time is unknown."""
-    started = [str(block["started"]) for block in records.blocks if block.get("started")]
+    """Whether the file's last commit is older than the first run or measurement; None where a time is unknown."""
+    made = [*records.blocks, *records.measurements]
+    started = [str(record["started"]) for record in made if record.get("started")]
     if not started or not file.committed:
         return None
     return bool(pd.Timestamp(file.committed) < min(pd.Timestamp(time) for time in started))
@@ -270,7 +274,7 @@ def _measured(claim: Claim, task: str, figures: pd.DataFrame) -> Finding:
     rows = laboratory.measured(figures[figures["task"] == task], claim.metric)
     found = [laboratory.select(rows, selector) for selector in (claim.arm, claim.against)]
     if any(len(each) != 1 for each in found):
-        return _nothing(task, "missing", f"{claim.metric}: measured by python -m bench lab")
+        return _nothing(task, "missing", f"not measured; python -m bench lab study={claim.studies[0]} measures it")
     if any(each[["value", "error"]].isna().any(axis=None) for each in found):
         return _nothing(task, "undecided", "not told from zero for this policy")
     confidence = 1 - ALPHA / claim.looks

@@ -82,6 +82,14 @@ def _is_known(runs: pd.DataFrame, measure: Measure) -> bool:
 
 
 @dataclass(frozen=True)
+class Share:
+    """What one of several studies brought: its cells (task, hash), planned or found, and the stages it measured."""
+
+    cells: frozenset[tuple[str, str]]
+    stages: tuple[laboratory.Stage, ...]
+
+
+@dataclass(frozen=True)
 class Records:
     """What result folders hold.
 
@@ -98,6 +106,7 @@ class Records:
         problems: what could not be used.
         laboratory: what `python -m bench lab` measured.
         blocks: the `run.json` of every block that could be read, in order of path.
+        shares: by study, what it brought; a cell or a stage that several have is in the share of each.
     """
 
     name: str
@@ -111,6 +120,24 @@ class Records:
     problems: tuple[Problem, ...]
     laboratory: laboratory.Laboratory
     blocks: tuple[Mapping[str, Any], ...]
+    shares: Mapping[str, Share]
+
+    def runs_of(self, studies: Sequence[str], runs: pd.DataFrame) -> pd.DataFrame:
+        """The rows of `runs` whose cells these studies have, whichever folder a run was read from."""
+        cells = {cell for name in studies if name in self.shares for cell in self.shares[name].cells}
+        return runs[[cell in cells for cell in zip(runs["task"], runs["hash"], strict=True)]]
+
+    def measured_in(self, studies: Sequence[str]) -> laboratory.Laboratory:
+        """What these studies measured, as if no other had been read."""
+        return laboratory.together(
+            [stage for name in studies if name in self.shares for stage in self.shares[name].stages]
+        )
+
+    @property
+    def measurements(self) -> list[Mapping[str, Any]]:
+        """The `run.json` of every measured stage, once each."""
+        stages = [stage for share in self.shares.values() for stage in share.stages]
+        return [stage.record for stage in {(stage.task, stage.hash, stage.seed): stage for stage in stages}.values()]
 
 
 def load(
@@ -150,15 +177,19 @@ def read(studies: Sequence[str], results: str | Path = "results") -> Records:
     """Everything the folders of `studies` below `results` hold. Raises `UserError` if one does not exist."""
     root = Path(results)
     problems: list[Problem] = []
-    plans, blocks, headers, measured, missing = [], [], [], [], []
+    plans, blocks, headers, missing = [], [], [], []
+    shares: dict[str, Share] = {}
     for name in studies:
         folder = study_folder(root, name)
         header, cells = plan(folder, root, problems)
         headers.append(header)
-        plans += cells
-        blocks += read_blocks(folder, root, problems)
+        found = read_blocks(folder, root, problems)
         stages, absent = laboratory.read(folder, root, problems)
-        measured += stages
+        own = {(cell.task, cell.hash) for cell in cells}
+        own |= {(str(block.record.get("task")), str(block.record.get("hash"))) for block in found}
+        shares[name] = Share(frozenset(own), tuple(stages))
+        plans += cells
+        blocks += found
         missing += absent
     runs = _runs(blocks, plans)
     runs = runs.assign(name=runs["arm"], arm=labels.arm_labels(runs, _factor_names(blocks)))
@@ -175,8 +206,9 @@ def read(studies: Sequence[str], results: str | Path = "results") -> Records:
         curves=curves(evaluations, runs),
         training=_long_table(blocks, runs, TRAINING),
         problems=tuple(problems),
-        laboratory=laboratory.together(measured, missing),
+        laboratory=laboratory.together([stage for share in shares.values() for stage in share.stages], missing),
         blocks=tuple(block.record for block in blocks if "status" in block.record),
+        shares=shares,
     )
 
 

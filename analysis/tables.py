@@ -8,6 +8,7 @@ import pandas as pd
 from analysis import comparisons, stats
 from analysis.claims import Claim, Judged
 from analysis.formats import Best, Section, Table, Tied, interval_text, optional_text
+from analysis.laboratory import METRICS
 from analysis.load import MODES, STATUSES, measures
 
 REPS = 10_000
@@ -188,11 +189,13 @@ def scoreboard(judged: Sequence[Judged], title: str) -> Table:
             needed = "–" if finding.seeds_needed is None else str(finding.seeds_needed)
             verdict = finding.verdict + (f": {finding.note}" if finding.note else "")
             about = f"{claim.claim.statement} ({claim.claim.source})"
-            numbers = (str(finding.pairs), needed, p_text(finding.p), p_text(next(adjusted)))
+            pairs = "–" if claim.claim.metric in METRICS else str(finding.pairs)  # two estimates of one policy
+            numbers = (pairs, needed, p_text(finding.p), p_text(next(adjusted)))
             rows.append((about, claim.verdict, finding.task, verdict, claimed_text(claim.claim), effect, *numbers))
     return Table(
-        caption=f"{title}. Effects are paired differences in the direction the claim predicts, with their intervals; a "
-        "verdict compares the interval with the smallest effect of interest, which the claims file fixed beforehand.",
+        caption=f"{title}. Effects are differences in the direction the claim predicts, paired by seed where arms were "
+        "trained, with their intervals; a verdict compares the interval with the smallest effect of interest, which "
+        "the claims file fixed beforehand. Needed: the seeds that would decide what is undecided.",
         header=("claim", "verdict", "task", "on this task", "claimed", "effect", "pairs", "needed", "p", "p (Holm)"),
         sections=(Section("", tuple(rows)),),
     )

@@ -166,10 +166,37 @@ def test_claims_planned_for_another_study_are_not_judged(results, tmp_path):
     assert claims.judge(claims.read(path), records, claims.run_metrics(records)) == []
 
 
+def test_what_another_study_has_on_the_same_task_is_no_arm_of_a_claim(results, tmp_path):
+    """Two arms that fit one selector: that of a study the claim does not name was read beside it, and is not its."""
+    pair(results, 0.2)
+    results.block("beside", "cartpole", "other", range(10), lambda *_: 400.0, k=1, gamma=0.9)
+    path = tmp_path / "claims.yaml"
+    path.write_text(FILE)
+    alone, beside, behind = (load.read(names, results.root) for names in (["s"], ["s", "beside"], ["beside", "s"]))
+    verdicts = [claims.judge(claims.read(path), each, claims.run_metrics(each)) for each in (alone, beside, behind)]
+    assert [judged.verdict for found in verdicts for judged in found] == ["supported"] * 3
+    assert verdicts[0][0].findings == verdicts[1][0].findings == verdicts[2][0].findings
+
+
+def test_a_cell_that_two_studies_have_is_an_arm_of_the_claims_of_both(results, tmp_path):
+    """Wherever it was trained: of a cell found in two folders only one run is kept."""
+    pair(results, 0.2)
+    first = next((results.root / "s" / "runs" / "cartpole").glob("arm1-*"))
+    for study in ("s", "other"):
+        results.study(study, [{"task": "cartpole", "arm": "arm1", "seeds": range(10), "k": 1}])
+    (results.root / "other" / "runs" / "cartpole").mkdir(parents=True)
+    first.rename(results.root / "other" / "runs" / "cartpole" / first.name)
+    path = tmp_path / "claims.yaml"
+    path.write_text(FILE)
+    records = load.read(["other", "s"], results.root)
+    (judged,) = claims.judge(claims.read(path), records, claims.run_metrics(records))
+    assert judged.verdict == "supported"
+
+
 def test_a_laboratory_metric_is_missing_until_it_is_measured(results, tmp_path):
     pair(results, 0.2)
     finding = judge(results, tmp_path, FILE.replace("metric: final", "metric: variance")).findings[0]
-    assert (finding.verdict, finding.note) == ("missing", "variance: measured by python -m bench lab")
+    assert (finding.verdict, finding.note) == ("missing", "not measured; python -m bench lab study=s measures it")
 
 
 def test_the_metrics_of_a_run_by_hand(results):

@@ -80,6 +80,23 @@ def test_a_claim_is_held_against_the_difference_and_its_error(root, tmp_path, se
     assert (judged.verdict, finding.note) == (verdict, "one policy")
 
 
+def test_a_claim_is_held_against_what_its_own_studies_measured(root, tmp_path):
+    """Another study measured the same stage otherwise and is read first; it speaks for its own claims only."""
+    (own,) = root.glob("s/lab/*/*/seeds-000")
+    other = root / "other" / "lab" / "weekly_exam" / "middle-89abcdef" / "seeds-000"
+    other.mkdir(parents=True)
+    table = pd.DataFrame(rows("td0", 0.6, 4.0, 0.5) + rows("monte_carlo", 0.0, 1.0, 0.2))  # the other way round
+    table.to_parquet(other / "figures.parquet", index=False)
+    record = json.loads((own / "run.json").read_text())
+    checksum = hashlib.sha256((other / "figures.parquet").read_bytes()).hexdigest()
+    (other / "run.json").write_text(json.dumps(record | {"checksums": {"figures.parquet": checksum}}))
+    path = tmp_path / "claims.yaml"
+    path.write_text(CLAIM)
+    records = load.read(["other", "s"], root)
+    (judged,) = claims.judge(claims.read(path), records, records.runs)
+    assert (judged.verdict, judged.findings[0].effect) == ("supported", pytest.approx(1.5))
+
+
 def test_a_study_that_only_measured_has_a_report(root, capsys):
     assert main(["study=s", f"results={root}"]) == 0
     page = (root / "s" / "report" / "report.md").read_text()
