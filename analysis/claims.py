@@ -174,8 +174,8 @@ def _git(path: Path, *arguments: str) -> str:
 def judge(file: ClaimsFile, records: Records, metrics: pd.DataFrame) -> list[Judged]:
     """The verdict on every claim of a file that is judged in these studies, from runs with their `run_metrics`.
 
-    A claim is judged on the studies it names, and on nothing else that is read beside them. A study that a claim was not
-    planned for speaks for the tasks it has, the planned one for all that were promised.
+    A claim is judged on the studies it names, and on nothing else that is read beside them. A study that a claim was
+    not planned for speaks for the tasks it has, the planned one for all that were promised.
     """
     studies = records.name.split("+")
     judged = []

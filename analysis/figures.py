@@ -81,6 +81,8 @@ def final_scores(
 ) -> None:
     """One measure: the mean with its interval, the IQM as an upright bar, and below them every seed's final score.
 
+    Arms the study never meant to run on this task have no row; those it did and has no run of have an empty one.
+
     Args:
         runs: as `analysis.load` gives them.
         estimates: as `analysis.tables.comparison` gives them.
@@ -92,10 +94,10 @@ def final_scores(
     rows = estimates[(estimates["task"] == measure.label) & (estimates["mode"] == mode)]
     by_arm = {str(row["arm"]): row for _, row in rows.iterrows()}
     labels = []
-    for place, (arm, style) in enumerate(styles.items()):
-        found = by_arm.get(arm)
-        labels.append(f"{arm}  " + ("no runs" if found is None else f"n={tables.count_text(found)}"))
-        if found is not None and found["n"]:
+    for place, arm in enumerate(arm for arm in styles if arm in by_arm):
+        found, style = by_arm[arm], styles[arm]
+        labels.append(f"{arm}  n={tables.count_text(found)}")
+        if found["n"]:
             mine = runs[(runs["arm"] == arm) & (runs["task"] == measure.task)]
             _final_score(found, mine[measure.final(mode)].dropna().to_numpy(float), style, ax, place)
     _rows_of_arms(ax, labels)

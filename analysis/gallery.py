@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from analysis import figures, load, references, stats, tables
+from analysis import figures, labels, load, references, stats, tables
 from analysis.load import MODES, Records
 from analysis.style import (
     Look,
@@ -21,10 +21,12 @@ from analysis.style import (
     house_style,
     legend_below,
     legend_right,
+    remove_rest,
 )
 from bench.errors import unknown
 
 SHARES = np.linspace(0, 1, 41)  # of the budget, where tasks with other grids are put together
+MOST_BESIDE = 3  # more measures beside each other would be too small to read on a page
 MAX_LINES = 6  # more lines with bands in one panel cannot be told apart
 _FACETS = ("advantage", "baseline", "update")
 _DIAGNOSTICS = (
@@ -89,48 +91,68 @@ def panels(name: str, material: Material, look: Look) -> int:
 
 
 def facet_arms(runs: pd.DataFrame) -> dict[str, list[str]]:
-    """The arms of each panel row: all in one if they fit, else by the first factor that splits them small enough."""
-    arms = runs.drop_duplicates("arm")
-    names = [str(name) for name in arms["arm"]]
+    """The arms of each panel: all in one if they fit, else by the factor that splits them small enough into fewest."""
+    names = [str(name) for name in runs["arm"].unique()]
     if len(names) <= MAX_LINES:
         return {"": names}
+    splits = []
     for factor in _FACETS:
-        if factor not in arms:
-            continue
-        levels = arms[factor].astype(object).fillna("other").astype(str).tolist()
-        groups = {level: [n for n, own in zip(names, levels, strict=True) if own == level] for level in levels}
-        if len(groups) > 1 and max(map(len, groups.values())) <= MAX_LINES:
-            return {f"{factor} = {level}": members for level, members in groups.items()}
-    return {
-        f"arms {start + 1} to {min(start + MAX_LINES, len(names))}": names[start : start + MAX_LINES]
-        for start in range(0, len(names), MAX_LINES)
-    }
+        groups: dict[str, list[str]] = {}
+        for arm, level in labels.levels(runs, factor).items():
+            groups.setdefault(f"{factor} = {'other' if level is None else level}", []).append(arm)
+        splits += [groups] if len(groups) > 1 and max(map(len, groups.values())) <= MAX_LINES else []
+    if splits:
+        return min(splits, key=len)
+    parts = [names[start : start + MAX_LINES] for start in range(0, len(names), MAX_LINES)]
+    return {f"part {place} of {len(parts)}": part for place, part in enumerate(parts, start=1)}
 
 
 def learning_curves(material: Material, look: Look, mode: str, over_time: bool = False) -> Figure:
     """A column per measure, a row per facet where one panel could not hold all arms; one column if width is short."""
     records, shown = material.records, material.measures
     table = records.curves[records.curves["mode"] == mode]
-    facets = facet_arms(records.runs)
-    beside = look.columns(len(shown) + 1) > len(shown)  # one more column's width for the legend
-    panels = [(facet, measure) for facet in facets for measure in shown]
-    rows, columns = (len(facets), len(shown)) if beside else (len(panels), 1)
-    panel = (4.2 + 2.2 / columns, 2.6) if beside else (4.2, 3.4)
-    figure, axes = grid(rows, columns, panel, look)
+    facets = {task: facet_arms(records.runs[records.runs["task"] == task]) for task in material.tasks}
+    most = min(len(shown), MOST_BESIDE)
+    beside = look.columns(most + 1) - 1  # one column's width is the legend's
+    rows = _rows_of_curves(shown, facets, max(beside, 1))
+    columns = max(map(len, rows))
+    figure, axes = grid(len(rows), columns, (4.2 + 2.2 / columns, 2.6) if beside else (4.2, 3.4), look)
     limits = {task: _limits(part[[m.column for m in shown if m.task == task]]) for task, part in table.groupby("task")}
-    for ax, (facet, measure) in zip(axes.flat, panels, strict=True):
-        chosen = {arm: material.styles[arm] for arm in facets[facet]}
-        rate = _seconds_per_step(records.runs, measure.task) if over_time else None
-        mine = table[table["task"] == measure.task]
-        figures.learning_curve(mine, chosen, ax=ax, value=measure.column, seconds_per_step=rate)
-        ax.set_ylim(*limits.get(measure.task, (0.0, 1.0)))
-        ax.set_title(" · ".join(filter(None, [measure.label, facet])))
-        ax.set_ylabel(f"return ({mode})" if not beside or measure == shown[0] else "")
-        if facet != list(facets)[-1]:
-            ax.set_xlabel("")
-        if measure == shown[-1]:
-            (legend_right if beside else _legend_under)(ax, chosen)
+    rates = {task: _seconds_per_step(records.runs, task) for task in material.tasks} if over_time else {}
+    for across, row in zip(axes, rows, strict=True):
+        in_row: set[str] = set()
+        for ax, (measure, facet) in zip(across, row, strict=False):
+            arms = facets[measure.task][facet]
+            in_row |= set(arms)
+            chosen, mine = {arm: material.styles[arm] for arm in arms}, table[table["task"] == measure.task]
+            rate = rates.get(measure.task)
+            figures.learning_curve(mine, chosen, ax=ax, value=measure.column, seconds_per_step=rate)
+            ax.set_ylim(*limits.get(measure.task, (0.0, 1.0)))
+            ax.set_title(" · ".join(filter(None, [measure.label, facet])))
+            ax.set_ylabel(f"return ({mode})" if (measure, facet) == row[0] else "")
+            if facet != list(facets[measure.task])[-1]:
+                ax.set_xlabel("")
+        known = {arm: style for arm, style in material.styles.items() if arm in in_row}
+        (legend_right if beside else _legend_under)(across[len(row) - 1], known)
+        for empty in across[len(row) :]:
+            figure.delaxes(empty)
     return figure
+
+
+def _rows_of_curves(
+    shown: Sequence[load.Measure], facets: Mapping[str, Mapping[str, Sequence[str]]], columns: int
+) -> list[list[tuple[load.Measure, str]]]:
+    """The panels of each row: `columns` measures beside each other with their facets below, then the next measures.
+
+    A measure has the facets of its own task's arms; those with many stand first, so that no row has a hole.
+    """
+    rows = []
+    for start in range(0, len(shown), columns):
+        block = sorted(shown[start : start + columns], key=lambda measure: -len(facets[measure.task]))
+        for place in range(len(facets[block[0].task])):
+            panels = [(measure, list(facets[measure.task])) for measure in block]
+            rows.append([(measure, names[place]) for measure, names in panels if place < len(names)])
+    return rows
 
 
 def _legend_under(ax: Axes, styles: Mapping[str, Style]) -> None:
@@ -155,10 +177,13 @@ def _limits(values: pd.DataFrame) -> tuple[float, float]:
 def final_scores(material: Material, look: Look, mode: str) -> Figure:
     """One panel per measure, beside each other where they fit."""
     records, shown, styles = material.records, material.measures, material.styles
-    columns = 1 if look.width is not None and look.width < 4.6 * look.scale * len(shown) else len(shown)
+    most = min(len(shown), MOST_BESIDE)
+    columns = 1 if look.width is not None and look.width < 4.6 * look.scale * most else most
     rows = -(-len(shown) // columns)
     width = 5.6 + 0.075 * max(0, max(map(len, styles)) - 28)  # long names, as arms of several studies have, need room
-    figure, axes = grid(rows, columns, (width, 0.32 * len(styles) + 0.9), look, extra=0.3)
+    arms = records.runs.groupby("task")["arm"].nunique().max()
+    figure, axes = grid(rows, columns, (width, 0.32 * arms + 0.9), look, extra=0.3)
+    remove_rest(figure, axes, len(shown))
     for ax, measure in zip(axes.flat, shown, strict=False):
         figures.final_scores(records.runs, material.estimates, styles, ax=ax, measure=measure, mode=mode)
         ax.set_title(measure.label)
@@ -176,13 +201,12 @@ def performance_profiles(material: Material, look: Look) -> Figure | None:
     scores = tables.on_every_task(material.records.runs, "normalised_stochastic")
     if not scores:
         return None
-    facets = facet_arms(material.records.runs)
+    facets = facet_arms(material.records.runs[material.records.runs["arm"].isin(scores)])
     beside = look.width is None or look.width > 5 * look.scale
     figure, axes = grid(len(facets), 1, (6.4, 2.8 if beside else 3.8), look)
     for ax, (facet, arms) in zip(axes.flat, facets.items(), strict=True):
-        chosen = {arm: scores[arm] for arm in arms if arm in scores}
-        if chosen:
-            figures.performance_profile(chosen, material.styles, ax=ax)
+        chosen = {arm: scores[arm] for arm in arms}
+        figures.performance_profile(chosen, material.styles, ax=ax)
         ax.set_title(facet)
         styles = {arm: material.styles[arm] for arm in chosen}
         (legend_right if beside else _legend_under)(ax, styles)
@@ -190,19 +214,20 @@ def performance_profiles(material: Material, look: Look) -> Figure | None:
 
 
 def sample_efficiency(material: Material, look: Look) -> Figure | None:
-    """IQM over all tasks by share of the budget, in the facets of the learning curves; None for a single task."""
+    """IQM over tasks by share of the budget, in the facets of the learning curves; None for a single task."""
     runs, curves = material.records.runs, material.records.curves
-    curves = curves[curves["mode"] == "stochastic"]
-    tasks = curves.groupby("arm")["task"].nunique()
-    complete = [arm for arm in material.styles if tasks.get(arm, 0) == len(material.tasks)]
-    if len(material.tasks) < 2 or not complete:
+    tasks = tables.compared_tasks(runs)
+    curves = curves[(curves["mode"] == "stochastic") & curves["task"].isin(tasks)]
+    found = curves.groupby("arm")["task"].nunique()
+    complete = [arm for arm in material.styles if found.get(arm, 0) == len(tasks)]
+    if len(tasks) < 2 or not complete:
         return None
-    facets = facet_arms(runs)
+    facets = facet_arms(runs[runs["arm"].isin(complete)])
     figure, axes = grid(len(facets), 1, (6.4, 2.8), look)
     table = curves.merge(runs[["task", "hash", "seed", "budget"]])
     by_arm = {str(arm): part for arm, part in table.groupby("arm", sort=False)}
     for ax, (facet, arms) in zip(axes.flat, facets.items(), strict=True):
-        chosen = {arm: _on_one_grid(by_arm[arm], material.tasks) for arm in arms if arm in complete}
+        chosen = {arm: _on_one_grid(by_arm[arm], tasks) for arm in arms}
         figures.sample_efficiency(chosen, SHARES, material.styles, ax=ax)
         ax.set_title(facet)
         legend_right(ax, {arm: material.styles[arm] for arm in chosen})
@@ -245,6 +270,7 @@ def heat_maps(material: Material, look: Look) -> Figure | None:
         return None
     across = look.columns(len(material.tasks))
     figure, axes = grid(-(-len(material.tasks) // across), across, (4.4, 3.4), look)
+    remove_rest(figure, axes, len(material.tasks))
     for ax, task in zip(axes.flat, material.tasks, strict=False):
         figures.heat_map(runs[runs["task"] == task], rows, columns, "normalised_stochastic", ax=ax)
         ax.set_title(task)
@@ -283,6 +309,7 @@ def beta_curves(material: Material, look: Look) -> Figure | None:
     across = look.columns(len(references.QUANTITIES))
     panels = [(task, quantity) for task in tasks for quantity in references.QUANTITIES]
     figure, axes = grid(-(-len(panels) // across), across, (4.6, 3.2), look, extra=0.22 * len(lines))
+    remove_rest(figure, axes, len(panels))
     for ax, (task, quantity) in zip(axes.flat, panels, strict=True):
         references.beta_curve(values[values["task"] == task], lines, quantity, ax=ax)
         ax.set_title(task)
@@ -297,10 +324,13 @@ def spaghetti(material: Material, look: Look) -> Figure:
     table = records.curves[records.curves["mode"] == "stochastic"]
     figure, axes = grid(len(material.styles), len(tasks), (3.6, 1.5), look)
     limits = {task: _limits(table.loc[table["task"] == task, ["return"]]) for task in tasks}
+    planned = set(zip(records.runs["task"], records.runs["arm"], strict=True))
     for row, (arm, style) in enumerate(material.styles.items()):
         for column, task in enumerate(tasks):
             ax = axes[row, column]
             mine = table[(table["arm"] == arm) & (table["task"] == task)]
+            if (task, arm) not in planned:
+                figure.delaxes(ax)
             if mine.empty:
                 figures.say_empty(ax)
             else:

@@ -20,6 +20,15 @@ def arm_labels(runs: pd.DataFrame, factors: Sequence[str]) -> list[str]:
     return [text[key] for key in zip(runs["task"], runs["hash"], strict=True)]
 
 
+def levels(runs: pd.DataFrame, factor: str) -> dict[str, object]:
+    """By arm, in order of appearance, its level of a factor; None where no run knows it, as of planned ones."""
+    arms = dict.fromkeys(map(str, runs["arm"]))
+    if factor not in runs:
+        return dict.fromkeys(arms)
+    known = runs[runs[factor].notna()].drop_duplicates("arm").set_index("arm")[factor]
+    return {arm: known.get(arm) for arm in arms}
+
+
 def _labels(name: str, cells: pd.DataFrame, factors: Sequence[str]) -> list[str]:
     known = cells[cells[list(factors)].notna().any(axis=1)]
     differing = [

@@ -23,6 +23,8 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from analysis import labels
+
 FORMATS = ("svg", "png", "pdf")
 
 _OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -60,17 +62,17 @@ def arm_styles(runs: pd.DataFrame) -> dict[str, Style]:
 
     Up to seven arms have a hue each. More share the hue of their baseline, in shades from dark to light.
     """
-    arms = runs.drop_duplicates("arm")
-    names = [str(name) for name in arms["arm"]]
+    levels = labels.levels(runs, "baseline")
+    names = list(levels)
     if len(names) <= len(_OKABE_ITO):
         return {
             name: Style(i, to_rgb(_OKABE_ITO[i]), _LINES[i % len(_LINES)], _MARKERS[i]) for i, name in enumerate(names)
         }
-    baselines = arms["baseline"].astype(object).fillna("").tolist() if "baseline" in arms else [""] * len(names)
-    hues = _hues(dict.fromkeys(map(str, baselines)))
+    baselines = {name: str(level or "") for name, level in levels.items()}
+    hues = _hues(dict.fromkeys(baselines.values()))
     styles: dict[str, Style] = {}
-    for family in dict.fromkeys(map(str, baselines)):
-        members = [name for name, baseline in zip(names, baselines, strict=True) if str(baseline) == family]
+    for family in dict.fromkeys(baselines.values()):
+        members = [name for name in names if baselines[name] == family]
         for place, name in enumerate(members):
             shade = _shade(hues[family], place / max(len(members) - 1, 3))
             marker = _MARKERS[(place + 3 * list(hues).index(family)) % len(_MARKERS)]
@@ -177,6 +179,12 @@ def grid(rows: int, columns: int, panel: tuple[float, float], look: Look, extra:
     height = (panel[1] * rows + 0.3 + extra) * look.scale
     figure = Figure(figsize=(width, height), layout="constrained")
     return figure, figure.subplots(rows, columns, squeeze=False)
+
+
+def remove_rest(figure: Figure, axes: Any, panels: int) -> None:
+    """Take the places of a grid behind its last panel away, which would be empty frames."""
+    for ax in axes.flat[panels:]:
+        figure.delaxes(ax)
 
 
 def handles(styles: Mapping[str, Style]) -> list[Line2D]:

@@ -22,9 +22,9 @@ _AGGREGATES: Mapping[str, stats.Statistic] = {
 
 
 def aggregate_table(runs: pd.DataFrame, confidence: float = tables.CONFIDENCE) -> Table | None:
-    """Normalised final scores over all tasks, for the arms with a score on every one; None for a single task."""
+    """Normalised final scores over `compared_tasks`, for the arms with a score on every one; None for a single task."""
     scores = tables.on_every_task(runs, "normalised_stochastic")
-    if runs["task"].nunique() < 2 or not scores:
+    if len(tables.compared_tasks(runs)) < 2 or not scores:
         return None
     rows = []
     for arm, array in scores.items():
@@ -32,7 +32,7 @@ def aggregate_table(runs: pd.DataFrame, confidence: float = tables.CONFIDENCE) -
         found = stats.intervals(array, list(_AGGREGATES.values()), REPS, confidence, rng)
         rows.append((arm, str(np.count_nonzero(~np.isnan(array))), *(interval_text(each, 3) for each in found)))
     return Table(
-        caption="Normalised final stochastic scores over all tasks (0 random, 1 reference), with "
+        caption=f"Normalised final stochastic scores over {tables.compared_name(runs)} (0 random, 1 reference), with "
         f"{confidence:.0%} stratified bootstrap intervals: mean, interquartile mean, median of the tasks' means, and "
         "how far runs fall short of 1 on average.",
         header=("arm", "runs", *_AGGREGATES),

@@ -15,7 +15,6 @@ REPS = 10_000
 CONFIDENCE = 0.95
 FAILING = 0.5  # normalised: halfway from random to the reference
 FLOAT_BYTES = 4  # of a float32
-ALL_TASKS = "all tasks (normalised)"
 STATISTICS: Mapping[str, stats.Statistic] = {"mean": stats.mean, "iqm": stats.iqm}
 
 _MODE_MEANING = {
@@ -42,13 +41,38 @@ def scores(runs: pd.DataFrame, metric: str) -> dict[str, stats.Array]:
     return found
 
 
+def compared_tasks(runs: pd.DataFrame) -> list[str]:
+    """The tasks that aggregates are over: the largest group of tasks that have arms in common, in their order.
+
+    A task with arms of its own, which no other task has, is an experiment of its own.
+    """
+    groups: list[tuple[list[str], set[str]]] = []
+    for task, arms in runs.groupby("task", sort=False)["arm"].unique().items():
+        alike = [group for group in groups if group[1] & set(arms)]
+        groups = [group for group in groups if group not in alike]
+        groups.append(
+            (
+                [*(name for group in alike for name in group[0]), str(task)],
+                set(arms).union(*(group[1] for group in alike)),
+            )
+        )
+    largest = max(groups, key=lambda group: len(group[0]), default=([], set()))[0]
+    return [str(task) for task in runs["task"].unique() if task in largest]
+
+
+def compared_name(runs: pd.DataFrame) -> str:
+    """What `compared_tasks` are called: all, or their names."""
+    tasks = compared_tasks(runs)
+    return "all tasks" if len(tasks) == runs["task"].nunique() else ", ".join(tasks)
+
+
 def on_every_task(runs: pd.DataFrame, metric: str) -> dict[str, stats.Array]:
-    """`scores` of the arms with a score on every task: an aggregate over fewer would compare other tasks."""
-    tasks = runs["task"].nunique()
+    """`scores` of the arms with a score on every of `compared_tasks`: one over fewer would compare other tasks."""
+    tasks = compared_tasks(runs)
     return {
         arm: array
-        for arm, array in scores(runs, metric).items()
-        if array.shape[1] == tasks and not np.isnan(array).all(axis=0).any()
+        for arm, array in scores(runs[runs["task"].isin(tasks)], metric).items()
+        if array.shape[1] == len(tasks) and not np.isnan(array).all(axis=0).any()
     }
 
 
@@ -59,8 +83,9 @@ def comparison(runs: pd.DataFrame, reps: int = REPS, confidence: float = CONFIDE
         One row per measure of a task (`task` holds its label) × arm × mode: `n` (runs with a score), one column per
         other status with its number of seeds, `mean`, `mean_low`, `mean_high`, `iqm`, `iqm_low`, `iqm_high` in the
         task's units, `failing` (share of runs with a normalised score below `FAILING`), and `mark`: "best" mean of the
-        task, "tied" with it, or "". Where there are several tasks, rows of `ALL_TASKS` follow with normalised scores,
-        for the arms that have a score on every task.
+        task, "tied" with it, or "". Where there are several tasks, rows of `compared_name` (normalised) follow, for the
+        arms that have a score on every one of `compared_tasks`. `failing` is not known of a true score, whose best is
+        not the reference's.
     """
     rows = []
     for measure in measures(runs):
@@ -72,14 +97,16 @@ def comparison(runs: pd.DataFrame, reps: int = REPS, confidence: float = CONFIDE
                 {"task": measure.label, "arm": arm, "mode": mode}
                 | counts[arm]
                 | _estimates(final[arm], normalised[arm], (measure.label, arm, mode), reps, confidence)
+                | ({"failing": np.nan} if measure.column != "return" else {})
                 for arm in final
             ]
-    if runs["task"].nunique() > 1:
-        counts = _counts(runs)
+    together = compared_tasks(runs)
+    if len(together) > 1:
+        counts, name = _counts(runs[runs["task"].isin(together)]), f"{compared_name(runs)} (normalised)"
         rows += [
-            {"task": ALL_TASKS, "arm": arm, "mode": mode}
+            {"task": name, "arm": arm, "mode": mode}
             | counts[arm]
-            | _estimates(array, array, (ALL_TASKS, arm, mode), reps, confidence)
+            | _estimates(array, array, (name, arm, mode), reps, confidence)
             for mode in MODES
             for arm, array in on_every_task(runs, f"normalised_{mode}").items()
         ]
@@ -117,7 +144,7 @@ def comparison_table(estimates: pd.DataFrame, modes: Sequence[str] = MODES, conf
     return Table(
         caption=f"Final scores (mean over the last tenth of the evaluations): mean and interquartile mean (IQM) over "
         f"seeds, with {confidence:.0%} stratified bootstrap intervals; failing: share of runs that end below the "
-        f"midpoint of random and reference. {meaning}",
+        f"midpoint of random and reference (not said of true scores, whose best is not the reference's). {meaning}",
         header=("arm", "n", *(name + (f", {mode}" if len(modes) > 1 else "") for mode in modes for name in columns)),
         sections=tuple(sections),
     )

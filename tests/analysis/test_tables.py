@@ -43,10 +43,10 @@ def test_a_planned_seed_that_was_never_run_is_counted_as_missing(estimates):
 
 
 def test_aggregates_are_normalised_and_only_for_arms_on_every_task(estimates):
-    together = estimates[estimates["task"] == tables.ALL_TASKS]
+    together = estimates[estimates["task"] == "all tasks (normalised)"]
     assert set(together["arm"]) == {"a"}
     by_task = [(115 - 22.2) / (500 - 22.2), (120 - 54.1) / (71.36 - 54.1)]
-    assert row(estimates, tables.ALL_TASKS, "a")["mean"] == pytest.approx(np.mean(by_task))
+    assert row(estimates, "all tasks (normalised)", "a")["mean"] == pytest.approx(np.mean(by_task))
 
 
 def test_failing_is_the_share_of_runs_below_the_midpoint_of_random_and_reference(results):
