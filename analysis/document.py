@@ -74,11 +74,14 @@ def compose(
 def _answer(material: Material, judged: Sequence[Judged]) -> Part:
     """The best arm of every task with what may equal it, and the verdicts in numbers."""
     items = [_best(measure.label, material.estimates) for measure in measures(material.records.runs)]
-    decided = pd.Series([claim.verdict for claim in judged if claim.verdict != "missing"], dtype=str)
-    counts = ", ".join(f"{number} {verdict}" for verdict, number in decided.value_counts().sort_index().items())
-    if counts:
-        items.append(f"Claims: {counts}.")
-    return Part("In short", (summary(material.records.runs),), tuple(items))
+    return Part("In short", (summary(material.records.runs),), (*items, *_verdicts(judged, material.records)))
+
+
+def _verdicts(judged: Sequence[Judged], records: Records) -> list[str]:
+    """How often each verdict was given, over the claims that are shown."""
+    shown = pd.Series([claim.verdict for claim in judged if _is_relevant(claim, records)], dtype=str)
+    counts = ", ".join(f"{number} {verdict}" for verdict, number in shown.value_counts().sort_index().items())
+    return [f"Claims: {counts}."] if counts else []
 
 
 def _best(task: str, estimates: pd.DataFrame) -> str:
@@ -87,12 +90,21 @@ def _best(task: str, estimates: pd.DataFrame) -> str:
     if best.empty:
         return f"{task}: no run is done."
     row = best.iloc[0]
-    ties = [str(arm) for arm in rows.loc[rows["mark"] == "tied", "arm"]]
-    further = len(ties) - NAMED_TIES
-    tied = ", ".join(ties[:NAMED_TIES]) + (f" and {further} more" if further > 0 else "")
     score = formats.interval_text(tables.interval_of(row, "mean"), 2)
-    equal = f"; may be as good: {tied}" if tied else "; ahead of every other arm"
-    return f"{task}: {row['arm']} is best, {score}, n={tables.count_text(row)}{equal}."
+    answer = f"{row['arm']} is best, {score}, n={tables.count_text(row)}"
+    return f"{task}: {'; '.join([answer, *_beside(rows)])}."
+
+
+def _beside(rows: pd.DataFrame) -> list[str]:
+    """How the best arm of a task stands to the others: what may equal it, and how many have no run to be compared."""
+    ties = [str(arm) for arm in rows.loc[rows["mark"] == "tied", "arm"]]
+    further, without = len(ties) - NAMED_TIES, int((rows["n"] == 0).sum())
+    said = []
+    if ties:
+        said = ["may be as good: " + ", ".join(ties[:NAMED_TIES]) + (f" and {further} more" if further > 0 else "")]
+    elif len(rows) - without > 1:
+        said = ["ahead of every other arm" + (" that has a run" if without else "")]
+    return said + ([f"{_count(without, 'arm')} without a run"] if without else [])
 
 
 def summary(runs: pd.DataFrame) -> str:
@@ -154,7 +166,16 @@ def _referenced(records: Records) -> list[Part]:
 def compose_laboratory(records: Records, claims_files: Sequence[ClaimsFile], measured: Sequence[Part]) -> Document:
     """The report of a study that measured estimators and trained nothing: `measured` is what it found."""
     judged = [(file, claims.judge(file, records, records.runs)) for file in claims_files]
-    parts = [*_scoreboards(judged, records), *measured, *_troubles(records)]
+    found = records.laboratory
+    stages = f"{_count(len(found.notes), 'stage')} of training measured on {_count(len(found.tasks), 'task')}"
+    verdicts = _verdicts([claim for _, own in judged for claim in own], records)
+    parts = [
+        Part("In short", (f"{stages} ({', '.join(found.tasks)}).",), tuple(verdicts)),
+        *_scoreboards(judged, records),
+        *measured,
+        *_troubles(records),
+        Part("How it was made", items=tuple(_provenance(records))),
+    ]
     return Document(records.title, tuple(parts))
 
 
@@ -207,7 +228,7 @@ def _ranges(numbers: Sequence[int]) -> str:
 
 def _provenance(records: Records) -> list[str]:
     """Commands, commits, versions and machines of the runs, each once."""
-    blocks = records.blocks
+    blocks = [*records.blocks, *records.measurements]
     lines = [
         ("Commands", [str(block.get("command") or "") for block in blocks]),
         ("Commits", [_commit(block.get("git") or {}) for block in blocks]),
@@ -217,7 +238,12 @@ def _provenance(records: Records) -> list[str]:
     steps = records.runs["env_steps"].astype(float).sum()
     hours = records.runs["cpu_seconds"].astype(float).sum() / 3600
     found = [f"{name}: {'; '.join(sorted(set(values) - {''})) or 'not recorded'}" for name, values in lines]
-    return [*found, *_without_diagnostics(records), f"In all: {steps:,.0f} environment steps, {hours:.2f} CPU hours"]
+    if len(records.runs):
+        found += [*_without_diagnostics(records), f"In all: {steps:,.0f} environment steps, {hours:.2f} CPU hours"]
+    if records.measurements:
+        measuring = sum(float(record.get("cpu_seconds") or 0) for record in records.measurements) / 3600
+        found.append(f"Measuring: {measuring:.2f} CPU hours")
+    return found
 
 
 def _without_diagnostics(records: Records) -> list[str]:

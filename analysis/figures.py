@@ -103,7 +103,7 @@ def final_scores(
     _rows_of_arms(ax, labels)
     if not ax.lines:
         say_empty(ax)
-    ax.set_xlabel(f"final {'return' if measure.column == 'return' else TRUE_SCORE} ({mode})")
+    ax.set_xlabel(f"final {'return' if measure.column == 'return' else TRUE_SCORE} ({mode})", loc="right")
 
 
 def _final_score(estimate: pd.Series, seeds: stats.Array, style: Style, ax: Axes, place: int) -> None:
@@ -126,6 +126,7 @@ def performance_profile(
     styles: Mapping[str, Style],
     *,
     ax: Axes,
+    span: tuple[float, float] | None = None,
     reps: int = 500,
     confidence: float = 0.95,
 ) -> None:
@@ -135,11 +136,11 @@ def performance_profile(
         scores: by arm, runs × tasks of normalised final scores.
         styles: as `analysis.style.arm_styles` gives them.
         ax: where to draw.
+        span: of the scores shown; None for `profile_span` of these.
         reps: bootstrap resamples.
         confidence: of the band.
     """
-    present = np.concatenate([array[~np.isnan(array)] for array in scores.values()])
-    taus = np.linspace(min(0.0, float(present.min())), max(1.0, float(present.max())), 101)
+    taus = np.linspace(*(span or profile_span(scores)), 101)
     for place, (arm, array) in enumerate(scores.items()):
         resamples = stats.resample(array, reps, stats.generator(arm, "profile"))
         low, high = stats.percentiles(stats.performance_profile(resamples, taus), confidence)
@@ -147,6 +148,13 @@ def performance_profile(
     ax.set_xlabel("normalised score τ (0 random, 1 reference)")
     ax.set_ylabel("share of runs above τ")
     ax.set_ylim(-0.02, 1.02)
+    ax.xaxis.set_major_locator(mpl.ticker.MaxNLocator(6))
+
+
+def profile_span(scores: Mapping[str, stats.Array]) -> tuple[float, float]:
+    """The scores a profile runs over: from the lowest to the highest, and from random to the reference at least."""
+    present = np.concatenate([array[~np.isnan(array)] for array in scores.values()])
+    return min(0.0, float(present.min())), max(1.0, float(present.max()))
 
 
 def sample_efficiency(

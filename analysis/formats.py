@@ -61,7 +61,7 @@ def interval_text(interval: Sequence[float], decimals: int) -> str:
 
 def number_text(value: float, decimals: int) -> str:
     """A number with a fixed number of decimals and a true minus sign; never `-0.0`."""
-    text = f"{value:.{decimals}f}"
+    text = f"{value:,.{decimals}f}" if abs(value) >= 10_000 else f"{value:.{decimals}f}"
     if not text.strip("-0."):
         text = text.lstrip("-")
     return text.replace("-", "−")

@@ -1,5 +1,6 @@
 """The figures of a study by name: which panels, in which order, with which legend."""
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -7,6 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
 
 from analysis import figures, labels, load, references, stats, tables
@@ -21,7 +23,9 @@ from analysis.style import (
     house_style,
     legend_below,
     legend_right,
+    ragged,
     remove_rest,
+    wrapped,
 )
 from bench.errors import unknown
 
@@ -116,27 +120,36 @@ def learning_curves(material: Material, look: Look, mode: str, over_time: bool =
     beside = look.columns(most + 1) - 1  # one column's width is the legend's
     rows = _rows_of_curves(shown, facets, max(beside, 1))
     columns = max(map(len, rows))
-    figure, axes = grid(len(rows), columns, (4.2 + 2.2 / columns, 2.6) if beside else (4.2, 3.4), look)
-    limits = {task: _limits(part[[m.column for m in shown if m.task == task]]) for task, part in table.groupby("task")}
+    figure, placed = ragged(rows, (4.2 + 2.2 / columns, 2.6) if beside else (4.2, 3.4), look)
     rates = {task: _seconds_per_step(records.runs, task) for task in material.tasks} if over_time else {}
-    for across, row in zip(axes, rows, strict=True):
+    drawn: dict[str, list[Axes]] = {}
+    for row in placed:
         in_row: set[str] = set()
-        for ax, (measure, facet) in zip(across, row, strict=False):
+        for ax, (measure, facet) in row:
             arms = facets[measure.task][facet]
             in_row |= set(arms)
             chosen, mine = {arm: material.styles[arm] for arm in arms}, table[table["task"] == measure.task]
             rate = rates.get(measure.task)
             figures.learning_curve(mine, chosen, ax=ax, value=measure.column, seconds_per_step=rate)
-            ax.set_ylim(*limits.get(measure.task, (0.0, 1.0)))
-            ax.set_title(" · ".join(filter(None, [measure.label, facet])))
-            ax.set_ylabel(f"return ({mode})" if (measure, facet) == row[0] else "")
+            drawn.setdefault(measure.task, []).append(ax)
+            ax.set_title((" · " if look.width is None else "\n").join(filter(None, [measure.label, facet])))
+            ax.set_ylabel(f"return ({mode})" if ax is row[0][0] else "")
             if facet != list(facets[measure.task])[-1]:
                 ax.set_xlabel("")
         known = {arm: style for arm, style in material.styles.items() if arm in in_row}
-        (legend_right if beside else _legend_under)(across[len(row) - 1], known)
-        for empty in across[len(row) :]:
-            figure.delaxes(empty)
+        legend = (legend_right if beside else _legend_under)(row[-1][0], known)
+        if len(row) < columns:  # it stands where panels are missing, and needs no room of its own
+            legend.set_in_layout(False)
+    for panels in drawn.values():
+        _share_limits([ax for ax in panels if ax.lines])
     return figure
+
+
+def _share_limits(panels: Sequence[Axes]) -> None:
+    """The same vertical scale for all panels of a task, so that they can be compared by eye."""
+    limits = [ax.get_ylim() for ax in panels]
+    for ax in panels:
+        ax.set_ylim(min(low for low, _ in limits), max(high for _, high in limits))
 
 
 def _rows_of_curves(
@@ -155,8 +168,8 @@ def _rows_of_curves(
     return rows
 
 
-def _legend_under(ax: Axes, styles: Mapping[str, Style]) -> None:
-    legend_below(ax, styles, 1 if max(map(len, styles)) > 18 else 2)
+def _legend_under(ax: Axes, styles: Mapping[str, Style]) -> Legend:
+    return legend_below(ax, styles, 1 if max(map(len, styles)) > 18 else 2)
 
 
 def _seconds_per_step(runs: pd.DataFrame, task: str) -> dict[str, float]:
@@ -186,7 +199,7 @@ def final_scores(material: Material, look: Look, mode: str) -> Figure:
     remove_rest(figure, axes, len(shown))
     for ax, measure in zip(axes.flat, shown, strict=False):
         figures.final_scores(records.runs, material.estimates, styles, ax=ax, measure=measure, mode=mode)
-        ax.set_title(measure.label)
+        ax.set_title(measure.label, loc="right")  # grows over the names, where there is room for it
     key = [
         Line2D([], [], color="0.3", marker="o", linewidth=2.2, label="mean with 95 % interval"),
         Line2D([], [], color="0.3", marker="|", linestyle="", markersize=13, markeredgewidth=1.4, label="IQM"),
@@ -206,7 +219,7 @@ def performance_profiles(material: Material, look: Look) -> Figure | None:
     figure, axes = grid(len(facets), 1, (6.4, 2.8 if beside else 3.8), look)
     for ax, (facet, arms) in zip(axes.flat, facets.items(), strict=True):
         chosen = {arm: scores[arm] for arm in arms}
-        figures.performance_profile(chosen, material.styles, ax=ax)
+        figures.performance_profile(chosen, material.styles, ax=ax, span=figures.profile_span(scores))
         ax.set_title(facet)
         styles = {arm: material.styles[arm] for arm in chosen}
         (legend_right if beside else _legend_under)(ax, styles)
@@ -223,14 +236,16 @@ def sample_efficiency(material: Material, look: Look) -> Figure | None:
     if len(tasks) < 2 or not complete:
         return None
     facets = facet_arms(runs[runs["arm"].isin(complete)])
-    figure, axes = grid(len(facets), 1, (6.4, 2.8), look)
+    beside = look.width is None or look.width > 5 * look.scale
+    figure, axes = grid(len(facets), 1, (6.4, 2.8 if beside else 3.8), look)
     table = curves.merge(runs[["task", "hash", "seed", "budget"]])
     by_arm = {str(arm): part for arm, part in table.groupby("arm", sort=False)}
     for ax, (facet, arms) in zip(axes.flat, facets.items(), strict=True):
         chosen = {arm: _on_one_grid(by_arm[arm], tasks) for arm in arms}
         figures.sample_efficiency(chosen, SHARES, material.styles, ax=ax)
         ax.set_title(facet)
-        legend_right(ax, {arm: material.styles[arm] for arm in chosen})
+        (legend_right if beside else _legend_under)(ax, {arm: material.styles[arm] for arm in chosen})
+    _share_limits(list(axes.flat))
     return figure
 
 
@@ -283,14 +298,15 @@ def factor_curves(material: Material, look: Look) -> Figure | None:
     swept = [factor for factor in material.records.factors if factor not in _NOT_SWEPT and _is_swept(runs[factor])]
     if not swept:
         return None
-    figure, axes = grid(len(swept), len(tasks), (4.2, 2.8), look)
-    for row, factor in enumerate(swept):
-        for column, task in enumerate(tasks):
-            ax = axes[row, column]
-            figures.factor_curve(runs[runs["task"] == task], factor, "normalised_stochastic", ax=ax)
-            ax.set_title(task)
-            if ax.get_legend_handles_labels()[0]:
-                ax.legend(loc="center left", bbox_to_anchor=(1.02, 0.5))
+    narrow = look.width is not None and look.width < 5 * look.scale
+    rows = wrapped([[(factor, task) for task in tasks] for factor in swept], look.columns(len(tasks)))
+    figure, placed = ragged(rows, (4.2, 3.6 if narrow else 2.8), look)
+    for ax, (factor, task) in itertools.chain.from_iterable(placed):
+        figures.factor_curve(runs[runs["task"] == task], factor, "normalised_stochastic", ax=ax)
+        ax.set_title(task)
+        if ax.get_legend_handles_labels()[0]:
+            place = (0.5, -0.3) if narrow else (1.02, 0.5)
+            ax.legend(loc="upper center" if narrow else "center left", bbox_to_anchor=place)
     return figure
 
 
@@ -306,12 +322,13 @@ def beta_curves(material: Material, look: Look) -> Figure | None:
     tasks = [task for task in material.tasks if lines and (values["task"] == task).any()]
     if not tasks:
         return None
+    colors = [material.styles[arms[0]].color for arms in lines.values()]
     across = look.columns(len(references.QUANTITIES))
     panels = [(task, quantity) for task in tasks for quantity in references.QUANTITIES]
     figure, axes = grid(-(-len(panels) // across), across, (4.6, 3.2), look, extra=0.22 * len(lines))
     remove_rest(figure, axes, len(panels))
     for ax, (task, quantity) in zip(axes.flat, panels, strict=True):
-        references.beta_curve(values[values["task"] == task], lines, quantity, ax=ax)
+        references.beta_curve(values[values["task"] == task], lines, quantity, ax=ax, colors=colors)
         ax.set_title(task)
     found, labels = axes.flat[0].get_legend_handles_labels()
     figure.legend(found, labels, loc="outside lower center", ncols=across)
@@ -319,24 +336,22 @@ def beta_curves(material: Material, look: Look) -> Figure | None:
 
 
 def spaghetti(material: Material, look: Look) -> Figure:
-    """Every seed's own curve: a row per arm, a column per task."""
+    """Every seed's own curve: a row per arm, a column per task it was meant for; more rows where width is short."""
     records, tasks = material.records, material.tasks
     table = records.curves[records.curves["mode"] == "stochastic"]
-    figure, axes = grid(len(material.styles), len(tasks), (3.6, 1.5), look)
-    limits = {task: _limits(table.loc[table["task"] == task, ["return"]]) for task in tasks}
     planned = set(zip(records.runs["task"], records.runs["arm"], strict=True))
-    for row, (arm, style) in enumerate(material.styles.items()):
-        for column, task in enumerate(tasks):
-            ax = axes[row, column]
-            mine = table[(table["arm"] == arm) & (table["task"] == task)]
-            if (task, arm) not in planned:
-                figure.delaxes(ax)
-            if mine.empty:
-                figures.say_empty(ax)
-            else:
-                figures.spaghetti(mine, style, ax=ax)
-            ax.set_ylim(*limits[task])
-            ax.set_title(f"{task} · {arm}, n={mine['seed'].nunique()}")
+    by_arm = [[(arm, task) for task in tasks if (task, arm) in planned] for arm in material.styles]
+    rows = wrapped(by_arm, look.columns(max(map(len, by_arm))))
+    figure, placed = ragged(rows, (3.6, 1.8), look)
+    limits = {task: _limits(table.loc[table["task"] == task, ["return"]]) for task in tasks}
+    for ax, (arm, task) in itertools.chain.from_iterable(placed):
+        mine = table[(table["arm"] == arm) & (table["task"] == task)]
+        if mine.empty:
+            figures.say_empty(ax)
+        else:
+            figures.spaghetti(mine, material.styles[arm], ax=ax)
+        ax.set_ylim(*limits[task])
+        ax.set_title(f"{task}\n{arm}, n={mine['seed'].nunique()}", fontsize="small")
     figure.supxlabel("environment steps per seed", fontsize="medium")
     figure.supylabel("return (stochastic)", fontsize="medium")
     return figure
@@ -351,15 +366,15 @@ def diagnostics(material: Material, look: Look) -> Figure | None:
     arms = len(material.styles)
     look.check(len(shown) * len(tasks) * -(-arms // 12))  # a panel with many arms counts as several
     across = 1 if look.width is not None and look.width < 6 * look.scale else 3
-    figure, axes = grid(len(shown), len(tasks), (4.4, 2.0), look, extra=0.24 * -(-arms // across))
-    for row, column in enumerate(shown):
-        for place, task in enumerate(tasks):
-            ax = axes[row, place]
-            figures.diagnostic(training[training["task"] == task], column, material.styles, ax=ax)
-            if not ax.lines:
-                figures.say_empty(ax)
-            ax.set_title(task if row == 0 else "")
-    figure.supxlabel("environment steps per seed", fontsize="medium")
+    rows = wrapped([[(column, task) for task in tasks] for column in shown], look.columns(len(tasks)))
+    figure, placed = ragged(rows, (4.4, 2.0), look, extra=0.24 * -(-arms // across))
+    for ax, (column, task) in itertools.chain.from_iterable(placed):
+        figures.diagnostic(training[training["task"] == task], column, material.styles, ax=ax)
+        if not ax.lines:
+            figures.say_empty(ax)
+        ax.set_title(task)
+    for ax, _ in placed[-1]:
+        ax.set_xlabel("environment steps per seed")
     figure.legend(handles=handles(material.styles), loc="outside lower center", ncols=across)
     return figure
 

@@ -35,8 +35,10 @@ def closing_table(found: Laboratory, task: str, returns: Mapping[str, tuple[floa
     header = ("arm", "bias² (all)", "bias² (action)", "variance", "cosine", "angle to truth (°)", "tr Cov / ‖g‖²",
               "steps", "ms", "final return")  # fmt: skip
     caption = (
-        f"{task}: estimators measured. Bias and variance of advantages relative to the mean squared true advantage; "
-        f"gradients of single batches; 95 % intervals; λ = 0.95, n = 5"
+        f"{task}: estimators measured. Bias and variance of advantages relative to the mean squared true advantage: "
+        f"all of the squared bias, and the part that depends on the action, which alone turns the expected gradient. "
+        f"Squared biases are estimated without bias, so one near 0 may come out below it. Gradients of single batches; "
+        f"steps and ms of a batch; 95 % intervals; λ = 0.95, n = 5"
     )
     return Table(caption, header, tuple(sections))
 
@@ -74,8 +76,8 @@ def _cell(rows: pd.DataFrame, quantity: str, scale: float) -> str:
     if not np.isfinite(row).all():
         return "–"
     numbers = [float(number) / scale for number in row]
-    decimals = 3 if abs(numbers[0]) < 10 else 1
-    return interval_text(numbers, decimals)
+    size = max(map(abs, numbers))
+    return interval_text(numbers, 3 if size < 10 else 1 if size < 1000 else 0)
 
 
 def against_none(found: Laboratory, task: str) -> pd.DataFrame:

@@ -20,6 +20,18 @@ def arm_labels(runs: pd.DataFrame, factors: Sequence[str]) -> list[str]:
     return [text[key] for key in zip(runs["task"], runs["hash"], strict=True)]
 
 
+def related(runs: pd.DataFrame) -> list[tuple[list[str], set[str]]]:
+    """Tasks that have arms in common, with their arms: where two share none, each is an experiment of its own."""
+    groups: list[tuple[list[str], set[str]]] = []
+    for task, found in runs.groupby("task", sort=False)["arm"].unique().items():
+        arms = set(map(str, found))
+        alike = [group for group in groups if group[1] & arms]
+        groups = [group for group in groups if group not in alike]
+        tasks = [name for names, _ in alike for name in names]
+        groups.append(([*tasks, str(task)], arms.union(*(own for _, own in alike))))
+    return groups
+
+
 def levels(runs: pd.DataFrame, factor: str) -> dict[str, object]:
     """By arm, in order of appearance, its level of a factor; None where no run knows it, as of planned ones."""
     arms = dict.fromkeys(map(str, runs["arm"]))

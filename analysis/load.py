@@ -16,6 +16,7 @@ import pyarrow
 
 from analysis import labels, laboratory, stats
 from analysis.blocks import COLUMNS, EVALUATIONS, TRAINING, Block, Cell, Problem, plan, read_blocks, study_folder
+from analysis.laboratory import Laboratory
 from bench.tuning.selection import FINAL_SHARE
 
 MODES = ("deterministic", "stochastic")
@@ -118,7 +119,7 @@ class Records:
     curves: pd.DataFrame
     training: pd.DataFrame
     problems: tuple[Problem, ...]
-    laboratory: laboratory.Laboratory
+    laboratory: Laboratory
     blocks: tuple[Mapping[str, Any], ...]
     shares: Mapping[str, Share]
 
@@ -127,7 +128,7 @@ class Records:
         cells = {cell for name in studies if name in self.shares for cell in self.shares[name].cells}
         return runs[[cell in cells for cell in zip(runs["task"], runs["hash"], strict=True)]]
 
-    def measured_in(self, studies: Sequence[str]) -> laboratory.Laboratory:
+    def measured_in(self, studies: Sequence[str]) -> Laboratory:
         """What these studies measured, as if no other had been read."""
         return laboratory.together(
             [stage for name in studies if name in self.shares for stage in self.shares[name].stages]

@@ -122,7 +122,13 @@ def _said(factor: str, value: object) -> str:
 
 
 def beta_curve(
-    values: pd.DataFrame, lines: Mapping[str, Sequence[str]], quantity: str, *, ax: Axes, confidence: float = CONFIDENCE
+    values: pd.DataFrame,
+    lines: Mapping[str, Sequence[str]],
+    quantity: str,
+    *,
+    ax: Axes,
+    colors: Sequence[Any] = (),
+    confidence: float = CONFIDENCE,
 ) -> None:
     """A quantity over β: measured points with intervals over seeds, and the exact optimum of the same references.
 
@@ -131,11 +137,13 @@ def beta_curve(
         lines: arms by line, as `series` gives them.
         quantity: one of `QUANTITIES`.
         ax: where to draw.
+        colors: of the lines, those of their first arms; hues of their own where two have the same, or none are given.
         confidence: of the intervals.
     """
+    hues = colors if len(set(colors)) == len(lines) else _HUES
     drawn: set[bytes] = set()
     for place, (label, arms) in enumerate(lines.items()):
-        color, marker = _HUES[place % len(_HUES)], _MARKERS[place % len(_MARKERS)]
+        color, marker = hues[place % len(hues)], _MARKERS[place % len(_MARKERS)]
         mine = values[values["arm"].isin(arms)]
         learned = mine[mine["kind"] == "learned"]
         levels = sorted(learned["coef"].unique())

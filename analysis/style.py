@@ -6,10 +6,10 @@ Okabe and Ito's, which colour-blind readers can tell apart; line and marker diff
 
 import io
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 import matplotlib as mpl
 import numpy as np
@@ -21,10 +21,12 @@ from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
 
 from analysis import labels
 
+T = TypeVar("T")
 FORMATS = ("svg", "png", "pdf")
 
 _OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -60,24 +62,38 @@ class Style:
 def arm_styles(runs: pd.DataFrame) -> dict[str, Style]:
     """A style for every arm of `runs`, in order of appearance.
 
-    Up to seven arms have a hue each. More share the hue of their baseline, in shades from dark to light.
+    Up to seven arms have a hue each. More share the hue of their baseline, in shades from dark to light; where all have
+    the same one, they take turns. Arms are counted with those they share a task with, where `runs` has tasks: no figure
+    has others beside them.
     """
     levels = labels.levels(runs, "baseline")
-    names = list(levels)
+    groups = [arms for _, arms in labels.related(runs)] if "task" in runs else [set(levels)]
+    styles: dict[str, Style] = {}
+    for arms in groups:
+        styles |= _styles_of({arm: str(level or "") for arm, level in levels.items() if arm in arms})
+    return {arm: replace(styles[arm], index=place) for place, arm in enumerate(levels)}
+
+
+def _styles_of(baselines: Mapping[str, str]) -> dict[str, Style]:
+    """Styles of arms that are seen together, by their baselines."""
+    names = list(baselines)
     if len(names) <= len(_OKABE_ITO):
         return {
             name: Style(i, to_rgb(_OKABE_ITO[i]), _LINES[i % len(_LINES)], _MARKERS[i]) for i, name in enumerate(names)
         }
-    baselines = {name: str(level or "") for name, level in levels.items()}
-    hues = _hues(dict.fromkeys(baselines.values()))
+    families = dict.fromkeys(baselines.values())
+    if len(families) == 1:
+        baselines = {name: str(place % len(_OKABE_ITO)) for place, name in enumerate(names)}
+        families = dict.fromkeys(baselines.values())
+    hues = _hues(families)
     styles: dict[str, Style] = {}
-    for family in dict.fromkeys(baselines.values()):
+    for family in families:
         members = [name for name in names if baselines[name] == family]
         for place, name in enumerate(members):
             shade = _shade(hues[family], place / max(len(members) - 1, 3))
             marker = _MARKERS[(place + 3 * list(hues).index(family)) % len(_MARKERS)]
             styles[name] = Style(names.index(name), shade, _LINES[place % len(_LINES)], marker)
-    return {name: styles[name] for name in names}
+    return styles
 
 
 def _hues(families: Mapping[str, None]) -> dict[str, str]:
@@ -181,6 +197,22 @@ def grid(rows: int, columns: int, panel: tuple[float, float], look: Look, extra:
     return figure, figure.subplots(rows, columns, squeeze=False)
 
 
+def ragged(
+    rows: Sequence[Sequence[T]], panel: tuple[float, float], look: Look, extra: float = 0.0
+) -> tuple[Figure, list[list[tuple[Axes, T]]]]:
+    """A `grid` for rows of different lengths: the figure, and what is in each row with its axes."""
+    figure, axes = grid(len(rows), max(map(len, rows)), panel, look, extra)
+    for across, row in zip(axes, rows, strict=True):
+        for empty in across[len(row) :]:
+            figure.delaxes(empty)
+    return figure, [list(zip(across, row, strict=False)) for across, row in zip(axes, rows, strict=True)]
+
+
+def wrapped(rows: Sequence[Sequence[T]], columns: int) -> list[list[T]]:
+    """`rows` with those longer than `columns` broken into several."""
+    return [list(row[start : start + columns]) for row in rows for start in range(0, len(row), columns)]
+
+
 def remove_rest(figure: Figure, axes: Any, panels: int) -> None:
     """Take the places of a grid behind its last panel away, which would be empty frames."""
     for ax in axes.flat[panels:]:
@@ -195,14 +227,16 @@ def handles(styles: Mapping[str, Style]) -> list[Line2D]:
     ]
 
 
-def legend_right(ax: Axes, styles: Mapping[str, Style]) -> None:
+def legend_right(ax: Axes, styles: Mapping[str, Style]) -> Legend:
     """The arms of a row of panels, to the right of its last panel, where no line can run into them."""
-    ax.legend(handles=handles(styles), loc="center left", bbox_to_anchor=(1.02, 0.5))
+    return ax.legend(handles=handles(styles), loc="center left", bbox_to_anchor=(1.02, 0.5))
 
 
-def legend_below(ax: Axes, styles: Mapping[str, Style], columns: int) -> None:
+def legend_below(ax: Axes, styles: Mapping[str, Style], columns: int) -> Legend:
     """The arms of a panel, below it: for figures too narrow for anything beside the panels."""
-    ax.legend(handles=handles(styles), loc="upper center", bbox_to_anchor=(0.5, -0.3), ncols=columns, columnspacing=1.0)
+    return ax.legend(
+        handles=handles(styles), loc="upper center", bbox_to_anchor=(0.5, -0.3), ncols=columns, columnspacing=1.0
+    )
 
 
 def save(figure: Figure, kind: str, look: Look) -> bytes:

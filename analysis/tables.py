@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from analysis import comparisons, stats
+from analysis import comparisons, labels, stats
 from analysis.claims import Claim, Judged
 from analysis.formats import Best, Section, Table, Tied, interval_text, optional_text
 from analysis.laboratory import METRICS
@@ -46,17 +46,7 @@ def compared_tasks(runs: pd.DataFrame) -> list[str]:
 
     A task with arms of its own, which no other task has, is an experiment of its own.
     """
-    groups: list[tuple[list[str], set[str]]] = []
-    for task, arms in runs.groupby("task", sort=False)["arm"].unique().items():
-        alike = [group for group in groups if group[1] & set(arms)]
-        groups = [group for group in groups if group not in alike]
-        groups.append(
-            (
-                [*(name for group in alike for name in group[0]), str(task)],
-                set(arms).union(*(group[1] for group in alike)),
-            )
-        )
-    largest = max(groups, key=lambda group: len(group[0]), default=([], set()))[0]
+    largest = max((tasks for tasks, _ in labels.related(runs)), key=len, default=[])
     return [str(task) for task in runs["task"].unique() if task in largest]
 
 
