@@ -74,7 +74,7 @@ def optional_text(value: float, decimals: int) -> str:
 
 def markdown(table: Table) -> str:
     """A pipe table per section, each under its heading."""
-    rule = "|---|" + "---:|" * (len(table.header) - 1)
+    rule = "|---|" + "".join("---|" if left else "---:|" for left in _columns_of_words(table)[1:])
     parts = [table.caption]
     for section in table.sections:
         rows = [table.header, *section.rows]

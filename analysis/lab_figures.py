@@ -13,7 +13,8 @@ from analysis.lab_tables import against_none, of_arm
 from analysis.laboratory import WEIGHTS, Laboratory, usual
 from analysis.style import Look, Style, arm_styles, grid, handles, house_style
 
-PARTS = {"future": "Σ_τ future", "action": "Σ_a action", "state": "Σ_s state", "companions": "Σ_b other episodes"}
+PARTS = {"future": r"future ($\Sigma_\tau$)", "action": r"action ($\Sigma_a$)", "state": r"state ($\Sigma_s$)",
+         "companions": r"other episodes ($\Sigma_b$)"}  # fmt: skip
 _HUES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
 _FOR_CURVES = ("critic-td0", "critic-gae", "critic-monte_carlo", "none-monte_carlo", "rloo-monte_carlo",
                "grpo-monte_carlo")  # fmt: skip
@@ -48,7 +49,7 @@ def plane(found: Laboratory, task: str, stage: str, styles: Mapping[str, Style],
         if critic == "learned":
             for place in (0, len(x) - 1):
                 ax.annotate(f"λ={wide.index[place]:g}", (x.iloc[place], y.iloc[place]), fontsize="x-small",
-                            xytext=(4, 4), textcoords="offset points")  # fmt: skip
+                            xytext=(6, 0), textcoords="offset points", va="center", zorder=5)  # fmt: skip
     for arm, style in styles.items():
         mine = of_arm(usual(rows), arm)
         if arm.startswith("critic") or mine.empty or not arm.endswith("monte_carlo"):
@@ -59,6 +60,7 @@ def plane(found: Laboratory, task: str, stage: str, styles: Mapping[str, Style],
         _interval(mine.loc[["action_bias"]], signal, y, floor, style.color, ax)
     ax.set_xscale("log")
     ax.set_yscale("log")
+    ax.margins(x=0.12)  # for the names of the ends
     ax.set_xlabel(f"action-dependent bias (below {floor:g}: at {floor:g})")
     ax.set_ylabel("standard deviation")
 
@@ -84,7 +86,8 @@ def cosine(found: Laboratory, task: str, stage: str, styles: Mapping[str, Style]
             continue
         ax.plot(mine["episodes"], mine["value"], color=style.color, linestyle=style.line, marker=style.marker,
                 markersize=4, linewidth=1.3, label=arm)  # fmt: skip
-        ax.fill_between(mine["episodes"], mine["low"], mine["high"], color=style.color, alpha=0.12, linewidth=0)
+        reach = mine[["low", "high"]].clip(-1, 1)  # beyond which no cosine lies
+        ax.fill_between(mine["episodes"], reach["low"], reach["high"], color=style.color, alpha=0.1, linewidth=0)
     ax.set_xscale("log", base=2)
     ticks = sorted(rows["episodes"].unique())
     ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
@@ -108,12 +111,17 @@ def decomposition(found: Laboratory, task: str, stage: str, *, ax: Axes) -> None
     left = np.zeros(len(wide))
     for (part, label), hue in zip(PARTS.items(), _HUES, strict=True):
         width = (wide[part] / scale).clip(lower=0).to_numpy(float)
-        ax.barh(range(len(wide)), width, left=left, color=hue, label=label, height=0.7)
+        ax.barh(range(len(wide)), width, left=left, color=hue, label=label, height=0.7, linewidth=0)
         left += width
     whiskers = 1.96 * errors.reindex(wide.index).to_numpy(float) / scale
     ax.errorbar(
         wide["sum"] / scale, range(len(wide)), xerr=whiskers, fmt="none", ecolor="0.2", elinewidth=0.9, capsize=2
     )
+    ends = wide["sum"].to_numpy(float) / scale
+    for place, (end, whisker) in enumerate(zip(ends, whiskers, strict=True)):  # many a bar is too short to be read off
+        at = (max(end + whisker, 0.0), place)
+        ax.annotate(f"{end:.2g}", at, (4, 0), textcoords="offset points", va="center", fontsize="x-small")
+    ax.set_xlim(0, 1.15 * float(np.nanmax(ends + whiskers)))
     ax.set_yticks(range(len(wide)), list(wide.index))
     ax.set_ylim(len(wide) - 0.4, -0.6)
     ax.grid(axis="y", visible=False)
@@ -145,7 +153,10 @@ def effect(found: Laboratory, task: str, *, ax: Axes) -> None:
 
 
 def _styles(found: Laboratory) -> dict[str, Style]:
-    return arm_styles(found.figures[["arm", "baseline"]].drop_duplicates("arm"))
+    """Styles of the arms that figures draw: every critic's, and other baselines under Monte Carlo."""
+    figures = found.figures
+    drawn = figures[figures["baseline"].eq("critic") | figures["advantage"].eq("monte_carlo")]
+    return arm_styles(drawn[["arm", "baseline"]].drop_duplicates("arm"))
 
 
 def _by_stage(

@@ -50,6 +50,7 @@ ul { padding-left: 1.2rem; overflow-wrap: anywhere; }
   body { max-width: none; padding: 0; font-size: 10pt; color: #000; background: #fff; }
   th:first-child { position: static; background: none; }
   .controls { display: none; } [hidden]:not(.off) { display: block !important; }
+  h2, h3, .caption, caption { break-after: avoid; }
   .figure, tr { break-inside: avoid; } .scroll { overflow: visible; } .figure svg { min-width: 0; }
   table { font-size: 6.5pt; } th, td { padding: .15rem .3rem; white-space: normal; }
   .long, .wide, tbody th.wide { min-width: 0; }

@@ -142,7 +142,8 @@ def summary(found: pd.DataFrame) -> str:
     pairs = int(shared["pairs"].sum())
     differ = int((shared["p_holm"] < comparisons.ALPHA).sum())
     alone = len(found) - len(shared)
+    both, apart = ("cell" if number == 1 else "cells" for number in (len(shared), differ))
     return (
-        f"{len(shared)} cells in both, {alone} in one only; {int(shared['identical'].sum())} of {pairs} common runs "
-        f"identical; {differ} cells differ at {comparisons.ALPHA} after Holm."
+        f"{len(shared)} {both} in both, {alone} in one only; {int(shared['identical'].sum())} of {pairs} common runs "
+        f"identical; {differ} {apart} differ{'s' if differ == 1 else ''} at {comparisons.ALPHA} after Holm."
     )

@@ -97,6 +97,37 @@ def test_facets_split_many_arms_by_a_factor_and_hold_each_arm_once(quick_runs):
     assert max(map(len, facets.values())) <= gallery.MAX_LINES
 
 
+def test_an_arm_is_of_its_family_though_its_first_cell_was_not_run(quick_runs):
+    """Nobody knows the factors of a planned cell; the arm's other cells do."""
+    planned = quick_runs.drop_duplicates("arm").assign(task="planned", baseline=None, advantage=None, update=None)
+    runs = pd.concat([planned, quick_runs])
+    assert gallery.facet_arms(runs) == gallery.facet_arms(quick_runs)
+    assert arm_styles(runs) == arm_styles(quick_runs)
+
+
+def test_arms_that_meet_on_no_task_are_counted_apart():
+    """Eight arms on one task share their families' hues; three on a task of their own have a hue each."""
+    many = pd.DataFrame({"task": "a", "arm": [f"arm {i}" for i in range(8)], "baseline": ["critic"] * 4 + ["none"] * 4})
+    apart = pd.DataFrame({"task": "b", "arm": ["x", "y", "z"], "baseline": "critic"})
+    styles = arm_styles(pd.concat([many, apart]))
+    assert [styles[arm].color for arm in "xyz"] == [style.color for style in arm_styles(apart).values()]
+    assert [style.index for style in styles.values()] == list(range(11))
+
+
+def test_a_figure_has_no_panel_for_arms_a_task_was_never_meant_for(results):
+    for k, arm in enumerate("abcdefgh"):
+        results.block("s", "cartpole", arm, [0], rising, update="x" if arm < "e" else "y", k=k)
+    results.block("s", "weekly_exam", "alone", [0], rising, update="x", k=8)
+    material = gallery.Material.of(load.read(["s"], results.root))
+    figure = gallery.draw("learning_curves_stochastic", material, Look())
+    titles = [ax.get_title() for ax in figure.axes]
+    assert titles == ["cartpole · update = x", "weekly_exam", "cartpole · update = y"]
+    panels = gallery.draw("final_scores_stochastic", material, Look()).axes
+    assert [len(ax.get_yticklabels()) for ax in panels] == [8, 1]
+    spaghetti = gallery.draw("spaghetti", material, Look())
+    assert [ax.get_title().partition("\n")[0] for ax in spaghetti.axes] == ["cartpole"] * 8 + ["weekly_exam"]
+
+
 def test_arms_that_no_factor_splits_are_taken_in_order():
     runs = pd.DataFrame({"arm": [f"arm {i}" for i in range(8)], "baseline": "critic"})
     assert [len(arms) for arms in gallery.facet_arms(runs).values()] == [6, 2]

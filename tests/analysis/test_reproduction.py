@@ -61,7 +61,7 @@ def test_the_command_prints_the_table_and_writes_it_where_asked(results, tmp_pat
     assert main(["compare", *folders, f"to={tmp_path / 'out'}"]) == 0
     said = capsys.readouterr().out
     assert "| a | same settings | 3 | 3 | 3 of 3 |" in said
-    assert "1 cells in both, 0 in one only; 3 of 3 common runs identical; 0 cells differ" in said
+    assert "1 cell in both, 0 in one only; 3 of 3 common runs identical; 0 cells differ" in said
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"compare.md", "compare.csv", "compare.tex"}
 
 

@@ -49,6 +49,23 @@ def test_aggregates_are_normalised_and_only_for_arms_on_every_task(estimates):
     assert row(estimates, "all tasks (normalised)", "a")["mean"] == pytest.approx(np.mean(by_task))
 
 
+def test_aggregates_leave_out_a_task_that_shares_no_arm_with_the_others(results):
+    """As of an experiment of its own; the tasks that are compared are named."""
+    for task in ("cartpole", "weekly_exam"):
+        for k, arm in enumerate("ab"):
+            results.block("s", task, arm, [0, 1], lambda *_: 60.0, k=k)
+    results.block("s", "apart", "c", [0, 1], lambda *_: 1.0, k=2)
+    runs = load.read(["s"], results.root).runs
+    assert tables.compared_tasks(runs) == ["cartpole", "weekly_exam"]
+    found = tables.comparison(runs, reps=50)
+    together = found[found["task"] == "cartpole, weekly_exam (normalised)"]
+    assert set(together["arm"]) == {"a", "b"}
+    expected = np.mean([(60 - 22.2) / (500 - 22.2), (60 - 54.1) / (71.36 - 54.1)])
+    assert together.query("mode == 'deterministic'")["mean"].to_numpy() == pytest.approx(expected)
+    bridge = pd.concat([runs, runs[runs["task"] == "apart"].assign(arm="a")])
+    assert tables.compared_name(bridge) == "all tasks"
+
+
 def test_failing_is_the_share_of_runs_below_the_midpoint_of_random_and_reference(results):
     results.block("s", "cartpole", "a", range(4), lambda seed, _: [100.0, 260.0, 263.0, 490.0][seed])  # midpoint 261.1
     found = tables.comparison(load.read(["s"], results.root).runs, reps=50)
