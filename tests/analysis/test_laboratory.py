@@ -101,6 +101,8 @@ def test_a_study_that_only_measured_has_a_report(root, capsys):
     assert main(["study=s", f"results={root}"]) == 0
     page = (root / "s" / "report" / "report.md").read_text()
     assert "| critic-monte_carlo | – | 0.000 [−0.100, 0.100] |" in page
+    assert "1 stage of training measured on 1 task (weekly_exam)." in page
+    assert "- Measuring: 0.00 CPU hours" in page
     assert "index.html" in capsys.readouterr().out
 
 

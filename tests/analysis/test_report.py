@@ -33,6 +33,17 @@ def one_figure(monkeypatch):
     monkeypatch.setattr(report, "MAIN_FIGURES", tuple(figures))
 
 
+@pytest.mark.usefixtures("one_figure")
+def test_the_answer_does_not_count_arms_without_a_run_as_beaten(results):
+    results.study("s", [{"task": "cartpole", "arm": arm, "seeds": [0, 1], "k": k} for k, arm in enumerate("abc")])
+    for k, arm in enumerate("ab"):
+        results.block("s", "cartpole", arm, [0, 1], lambda seed, _, k=k: 300.0 - 100 * k + seed, k=k)
+    main(["study=s", f"results={results.root}"])
+    said = (results.root / "s" / "report" / "report.md").read_text()
+    assert "cartpole: a is best" in said
+    assert "; ahead of every other arm that has a run; 1 arm without a run." in said
+
+
 @pytest.fixture
 def study(results):
     results.study("quick", [{"task": "cartpole", "arm": "ppo", "seeds": [0, 1, 2]}])
