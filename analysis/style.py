@@ -23,6 +23,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
+from matplotlib.transforms import ScaledTranslation
 
 from analysis import labels
 
@@ -233,10 +234,13 @@ def legend_right(ax: Axes, styles: Mapping[str, Style]) -> Legend:
 
 
 def legend_below(ax: Axes, styles: Mapping[str, Style], columns: int) -> Legend:
-    """The arms of a panel, below it: for figures too narrow for anything beside the panels."""
+    """The arms of a panel, below it and its labels: for figures too narrow for anything beside the panels."""
+    inches = ax.figure.dpi_scale_trans  # a share of the panel would move as it is laid out
+    below = ScaledTranslation(0, -4.2 * mpl.rcParams["font.size"] / 72, inches)
     return ax.legend(
-        handles=handles(styles), loc="upper center", bbox_to_anchor=(0.5, -0.3), ncols=columns, columnspacing=1.0
-    )
+        handles=handles(styles), loc="upper center", bbox_to_anchor=(0.5, 0), bbox_transform=ax.transAxes + below,
+        ncols=columns, columnspacing=1.0,
+    )  # fmt: skip
 
 
 def save(figure: Figure, kind: str, look: Look) -> bytes:
