@@ -203,6 +203,10 @@ def _split(arguments: Sequence[str]) -> tuple[list[str], dict[str, list[Any]]]:
         if override.is_sweep_override():
             texts = override.sweep_string_iterator()
             asked[key] = [parser.parse_override(f"{key}={text}").value() for text in texts]
+            if key == "seeds":
+                raise UserError(
+                    f"{override.input_line}: seeds are no factor; write seeds={written(asked[key])} for these"
+                )
         elif override.is_add() or override.is_force_add() or override.is_delete():
             fixed.append(str(override.input_line))
         else:

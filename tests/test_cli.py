@@ -75,6 +75,7 @@ def index(study="adhoc") -> list[dict]:
         (["checkpoint_minutes=-1"], "checkpoint_minutes=-1.0: must be at least 0"),
         (["collect=segments", "baseline=none,group"], "baseline=group with collect=segments"),
         (["gamma=interval(0,1)"], "gamma=interval(0,1): name the values"),
+        (["seeds=3,5"], "seeds=3,5: seeds are no factor; write seeds=[3,5] for these"),
         (["baseline="], "unknown baseline ''"),
         (["gamma={"], "cannot read 'gamma={'"),
         (["hydra.mode=RUN"], "hydra.mode: cannot be chosen"),
