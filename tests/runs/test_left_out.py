@@ -155,6 +155,7 @@ def test_git_takes_records_scores_and_reports_and_nothing_else(tmp_path):
         "runs/cartpole/ppo-01234567/seeds-000-019/policy.zip",
         "runs/cartpole/ppo-01234567/seeds-000-019/checkpoint.pt",
         "runs/cartpole/ppo-01234567/seeds-000-019/training.parquet",
+        "runs/cartpole/critic-monte_carlo-clip-01234567/seeds-000-019/training.parquet",
         "runs/cartpole/ppo-01234567/seeds-000-019/partial.zip",
         "runs/cartpole/ppo-01234567/seeds-000-019/progress.json",
         "runs/cartpole/ppo-01234567/seeds-000-019/.writing-training.parquet",
@@ -163,6 +164,9 @@ def test_git_takes_records_scores_and_reports_and_nothing_else(tmp_path):
         "reruns/cartpole/ppo-01234567/1/seeds-000-019/run.json",
         "videos/cartpole/ppo-01234567/seed-000.gif",
         ".submitit/1.out",
+        "report/learning_curves_stochastic.png",
+        "report/report.pdf",
+        "report/laboratory.csv",
     ]
     for study in ("baselines", "article", "honest", "adhoc", "quick", "of-my-own"):
         for name in [*taken, *left]:
@@ -173,7 +177,8 @@ def test_git_takes_records_scores_and_reports_and_nothing_else(tmp_path):
         shutil.copy(ROOT / name, tmp_path / name)
     block = "runs/cartpole/ppo-01234567/seeds-000-019"
     kept = {f"results/{study}/{name}" for study in ("baselines", "article", "honest") for name in taken}
-    further = {f"results/article/{block}/training.parquet", f"results/honest/{block}/policy.zip"}  # others need these
+    clipped = "runs/cartpole/critic-monte_carlo-clip-01234567/seeds-000-019"
+    further = {f"results/article/{clipped}/training.parquet", f"results/honest/{block}/policy.zip"}  # others need these
     found = {name for name in committed(tmp_path) if name.count("/") > 1}
     assert found == kept | further
 
