@@ -115,7 +115,7 @@ REFUSALS = [
     ),
     (["reference=checkpoint"], "reference=checkpoint: set reference.path"),
     (["reference=checkpoint", "reference.path=nowhere"], "reference.path=nowhere: there is no such file or folder"),
-    (["reference=checkpoint", "reference.path=results/honest"], "folder; 'python -m bench study=honest' makes it"),
+    (["reference=checkpoint", "reference.path=elsewhere/honest"], "folder; 'python -m bench study=honest' makes it"),
     (["reference=initial", "reference.seed=3"], "reference.seed=3 with reference=initial: use reference=checkpoint"),
     (["budget=7999"], "budget=7999: not one batch of 16 episodes of at most 500 steps fits; use at least 8000"),
     (["collect=segments", "budget=1000"], "budget=1000: not one batch of 8 segments of 128 steps fits"),
