@@ -178,7 +178,8 @@ def test_git_takes_records_scores_and_reports_and_nothing_else(tmp_path):
     block = "runs/cartpole/ppo-01234567/seeds-000-019"
     kept = {f"results/{study}/{name}" for study in ("baselines", "article", "honest") for name in taken}
     clipped = "runs/cartpole/critic-monte_carlo-clip-01234567/seeds-000-019"
-    further = {f"results/article/{clipped}/training.parquet", f"results/honest/{block}/policy.zip"}  # others need these
+    needed = {f"results/honest/{block}/{name}" for name in ("policy.zip", "training.parquet")}  # by others
+    further = {f"results/article/{clipped}/training.parquet", f"results/honest/{clipped}/training.parquet", *needed}
     found = {name for name in committed(tmp_path) if name.count("/") > 1}
     assert found == kept | further
 
