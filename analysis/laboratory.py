@@ -15,13 +15,13 @@ from analysis.formats import optional_text
 from analysis.stats import Interval
 
 INDEX, FIGURES, COSTS = "lab.json", "figures.parquet", "costs.parquet"
-STAGES = ("start", "middle", "end", "optimum", "recorded")  # in the order of reports
+STAGES = ("start", "halfway", "end", "optimum", "recorded")  # in the order of reports
 CRITICS = ("learned", "exact", "none")  # of several, the first there is stands for an arm
 VARIANT = ("baseline", "advantage", "critic", "gae_lambda", "n_step", "group_size", "credit")
 COLUMNS = (*VARIANT, "level", "weights", "episodes", "kind", "quantity", "value", "error", "low", "high")
 COST_COLUMNS = (*VARIANT, "episodes", "steps", "seconds")
 PLACE = ("task", "stage", "label", "first")  # of a measured stage, see `Laboratory`
-STAGE, CRITIC = "middle", "learned"  # what stands for an estimator where one number has to
+STAGE, CRITIC = "halfway", "learned"  # what stands for an estimator where one number has to
 WEIGHTS = "undiscounted"  # of states in the gradient: what everybody's update uses
 WEAKER = "younger"  # the brother whose share tells whether pay is fair
 

@@ -26,7 +26,7 @@ python -m bench lab [KEY=VALUE ...]              measure the bias and variance o
 python -m bench lab task=cartpole stages=end     one task, one stage of a training run of this suite
 python -m bench lab study=NAME [...]             what conf/lab/NAME.yaml plans; what is done is not measured again
 
-  task=A,B  stages=start,middle,end,optimum  policy=RUN_DIR  baselines=…  advantages=…  critics=exact,learned,error
+  task=A,B  stages=start,halfway,end,optimum  policy=RUN_DIR  baselines=…  advantages=…  critics=exact,learned,error
   truth=time_limited|continuing  precision=…  truth_steps=…  shortfall=refuse|report  seed=…  jobs=…  results=…
   and every other key of conf/lab/default.yaml, or of training's configuration (gamma=…, group.size=…)"""
 
@@ -152,7 +152,7 @@ def _check_stage(settings: Settings, found: Plan, name: str) -> None:
 def _work(cell: Cell) -> float:
     """How much there is to do, in no particular unit."""
     horizon = make(cell.plan.config.task).horizon or 1
-    trained = stages.SHARES.get(cell.stage, 0) * cell.plan.config.budget
+    trained = cell.plan.config.budget if cell.stage in (stages.HALFWAY, stages.END) else 0
     return len(cell.plan.variants) * min(horizon, 500) + trained / 10
 
 

@@ -13,7 +13,7 @@ from bench.catalogue import CONF
 from bench.config import Advantage, Config, build
 from bench.errors import UserError, unknown
 from bench.lab.estimators import Variant
-from bench.lab.stages import OPTIMUM, SHARES
+from bench.lab.stages import OPTIMUM, TRAINED
 from bench.lab.truth import Kind
 from bench.legality import validate
 from bench.tasks.exact import ExactTask
@@ -22,7 +22,7 @@ from bench.tasks.registry import make
 
 FOLDER = CONF / "lab"
 CRITICS = ("exact", "learned", "error")
-STAGES = (*SHARES, OPTIMUM)
+STAGES = (*TRAINED, OPTIMUM)
 NO_CRITIC = "none"
 SAMPLED_GROUPS = ("group", "grpo", "rloo")
 

@@ -1,8 +1,10 @@
 """The policies that are examined: stages of a training run of this suite, a recorded run, or the exact optimum."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from stable_baselines3.common.callbacks import BaseCallback
 
 from bench.config import Config
@@ -16,9 +18,11 @@ from bench.tasks.exact import ExactTask
 from bench.tasks.registry import environments, make
 from bench.tasks.vec_env import BatchedVecEnv
 
-SHARES = {"start": 0.0, "middle": 0.5, "end": 1.0}  # of the training budget
+START, HALFWAY, END = "start", "halfway", "end"
+TRAINED = (START, HALFWAY, END)
 OPTIMUM = "optimum"
 RECORDED = "recorded"
+WINDOW = 100  # episodes whose mean return says how far learning has come
 
 
 @dataclass(frozen=True)
@@ -33,13 +37,25 @@ class Stage:
 
 
 def trained(config: Config, seed: int, name: str) -> Stage:
-    """Train the configuration's arm with one seed up to a stage. Raises `UserError` where training fails before."""
+    """Train the configuration's arm with one seed up to a stage. Raises `UserError` where training fails before.
+
+    `halfway` is where the return has made half of its way from the first to the last episodes: at half of the budget,
+    a policy may long have learnt what there is. Only the finished run tells, so it is trained again up to there.
+    """
+    if name == START:
+        return _after(config, seed, name, 0)
+    seen = _Episodes()
+    stage = _after(config, seed, name, config.budget, seen)
+    return stage if name == END else _after(config, seed, name, halfway(seen.begun, seen.returns))
+
+
+def _after(config: Config, seed: int, name: str, steps: int, seen: "_Episodes | None" = None) -> Stage:
+    """The policy that collects the first batch to begin at `steps` or later, or the last one."""
     task = make(config.task)
     env = BatchedVecEnv(environments(task, [seed], config.n_envs, config.seed_pool))
     model = PolicyGradient("MlpPolicy", env, config, [seed], config.seed_pool)
-    if SHARES[name] > 0:
-        stop = _Stop(SHARES[name] * config.budget)
-        model.learn(config.budget, callback=stop, log_interval=None)  # type: ignore[arg-type]  # SB3's own default
+    if steps > 0:
+        model.learn(config.budget, callback=[_Stop(steps), seen or _Episodes()], log_interval=None)  # type: ignore[arg-type]  # SB3's own default
     if model.failures:
         raise UserError(f"seed={seed}: training {config.task.name} failed ({model.failures[0]}); choose another seed")
     return stage_of(name, task, model, 0)
@@ -59,6 +75,44 @@ class _Stop(BaseCallback):
 
     def _on_rollout_start(self) -> None:
         self._going = self.model.env_steps[0] < self.after
+
+
+class _Episodes(BaseCallback):
+    """Of every finished episode, its return and the environment steps before the batch it ended in."""
+
+    model: PolicyGradient
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun: list[int] = []
+        self.returns: list[float] = []
+
+    def _on_step(self) -> bool:
+        for info in self.locals["infos"]:
+            if "episode" in info:
+                self.begun.append(self.model.env_steps[0])
+                self.returns.append(float(info["episode"]["r"]))
+        return True
+
+
+def halfway(begun: Sequence[int], returns: Sequence[float]) -> int:
+    """The environment steps after which half of what is learned is learned.
+
+    Args:
+        begun: (episodes,) in the order they ended; the environment steps before the batch each ended in.
+        returns: (episodes,), their returns.
+
+    Returns:
+        `begun` of the episode around which a mean of `WINDOW` is for the first time as near to the last as to the
+        first such mean; 0 where no episode ended.
+    """
+    if not returns:
+        return 0
+    width = min(WINDOW, len(returns))
+    means = np.convolve(returns, np.full(width, 1 / width), mode="valid")
+    first, last = means[0], means[-1]
+    beyond = (means - (first + last) / 2) * np.sign(last - first) >= 0
+    return begun[int(beyond.argmax()) + width // 2]
 
 
 def stage_of(name: str, task: Task, model: PolicyGradient, replica: int) -> Stage:
@@ -100,5 +154,5 @@ def recorded(path: Path, task_name: str, seed: int | None) -> tuple[Config, Stag
 def optimum(task: Task, task_name: str, gamma: float) -> Stage:
     """The exact optimum. Raises `UserError` for a task that is not solved."""
     if not isinstance(task, ExactTask):
-        raise UserError(f"stages={OPTIMUM}: {task_name} has no exact solution; use {', '.join(SHARES)}")
+        raise UserError(f"stages={OPTIMUM}: {task_name} has no exact solution; use {', '.join(TRAINED)}")
     return Stage(OPTIMUM, TabularPolicy(task, task.solve("optimal", gamma).policy), None, 1.0, 0)

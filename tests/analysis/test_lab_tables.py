@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -48,11 +50,11 @@ def test_a_damaged_stage_is_named_and_told_by_the_exit_code(
 ) -> None:
     shutil.copytree(results, tmp_path / "results")
     (file,) = (tmp_path / "results").rglob("figures.parquet")
-    second = file.parents[1].with_name("middle-0") / file.parent.name
+    second = file.parents[1].with_name("halfway-0") / file.parent.name
     shutil.copytree(file.parent, second)
     (second / "figures.parquet").write_bytes(b"damaged")
     assert analyse(["study=lab", f"results={tmp_path / 'results'}"]) == 1
-    assert "middle-0" in capsys.readouterr().err
+    assert "halfway-0" in capsys.readouterr().err
 
 
 def test_the_closing_table_divides_by_the_signal(found: Laboratory) -> None:
@@ -63,6 +65,14 @@ def test_the_closing_table_divides_by_the_signal(found: Laboratory) -> None:
     assert row[3].startswith(f"{figures['variance'] / figures['signal']:.3f}"[:4])
     assert row[-1] == "0.60 [0.50, 0.70]"
     assert {row[-1] for row in section.rows if row[0] != "none-monte_carlo"} == {"–"}
+
+
+def test_ratios_to_hardly_any_signal_are_short(found: Laboratory) -> None:
+    figures = found.figures.copy()
+    figures.loc[figures["quantity"] == "signal", "value"] = 1e-20
+    table = lab_tables.closing_table(replace(found, figures=figures), "exam_question", {})
+    row = next(row for row in table.sections[0].rows if row[0] == "none-monte_carlo")
+    assert re.fullmatch(r"\d\.\de1\d \[\d\.\de1\d, \d\.\de\d\d\]", row[3]), row
 
 
 def test_in_a_single_step_all_targets_are_one(found: Laboratory) -> None:

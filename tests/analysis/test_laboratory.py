@@ -48,12 +48,12 @@ def rows(advantage: str, bias: float, variance: float, cosine: float) -> list[di
 @pytest.fixture
 def root(tmp_path) -> Path:
     """A study that trained nothing and measured two estimators."""
-    folder = tmp_path / "results" / "s" / "lab" / "weekly_exam" / "middle-0123abcd" / "seeds-000"
+    folder = tmp_path / "results" / "s" / "lab" / "weekly_exam" / "halfway-0123abcd" / "seeds-000"
     folder.mkdir(parents=True)
     table = pd.DataFrame(rows("td0", 0.6, 1.0, 0.5) + rows("monte_carlo", 0.0, 4.0, 0.2))
     table.to_parquet(folder / "figures.parquet", index=False)
     checksum = hashlib.sha256((folder / "figures.parquet").read_bytes()).hexdigest()
-    record = {"schema": 1, "status": "done", "task": "weekly_exam", "stage": "middle", "seeds": {"0": {}}}
+    record = {"schema": 1, "status": "done", "task": "weekly_exam", "stage": "halfway", "seeds": {"0": {}}}
     (folder / "run.json").write_text(json.dumps(record | {"checksums": {"figures.parquet": checksum}}))
     return tmp_path / "results"
 
@@ -65,7 +65,7 @@ def test_numbers_are_in_units_of_the_signal_and_at_the_smallest_batch(root):
     assert laboratory.texts(figures, "cartpole", ["bias"], td) == ["–"]
     (section,) = lab_tables.closing_table(load.read(["s"], root).laboratory, "weekly_exam", {}).sections
     row = ("critic-td0", "–", "0.300 [0.200, 0.400]", "0.500 [0.400, 0.600]", "0.500 [0.300, 0.700]")
-    assert (section.heading, section.rows[0][:5]) == ("middle", row)
+    assert (section.heading, section.rows[0][:5]) == ("halfway", row)
 
 
 @pytest.mark.parametrize(("sesoi", "verdict"), [("0.5", "supported"), ("1.5", "undecided"), ("2.0", "refuted")])
@@ -83,7 +83,7 @@ def test_a_claim_is_held_against_the_difference_and_its_error(root, tmp_path, se
 def test_a_claim_is_held_against_what_its_own_studies_measured(root, tmp_path):
     """Another study measured the same stage otherwise and is read first; it speaks for its own claims only."""
     (own,) = root.glob("s/lab/*/*/seeds-000")
-    other = root / "other" / "lab" / "weekly_exam" / "middle-89abcdef" / "seeds-000"
+    other = root / "other" / "lab" / "weekly_exam" / "halfway-89abcdef" / "seeds-000"
     other.mkdir(parents=True)
     table = pd.DataFrame(rows("td0", 0.6, 4.0, 0.5) + rows("monte_carlo", 0.0, 1.0, 0.2))  # the other way round
     table.to_parquet(other / "figures.parquet", index=False)

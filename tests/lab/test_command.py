@@ -32,12 +32,12 @@ def mistake(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     ("arguments", "fragments"),
     [
         (["task=cartpol"], ["cartpol", "did you mean 'cartpole'"]),
-        (["stages=midle"], ["midle", "middle"]),
+        (["stages=halfwy"], ["halfwy", "halfway"]),
         (["study=bias"], ["bias", "bias_variance"]),
         (["anchrs=3"], ["anchrs"]),
         (["nonsense"], ["nonsense", "KEY=VALUE"]),
         (["task=cartpole", "critics=exact"], ["not known exactly", "critics=learned"]),
-        (["task=cartpole", "stages=optimum"], ["no exact solution", "start, middle, end"]),
+        (["task=cartpole", "stages=optimum"], ["no exact solution", "start, halfway, end"]),
         (["task=weekly_exam", "stages=optimum"], ["learned", "critics=exact"]),
         (["task=weekly_exam", "truth=continuing"], ["gamma=1", "truth=time_limited"]),
         (["task=weekly_exam", "baselines=none", "advantages=monte_carlo", "critics=exact"],
@@ -80,7 +80,7 @@ def test_the_studies_measure_every_arm_that_is_legal() -> None:
     assert {arm.partition("-")[0] for arms in left_out.values() for arm in arms} == {"vine"}
     article = planned(parse(["study=article"]))
     assert {(cell.task, cell.stage) for cell in article} == {
-        (task, stage) for task in ("exam_question", "weekly_exam") for stage in ("start", "middle", "end")
+        (task, stage) for task in ("exam_question", "weekly_exam") for stage in ("start", "halfway", "end")
     }
     assert not any(cell.plan.left_out for cell in article)
 
