@@ -300,7 +300,7 @@ class PolicyGradient(OnPolicyAlgorithm):
             diagnostics["train/reference_coef"] = hold.coef[:, 0].cpu()
             if self.arm.reference.target is not None:
                 moved = diagnostics["train/reference_kl"].numpy()
-                self.reference_coef[self.active] *= adapted(moved, self.arm.reference.target)
+                self.reference_coef[self.active] *= controlled(moved, self.arm.reference.target)
         if self.arm.update.name == "kl_penalty":
             diagnostics["train/kl_coef"] = torch.from_numpy(self.kl_coef[self.active])
             self.kl_coef[self.active] *= adapted(diagnostics["train/kl"].numpy(), self.arm.kl_target)
@@ -515,6 +515,14 @@ def _refuse_unknown_plugins(arm: Arm, path: object) -> None:
 def adapted(kl: Array, target: float) -> Array:
     """The factor of β after an update that moved the policy by `kl` (arXiv 1707.06347, section 4)."""
     return np.where(kl < target / 1.5, 0.5, np.where(kl > target * 1.5, 2.0, 1.0))
+
+
+def controlled(kl: Array, target: float) -> Array:
+    """The factor of β after a batch whose divergence from the reference was `kl` (arXiv 1909.08593, section 2.2).
+
+    A policy needs many updates to come near a reference. Doubled in each, β would meanwhile grow beyond all numbers.
+    """
+    return np.asarray(1 + 0.1 * np.clip((kl - target) / target, -0.2, 0.2))
 
 
 class _ProgressBar(ProgressBarCallback):

@@ -14,7 +14,7 @@ from stable_baselines3.common.evaluation import evaluate_policy
 
 from bench.errors import UserError
 from bench.learner import PolicyGradient
-from bench.learner.policy_gradient import adapted
+from bench.learner.policy_gradient import adapted, controlled
 from bench.tasks.batched import BatchedEnv
 from bench.tasks.pendulum import Pendulum
 from bench.tasks.vec_env import BatchedVecEnv
@@ -121,6 +121,11 @@ def test_the_kl_weight_follows_each_replicas_own_divergence() -> None:
     model = learner(Matching(steps=4), settings(*SEGMENTS, "update=kl_penalty", "kl_target=1e-9"), [0, 1])
     model.learn(64)
     assert model.kl_coef.tolist() == [2.0, 2.0]
+
+
+def test_the_weight_of_a_reference_changes_by_two_percent_at_most() -> None:
+    """arXiv 1909.08593, section 2.2: β(1 + 0.1·e), e the relative error, clipped to ±0.2."""
+    assert controlled(np.array([0.0, 0.045, 0.05, 0.055, 7.0]), 0.05) == pytest.approx([0.98, 0.99, 1.0, 1.01, 1.02])
 
 
 def test_callbacks_see_every_step_and_can_stop() -> None:
