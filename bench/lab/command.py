@@ -110,10 +110,12 @@ def _pair(argument: str) -> tuple[str, Any]:
 
 def planned(request: Request) -> list[Cell]:
     """The cells, every one checked. Raises `UserError` for the first that cannot be measured."""
-    settings, cells = request.settings, []
-    for task in settings.tasks:
+    cells = []
+    for task in (*request.settings.tasks, *request.settings.by_task):
         if task not in TASKS:
             raise UserError(f"unknown task '{task}': allowed are {', '.join(TASKS)}{nearest(task, TASKS)}")
+    for task in request.settings.tasks:
+        settings = request.settings.of(task)
         found = plan(settings, task)
         _check_critics(request, found)
         for name in [stages.RECORDED] if settings.policy else settings.stages:

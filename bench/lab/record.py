@@ -40,7 +40,7 @@ from bench.runs.record import PROGRESS_EVERY, Busy
 INDEX = "lab.json"
 SCHEMA = 1
 FIGURES, STATES, COSTS = "figures.parquet", "states.parquet", "costs.parquet"
-_BOOKKEEPING = ("tasks", "stages", "policy", "overrides", "seed")  # said otherwise in a cell's identity
+_BOOKKEEPING = ("tasks", "stages", "policy", "overrides", "by_task", "seed")  # said otherwise in a cell's identity
 
 
 @dataclass(frozen=True)

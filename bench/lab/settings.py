@@ -24,6 +24,7 @@ FOLDER = CONF / "lab"
 CRITICS = ("exact", "learned", "error")
 STAGES = (*TRAINED, OPTIMUM)
 NO_CRITIC = "none"
+BY_TASK = ("times", "anchors", "actions", "futures", "companions", "batches", "precision", "truth_steps")
 SAMPLED_GROUPS = ("group", "grpo", "rloo")
 
 
@@ -53,16 +54,34 @@ class Settings:
     companions: int
     batches: int
     batch_multiples: tuple[int, ...]
+    by_task: Mapping[str, Mapping[str, Any]]
     overrides: Mapping[str, Any]
+
+    def of(self, task: str) -> "Settings":
+        """What holds for a task: `by_task` has the settings that are another for it. Raises `UserError`."""
+        own = dict(self.by_task.get(task, {}))
+        for key in own:
+            if key not in BY_TASK:
+                raise unknown(f"setting of lab by_task.{task}", key, BY_TASK)
+        found = build(Settings, dataclasses.asdict(self) | own | {"by_task": {}})
+        _check(found)
+        return found
 
 
 def read(study: str, given: Mapping[str, Any]) -> Settings:
-    """The defaults, what the study's file in conf/lab changes, and what was given. Raises `UserError`."""
+    """The defaults, what the study's file in conf/lab changes, and what was given, which is for all tasks.
+
+    Raises:
+        UserError: for an unknown setting, or a value that cannot be.
+    """
     known = [field.name for field in dataclasses.fields(Settings)]
     data = _file("default") | (_file(study) if (FOLDER / f"{study}.yaml").exists() else {}) | dict(given)
     for key in given:
         if key not in known:
             raise unknown("setting of lab", key, known)
+    if "by_task" not in given:
+        by_task = data["by_task"].items()
+        data["by_task"] = {task: {k: v for k, v in own.items() if k not in given} for task, own in by_task}
     settings = build(Settings, {key: _listed(key, value) for key, value in data.items()})
     _check(settings)
     return settings

@@ -85,6 +85,31 @@ def test_the_studies_measure_every_arm_that_is_legal() -> None:
     assert not any(cell.plan.left_out for cell in article)
 
 
+def test_settings_of_one_task() -> None:
+    """The study's file has more batches for its smallest world; what is given holds for all, and hashes tell it."""
+    cells = {given: planned(parse(["study=bias_variance", *given])) for given in [(), ("batches=64",)]}
+    batches = {given: {cell.task: cell.settings.batches for cell in found} for given, found in cells.items()}
+    assert batches[()] == batches["batches=64",] | {"exam_question": 256}
+    assert set(batches["batches=64",].values()) == {64}
+    differing = {ours.task for ours, other in zip(*cells.values(), strict=True) if ours.hash != other.hash}
+    assert differing == {"exam_question"}
+
+
+@pytest.mark.parametrize(
+    ("by_task", "parts"),
+    [
+        ("{exam_questoin: {batches: 8}}", ["unknown task 'exam_questoin'", "did you mean 'exam_question'"]),
+        ("{exam_question: {stages: end}}", ["by_task.exam_question", "stages", "batches"]),
+        ("{exam_question: {batches: 2}}", ["batches=2: must be at least 4"]),
+    ],
+)
+def test_mistakes_in_the_settings_of_one_task(
+    by_task: str, parts: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = mistake(capsys, "task=exam_question", f"by_task={by_task}")
+    assert all(part in line for part in parts), line
+
+
 def test_a_policy_of_another_task_is_refused(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
     line = mistake(capsys, "task=weekly_exam", f"policy={trained}")
     assert "exam_question, not in weekly_exam" in line
