@@ -1,6 +1,7 @@
 """Figures: what is drawn is what the table says, the styles tell arms apart, and the bytes stay the same."""
 
 import itertools
+import re
 
 import numpy as np
 import pandas as pd
@@ -164,6 +165,18 @@ def test_the_same_table_gives_the_same_bytes(results, kind):
     first, second = (save(gallery.draw("learning_curves_stochastic", material, Look()), kind, Look()) for _ in range(2))
     assert first == second
     assert len(first) > 1000
+
+
+def test_an_svg_is_text_and_short_numbers(results):
+    """Words can be searched, in a font that other machines have; coordinates end at hundredths of a point."""
+    results.block("s", "cartpole", "long_name_of_an_arm", [0, 1], rising)
+    material = gallery.Material.of(load.read(["s"], results.root))
+    svg = save(gallery.draw("learning_curves_stochastic", material, Look()), "svg", Look()).decode()
+    assert re.search(r"<text [^>]*'DejaVu Sans', Verdana, sans-serif[^>]*>long_name_of_an_arm</text>", svg)
+    paths = re.findall(r' d="([^"]+)"', svg)
+    numbers = [number for path in paths for number in re.findall(r"\d+\.(\d+)", path)]
+    assert len(numbers) > 50
+    assert max(map(len, numbers)) == 2
 
 
 def test_a_profile_is_the_share_of_runs_above_each_score(axes):
