@@ -117,7 +117,7 @@ def closing_table(
         caption="The estimators of the return under one critic: final stochastic score with its interval, mean height "
         "of the learning curve, drawdown, and what a run costs. Bias, variance and cosine: of the advantages and "
         "gradients "
-        f"under a {laboratory.CRITIC} critic in the {laboratory.STAGE} of training.{lacking}",
+        f"under a {laboratory.CRITIC} critic {laboratory.STAGE} in training.{lacking}",
         header=("arm", *MEASURED_APART, "final", "area", "drawdown", "seconds", "CPU s", "parameters"),
         sections=tuple(sections),
     )
