@@ -146,7 +146,8 @@ def test_git_takes_records_scores_and_reports_and_nothing_else(tmp_path):
         "runs/cartpole/ppo-01234567/seeds-000-019/run.json",
         "runs/cartpole/ppo-01234567/seeds-000-019/config.yaml",
         "runs/cartpole/ppo-01234567/seeds-000-019/evaluations.parquet",
-        "report/index.html",
+        "report/report.md",
+        "report/learning_curves_stochastic.svg",
         "report/figures/learning-curves.png",
     ]
     left = [
@@ -166,6 +167,7 @@ def test_git_takes_records_scores_and_reports_and_nothing_else(tmp_path):
         ".submitit/1.out",
         "report/learning_curves_stochastic.png",
         "report/report.pdf",
+        "report/index.html",
         "report/laboratory.csv",
     ]
     for study in ("baselines", "article", "honest", "adhoc", "quick", "of-my-own"):
