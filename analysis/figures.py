@@ -235,33 +235,40 @@ def heat_map(runs: pd.DataFrame, rows: str, columns: str, value: str, *, ax: Axe
 
 
 def factor_curve(
-    runs: pd.DataFrame, factor: str, value: str, *, ax: Axes, reps: int = REPS, confidence: float = 0.95
+    families: Mapping[str, pd.DataFrame],
+    factor: str,
+    value: str,
+    *,
+    ax: Axes,
+    reps: int = REPS,
+    confidence: float = 0.95,
 ) -> None:
-    """A score over a numeric factor (group size, β, λ, …): mean over seeds with its interval, one line per arm's name.
+    """A score over a numeric factor (group size, β, λ, …): mean over seeds with its interval, one line per family.
 
     Args:
-        runs: of one task.
+        families: runs of one task that differ in the factor alone, see `analysis.labels.families`.
         factor: a numeric factor column.
         value: the score column.
         ax: where to draw.
         reps: bootstrap resamples.
         confidence: of the intervals.
     """
-    for name, mine in runs[runs[value].notna()].groupby("name", sort=False):
-        levels = sorted(mine[factor].dropna().unique())
+    every = sorted({level for runs in families.values() for level in runs[factor].dropna()})
+    for label, runs in families.items():
+        by_level = {level: found.dropna() for level, found in runs.groupby(factor)[value]}
+        levels = [level for level, found in by_level.items() if len(found)]
         found = [
             stats.interval(
-                mine.loc[mine[factor] == level, value].to_numpy(float),
-                stats.mean, reps, confidence, stats.generator(name, factor, level),
+                by_level[level].to_numpy(float), stats.mean, reps, confidence, stats.generator(label, factor, level)
             )
             for level in levels
-        ]  # fmt: skip
-        if len(levels) > 1:
+        ]
+        if found:
             centre, low, high = np.array(found).T
             bars = np.array([centre - low, high - centre])
-            ax.errorbar(
-                np.array(levels, float), centre, yerr=bars, marker="o", markersize=4, capsize=2, label=str(name)
-            )
+            places = [every.index(level) for level in levels]  # side by side: .9, .95, .98 and 1 beside 0 would be one
+            ax.errorbar(places, centre, yerr=bars, marker="o", markersize=4, capsize=2, label=label)
+    ax.set_xticks(range(len(every)), [f"{level:g}" for level in every])
     ax.set_xlabel(factor)
     ax.set_ylabel(value.replace("_", " "))
 

@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -278,36 +279,67 @@ def improvement(material: Material, look: Look) -> Figure | None:
 
 
 def heat_maps(material: Material, look: Look) -> Figure | None:
-    """λ × γ of every task; None where the study does not vary both."""
-    runs = material.records.runs
-    rows, columns = "gae_lambda", "gamma"
-    if not all(factor in runs and runs.groupby("task")[factor].nunique().max() > 1 for factor in (rows, columns)):
+    """λ × γ of every family of arms on every task; None where the study does not vary both."""
+    panels = _families(material, ("gae_lambda", "gamma"), 2)
+    if not panels:
         return None
-    across = look.columns(len(material.tasks))
-    figure, axes = grid(-(-len(material.tasks) // across), across, (4.4, 3.4), look)
-    remove_rest(figure, axes, len(material.tasks))
-    for ax, task in zip(axes.flat, material.tasks, strict=False):
-        figures.heat_map(runs[runs["task"] == task], rows, columns, "normalised_stochastic", ax=ax)
-        ax.set_title(task)
+    across = look.columns(len(panels))
+    figure, axes = grid(-(-len(panels) // across), across, (4.4, 3.4), look)
+    remove_rest(figure, axes, len(panels))
+    for ax, (task, families) in zip(axes.flat, panels, strict=False):
+        ((label, runs),) = families.items()
+        figures.heat_map(runs, "gae_lambda", "gamma", "normalised_stochastic", ax=ax)
+        ax.set_title(task if [task for task, _ in panels].count(task) == 1 else f"{task}\n{label}")
     return figure
 
 
 def factor_curves(material: Material, look: Look) -> Figure | None:
     """A score over every numeric factor with three levels or more (group size, β, λ): rows factors, columns tasks."""
-    runs, tasks = material.records.runs, material.tasks
+    runs = material.records.runs
     swept = [factor for factor in material.records.factors if factor not in _NOT_SWEPT and _is_swept(runs[factor])]
-    if not swept:
+    found = [(factor, _together(_families(material, (factor,), 3))) for factor in swept]
+    panels = [[(factor, task, families) for task, families in by_task.items()] for factor, by_task in found if by_task]
+    if not panels:
         return None
     narrow = look.width is not None and look.width < 5 * look.scale
-    rows = wrapped([[(factor, task) for task in tasks] for factor in swept], look.columns(len(tasks)))
-    figure, placed = ragged(rows, (4.2, 3.6 if narrow else 2.8), look)
-    for ax, (factor, task) in itertools.chain.from_iterable(placed):
-        figures.factor_curve(runs[runs["task"] == task], factor, "normalised_stochastic", ax=ax)
-        ax.set_title(task)
-        if ax.get_legend_handles_labels()[0]:
+    figure, placed = ragged(wrapped(panels, look.columns(max(map(len, panels)))), (4.2, 3.6 if narrow else 2.8), look)
+    for row in placed:
+        for ax, (factor, task, families) in row:
+            figures.factor_curve(families, factor, "normalised_stochastic", ax=ax)
+            ax.set_title(task)
+        for ax, (handles_, labels_) in _legends([ax for ax, _ in row]).items():
             place = (0.5, -0.3) if narrow else (1.02, 0.5)
-            ax.legend(loc="upper center" if narrow else "center left", bbox_to_anchor=place)
+            ax.legend(handles_, labels_, loc="upper center" if narrow else "center left", bbox_to_anchor=place)
     return figure
+
+
+def _legends(row: Sequence[Axes]) -> dict[Axes, tuple[list[Any], list[Any]]]:
+    """One for a row of panels, behind its last, where one panel has all that the others have; else one for each."""
+    found = {ax: ax.get_legend_handles_labels() for ax in row}
+    fullest = max(found.values(), key=lambda legend: len(legend[1]))
+    if all(legend[1] == fullest[1][: len(legend[1])] for legend in found.values()):  # in the same colours, too
+        return {row[-1]: fullest}
+    return found
+
+
+def _families(material: Material, swept: tuple[str, ...], least: int) -> list[tuple[str, dict[str, pd.DataFrame]]]:
+    """Task and family, one by one, of the arms that differ in the `swept` factors alone."""
+    runs, factors = material.records.runs, material.records.factors
+    if not set(swept) <= set(runs):
+        return []
+    return [
+        (task, {label: family})
+        for task in material.tasks
+        for label, family in labels.families(runs[runs["task"] == task], factors, swept, least).items()
+    ]
+
+
+def _together(panels: Sequence[tuple[str, dict[str, pd.DataFrame]]]) -> dict[str, dict[str, pd.DataFrame]]:
+    """All families of a task in one panel."""
+    by_task: dict[str, dict[str, pd.DataFrame]] = {}
+    for task, families in panels:
+        by_task[task] = by_task.get(task, {}) | families
+    return by_task
 
 
 def _is_swept(levels: pd.Series) -> bool:

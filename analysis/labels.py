@@ -20,6 +20,35 @@ def arm_labels(runs: pd.DataFrame, factors: Sequence[str]) -> list[str]:
     return [text[key] for key in zip(runs["task"], runs["hash"], strict=True)]
 
 
+def families(runs: pd.DataFrame, factors: Sequence[str], swept: Sequence[str], least: int) -> dict[str, pd.DataFrame]:
+    """The runs of one task that differ in `swept` alone, by what they are called.
+
+    Args:
+        runs: of one task; arms of one `name` may belong together.
+        factors: names of all factor columns of `runs`.
+        swept: the factors a figure has on its axes. What follows from them (as many groups as make 64 episodes) may
+            differ with them; arms that differ in anything else are families of their own.
+        least: how many levels a family must have of each.
+    """
+    found: list[tuple[str, dict[str, object], pd.DataFrame]] = []
+    for name, mine in runs.groupby("name", sort=False):
+        others = [factor for factor in factors if factor not in swept]
+        by_level = mine.groupby(list(swept))
+        free = [factor for factor in others if by_level[factor].nunique(dropna=False).max() > 1]
+        pieces = mine.groupby(free, dropna=False, sort=False) if free else [((), mine)]
+        found += [
+            (str(name), dict(zip(free, key, strict=True)), piece)
+            for key, piece in pieces
+            if all(piece[factor].nunique() >= least for factor in swept)
+        ]
+    labelled = {}
+    for name, key, piece in found:
+        told = [f"{factor}={level}" for factor, level in key.items()
+                if any(str(other.get(factor)) != str(level) for again, other, _ in found if again == name)]  # fmt: skip
+        labelled[f"{name} ({', '.join(told)})" if told else name] = piece
+    return labelled
+
+
 def related(runs: pd.DataFrame) -> list[tuple[list[str], set[str]]]:
     """Tasks that have arms in common, with their arms: where two share none, each is an experiment of its own."""
     groups: list[tuple[list[str], set[str]]] = []

@@ -217,9 +217,10 @@ def test_a_heat_map_leaves_missing_cells_blank(axes):
 
 def test_a_factor_curve_is_the_mean_per_level(axes):
     runs = pd.DataFrame({"name": "group", "group.size": [4, 4, 8, 8, 16, 16], "score": [1.0, 3.0, 4.0, 4.0, 0.0, 1.0]})
-    figures.factor_curve(runs, "group.size", "score", ax=axes, reps=50)
+    figures.factor_curve({"group": runs}, "group.size", "score", ax=axes, reps=50)
     line = axes.get_lines()[0]
-    np.testing.assert_allclose(line.get_xydata(), [[4, 2], [8, 4], [16, 0.5]])
+    np.testing.assert_allclose(line.get_xydata(), [[0, 2], [1, 4], [2, 0.5]])
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["4", "8", "16"]
 
 
 def test_spaghetti_has_a_line_per_seed_and_their_mean(results, axes):
