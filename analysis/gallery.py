@@ -280,16 +280,16 @@ def improvement(material: Material, look: Look) -> Figure | None:
 
 def heat_maps(material: Material, look: Look) -> Figure | None:
     """λ × γ of every family of arms on every task; None where the study does not vary both."""
-    panels = _families(material, ("gae_lambda", "gamma"), 2)
+    by_task = _families(material, ("gae_lambda", "gamma"), 2)
+    panels = [(task, label, runs) for task, families in by_task.items() for label, runs in families.items()]
     if not panels:
         return None
     across = look.columns(len(panels))
     figure, axes = grid(-(-len(panels) // across), across, (4.4, 3.4), look)
     remove_rest(figure, axes, len(panels))
-    for ax, (task, families) in zip(axes.flat, panels, strict=False):
-        ((label, runs),) = families.items()
+    for ax, (task, label, runs) in zip(axes.flat, panels, strict=False):
         figures.heat_map(runs, "gae_lambda", "gamma", "normalised_stochastic", ax=ax)
-        ax.set_title(task if [task for task, _ in panels].count(task) == 1 else f"{task}\n{label}")
+        ax.set_title(task if len(by_task[task]) == 1 else f"{task}\n{label}")
     return figure
 
 
@@ -297,7 +297,7 @@ def factor_curves(material: Material, look: Look) -> Figure | None:
     """A score over every numeric factor with three levels or more (group size, β, λ): rows factors, columns tasks."""
     runs = material.records.runs
     swept = [factor for factor in material.records.factors if factor not in _NOT_SWEPT and _is_swept(runs[factor])]
-    found = [(factor, _together(_families(material, (factor,), 3))) for factor in swept]
+    found = [(factor, _families(material, (factor,), 3)) for factor in swept]
     panels = [[(factor, task, families) for task, families in by_task.items()] for factor, by_task in found if by_task]
     if not panels:
         return None
@@ -307,9 +307,9 @@ def factor_curves(material: Material, look: Look) -> Figure | None:
         for ax, (factor, task, families) in row:
             figures.factor_curve(families, factor, "normalised_stochastic", ax=ax)
             ax.set_title(task)
-        for ax, (handles_, labels_) in _legends([ax for ax, _ in row]).items():
+        for ax, (lines, texts) in _legends([ax for ax, _ in row]).items():
             place = (0.5, -0.3) if narrow else (1.02, 0.5)
-            ax.legend(handles_, labels_, loc="upper center" if narrow else "center left", bbox_to_anchor=place)
+            ax.legend(lines, texts, loc="upper center" if narrow else "center left", bbox_to_anchor=place)
     return figure
 
 
@@ -322,24 +322,13 @@ def _legends(row: Sequence[Axes]) -> dict[Axes, tuple[list[Any], list[Any]]]:
     return found
 
 
-def _families(material: Material, swept: tuple[str, ...], least: int) -> list[tuple[str, dict[str, pd.DataFrame]]]:
-    """Task and family, one by one, of the arms that differ in the `swept` factors alone."""
+def _families(material: Material, swept: tuple[str, ...], least: int) -> dict[str, dict[str, pd.DataFrame]]:
+    """By task, for those that have any: the arms that differ in the `swept` factors alone."""
     runs, factors = material.records.runs, material.records.factors
     if not set(swept) <= set(runs):
-        return []
-    return [
-        (task, {label: family})
-        for task in material.tasks
-        for label, family in labels.families(runs[runs["task"] == task], factors, swept, least).items()
-    ]
-
-
-def _together(panels: Sequence[tuple[str, dict[str, pd.DataFrame]]]) -> dict[str, dict[str, pd.DataFrame]]:
-    """All families of a task in one panel."""
-    by_task: dict[str, dict[str, pd.DataFrame]] = {}
-    for task, families in panels:
-        by_task[task] = by_task.get(task, {}) | families
-    return by_task
+        return {}
+    found = {task: labels.families(runs[runs["task"] == task], factors, swept, least) for task in material.tasks}
+    return {task: families for task, families in found.items() if families}
 
 
 def _is_swept(levels: pd.Series) -> bool:

@@ -266,6 +266,10 @@ def save(figure: Figure, kind: str, look: Look) -> bytes:
 def _compact(svg: bytes) -> bytes:
     """An SVG whose arms are classes, with coordinates to a hundredth of a point and fonts that others have, too."""
     svg = re.sub(rb'id="arm-(\d+)"', rb'class="arm-\1"', svg)
-    svg = re.sub(rb"\d+\.\d{3,}(?=[ \"\),])", lambda number: b"%.2f" % float(number[0]), svg)
+    svg = re.sub(rb' (?:d|x|y)="[^"]*"', _rounded, svg)  # nothing else: words have numbers, too
     svg = svg.replace(b"'DejaVu Sans'", b"'DejaVu Sans', Verdana, sans-serif")
     return re.sub(rb" ?\n *", b"\n", svg)
+
+
+def _rounded(attribute: re.Match[bytes]) -> bytes:
+    return re.sub(rb"\d+\.\d{3,}", lambda number: b"%.2f" % float(number[0]), attribute[0])

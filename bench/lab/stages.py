@@ -49,13 +49,14 @@ def trained(config: Config, seed: int, name: str) -> Stage:
     return stage if name == END else _after(config, seed, name, halfway(seen.begun, seen.returns))
 
 
-def _after(config: Config, seed: int, name: str, steps: int, seen: "_Episodes | None" = None) -> Stage:
+def _after(config: Config, seed: int, name: str, steps: int, *watching: BaseCallback) -> Stage:
     """The policy that collects the first batch to begin at `steps` or later, or the last one."""
     task = make(config.task)
     env = BatchedVecEnv(environments(task, [seed], config.n_envs, config.seed_pool))
     model = PolicyGradient("MlpPolicy", env, config, [seed], config.seed_pool)
     if steps > 0:
-        model.learn(config.budget, callback=[_Stop(steps), seen or _Episodes()], log_interval=None)  # type: ignore[arg-type]  # SB3's own default
+        callbacks = [_Stop(steps), *watching]
+        model.learn(config.budget, callback=callbacks, log_interval=None)  # type: ignore[arg-type]  # log_interval: SB3's own default
     if model.failures:
         raise UserError(f"seed={seed}: training {config.task.name} failed ({model.failures[0]}); choose another seed")
     return stage_of(name, task, model, 0)

@@ -169,10 +169,10 @@ def test_the_same_table_gives_the_same_bytes(results, kind):
 
 def test_an_svg_is_text_and_short_numbers(results):
     """Words can be searched, in a font that other machines have; coordinates end at hundredths of a point."""
-    results.block("s", "cartpole", "long_name_of_an_arm", [0, 1], rising)
+    results.block("s", "cartpole", "an arm (rate=0.00031, ε=0.125)", [0, 1], rising)
     material = gallery.Material.of(load.read(["s"], results.root))
     svg = save(gallery.draw("learning_curves_stochastic", material, Look()), "svg", Look()).decode()
-    assert re.search(r"<text [^>]*'DejaVu Sans', Verdana, sans-serif[^>]*>long_name_of_an_arm</text>", svg)
+    assert re.search(r"<text [^>]*'DejaVu Sans', Verdana, sans-serif[^>]*>an arm \(rate=0.00031, ε=0.125\)</text>", svg)
     paths = re.findall(r' d="([^"]+)"', svg)
     numbers = [number for path in paths for number in re.findall(r"\d+\.(\d+)", path)]
     assert len(numbers) > 50
