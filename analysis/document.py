@@ -9,10 +9,16 @@ import pandas as pd
 from analysis import claims, comparisons, formats, references, summaries, tables
 from analysis.claims import ClaimsFile, Judged
 from analysis.gallery import Material
-from analysis.load import STATUSES, Records, measures
+from analysis.load import MODES, STATUSES, Records, measures
 
 NAMED_TIES = 4  # in a sentence; the table of final scores marks them all
 MODE = "stochastic"  # what is trained; claims are judged on it
+# Second views of what other figures show: large, so `report.md` names them and the page alone shows them.
+SECOND_VIEWS = (
+    *(f"{name}_{mode}" for name in ("learning_curves", "final_scores") for mode in MODES if mode != MODE),
+    "learning_curves_by_time",
+    "spaghetti",
+)
 
 
 @dataclass(frozen=True)
@@ -266,7 +272,7 @@ def _pairs(mapping: Mapping[str, object]) -> str:
 
 
 def markdown(document: Document) -> str:
-    """`report.md`; figures are links to files beside it."""
+    """`report.md`; figures are links to files beside it, second views are named alone."""
     parts = [f"# {formats.markdown_text(document.title)}"]
     for part in document.parts:
         parts.append(f"## {formats.markdown_text(part.heading)}")
@@ -274,5 +280,7 @@ def markdown(document: Document) -> str:
         if part.items:
             parts.append("\n".join(f"- {formats.markdown_text(item)}" for item in part.items))
         parts += [formats.markdown(table).rstrip("\n") for table in part.tables]
-        parts += [f"![{name.replace('_', ' ')}]({name}.svg)" for name in part.figures]
+        parts += [f"![{name.replace('_', ' ')}]({name}.svg)" for name in part.figures if name not in SECOND_VIEWS]
+        second = [f"`{name}`" for name in part.figures if name in SECOND_VIEWS]
+        parts += [f"On the page beside this file, index.html, and as files: {', '.join(second)}."] if second else []
     return "\n\n".join(parts) + "\n"

@@ -2,7 +2,9 @@
 
 import json
 import re
+import shutil
 import subprocess
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -57,6 +59,29 @@ def page(tmp_path_factory) -> Path:
         patch.setattr(printing, "browser", lambda: None)
         assert main(["study=s", f"results={results.root}"]) == 0
     return results.root / "s" / "report" / "index.html"
+
+
+def test_the_text_shows_a_figure_once_and_what_it_shows_can_be_committed(page, tmp_path):
+    folder = page.parent
+    shown = re.findall(r"^!\[.*\]\((.*)\)$", (folder / "report.md").read_text(), re.MULTILINE)
+    named = {"learning_curves_deterministic", "final_scores_deterministic", "learning_curves_by_time", "spaghetti"}
+    drawn = {path.stem for path in folder.glob("*.svg")}
+    assert {*shown} | {f"{name}.svg" for name in named} == {f"{name}.svg" for name in drawn}
+    assert all(f"`{name}`" in (folder / "report.md").read_text() for name in named)
+    assert committed_figures(drawn, tmp_path) == {*shown}
+
+
+def committed_figures(names: Iterable[str], root: Path) -> set[str]:
+    """Which of a report's figures `git add` takes."""
+    report = root / "baselines" / "report"
+    report.mkdir(parents=True)
+    for name in names:
+        (report / f"{name}.svg").touch()
+    shutil.copy(Path(__file__).parents[2] / "results" / ".gitignore", root)
+    for command in (["init", "--quiet"], ["add", "."]):
+        subprocess.run(["git", *command], cwd=root, check=True)
+    listed = subprocess.run(["git", "ls-files"], cwd=root, check=True, capture_output=True, text=True).stdout
+    return {Path(line).name for line in listed.splitlines() if line.endswith(".svg")}
 
 
 @pytest.fixture

@@ -166,6 +166,7 @@ def test_git_takes_records_scores_and_reports_and_nothing_else(tmp_path):
         "videos/cartpole/ppo-01234567/seed-000.gif",
         ".submitit/1.out",
         "report/learning_curves_stochastic.png",
+        "report/learning_curves_deterministic.svg",
         "report/report.pdf",
         "report/index.html",
         "report/laboratory.csv",
