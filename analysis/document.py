@@ -13,7 +13,8 @@ from analysis.load import MODES, STATUSES, Records, measures
 
 NAMED_TIES = 4  # in a sentence; the table of final scores marks them all
 MODE = "stochastic"  # what is trained; claims are judged on it
-# Second views of what other figures show: large, so `report.md` names them and the page alone shows them.
+# Second views of what other figures show: large, so `report.md` names them, the page alone shows them, and
+# `results/.gitignore` leaves them out.
 SECOND_VIEWS = (
     *(f"{name}_{mode}" for name in ("learning_curves", "final_scores") for mode in MODES if mode != MODE),
     "learning_curves_by_time",
@@ -281,6 +282,6 @@ def markdown(document: Document) -> str:
             parts.append("\n".join(f"- {formats.markdown_text(item)}" for item in part.items))
         parts += [formats.markdown(table).rstrip("\n") for table in part.tables]
         parts += [f"![{name.replace('_', ' ')}]({name}.svg)" for name in part.figures if name not in SECOND_VIEWS]
-        second = [f"`{name}`" for name in part.figures if name in SECOND_VIEWS]
-        parts += [f"On the page beside this file, index.html, and as files: {', '.join(second)}."] if second else []
+        if second := [f"`{name}`" for name in part.figures if name in SECOND_VIEWS]:
+            parts.append(f"Second views, in index.html and as files once the report is written: {', '.join(second)}.")
     return "\n\n".join(parts) + "\n"
