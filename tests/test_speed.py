@@ -134,8 +134,10 @@ def test_a_study_takes_the_life_of_the_process_and_of_all_seeds():
     """Ten seeds together live 100 s; one of ten in turn lives 30 s, 20 of them training: 30 + 9 · 20."""
     together = result("lockstep", took(40), took(50), part="study", seeds=10, process=100)
     in_turn = result("sb3_ppo", took(5), took(15), part="study", process=30)
-    assert tables.study_seconds([together, in_turn]) == {"lockstep": [100], "sb3_ppo": [210]}
-    assert cells(tables.study_table([together, in_turn], 10).splitlines()[-1])[1:] == ["210", "210 – 210", "2.10"]
+    other = result("lockstep", took(7), part="seeds", seeds=64, process=9)
+    for results in ([together, in_turn], [other, together, in_turn]):
+        assert tables.study_seconds(results) == {"lockstep": [100], "sb3_ppo": [210]}
+        assert cells(tables.study_table(results).splitlines()[-1])[1:] == ["210", "210 – 210", "2.10"]
 
 
 def test_start_up_lasts_until_timing_began():

@@ -92,7 +92,7 @@ def _show(results: Sequence[Result], options: Options) -> None:
         if part == "seeds":
             print(seeds_table(results))
         elif part == "study":
-            print(study_table(results, options.seeds))
+            print(study_table(results))
         elif part == "costs":
             print(costs_table(results))
         else:

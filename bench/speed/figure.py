@@ -11,6 +11,7 @@ from bench.speed.tables import Result, by_program, by_seeds, study_seconds
 def draw(results: Sequence[Result], path: Path) -> Path:
     """Write the figure to `path`, whose suffix says in which format."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator, StrMethodFormatter
 
     figure = Figure(figsize=(10, 4), layout="constrained")
     speeds, times = figure.subplots(1, 2)
@@ -24,6 +25,8 @@ def draw(results: Sequence[Result], path: Path) -> Path:
     speeds.set(xscale="log", yscale="log", xlabel="seeds", ylabel="steps/s on one core, all seeds together")
     speeds.set_xticks(counts, labels=[str(count) for count in counts], minor=False)
     speeds.minorticks_off()
+    speeds.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    speeds.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     figure.legend(loc="outside lower center", ncols=4, fontsize="small", frameon=False)
     totals = {name: statistics.median(values) for name, values in study_seconds(results).items()}
     bars = times.barh(list(totals), list(totals.values()), color=[colours[name] for name in totals])

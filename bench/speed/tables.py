@@ -95,26 +95,26 @@ def targets_table(judged: Sequence[Target]) -> str:
     return _markdown([["target", "measured", "met"], *([t.target, t.measured, words[t.met]] for t in judged)])
 
 
-def study_seconds(results: Sequence[Result], seeds: int | None = None) -> dict[str, list[float]]:
+def study_seconds(results: Sequence[Result]) -> dict[str, list[float]]:
     """How long each program takes for the study on one core, one per repeat.
 
     The life of the process that trained every cell, where seeds train together. A program that trains them in turn
     trained one of each cell: its training time counts once for each seed, everything else once.
     """
-    together = [len(r.job.workloads[0].seeds) for r in results if PROGRAMS[r.job.program].seeds == "together"]
-    count = seeds or max(together, default=1)
+    study = [result for result in results if result.job.part == "study"]
+    together = [r for r in study if PROGRAMS[r.job.program].seeds == "together"]
+    count = max((len(result.job.workloads[0].seeds) for result in together), default=1)
     times: dict[str, list[float]] = {}
-    for result in results:
-        if result.job.part == "study":
-            training = sum(measurement.seconds for measurement in result.measurements)
-            further = count - 1 if PROGRAMS[result.job.program].seeds == "in_turn" else 0
-            times.setdefault(result.job.program, []).append(result.process_seconds + further * training)
+    for result in study:
+        training = sum(measurement.seconds for measurement in result.measurements)
+        further = count - 1 if PROGRAMS[result.job.program].seeds == "in_turn" else 0
+        times.setdefault(result.job.program, []).append(result.process_seconds + further * training)
     return times
 
 
-def study_table(results: Sequence[Result], seeds: int) -> str:
+def study_table(results: Sequence[Result]) -> str:
     """Seconds for the study, start-up and compiling included."""
-    times = study_seconds(results, seeds)
+    times = study_seconds(results)
     ours = times.get("lockstep")
     rows = [["program", "seconds", "min – max", "× lockstep"]]
     for name, values in times.items():
