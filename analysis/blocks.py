@@ -77,7 +77,9 @@ class Cell:
 
 def study_folder(root: Path, name: str) -> Path:
     """The folder of a study below `root`. Raises `UserError`, with the studies there are, if it does not exist."""
-    existing = sorted(path.name for path in root.glob("*") if path.is_dir() and not path.name.startswith("."))
+    parts = ("study.json", "runs", "lab")  # any of them makes a folder a study's
+    found = (path for path in root.glob("[!.]*") if path.is_dir())
+    existing = sorted(path.name for path in found if any((path / part).exists() for part in parts))
     if not existing:
         raise UserError(f"study={name}: {root} has no results yet; 'python -m bench study=quick' makes some")
     if name not in existing:

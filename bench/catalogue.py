@@ -61,6 +61,11 @@ def groups_of(conf: Path = CONF) -> list[str]:
     return sorted(name for name in names if not name.startswith(("override ", "optional ")))
 
 
+def options_of(group: str, conf: Path = CONF) -> list[str]:
+    """What can be written on the command line behind `group=`."""
+    return [_option(file, conf / group) for file in _files(conf / group) if file.stem != SINGLE]
+
+
 def describe(file: Path) -> str:
     """An option's one line: the comment beside its name, or the one below `# @package`. "" where there is none."""
     text = file.read_text(encoding="utf-8")

@@ -20,7 +20,7 @@ from hydra.errors import ConfigCompositionException, HydraException, MissingConf
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
 
-from bench.catalogue import CONF
+from bench.catalogue import CONF, groups_of, options_of
 from bench.config import Config, parse, to_mapping
 from bench.errors import UserError, nearest, unknown
 from bench.legality import check_task
@@ -253,6 +253,9 @@ def _missing(error: MissingConfigException) -> UserError:
     for launcher, cluster in LAUNCHERS.items():
         if group == "hydra/launcher" and option == launcher:
             return UserError(f"cluster={cluster} needs a package more: pip install 'policy-gradient-bench[{cluster}]'")
+    top, _, rest = str(error.missing_cfg_file).partition("/")
+    if not error.options and top in groups_of():  # Hydra lists no options in folders (tuned=cartpole/...)
+        return unknown(top, rest, options_of(top))
     return unknown(group or "configuration", option, error.options or [])
 
 

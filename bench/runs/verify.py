@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench import policies
-from bench.errors import UserError
+from bench.errors import UserError, nearest
 from bench.runs import block as blocks
 from bench.runs.curves import EVALUATIONS, TRAINING
 from bench.runs.execute import recorded_config, run_block
@@ -38,6 +38,9 @@ def verify(root: Path) -> Verified:
         UserError: where there is no block.
     """
     paths = _folders(root)
+    if not root.exists():
+        beside = [path.name for path in root.parent.glob("*")]
+        raise UserError(f"{root}: no such folder{nearest(root.name, beside)}")
     if not paths:
         raise UserError(f"{root}: no blocks; give a results folder, a study's, or a block's")
     finished, problems, unfinished = [], [], 0

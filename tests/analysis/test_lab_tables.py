@@ -193,5 +193,5 @@ def test_arms_left_out_are_named_with_the_reason() -> None:
 
 
 def test_a_study_without_a_laboratory_has_no_section(tmp_path: Path) -> None:
-    (tmp_path / "s").mkdir()
+    (tmp_path / "s" / "runs").mkdir(parents=True)
     assert load.read(["s"], tmp_path).laboratory.empty

@@ -67,3 +67,9 @@ def test_a_block_is_trained_again_and_leaves_nothing(cell, learner, tmp_path):
 def test_a_folder_without_blocks_is_refused(tmp_path):
     with pytest.raises(UserError, match="no blocks"):
         verify(tmp_path)
+
+
+def test_a_folder_that_is_not_there_is_refused_with_its_nearest_neighbour(tmp_path):
+    (tmp_path / "article").mkdir()
+    with pytest.raises(UserError, match=r"articl: no such folder; did you mean 'article'\?"):
+        verify(tmp_path / "articl")
