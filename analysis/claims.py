@@ -24,7 +24,7 @@ import yaml
 
 from analysis import comparisons, curves, inference, laboratory, stats
 from analysis.load import Records
-from bench.config import build
+from bench.building import build
 from bench.errors import UserError
 
 FOLDER = Path(__file__).resolve().parents[1] / "conf" / "claims"

@@ -15,7 +15,7 @@ from analysis import stats
 from analysis.formats import Best, Section, Table, interval_text, optional_text
 from analysis.load import STATUSES, Records
 from analysis.tables import CONFIDENCE, REPS, count_text, decimals_of, interval_of
-from bench.config import build
+from bench.building import build
 from bench.errors import UserError
 
 FILE = Path(__file__).resolve().parents[1] / "conf" / "scores.yaml"

@@ -1,22 +1,18 @@
-"""The typed configuration of one cell: its schema, the rules between its fields, and its identity.
+"""The typed configuration of one cell: its schema, and the way from the composed mapping to it.
 
 The values live in `conf/`, one comment per key; the schema has no defaults, so a forgotten or misspelt key fails.
 `parse` turns the composed mapping into a `Config`; what cannot run or would not mean what it says is refused by the
-rules of `bench.legality`.
+rules of `bench.legality`. What makes two configurations the same cell is in `bench.identity`.
 """
 
 import dataclasses
-import hashlib
-import json
-import math
-import types
-import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
-from bench import library, plugin, policies
-from bench.errors import UserError, nearest, unknown
+from bench import library, plugin
+from bench.building import build
+from bench.errors import UserError
 
 GROUP_BASELINES = ("group", "grpo", "rloo", "time_mean")  # baselines computed from several complete episodes
 REFERENCE_CLIP_RANGE = 0.2  # the ε at which every arm's clip fraction is logged, so that arms can be compared
@@ -24,7 +20,6 @@ REFERENCE_CLIP_RANGE = 0.2  # the ε at which every arm's clip fraction is logge
 BaselineName = Literal["none", "batch_mean", "time_mean", "critic", "group", "grpo", "rloo", "vine", "plugin"]
 AdvantageName = Literal["td0", "nstep", "gae", "monte_carlo", "plugin"]
 Schedule = Literal["constant", "linear"]
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -363,14 +358,9 @@ class Config(Arm):
     @property
     def hash(self) -> str:
         """Eight hex digits of everything that can change a number, and of nothing else."""
-        text = json.dumps(identity(self), sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(text.encode()).hexdigest()[:8]
+        from bench.identity import digest  # which needs this module's types
 
-
-# What a Config needs beside the arm, none of which changes a training number.
-_BOOKKEEPING = (
-    "seeds", "name", "study", "results", "wandb", "wandb_project", "checkpoint_minutes", "retry", "dry_run"
-)  # fmt: skip
+        return digest(self)
 
 
 def parse(mapping: Mapping[str, Any]) -> Config:
@@ -423,163 +413,3 @@ def _with_knobs(task: Any) -> Any:
     common = {field.name for field in dataclasses.fields(TaskConfig)} - {"knobs"}
     knobs = dict(task.get("knobs", {})) | {k: v for k, v in task.items() if k not in common | {"knobs"}}
     return {k: v for k, v in task.items() if k in common} | {"knobs": knobs}
-
-
-def build(cls: type[T], data: Any, path: str = "") -> T:
-    """A dataclass from a mapping, every key checked for existence and type. Raises `UserError`."""
-    if not isinstance(data, Mapping):
-        raise UserError(f"{path or 'the configuration'} must be a section with keys, not {data!r}")
-    hints = typing.get_type_hints(cls)
-    prefix = f"{path}." if path else ""
-    for key in data:
-        if key not in hints:
-            raise UserError(f"unknown key '{prefix}{key}'{nearest(key, hints)}")
-    missing = [prefix + key for key in hints if key not in data and key not in _optional(cls)]
-    if missing:
-        raise UserError(f"missing key '{missing[0]}'")
-    return cls(**{key: _value(hints[key], data[key], prefix + key) for key in hints if key in data})
-
-
-def _optional(cls: type[Any]) -> set[str]:
-    """The keys a section can do without: those of plug-ins, and those that earlier versions did not write."""
-    none, given = dataclasses.MISSING, dataclasses.fields(cls)
-    return {entry.name for entry in given if not entry.default is entry.default_factory is none}
-
-
-def _value(hint: Any, value: Any, path: str) -> Any:
-    """`value` as the type `hint`, or a `UserError` that names the key and what it takes."""
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin is Literal:
-        if isinstance(value, bool):
-            value = str(value).lower()  # YAML takes the word true for a truth value
-        if value not in arguments:
-            raise unknown(path, value, arguments)
-        return value
-    if origin is types.UnionType:
-        return None if value is None else _value(arguments[0], value, path)
-    if origin is tuple:
-        return _tuple(arguments, value, path)
-    if dataclasses.is_dataclass(hint):
-        return build(typing.cast(type[Any], hint), value, path)
-    if origin is not None or hint is Any:
-        return value
-    return _scalar(hint, value, path)
-
-
-def _tuple(arguments: tuple[Any, ...], value: Any, path: str) -> tuple[Any, ...]:
-    if not isinstance(value, Sequence) or isinstance(value, str):
-        raise UserError(f"{path}={value}: must be a list")
-    if arguments[-1] is Ellipsis:
-        return tuple(_value(arguments[0], item, path) for item in value)
-    if len(value) != len(arguments):
-        raise UserError(f"{path}={list(value)}: must have {len(arguments)} entries")
-    return tuple(_value(hint, item, path) for hint, item in zip(arguments, value, strict=True))
-
-
-def _scalar(hint: type, value: Any, path: str) -> Any:
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
-    if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
-        kind = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}[hint]
-        raise UserError(f"{path}={value}: must be {kind}")
-    if isinstance(value, float) and not math.isfinite(value):
-        raise UserError(f"{path}={value}: must be finite")
-    return value
-
-
-def identity(config: Config) -> dict[str, Any]:
-    """What can change a number of this cell: no book-keeping, and no setting its arm never reads."""
-    data = dataclasses.asdict(config)
-    if config.is_peer:
-        return _peer_identity(config, data)
-    data["algorithm"] = {"name": config.algorithm.name}
-    for key in _BOOKKEEPING:
-        del data[key]
-    if config.device == "cpu":
-        del data["device"]
-    for key in ("budget", "gamma", "norm_obs", "norm_reward", "score"):  # read from the top level, or by the analysis
-        del data["task"][key]
-    _identify_plugins(config, data)
-    data["reference"] = _reference_identity(config.reference)
-    if config.exploration == GAUSSIAN:
-        del data["exploration"]
-    if not any(factor.name == "plugin" for factor in (config.baseline, config.advantage, config.update)):
-        _drop_unread(config, data)  # a plug-in may read any setting
-    return data
-
-
-def _identify_plugins(config: Config, data: dict[str, Any]) -> None:
-    """A plug-in is its code; an option of the suite's own has none."""
-    for key in ("baseline", "advantage", "update"):
-        if data[key]["name"] == "plugin":
-            data[key]["code"] = plugin.load(key, getattr(config, key).plugin).digest
-        else:
-            del data[key]["plugin"], data[key]["options"]
-    if "plugin" in config.task.knobs:
-        data["task"]["knobs"]["code"] = plugin.load("task", config.task.knobs["plugin"]).digest
-
-
-def _reference_identity(reference: Reference) -> dict[str, Any]:
-    if reference.name == "none":
-        return {"name": "none"}
-    data = dataclasses.asdict(reference)
-    path = data.pop("path")
-    if reference.name == "checkpoint" and path is not None:
-        data["policy"] = policies.digest(path)
-    if reference.placement == "reward":
-        del data["importance"], data["negative_control"]
-    return data
-
-
-def _drop_unread(config: Config, data: dict[str, Any]) -> None:
-    if not config.has_critic:
-        del data["critic"]
-    elif config.critic.target != "gae":
-        del data["critic"]["gae_lambda"]
-    if config.advantage.name != "gae":
-        del data["gae_lambda"]
-    if config.advantage.name != "nstep":
-        del data["n_step"]
-    if config.update.name not in ("clip", "clip_without_min"):
-        del data["clip_range"], data["clip_range_schedule"]
-    if config.update.name != "kl_penalty":
-        del data["kl_coef"], data["kl_target"]
-    if config.baseline.name != "vine":
-        del data["vine"]
-    if config.collect.name == "segments":
-        del data["group"]
-    elif not config.group_baseline:
-        for key in ("credit", "scale", "leave_one_out", "ddof", "eps", "alive_only"):
-            del data["group"][key]
-    elif config.group.scale != "std":
-        del data["group"]["ddof"], data["group"]["eps"]
-
-
-def _peer_identity(config: Config, data: dict[str, Any]) -> dict[str, Any]:
-    """What a library's algorithm reads: nothing of the arm's."""
-    read = {key: data[key] for key in ("algorithm", "budget", "norm_obs", "norm_reward", "seed_pool", "evaluation")}
-    read["task"] = {key: data["task"][key] for key in ("name", "time_limit", "knobs")}
-    if config.algorithm._target_ is None:
-        del read["algorithm"]["_target_"]
-    if config.norm_reward and "gamma" not in config.algorithm.parameters:
-        read["gamma"] = config.gamma  # of the scale of rewards
-    return read
-
-
-def factors(config: Config) -> dict[str, Any]:
-    """The identity as flat, dotted columns for tables: `baseline`, `critic.target`, `group.size`, …"""
-    flat: dict[str, Any] = {"task": config.task.name}
-    for key, value in identity(config).items():
-        if not isinstance(value, Mapping):
-            flat[key] = list(value) if isinstance(value, tuple) else value
-            continue
-        for name, item in value.items():
-            if name == "name":
-                flat[key] = item if item != "plugin" else value["plugin"]
-            elif name == "knobs":
-                flat |= {f"{key}.{knob}": knob_value for knob, knob_value in item.items()}
-            elif name == "parameters":
-                flat |= {f"{key}.{name}.{parameter}": value for parameter, value in item.items()}
-            else:
-                flat[f"{key}.{name}"] = item
-    return flat

@@ -97,10 +97,11 @@ REFUSALS = [
     (["baseline=grpo", "group.scale=none"], "baseline=grpo with group.scale=none: grpo divides by the std"),
     (["baseline=rloo", "group.leave_one_out=false"], "baseline=rloo with group.leave_one_out=false: that is baseline"),
     (["baseline=time_mean", "group.groups=2"], "baseline=time_mean with group.groups=2"),
-    # settings of a task
+    # options in folders
     (["tuned=cartpole/critic-gae-clp"], "allowed are cartpole/critic-gae-clip, "),
     (["tuned=cartpol/critic-gae-clip"], "; did you mean 'cartpole/critic-gae-clip'?"),
     (["tuned=cartpole"], "unknown tuned 'cartpole': allowed are cartpole/critic-gae-clip, "),
+    # settings of a task
     (["settings=publishd"], "unknown settings 'publishd': allowed are published; did you mean 'published'?"),
     (["settings=published", "task=exam_question"], "settings=published with task=exam_question: there are none for it"),
     # noise of continuous actions

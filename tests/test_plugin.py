@@ -10,8 +10,9 @@ import bench
 from bench import plugin
 from bench.arms.estimate import Batch, advantage, critic_target
 from bench.arms.objectives import objective_of
-from bench.config import factors, identity, parse, to_mapping
+from bench.config import parse, to_mapping
 from bench.errors import UserError
+from bench.identity import factors, identity
 from bench.runs.execute import recorded_config
 from bench.tasks.registry import make
 

@@ -29,8 +29,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
-from bench.config import factors, identity, to_mapping
+from bench.config import to_mapping
 from bench.errors import UserError
+from bench.identity import factors, identity
 from bench.lab.measure import Measured, Row
 from bench.lab.settings import Plan, Settings
 from bench.runs import block as blocks

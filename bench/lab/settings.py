@@ -9,8 +9,9 @@ import yaml
 
 from bench import compose
 from bench.arms.estimate import BASELINES, TARGETS
+from bench.building import build
 from bench.catalogue import CONF
-from bench.config import Advantage, Config, build
+from bench.config import Advantage, Config
 from bench.errors import UserError, unknown
 from bench.lab.estimators import Variant
 from bench.lab.stages import OPTIMUM, TRAINED

@@ -19,7 +19,9 @@ from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 from torch import Tensor
 
 from bench import compose
-from bench.config import Arm, Config, TaskConfig, build
+from bench.arms.kl_coef import adapted, controlled
+from bench.building import build
+from bench.config import Arm, Config, TaskConfig
 from bench.errors import UserError
 from bench.learner import saving
 from bench.learner.actor import Actor
@@ -510,19 +512,6 @@ def _refuse_unknown_plugins(arm: Arm, path: object) -> None:
         module = (factor.plugin or "").partition(":")[0]
         if module and module not in sys.modules:
             raise UserError(f"{path} uses the plug-in {factor.plugin}: import {module} before loading it")
-
-
-def adapted(kl: Array, target: float) -> Array:
-    """The factor of β after an update that moved the policy by `kl` (arXiv 1707.06347, section 4)."""
-    return np.where(kl < target / 1.5, 0.5, np.where(kl > target * 1.5, 2.0, 1.0))
-
-
-def controlled(kl: Array, target: float) -> Array:
-    """The factor of β after a batch whose divergence from the reference was `kl` (arXiv 1909.08593, section 2.2).
-
-    A policy needs many updates to come near a reference. Doubled in each, β would meanwhile grow beyond all numbers.
-    """
-    return np.asarray(1 + 0.1 * np.clip((kl - target) / target, -0.2, 0.2))
 
 
 class _ProgressBar(ProgressBarCallback):

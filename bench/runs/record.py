@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import yaml
 
-from bench.config import Config, factors, to_mapping
+from bench.config import Config, to_mapping
 from bench.errors import RunWarning, UserError
+from bench.identity import factors
 from bench.runs import block as blocks
 from bench.runs import claims, exact_values, files, interruption, partial, provenance
 from bench.runs.curves import EVALUATIONS, TRAINING, write_rows

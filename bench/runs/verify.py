@@ -35,12 +35,12 @@ def verify(root: Path) -> Verified:
     """Hold every block in or below `root` against its record: hashes, checksums, names, the number of evaluations.
 
     Raises:
-        UserError: where there is no block.
+        UserError: where there is no such folder, or no block.
     """
-    paths = _folders(root)
     if not root.exists():
         beside = [path.name for path in root.parent.glob("*")]
         raise UserError(f"{root}: no such folder{nearest(root.name, beside)}")
+    paths = _folders(root)
     if not paths:
         raise UserError(f"{root}: no blocks; give a results folder, a study's, or a block's")
     finished, problems, unfinished = [], [], 0

@@ -7,7 +7,8 @@ from typing import Any
 import gymnasium
 
 from bench import plugin
-from bench.config import Score, TaskConfig, build
+from bench.building import build
+from bench.config import Score, TaskConfig
 from bench.errors import UserError, unknown
 from bench.tasks.acrobot import Acrobot
 from bench.tasks.base import Task

@@ -12,9 +12,9 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback, StopTrainingOnMaxEpisodes
 from stable_baselines3.common.evaluation import evaluate_policy
 
+from bench.arms.kl_coef import adapted, controlled
 from bench.errors import UserError
 from bench.learner import PolicyGradient
-from bench.learner.policy_gradient import adapted, controlled
 from bench.tasks.batched import BatchedEnv
 from bench.tasks.pendulum import Pendulum
 from bench.tasks.vec_env import BatchedVecEnv

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from bench.config import TaskConfig, build
+from bench.building import build
+from bench.config import TaskConfig
 from bench.tasks import TASKS, Task, make
 
 Configure = Callable[..., TaskConfig]

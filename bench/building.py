@@ -1,0 +1,74 @@
+"""Typed sections from plain mappings: every key and every value is checked, and a mistake costs one line."""
+
+import dataclasses
+import math
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, TypeVar
+
+from bench.errors import UserError, nearest, unknown
+
+T = TypeVar("T")
+
+
+def build(cls: type[T], data: Any, path: str = "") -> T:
+    """A dataclass from a mapping, every key checked for existence and type. Raises `UserError`."""
+    if not isinstance(data, Mapping):
+        raise UserError(f"{path or 'the configuration'} must be a section with keys, not {data!r}")
+    hints = typing.get_type_hints(cls)
+    prefix = f"{path}." if path else ""
+    for key in data:
+        if key not in hints:
+            raise UserError(f"unknown key '{prefix}{key}'{nearest(key, hints)}")
+    missing = [prefix + key for key in hints if key not in data and key not in _optional(cls)]
+    if missing:
+        raise UserError(f"missing key '{missing[0]}'")
+    return cls(**{key: _value(hints[key], data[key], prefix + key) for key in hints if key in data})
+
+
+def _optional(cls: type[Any]) -> set[str]:
+    """The keys a section can do without: those of plug-ins, and those that earlier versions did not write."""
+    none, given = dataclasses.MISSING, dataclasses.fields(cls)
+    return {entry.name for entry in given if not entry.default is entry.default_factory is none}
+
+
+def _value(hint: Any, value: Any, path: str) -> Any:
+    """`value` as the type `hint`, or a `UserError` that names the key and what it takes."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Literal:
+        if isinstance(value, bool):
+            value = str(value).lower()  # YAML takes the word true for a truth value
+        if value not in arguments:
+            raise unknown(path, value, arguments)
+        return value
+    if origin is types.UnionType:
+        return None if value is None else _value(arguments[0], value, path)
+    if origin is tuple:
+        return _tuple(arguments, value, path)
+    if dataclasses.is_dataclass(hint):
+        return build(typing.cast(type[Any], hint), value, path)
+    if origin is not None or hint is Any:
+        return value
+    return _scalar(hint, value, path)
+
+
+def _tuple(arguments: tuple[Any, ...], value: Any, path: str) -> tuple[Any, ...]:
+    if not isinstance(value, Sequence) or isinstance(value, str):
+        raise UserError(f"{path}={value}: must be a list")
+    if arguments[-1] is Ellipsis:
+        return tuple(_value(arguments[0], item, path) for item in value)
+    if len(value) != len(arguments):
+        raise UserError(f"{path}={list(value)}: must have {len(arguments)} entries")
+    return tuple(_value(hint, item, path) for hint, item in zip(arguments, value, strict=True))
+
+
+def _scalar(hint: type, value: Any, path: str) -> Any:
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
+        kind = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}[hint]
+        raise UserError(f"{path}={value}: must be {kind}")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise UserError(f"{path}={value}: must be finite")
+    return value
