@@ -122,21 +122,26 @@ def _share_done(job: Job) -> float:
 
 
 def _seconds(config: Config, speeds: Sequence[Speed]) -> float:
-    """The time of a block, from the most alike: the same cell's, else the same program's on the task, or anywhere."""
+    """The time of a block, from the most alike: the same cell's, else its program's on the task, or anywhere."""
     same_cell = [speed for speed in speeds if speed.hash == config.hash]
     same_program = [speed for speed in speeds if speed.program == config.algorithm.name]
     same_task = [speed for speed in same_program if speed.task == config.task.name]
-    alike = same_cell or same_task or same_program or speeds
+    alike = same_cell or same_task or same_program  # never another program's, whose work has another unit
     return _work(config) * statistics.median(speed.seconds for speed in alike)
 
 
 def _speeds(todo: Sequence[Job]) -> tuple[list[Speed], str]:
     """Speeds to reckon with, and where they are from."""
-    recorded = list(_recorded(blocks.study_directory(todo[0].cell.config)))
-    if recorded:
-        return recorded, f"speed of {len(recorded)} blocks trained on this machine"
-    measured = [_measured(config) for config in _typical([job.cell.config for job in todo])]
-    return measured, f"speed measured just now on {', '.join(dict.fromkeys(speed.task for speed in measured))}"
+    configs = [job.cell.config for job in todo]
+    asked = {config.algorithm.name for config in configs}
+    recorded = [speed for speed in _recorded(blocks.study_directory(configs[0])) if speed.program in asked]
+    known = {speed.program for speed in recorded}
+    measured = [_measured(config) for config in _typical([c for c in configs if c.algorithm.name not in known])]
+    count = "1 block" if len(recorded) == 1 else f"{len(recorded)} blocks"
+    sources = [f"speed of {count} trained on this machine"] if recorded else []
+    if measured:
+        sources.append(f"speed measured just now on {', '.join(dict.fromkeys(speed.task for speed in measured))}")
+    return [*recorded, *measured], ", ".join(sources)
 
 
 def _typical(configs: Sequence[Config]) -> list[Config]:

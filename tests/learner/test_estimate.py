@@ -1,11 +1,14 @@
 """What a command would take, from the speed of training it for some seconds."""
 
 import time
+from pathlib import Path
 
 import pytest
 
 import bench
 from bench.runs import estimate
+from bench.runs.plan import Cell
+from bench.runs.sweep import Job
 
 
 @pytest.mark.parametrize("algorithm", ["policy_gradient", "sb3_ppo"])
@@ -47,3 +50,21 @@ def test_of_several_programs_each_is_measured_and_its_cells_are_reckoned_with_it
     ]
     assert estimate._seconds(library[1], speeds) == pytest.approx(5 * 8192 * 1e-5)
     assert estimate._seconds(more, speeds) == pytest.approx(13 / 4)
+
+
+def test_a_program_without_a_recorded_speed_is_measured_beside_those_that_have_one(monkeypatch) -> None:
+    """Another program's speed says nothing: its work is counted in another unit."""
+    ours = bench.compose(["task=exam_question", "preset=ppo", "seeds=2", "budget=8192"])
+    library = bench.compose(["algorithm=sb3_ppo", "task=cartpole", "seeds=1", "budget=8192"])
+    todo = [Job(Cell(config, {}), Path("seeds-000"), None) for config in (ours, library)]
+    recorded = [
+        estimate.Speed("", "weekly_exam", program, seconds)
+        for program, seconds in (("policy_gradient", 1e-7), ("contrib_ars", 1.0))
+    ]
+    monkeypatch.setattr(estimate, "_recorded", lambda _: recorded)
+    monkeypatch.setattr(
+        estimate, "_measured", lambda config: estimate.Speed("", "cartpole", config.algorithm.name, 1e-3)
+    )
+    seconds, source = estimate._reckoned(todo)
+    assert seconds == pytest.approx([8192 * (10 + 20) * 5 / 4 * 1e-7, 8.192])  # 10 passes each of actor and critic
+    assert source == "speed of 1 block trained on this machine, speed measured just now on cartpole"

@@ -160,7 +160,9 @@ def test_more_settings_keep_those_there_are(bench, learner):
 def test_a_dry_run_tells_of_both_phases_and_writes_nothing(bench, monkeypatch):
     from bench.runs import estimate
 
-    monkeypatch.setattr(estimate, "_measured", lambda config: estimate.Speed(config.hash, config.task.name, "", 1e-6))
+    monkeypatch.setattr(
+        estimate, "_measured", lambda config: estimate.Speed(config.hash, config.task.name, config.algorithm.name, 1e-6)
+    )
     code, out, _ = bench(*STUDY, "dry_run=true")
     assert code == 0
     assert out.count("-tuning-0") == TRIALS
