@@ -6,22 +6,14 @@ from dataclasses import MISSING, dataclass, fields, replace
 from pathlib import Path
 from typing import TypeVar
 
-from analysis import (
-    claims,
-    document,
-    formats,
-    gallery,
-    load,
-    printing,
-    pull,
-    report,
-    reproduction,
-    scoreboard,
-    scores,
-    tuned,
-)
-from analysis.load import Records
-from analysis.style import LOOKS, Look
+from analysis.claims import judge as claims
+from analysis.figures import gallery
+from analysis.figures.style import LOOKS, Look
+from analysis.load import pull
+from analysis.load import records as load
+from analysis.load.records import Records
+from analysis.report import document, printing, report, scoreboard
+from analysis.tables import formats, reproduction, scores, tuned
 from bench.errors import UserError, nearest, unknown
 
 USAGE = """\

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from bench.config import Config
+    from bench.config.schema import Config
 
 
 def compose(overrides: Sequence[str] = ()) -> "Config":
@@ -18,7 +18,7 @@ def compose(overrides: Sequence[str] = ()) -> "Config":
     Raises:
         bench.errors.UserError: one line that says what is wrong with them and what is allowed.
     """
-    from bench.composition import compose  # Hydra takes a third of a second to import
+    from bench.cells.composition import compose  # Hydra takes a third of a second to import
 
     return compose(overrides)
 
@@ -29,6 +29,6 @@ def run(config: "Config") -> Path:
     Raises:
         bench.errors.UserError: where the results folder cannot be written or a block in it is damaged.
     """
-    from bench.runs.execute import run
+    from bench.execution.execute import run
 
     return run(config)

@@ -43,7 +43,7 @@ class Plugin:
 
 
 def advantage(*, bootstraps: bool) -> Callable[[F], F]:
-    """Mark `f(batch, arm, **options)` → return targets (T, S, N), from a `bench.arms.estimate.Batch`.
+    """Mark `f(batch, arm, **options)` → return targets (T, S, N), from a `bench.arms.advantage.Batch`.
 
     `bootstraps`: it reads `batch.next_values`, so the arm trains a critic.
     """

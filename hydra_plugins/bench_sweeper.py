@@ -1,4 +1,4 @@
-"""Hydra's door to `bench.cli.sweep`. Hydra imports this file at every start, so it holds nothing else."""
+"""Hydra's door to `bench.commands.cli.sweep`. Hydra imports this file at every start, so it holds nothing else."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -25,7 +25,7 @@ class BenchSweeper(Sweeper):
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Take what Hydra hands over; the launcher's jobs get cells that are composed already."""
-        from bench.composition import JobLoader
+        from bench.cells.composition import JobLoader
 
         # Launchers call one method of Hydra's loader, and JobLoader has only that one.
         context = HydraContext(config_loader=JobLoader(), callbacks=hydra_context.callbacks)  # type: ignore[arg-type]
@@ -36,7 +36,7 @@ class BenchSweeper(Sweeper):
         self.config = config
 
     def sweep(self, arguments: list[str]) -> Any:
-        """Run what `arguments` ask for. Raises what `bench.cli.sweep` does."""
-        from bench.cli import sweep
+        """Run what `arguments` ask for. Raises what `bench.commands.cli.sweep` does."""
+        from bench.commands.cli import sweep
 
         return sweep(self.config, arguments, self.loader.load_sweep_config, self.launcher.launch)

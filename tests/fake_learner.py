@@ -6,9 +6,9 @@ from typing import BinaryIO
 
 import numpy as np
 
-from bench.config import Config
+from bench.config.schema import Config
 from bench.errors import DamagedCheckpoint
-from bench.learner.observer import Observer, SeedOutcome
+from bench.observer import Observer, SeedOutcome
 
 
 class FakeTrained:

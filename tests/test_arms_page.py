@@ -6,7 +6,7 @@ from typing import get_args, get_type_hints
 
 import pytest
 
-from bench import config
+from bench.config import schema as config
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "docs" / "arms.md").read_text(encoding="utf-8")

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from bench import cli
-from bench.runs import block as blocks
-from bench.runs import execute, provenance
+from bench.commands import cli
+from bench.execution import execute
+from bench.records import block as blocks
+from bench.records import provenance
 from tests.fake_learner import FakeLearner
 
 SMALL = ["task=weekly_exam", "budget=1000", "seeds=2", "wandb=disabled"]
@@ -236,7 +237,7 @@ def command(*arguments: str) -> list[str]:
 @pytest.mark.parametrize("arguments", [("list",), ("study=quik",), ("status", "study=quick")])
 def test_an_answer_needs_neither_torch_nor_the_learner(arguments, tmp_path):
     code = (
-        "import sys; from bench.cli import main; main(sys.argv[1:]);"
+        "import sys; from bench.commands.cli import main; main(sys.argv[1:]);"
         "sys.exit(bool({'torch', 'stable_baselines3', 'wandb'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code, *arguments], cwd=tmp_path, capture_output=True, check=False)

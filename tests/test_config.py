@@ -9,10 +9,12 @@ import pytest
 import yaml
 
 import bench
-from bench.catalogue import CONF, SINGLE, catalogue, groups_of, legality
-from bench.config import Advantage, BaselineName, Config, Update, parse, to_mapping
+from bench.cells.catalogue import SINGLE, catalogue, groups_of, legality
+from bench.config.identity import cell_hash
+from bench.config.legality import RULES, table, validate
+from bench.config.schema import Advantage, BaselineName, Config, Update, parse, to_mapping
 from bench.errors import UserError
-from bench.legality import RULES, table, validate
+from bench.paths import CONF
 
 REFUSALS = [
     # ranges
@@ -217,7 +219,7 @@ def default() -> Config:
     ids=" ".join,
 )
 def test_what_changes_no_number_changes_no_hash(default, overrides):
-    assert bench.compose(overrides).hash == default.hash
+    assert cell_hash(bench.compose(overrides)) == cell_hash(default)
 
 
 @pytest.mark.parametrize(
@@ -240,7 +242,7 @@ def test_what_changes_no_number_changes_no_hash(default, overrides):
     ],
 )
 def test_what_can_change_a_number_changes_the_hash(default, override):
-    assert bench.compose([override]).hash != default.hash
+    assert cell_hash(bench.compose([override])) != cell_hash(default)
 
 
 @pytest.mark.parametrize(
@@ -248,25 +250,28 @@ def test_what_can_change_a_number_changes_the_hash(default, override):
     [("task.reward=true", "task.reward='true'"), ("task.luck=1", "task.luck=1.0")],
 )
 def test_a_knob_is_what_the_task_takes_it_for(written, meant):
-    assert (
-        bench.compose(["task=weekly_exam_cheat", written]).hash == bench.compose(["task=weekly_exam_cheat", meant]).hash
+    assert cell_hash(bench.compose(["task=weekly_exam_cheat", written])) == cell_hash(
+        bench.compose(["task=weekly_exam_cheat", meant])
     )
 
 
 def test_noise_is_part_of_the_identity_where_it_is_not_the_usual():
     """The hashes are those of cells recorded when there was no other noise."""
-    assert (bench.compose().hash, bench.compose(["preset=ppo", "task=pendulum"]).hash) == ("e09bac78", "2657923d")
+    assert (cell_hash(bench.compose()), cell_hash(bench.compose(["preset=ppo", "task=pendulum"]))) == (
+        "e09bac78",
+        "2657923d",
+    )
     others = [["exploration=sde"], ["exploration=sde", "exploration.sample_freq=4"], ["exploration.log_std_init=-1"]]
-    assert len({bench.compose(["task=pendulum", *other]).hash for other in ([], *others)}) == 4
+    assert len({cell_hash(bench.compose(["task=pendulum", *other])) for other in ([], *others)}) == 4
     old = to_mapping(bench.compose(["preset=ppo", "task=pendulum"]))
     del old["exploration"]  # as in files of that time
-    assert parse(old).hash == bench.compose(["preset=ppo", "task=pendulum"]).hash
+    assert cell_hash(parse(old)) == cell_hash(bench.compose(["preset=ppo", "task=pendulum"]))
 
 
 def test_a_setting_counts_where_its_arm_reads_it():
-    with_nstep = [bench.compose(["advantage=nstep", f"n_step={n}"]).hash for n in (5, 7)]
+    with_nstep = [cell_hash(bench.compose(["advantage=nstep", f"n_step={n}"])) for n in (5, 7)]
     without_critic = [
-        bench.compose(["baseline=none", "advantage=monte_carlo", f"critic.epochs={n}"]).hash for n in (5, 7)
+        cell_hash(bench.compose(["baseline=none", "advantage=monte_carlo", f"critic.epochs={n}"])) for n in (5, 7)
     ]
     assert with_nstep[0] != with_nstep[1]
     assert without_critic[0] == without_critic[1]
@@ -279,7 +284,7 @@ def test_a_configuration_survives_being_written_down(overrides, tmp_path: Path):
     path.write_text(yaml.safe_dump(to_mapping(config)), encoding="utf-8")
     again = parse(yaml.safe_load(path.read_text(encoding="utf-8")))
     assert dataclasses.asdict(again) == dataclasses.asdict(config)
-    assert again.hash == config.hash
+    assert cell_hash(again) == cell_hash(config)
 
 
 def test_seeds_are_a_count_or_a_list():
@@ -292,8 +297,8 @@ def test_the_page_on_arms_has_the_printed_legality():
 
 
 def test_every_rule_is_printed_with_its_reason_and_refuses_something(monkeypatch):
-    monkeypatch.setattr("bench.legality.validate", lambda *_: None)
-    monkeypatch.setattr("bench.composition.check_task", lambda *_, **__: None)
+    monkeypatch.setattr("bench.config.legality.validate", lambda *_: None)
+    monkeypatch.setattr("bench.cells.composition.check_task", lambda *_, **__: None)
     printed, fired = catalogue(), set()
     for overrides, _ in REFUSALS:
         with suppress(UserError):
@@ -308,7 +313,7 @@ def test_every_rule_is_printed_with_its_reason_and_refuses_something(monkeypatch
 @pytest.mark.parametrize("collect", ["episodes", "segments"])
 @pytest.mark.parametrize("baseline", [name for name in get_args(BaselineName) if name != "plugin"])
 def test_the_printed_legality_is_what_is_refused(baseline, collect, monkeypatch):
-    monkeypatch.setattr("bench.legality.validate", lambda *_: None)
+    monkeypatch.setattr("bench.config.legality.validate", lambda *_: None)
     composed = bench.compose([f"baseline={baseline}", f"collect={collect}", "budget=1_000_000"])
     monkeypatch.undo()
     printed = {advantage: legal.split() for name, advantage, legal in table() if name == baseline}

@@ -10,12 +10,12 @@ import torch
 from stable_baselines3.common.callbacks import BaseCallback
 
 import bench
-from bench.config import Config
+from bench.config.schema import Config
 from bench.learner import PolicyGradient
 from bench.learner.evaluate import evaluate
-from bench.learner.peers import peer_seed
 from bench.learner.train import train
-from bench.streams import PURPOSES, seed_sequence
+from bench.peers.train import peer_seed
+from bench.seeding import PURPOSES, seed_sequence
 from bench.tasks.base import Task
 from bench.tasks.weekly_exam import WeeklyExam
 from tests.learner.probes import (

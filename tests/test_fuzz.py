@@ -9,11 +9,12 @@ from hydra import initialize_config_dir
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bench.catalogue import CONF, groups_of
-from bench.composition import Composer
-from bench.config import Config
+from bench.cells.catalogue import groups_of
+from bench.cells.composition import Composer
+from bench.config.schema import Config
 from bench.errors import UserError
 from bench.learner import train as learner
+from bench.paths import CONF
 
 # Groups whose options are cells; a plug-in, a library's class or a trained policy would have to be there first, and a
 # winner of tuning fixes the arm and the task.

@@ -13,8 +13,8 @@ import pytest
 import torch
 from scipy.stats import binom
 
-from analysis.inference import sign_flip_test
-from bench.config import Config
+from analysis.stats.inference import sign_flip_test
+from bench.config.schema import Config
 from bench.learner import PolicyGradient
 from bench.learner.train import train
 from bench.tasks.exam_question import ExamQuestion

@@ -8,12 +8,12 @@ import yaml
 
 import bench
 from bench import plugin
-from bench.arms.estimate import Batch, advantage, critic_target
+from bench.arms.advantage import Batch, advantage, critic_target
 from bench.arms.objectives import objective_of
-from bench.config import parse, to_mapping
+from bench.config.identity import cell_hash, factors, identity
+from bench.config.schema import parse, to_mapping
 from bench.errors import UserError
-from bench.identity import factors, identity
-from bench.runs.execute import recorded_config
+from bench.execution.execute import recorded_config
 from bench.tasks.registry import make
 
 PLUG = "tests.plugins"
@@ -129,7 +129,7 @@ def test_a_task_of_ones_own_takes_its_knobs():
 def test_the_hash_covers_the_plugins_code_and_every_setting_it_may_read():
     config = cell("advantage=plugin", f"advantage.plugin={PLUG}:one_step")
     assert len(identity(config)["advantage"]["code"]) == 16
-    assert config.hash != dataclasses.replace(config, n_step=7).hash
+    assert cell_hash(config) != cell_hash(dataclasses.replace(config, n_step=7))
     assert factors(config)["advantage"] == f"{PLUG}:one_step"
     assert "code" not in identity(cell())["advantage"]
 

@@ -8,9 +8,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from bench import cli
+from bench.commands import cli
 from bench.errors import UserError
-from bench.runs import provenance
+from bench.records import provenance
 from bench.speed import command, figure, programs, tables
 from bench.speed.plan import STUDY_ARMS, STUDY_TASKS, Job, Options, jobs, parse, scaling, workload
 from bench.speed.programs import PROGRAMS, Measurement, Workload, late_returns

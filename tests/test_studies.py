@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_dir
 
-from bench.catalogue import CONF
-from bench.composition import plan_studies
-from bench.config import Config
+from bench.cells.composition import plan_studies
+from bench.config.identity import cell_hash
+from bench.config.schema import Config
 from bench.learner.train import train
+from bench.paths import CONF
 from bench.tasks.registry import make
 from tests.learner.probes import Notes
 
@@ -51,7 +52,7 @@ def test_a_study_composes_and_its_cells_run(study: str, tmp_path: Path, monkeypa
     if study in ("article", "reference"):
         train_honest_policies(tmp_path)
     planned = cells(study)
-    assert len({(config.task.name, config.hash) for config in planned}) == len(planned)
+    assert len({(config.task.name, cell_hash(config)) for config in planned}) == len(planned)
     control = planned[0].study.control
     assert control is None or control in {config.arm_name for config in planned}
     ours = [config for config in planned if config.algorithm.name == "policy_gradient"]

@@ -13,7 +13,7 @@ from bench import plugin
 from bench.errors import UserError
 
 if TYPE_CHECKING:
-    from bench.config import Update
+    from bench.config.schema import Update
 
 Kind = Literal["vanilla", "unclipped", "clip", "clip_without_min", "kl_penalty"]
 KINDS: tuple[Kind, ...] = ("vanilla", "unclipped", "clip", "clip_without_min", "kl_penalty")

@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.arms.estimate import Batch, advantage
-from bench.config import Arm, Config, Update
+from bench.arms.advantage import Batch, advantage
+from bench.config.schema import Arm, Config, Update
 from bench.lab.policies import Critic, NetworkPolicy
 from bench.lab.simulate import Episodes
 from bench.learner.actor import Actor

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.config import Arm
+from bench.config.schema import Arm
 from bench.learner.actor import Actor
 from bench.learner.network import Stack
 from bench.tasks.base import Array, Task

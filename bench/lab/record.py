@@ -29,14 +29,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
-from bench.config import to_mapping
+from bench import interruption
+from bench.config.identity import cell_hash, factors, identity
+from bench.config.schema import to_mapping
 from bench.errors import UserError
-from bench.identity import factors, identity
 from bench.lab.measure import Measured, Row
 from bench.lab.settings import Plan, Settings
-from bench.runs import block as blocks
-from bench.runs import claims, files, interruption, provenance
-from bench.runs.record import PROGRESS_EVERY, Busy
+from bench.records import block as blocks
+from bench.records import files, provenance
+from bench.records import lease as claims
+from bench.records.recorder import PROGRESS_EVERY, Busy
 
 INDEX = "lab.json"
 SCHEMA = 1
@@ -75,7 +77,7 @@ class Cell:
             "stage": self.stage,
             "truth": self.plan.kind,
             "trained": identity(self.plan.config),
-            "variants": [[variant.arm.hash, variant.critic] for variant in self.plan.variants],
+            "variants": [[cell_hash(variant.arm), variant.critic] for variant in self.plan.variants],
             "policy": None if policy is None else files.sha256(Path(policy).expanduser() / blocks.POLICY),
         }
 

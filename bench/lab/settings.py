@@ -8,15 +8,15 @@ from typing import Any, Literal
 import yaml
 
 from bench import compose
-from bench.arms.estimate import BASELINES, TARGETS
-from bench.building import build
-from bench.catalogue import CONF
-from bench.config import Advantage, Config
+from bench.arms.advantage import BASELINES, TARGETS
+from bench.config.build import build
+from bench.config.legality import validate
+from bench.config.schema import Advantage, Config
 from bench.errors import UserError, unknown
 from bench.lab.estimators import Variant
 from bench.lab.stages import OPTIMUM, TRAINED
 from bench.lab.truth import Kind
-from bench.legality import validate
+from bench.paths import CONF
 from bench.tasks.exact import ExactTask
 from bench.tasks.foreign import GymTask
 from bench.tasks.registry import make

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 from stable_baselines3.common.callbacks import BaseCallback
 
-from bench.config import Config
+from bench.config.schema import Config
 from bench.errors import UserError
+from bench.execution.execute import recorded_config
 from bench.lab.policies import NetworkCritic, NetworkPolicy, Policy, TabularPolicy
 from bench.learner.policy_gradient import PolicyGradient
-from bench.runs import block as blocks
-from bench.runs.execute import recorded_config
+from bench.records import block as blocks
 from bench.tasks.base import Task
 from bench.tasks.exact import ExactTask
 from bench.tasks.registry import environments, make

@@ -7,8 +7,8 @@ import torch
 
 from bench.learner.actor import Actor, stacked
 from bench.learner.distributions import env_actions
-from bench.learner.observer import Row
-from bench.streams import stream
+from bench.observer import Row
+from bench.seeding import stream
 from bench.tasks.base import Array, Task
 from bench.tasks.environments import Environments
 from bench.tasks.registry import environments

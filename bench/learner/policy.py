@@ -8,15 +8,15 @@ from gymnasium import spaces
 from stable_baselines3.common.policies import BasePolicy
 from torch import Tensor
 
-from bench.config import GAUSSIAN, Exploration
+from bench.config.schema import GAUSSIAN, Exploration
 from bench.errors import UserError
 from bench.learner.actor import Actor
-from bench.learner.adam import Adam
 from bench.learner.distributions import distribution_for
 from bench.learner.network import Scratch, Stack
 from bench.learner.normalisation import Moments, RewardScale
+from bench.learner.optimiser import Adam
 from bench.learner.update import Network
-from bench.streams import stream
+from bench.seeding import stream
 
 # Of initial weights, as in Stable-Baselines3: the policy is nearly uniform to begin with.
 HEAD_GAINS = {"actor": 0.01, "critic": 1.0}

@@ -20,20 +20,20 @@ from torch import Tensor
 
 from bench import compose
 from bench.arms.kl_coef import adapted, controlled
-from bench.building import build
-from bench.config import Arm, Config, TaskConfig
+from bench.config.build import build
+from bench.config.schema import Arm, Config, TaskConfig
 from bench.errors import UserError
-from bench.learner import saving
+from bench.learner import checkpoint as saving
 from bench.learner.actor import Actor
 from bench.learner.device import check_device
 from bench.learner.normalisation import vec_normalize
 from bench.learner.policy import StackedPolicy
 from bench.learner.reference import Hold, reference_policy
-from bench.learner.rollouts import Array, Collector, Rollout
+from bench.learner.rollout import Array, Collector, Rollout
 from bench.learner.spaces import space_from_json
 from bench.learner.update import Diagnostics, Network, Rates, Update, prepare
 from bench.learner.vine import VineStreams, restored_values
-from bench.streams import stream
+from bench.seeding import stream
 from bench.tasks.batched import BatchedEnv
 from bench.tasks.registry import GYMNASIUM_TASKS, environments, make
 from bench.tasks.vec_env import BatchedVecEnv

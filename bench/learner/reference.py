@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 from gymnasium import spaces
 from torch import Tensor
 
-from bench import policies
-from bench.config import Reference
+from bench.config import saved_policies as policies
+from bench.config.schema import Reference
 from bench.errors import UserError
-from bench.learner import saving
+from bench.learner import checkpoint as saving
 from bench.learner.actor import Actor
 from bench.learner.spaces import space_from_json
 

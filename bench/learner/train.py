@@ -8,12 +8,12 @@ from typing import Any, BinaryIO
 import torch
 from stable_baselines3.common.callbacks import BaseCallback
 
-from bench.config import Config
+from bench.config.schema import Config
 from bench.learner.actor import Actor, joined
+from bench.learner.checkpoint import read_checkpoint
 from bench.learner.evaluate import evaluate, mean_return
-from bench.learner.observer import Observer, SeedOutcome
 from bench.learner.policy_gradient import PolicyGradient
-from bench.learner.saving import read_checkpoint
+from bench.observer import Observer, SeedOutcome
 from bench.tasks.base import Task
 from bench.tasks.registry import environments, make
 from bench.tasks.vec_env import BatchedVecEnv
@@ -21,7 +21,7 @@ from bench.tasks.vec_env import BatchedVecEnv
 
 @dataclass(frozen=True)
 class TrainedBlock:
-    """A finished block; see `bench.learner.observer.Trained`."""
+    """A finished block; see `bench.observer.Trained`."""
 
     model: PolicyGradient
     outcomes: dict[int, SeedOutcome] = field(default_factory=dict)

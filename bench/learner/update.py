@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.arms.estimate import (
+from bench.arms.advantage import (
     Batch,
     advantage,
     critic_target,
@@ -17,13 +17,13 @@ from bench.arms.estimate import (
 )
 from bench.arms.objectives import objective_of
 from bench.arms.reference import kl_estimate, kl_slope
-from bench.config import REFERENCE_CLIP_RANGE, Arm
+from bench.config.schema import REFERENCE_CLIP_RANGE, Arm
 from bench.learner.actor import Actor
-from bench.learner.adam import Adam
 from bench.learner.distributions import Distribution
 from bench.learner.network import Stack, padded
+from bench.learner.optimiser import Adam
 from bench.learner.reference import Hold
-from bench.learner.rollouts import Array, Rollout
+from bench.learner.rollout import Array, Rollout
 
 Diagnostics = dict[str, Tensor]  # name → one number per replica, (S,)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import UserError
-from bench.runs import files, provenance
+from bench.records import files, provenance
 from bench.speed.merge import SCHEMA, merged
 from bench.speed.plan import Job, Options, jobs, parse
 from bench.speed.programs import PROGRAMS, Measurement, MeasurementFailed, Workload, missing, spawn

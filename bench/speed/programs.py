@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from bench.errors import UserError
-from bench.runs import provenance
+from bench.paths import ROOT
 
 N_ENVS, N_STEPS, EPOCHS, HIDDEN, LEARNING_RATE = 8, 128, 10, 64, 3e-4  # CartPole-v1 with these for every program
 BATCH = N_ENVS * N_STEPS
@@ -296,7 +296,7 @@ def spawn(name: str, workloads: Sequence[Workload], python: str = sys.executable
         MeasurementFailed: with what the process said.
     """
     threads = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "MKL", "OPENBLAS", "NUMEXPR")}
-    path = (str(provenance.ROOT), os.environ.get("PYTHONPATH"))
+    path = (str(ROOT), os.environ.get("PYTHONPATH"))
     request = json.dumps({"program": name, "workloads": [dataclasses.asdict(workload) for workload in workloads]})
     done = subprocess.run(
         [python if PROGRAMS[name].needs else sys.executable, "-m", "bench.speed", request],

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import bench
+from bench.execution import execute
 from bench.learner import distributions, policy_gradient, update
 from bench.learner import train as learner
-from bench.runs import block as blocks
-from bench.runs import execute, record
+from bench.records import block as blocks
+from bench.records import recorder as record
 from bench.speed.programs import BATCH, Measurement, Workload, overrides
 
 LOOK_EVERY = 0.01  # seconds between two looks at whether training has begun

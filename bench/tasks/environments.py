@@ -8,7 +8,7 @@ from typing import Any, Literal, Self
 
 import numpy as np
 
-from bench.streams import stream
+from bench.seeding import stream
 from bench.tasks.base import Array, Task
 
 

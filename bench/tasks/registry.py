@@ -7,8 +7,8 @@ from typing import Any
 import gymnasium
 
 from bench import plugin
-from bench.building import build
-from bench.config import Score, TaskConfig
+from bench.config.build import build
+from bench.config.schema import Score, TaskConfig
 from bench.errors import UserError, unknown
 from bench.tasks.acrobot import Acrobot
 from bench.tasks.base import Task

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis import printing
+from analysis.report import printing
 
 BOUNDS = {"cartpole": (22.2, 500.0), "weekly_exam": (54.1, 71.36)}
 Curve = Callable[[int, float], float]  # seed, share of the budget -> return

@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 import yaml
 
-from analysis import claims, load
+from analysis.claims import judge as claims
+from analysis.load import records as load
 from bench.errors import UserError
 
 FILE = """

@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis import curves, load
+from analysis.load import records as load
+from analysis.stats import curves
 
 STEPS = [0, 100, 200, 400]
 

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from analysis.labels import families
+from analysis.load.labels import families
 
 
 def runs(*cells: dict[str, object]) -> pd.DataFrame:

@@ -10,8 +10,11 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import rgb_to_hsv
 from matplotlib.figure import Figure
 
-from analysis import figures, gallery, load, stats, tables
-from analysis.style import FORMATS, Look, arm_styles, save
+from analysis.figures import figures, gallery
+from analysis.figures.style import FORMATS, Look, arm_styles, save
+from analysis.load import records as load
+from analysis.stats import estimates as stats
+from analysis.tables import tables
 from bench.errors import UserError
 
 

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from analysis import inference, stats
+from analysis.stats import estimates as stats
+from analysis.stats import inference
 
 differences = arrays(float, st.integers(1, 9), elements=st.integers(-4, 4))
 

@@ -10,10 +10,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from analysis import lab_figures, lab_tables, load
 from analysis.cli import main as analyse
-from analysis.laboratory import INDEX, Laboratory, texts, together
-from bench.cli import main
+from analysis.figures import lab as lab_figures
+from analysis.load import records as load
+from analysis.load.laboratory import INDEX, Laboratory, texts, together
+from analysis.tables import lab as lab_tables
+from bench.commands.cli import main
 
 
 @pytest.fixture(scope="module")

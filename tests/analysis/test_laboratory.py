@@ -8,8 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis import claims, lab_tables, laboratory, load
+from analysis.claims import judge as claims
 from analysis.cli import main
+from analysis.load import laboratory
+from analysis.load import records as load
+from analysis.tables import lab as lab_tables
 
 CLAIM = """
 title: T

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.load import DamagedRecord, load, read
+from analysis.load.records import DamagedRecord, load, read
 from bench.errors import UserError
 
 QUIET = pytest.mark.filterwarnings("error")

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from analysis import printing
 from analysis.cli import main
+from analysis.report import printing
 from tests.analysis.conftest import ResultsWriter
 
 CHROMIUM = printing.browser()

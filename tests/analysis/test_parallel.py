@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from analysis import parallel
+from analysis.figures import parallel
 
 
 @pytest.mark.parametrize("processes", [1, 2, 3])

@@ -10,10 +10,11 @@ import pandas as pd
 import pytest
 
 import bench
-from analysis import load, pull
 from analysis.cli import main
+from analysis.load import pull
+from analysis.load import records as load
 from bench.errors import UserError
-from bench.runs import execute
+from bench.execution import execute
 from tests.analysis.wandb_server import WandbServer
 from tests.fake_learner import FakeLearner
 

@@ -5,8 +5,10 @@ import json
 import matplotlib.pyplot as plt
 import pytest
 
-from analysis import gallery, load, references, tables
-from analysis.style import Look
+from analysis.figures import gallery
+from analysis.figures.style import Look
+from analysis.load import records as load
+from analysis.tables import references, tables
 
 
 def give(block, seeds, learned, optimum, *, critic=True):

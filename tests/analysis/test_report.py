@@ -7,8 +7,9 @@ import sys
 import pytest
 from PIL import Image
 
-from analysis import gallery, report
 from analysis.cli import main
+from analysis.figures import gallery
+from analysis.report import report
 
 EXPECTED = {
     *("comparison.md", "comparison.csv", "comparison.tex", "costs.csv", "runs.csv", "report.md", "index.html"),

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from analysis import load, reproduction
 from analysis.cli import main
+from analysis.load import records as load
+from analysis.tables import reproduction
 
 
 def level(seed: int, _share: float) -> float:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from analysis import stats
+from analysis.stats import estimates as stats
 
 RECORDED = json.loads(Path(__file__).with_name("rliable.json").read_text())
 X, Y = np.array(RECORDED["x"]), np.array(RECORDED["y"])

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from analysis import claims, scoreboard
-from analysis.claims import ClaimsFile
+from analysis.claims import judge as claims
+from analysis.claims.judge import ClaimsFile
 from analysis.cli import main
+from analysis.report import scoreboard
 from bench.errors import UserError
 from tests.analysis.conftest import ResultsWriter
 

@@ -8,11 +8,12 @@ import pandas as pd
 import pytest
 import yaml
 
-from analysis import load, scores
 from analysis.cli import main
-from analysis.formats import Best
-from bench.catalogue import CONF
+from analysis.load import records as load
+from analysis.tables import scores
+from analysis.tables.formats import Best
 from bench.errors import UserError
+from bench.paths import CONF
 
 TASKS = {
     "cartpole": 490.0,

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from analysis import stats
+from analysis.stats import estimates as stats
 
 finite = st.floats(-1e3, 1e3, allow_subnormal=False)
 score_arrays = arrays(float, st.tuples(st.integers(1, 8), st.integers(1, 4)), elements=finite)

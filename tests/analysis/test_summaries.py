@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
-from analysis import claims, load, summaries, tables
+from analysis.claims import judge as claims
+from analysis.load import records as load
+from analysis.tables import summaries, tables
 
 
 def test_steps_are_a_median_that_says_where_it_is_censored():

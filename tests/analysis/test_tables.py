@@ -9,7 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis import comparisons, formats, load, tables
+from analysis.claims import comparisons
+from analysis.load import records as load
+from analysis.tables import formats, tables
 
 
 def flat(seed: int, _share: float) -> float:

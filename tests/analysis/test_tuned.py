@@ -10,9 +10,12 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from analysis import cli, formats, load, report, tuned
-from analysis.style import Look
-from bench.tuning.selection import Result, winner
+from analysis import cli
+from analysis.figures.style import Look
+from analysis.load import records as load
+from analysis.report import report
+from analysis.tables import formats, tuned
+from bench.design.selection import Result, winner
 from tests.analysis.conftest import ResultsWriter, cell_hash
 
 RATES = (0.001, 0.01, 0.003)

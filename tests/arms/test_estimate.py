@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import bench
-from bench.arms.estimate import (
+from bench.arms.advantage import (
     Batch,
     advantage,
     critic_target,
@@ -14,7 +14,7 @@ from bench.arms.estimate import (
     episode_returns,
     lone_survivor_fraction,
 )
-from bench.config import Arm
+from bench.config.schema import Arm
 
 T, S, N = 4, 2, 4  # two groups of two
 LENGTHS = torch.tensor([[4, 2, 3, 1], [1, 1, 4, 2]])

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import bench
-from bench.config import Config
+from bench.config.schema import Config
 from bench.lab.policies import NetworkPolicy
 from bench.learner.policy import StackedPolicy
 from bench.tasks.registry import make

@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 
 import bench
-from bench.cli import main
-from bench.config import Config
-from bench.lab.command import parse, planned
+from bench.commands.cli import main
+from bench.commands.lab import parse, planned
+from bench.config.schema import Config
 from bench.lab.record import Recorder
 
 SMALL = [

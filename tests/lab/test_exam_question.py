@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy import stats
 
-from bench.arms.estimate import Batch, advantage, dead_group_fraction
+from bench.arms.advantage import Batch, advantage, dead_group_fraction
 from bench.lab.estimators import Judged, Variant, gradients, scores
 from bench.lab.policies import TableCritic
 from bench.lab.simulate import simulate, starts

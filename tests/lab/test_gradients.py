@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from bench.config import Config, Update
+from bench.config.schema import Config, Update
 from bench.lab.estimators import Judged, Variant, gradients
 from bench.lab.policies import NetworkCritic, NetworkPolicy, TableCritic
 from bench.lab.simulate import Episodes, simulate, starts
@@ -14,9 +14,9 @@ from bench.lab.statistics import Products, _is_told_from_zero, gradient_figures,
 from bench.lab.truth import exact_gradients, exact_kind_shares, solution
 from bench.learner.actor import Actor
 from bench.learner.policy import StackedPolicy
-from bench.learner.rollouts import Collector, Rollout
+from bench.learner.rollout import Collector, Rollout
 from bench.learner.update import Rates, actor_gradient, prepare
-from bench.streams import stream
+from bench.seeding import stream
 from bench.tasks.base import Task
 from bench.tasks.batched import BatchedEnv
 from bench.tasks.exact import ExactTask

@@ -11,12 +11,12 @@ import torch
 from gymnasium import spaces
 
 import bench
-from bench.config import Config, parse, to_mapping
+from bench.config.schema import Config, parse, to_mapping
 from bench.learner.actor import Actor
 from bench.learner.distributions import Categorical
 from bench.learner.network import Stack
-from bench.learner.observer import Save
 from bench.learner.policy_gradient import PolicyGradient
+from bench.observer import Save
 from bench.tasks.base import Array, Step, Task
 from bench.tasks.batched import BatchedEnv
 from bench.tasks.vec_env import BatchedVecEnv

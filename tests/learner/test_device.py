@@ -153,7 +153,7 @@ def test_only_the_suites_own_learner_reads_it() -> None:
 def test_the_cpu_is_no_part_of_a_cells_identity() -> None:
     from dataclasses import replace
 
-    from bench.identity import identity
+    from bench.config.identity import identity
 
     config = bench.compose()
     assert "device" not in identity(config)

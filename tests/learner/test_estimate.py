@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 import bench
-from bench.runs import estimate
-from bench.runs.plan import Cell
-from bench.runs.sweep import Job
+from bench.cells.grids import Cell
+from bench.execution import dry_run as estimate
+from bench.execution.launch import Job
 
 
 @pytest.mark.parametrize("algorithm", ["policy_gradient", "sb3_ppo"])

@@ -5,17 +5,9 @@ import dataclasses
 import pytest
 import torch
 
-from bench.config import Config
+from bench.config.schema import Config
 from bench.errors import UserError
-from tests.learner.probes import (
-    ADVANTAGES,
-    BASELINES,
-    COLLECTS,
-    UPDATES,
-    DelayedChoice,
-    combined,
-    learner,
-)
+from tests.learner.probes import ADVANTAGES, BASELINES, COLLECTS, UPDATES, DelayedChoice, combined, learner
 
 COMPARES_EPISODES = ("time_mean", "group", "grpo", "rloo", "vine")
 SETTINGS = ("task=weekly_exam", "gamma=0.9", "hidden=[32,32]", "critic.epochs=2", "critic.minibatches=2")

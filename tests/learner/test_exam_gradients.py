@@ -12,9 +12,9 @@ import torch
 from bench.learner.actor import Actor
 from bench.learner.distributions import Categorical
 from bench.learner.network import Stack
-from bench.learner.rollouts import Collector
+from bench.learner.rollout import Collector
 from bench.learner.update import Rates, actor_gradient, prepare
-from bench.streams import stream
+from bench.seeding import stream
 from bench.tasks.batched import BatchedEnv
 from bench.tasks.exam_question import ExamQuestion
 from tests.learner.probes import combined

@@ -5,8 +5,8 @@ import pytest
 
 import bench
 from bench.errors import UserError
-from bench.learner.observer import Save
 from bench.learner.train import train
+from bench.observer import Save
 from tests.learner.probes import Notes
 
 

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 import torch
 
-from bench.config import Config
+from bench.config.schema import Config
 from bench.learner import PolicyGradient
 from bench.tasks.base import Task
 from bench.tasks.exam_question import ExamQuestion

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from bench.learner.adam import Adam
 from bench.learner.network import VECTOR, Scratch, Stack
+from bench.learner.optimiser import Adam
 
 
 def random_stack(

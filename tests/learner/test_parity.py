@@ -9,9 +9,9 @@ from stable_baselines3 import PPO
 from stable_baselines3.common import policies
 from stable_baselines3.common.logger import Logger
 
-from bench.config import Config
+from bench.config.schema import Config
 from bench.learner import PolicyGradient
-from bench.learner.rollouts import Rollout
+from bench.learner.rollout import Rollout
 from bench.tasks.batched import BatchedEnv
 from bench.tasks.cartpole import CartPole
 from bench.tasks.vec_env import BatchedVecEnv

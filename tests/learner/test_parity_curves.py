@@ -10,12 +10,12 @@ import scipy.stats
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
-from analysis import curves, inference
-from bench import library
-from bench.catalogue import CONF
-from bench.composition import plan_studies
-from bench.config import Config
+from analysis.stats import curves, inference
+from bench.cells.composition import plan_studies
+from bench.config import peer_settings as library
+from bench.config.schema import Config
 from bench.learner.train import train
+from bench.paths import CONF
 from tests.learner.probes import Notes
 
 RECORDED = json.loads(Path(__file__).with_name("parity.json").read_text())["curves"]

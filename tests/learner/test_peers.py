@@ -17,14 +17,16 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 
 import bench
-from analysis import comparisons
-from analysis.load import load
-from bench.config import Config
+from analysis.claims import comparisons
+from analysis.load.records import load
+from bench.commands.rerun import rerun
+from bench.config.identity import cell_hash
+from bench.config.schema import Config
 from bench.errors import UserError
-from bench.learner import PolicyGradient, archive, peers
+from bench.execution import execute
+from bench.learner import PolicyGradient, archive
 from bench.learner.evaluate import evaluate
-from bench.runs import execute
-from bench.runs.rerun import rerun
+from bench.peers import train as peers
 from bench.tasks.cartpole import CartPole
 from bench.tasks.registry import gymnasium_env, make
 from tests.learner.probes import Notes
@@ -270,7 +272,7 @@ def test_the_files_of_conf_hold_the_librarys_defaults(name: str) -> None:
     "override", ["baseline=group", "hidden=[32,32]", "learning_rate=1", "group.size=4", "update=vanilla", "name=mine"]
 )
 def test_a_peers_hash_leaves_out_what_it_does_not_read(override: str) -> None:
-    assert bench.compose(["algorithm=sb3_ppo", override]).hash == composed("algorithm=sb3_ppo").hash
+    assert cell_hash(bench.compose(["algorithm=sb3_ppo", override])) == cell_hash(composed("algorithm=sb3_ppo"))
 
 
 @pytest.mark.parametrize(
@@ -279,12 +281,12 @@ def test_a_peers_hash_leaves_out_what_it_does_not_read(override: str) -> None:
      "task=acrobot", "norm_obs=true", "task.time_limit=400", "evaluation.points=10"],
 )  # fmt: skip
 def test_a_peers_hash_covers_what_it_reads(override: str) -> None:
-    assert bench.compose(["algorithm=sb3_ppo", override]).hash != composed("algorithm=sb3_ppo").hash
+    assert cell_hash(bench.compose(["algorithm=sb3_ppo", override])) != cell_hash(composed("algorithm=sb3_ppo"))
 
 
 def test_gamma_counts_for_a_peer_without_one_only_where_rewards_are_scaled() -> None:
     def hashes(*overrides: str) -> set[str]:
-        return {bench.compose(["algorithm=contrib_ars", f"gamma={g}", *overrides]).hash for g in (0.9, 0.99)}
+        return {cell_hash(bench.compose(["algorithm=contrib_ars", f"gamma={g}", *overrides])) for g in (0.9, 0.99)}
 
     assert len(hashes()) == 1
     assert len(hashes("norm_reward=true")) == 2

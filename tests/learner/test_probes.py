@@ -11,7 +11,7 @@ import pytest
 import torch
 from scipy.stats import binom
 
-from bench.config import Config
+from bench.config.schema import Config
 from bench.errors import UserError
 from bench.learner import PolicyGradient
 from tests.learner.probes import (

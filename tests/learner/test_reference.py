@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import bench
+from bench.config.identity import cell_hash
 from bench.errors import UserError
 from bench.learner.actor import Actor
 from bench.learner.policy_gradient import PolicyGradient
@@ -39,7 +40,7 @@ def composed(policy: Path, *overrides: str) -> object:
 
 
 def test_a_folder_names_the_one_policy_in_it(policy: Path) -> None:
-    assert composed(policy).hash == composed(policy.parent).hash  # type: ignore[attr-defined]
+    assert cell_hash(composed(policy)) == cell_hash(composed(policy.parent))  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(
@@ -80,9 +81,9 @@ def test_two_policies_below_a_folder_are_one_too_many(policy: Path, tmp_path: Pa
 def test_the_cell_is_the_policy_and_not_its_place(policy: Path, tmp_path: Path) -> None:
     copy = tmp_path / "elsewhere.zip"
     copy.write_bytes(policy.read_bytes())
-    assert composed(copy).hash == composed(policy).hash  # type: ignore[attr-defined]
+    assert cell_hash(composed(copy)) == cell_hash(composed(policy))  # type: ignore[attr-defined]
     other = saved(tmp_path / "other.zip", "learning_rate=0.002")
-    assert composed(other).hash != composed(policy).hash  # type: ignore[attr-defined]
+    assert cell_hash(composed(other)) != cell_hash(composed(policy))  # type: ignore[attr-defined]
 
 
 def rows(*overrides: str, seeds: tuple[int, ...] = SEEDS) -> list[dict[str, float]]:

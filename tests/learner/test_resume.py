@@ -8,13 +8,13 @@ import pytest
 import torch
 
 import bench
-from bench.catalogue import CONF
-from bench.config import Config
+from bench.config.schema import Config
 from bench.errors import DamagedCheckpoint
 from bench.learner import train as training
-from bench.learner.observer import Save
-from bench.learner.saving import read_checkpoint
+from bench.learner.checkpoint import read_checkpoint
 from bench.learner.train import TrainedBlock, train
+from bench.observer import Save
+from bench.paths import CONF
 from tests.learner.probes import Corridor, Notes
 
 SMALL = ("hidden=[32,32]", "evaluation.points=4", "evaluation.episodes=2", "critic.epochs=2")

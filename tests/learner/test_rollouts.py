@@ -2,8 +2,8 @@
 
 import torch
 
-from bench.learner.rollouts import Collector, Rollout
-from bench.streams import stream
+from bench.learner.rollout import Collector, Rollout
+from bench.seeding import stream
 from bench.tasks.batched import BatchedEnv
 from tests.learner.probes import Corridor, Matching, actor
 

@@ -4,9 +4,9 @@ import numpy as np
 import torch
 
 from bench.learner.policy_gradient import PolicyGradient
-from bench.learner.rollouts import Collector
+from bench.learner.rollout import Collector
 from bench.learner.vine import VineStreams, restored_values
-from bench.streams import stream
+from bench.seeding import stream
 from bench.tasks.batched import BatchedEnv
 from bench.tasks.weekly_exam import WeeklyExam
 from tests.learner.probes import Corridor, actor, learner, settings

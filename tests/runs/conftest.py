@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 
 import bench
-from bench.config import Config
-from bench.runs import execute
+from bench.config.schema import Config
+from bench.execution import execute
 from tests.fake_learner import FakeLearner
 
 

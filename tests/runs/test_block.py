@@ -9,8 +9,10 @@ import time
 import pytest
 
 from bench.errors import UserError
-from bench.runs import block as blocks
-from bench.runs import claims, execute, provenance
+from bench.execution import execute
+from bench.records import block as blocks
+from bench.records import lease as claims
+from bench.records import provenance
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,12 @@ import time
 
 import pytest
 
-from bench.runs import block as blocks
-from bench.runs import claims, execute, partial, provenance, record
-from bench.runs.record import Recorder
+from bench.execution import execute
+from bench.records import block as blocks
+from bench.records import lease as claims
+from bench.records import partial, provenance
+from bench.records import recorder as record
+from bench.records.recorder import Recorder
 
 
 def another(seeds, *, host="elsewhere", process="1-x-1", over=False) -> str:

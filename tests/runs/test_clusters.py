@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from bench import cli
-from bench.runs import block as blocks
+from bench.commands import cli
+from bench.records import block as blocks
 
 CELLS = ("task=weekly_exam", "budget=1000", "seeds=1", "hidden=[8,8]", "advantage=td0,gae", "wandb=disabled")
 

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from bench.runs.curves import EVALUATIONS, TRAINING, write_rows
+from bench.records.tables import EVALUATIONS, TRAINING, write_rows
 
 
 def training_rows():

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 import bench
+from bench.commands import enjoy
 from bench.errors import UserError
+from bench.execution import execute
 from bench.learner import train as learner
-from bench.runs import enjoy, execute
 
 TINY = ("seeds=2", "evaluation.points=1", "evaluation.episodes=1", "hidden=[8,8]", "wandb=disabled", "update.epochs=1")
 

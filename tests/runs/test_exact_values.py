@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from bench import compose
-from bench.runs import exact_values, execute
+from bench.execution import execute
+from bench.records import exact_values
 from bench.tasks.weekly_exam import CHEAT, WEEKS, WeeklyExamCheat
 
 

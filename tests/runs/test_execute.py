@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-from bench.config import parse
+from bench.config.identity import cell_hash
+from bench.config.schema import parse
 from bench.errors import UserError
-from bench.runs import block as blocks
-from bench.runs import execute, provenance
-from bench.runs.curves import EVALUATIONS, TRAINING
+from bench.execution import execute
+from bench.records import block as blocks
+from bench.records import provenance
+from bench.records.tables import EVALUATIONS, TRAINING
 
 
 def record(path: Path) -> dict:
@@ -28,7 +30,7 @@ def test_a_block_holds_what_the_design_says(learner, cell):
     learner.causes = {2: "loss is NaN"}
     config = cell("seeds=3", "study.name=mine")
     path = execute.run(config, ["task=weekly_exam"])
-    expected = f"mine/runs/weekly_exam/critic-gae-clip-{config.hash}/seeds-000-002"
+    expected = f"mine/runs/weekly_exam/critic-gae-clip-{cell_hash(config)}/seeds-000-002"
     assert path == Path(config.results) / expected
     assert sorted(file.name for file in path.iterdir()) == sorted([blocks.RECORD, *blocks.FILES])
     run = record(path)
@@ -51,7 +53,7 @@ def test_the_written_configuration_is_the_cell(cell):
     path = execute.run(cell("seeds=[4,7]"))
     config = parse(yaml.safe_load((path / blocks.CONFIG).read_text()))
     assert config.seeds == (4, 7)
-    assert config.hash == record(path)["hash"]
+    assert cell_hash(config) == record(path)["hash"]
 
 
 def test_a_finished_block_is_not_run_again_or_touched(learner, cell):

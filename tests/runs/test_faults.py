@@ -11,13 +11,18 @@ from pathlib import Path
 
 import pytest
 
+from bench.cells.grids import Cell
+from bench.commands.status import status
+from bench.config.identity import cell_hash
 from bench.errors import RunWarning, UserError
-from bench.runs import block as blocks
-from bench.runs import claims, estimate, execute, files, index, partial, record
-from bench.runs.curves import EVALUATIONS, TRAINING
-from bench.runs.interruption import Interrupted
-from bench.runs.plan import Cell
-from bench.runs.status import status
+from bench.execution import dry_run as estimate
+from bench.execution import execute
+from bench.interruption import Interrupted
+from bench.records import block as blocks
+from bench.records import files, index, partial
+from bench.records import lease as claims
+from bench.records import recorder as record
+from bench.records.tables import EVALUATIONS, TRAINING
 from tests.fake_learner import FakeLearner
 
 
@@ -173,7 +178,7 @@ def _sweep_once(config, log: Path) -> None:
     class Logged(FakeLearner):
         def __call__(self, config, seeds, observer, checkpoint=None):
             with log.open("a") as file:
-                file.write(f"{config.hash} {list(seeds)}\n")
+                file.write(f"{cell_hash(config)} {list(seeds)}\n")
             time.sleep(0.05)
             return super().__call__(config, seeds, observer, checkpoint)
 

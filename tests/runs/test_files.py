@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from bench.runs import files
+from bench.records import files
 
 
 def test_what_breaks_off_leaves_the_old_file_and_nothing_else(tmp_path):

@@ -6,10 +6,13 @@ import threading
 
 import pytest
 
-from bench.runs import block as blocks
-from bench.runs import execute, interruption, partial, record
-from bench.runs.curves import EVALUATIONS, TRAINING
-from bench.runs.interruption import Interrupted
+from bench import interruption
+from bench.execution import execute
+from bench.interruption import Interrupted
+from bench.records import block as blocks
+from bench.records import partial
+from bench.records import recorder as record
+from bench.records.tables import EVALUATIONS, TRAINING
 
 
 def once(action):

@@ -14,13 +14,14 @@ import pytest
 from rich.console import Console
 
 import bench
+from bench.cells.grids import Cell
+from bench.execution import execute
+from bench.execution.launch import Outcome, sweep
+from bench.execution.progress import Display
 from bench.learner import train as learner
-from bench.runs import block as blocks
-from bench.runs import execute, record
-from bench.runs.curves import EVALUATIONS, TRAINING
-from bench.runs.plan import Cell
-from bench.runs.progress import Display
-from bench.runs.sweep import Outcome, sweep
+from bench.records import block as blocks
+from bench.records import recorder as record
+from bench.records.tables import EVALUATIONS, TRAINING
 
 KILLS = 20
 FORK = multiprocessing.get_context("fork")  # torch is loaded once

@@ -8,17 +8,19 @@ from pathlib import Path
 import pytest
 
 import bench
-from bench import cli, policies
-from bench.catalogue import CONF
+from bench.commands import cli, enjoy
+from bench.commands.rerun import rerun
+from bench.commands.status import status
+from bench.commands.verify import is_trainable, train_again, verify
+from bench.config import saved_policies as policies
+from bench.config.identity import cell_hash
 from bench.errors import UserError
+from bench.execution import execute
 from bench.learner import train as learner
-from bench.runs import block as blocks
-from bench.runs import enjoy, execute, index, mirror
-from bench.runs.curves import EVALUATIONS, TRAINING
-from bench.runs.provenance import ROOT
-from bench.runs.rerun import rerun
-from bench.runs.status import status
-from bench.runs.verify import is_trainable, train_again, verify
+from bench.paths import CONF, ROOT
+from bench.records import block as blocks
+from bench.records import index, mirror
+from bench.records.tables import EVALUATIONS, TRAINING
 
 FAKE = ("evaluation.points=2", "evaluation.episodes=2")  # what the fake learner reports
 TINY = ("budget=640", "evaluation.points=1", "evaluation.episodes=1", "hidden=[8,8]", "update.epochs=1")
@@ -129,7 +131,7 @@ def test_a_cell_held_to_a_policy_that_was_left_out_keeps_its_hash_and_waits(tmp_
     assert "1 block held to a policy that is not here: not trained again" in said
     assert cli.main(["rerun", str(honest)]) == 0  # its policy is found again although a copy lies in reruns/
     assert f"put back in {honest}: policy.zip, checkpoint.pt, training.parquet" in capsys.readouterr().out
-    assert bench.compose([*reference, *place]).hash in held.parent.name
+    assert cell_hash(bench.compose([*reference, *place])) in held.parent.name
 
 
 def committed(folder: Path) -> set[str]:

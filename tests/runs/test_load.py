@@ -6,11 +6,11 @@ import tracemalloc
 import pytest
 from hydra import compose, initialize_config_dir
 
-from bench import cli
-from bench.catalogue import CONF
-from bench.composition import JobLoader, job, plan_studies, settings_of
-from bench.runs import files, index
-from bench.runs.status import status
+from bench.cells.composition import JobLoader, job, plan_studies, settings_of
+from bench.commands import cli
+from bench.commands.status import status
+from bench.paths import CONF
+from bench.records import files, index
 
 CELLS = 30
 WARM = 10  # cells after which nothing is loaded for the first time

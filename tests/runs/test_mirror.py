@@ -9,9 +9,11 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from bench.runs import block as blocks
-from bench.runs import execute, mirror
-from bench.runs.curves import EVALUATIONS, TRAINING
+from bench.config.identity import cell_hash
+from bench.execution import execute
+from bench.records import block as blocks
+from bench.records import mirror
+from bench.records.tables import EVALUATIONS, TRAINING
 
 
 @pytest.fixture(autouse=True)
@@ -36,8 +38,8 @@ def test_an_offline_run_equals_the_files(cell, learner):
     config = cell("seeds=2", "wandb=offline", "study.name=mine")
     path = execute.run(config)
     assert [folder.name.partition("-run-")[2].partition("-")[2] for folder in folders(config)] == [
-        f"{config.hash}-000",
-        f"{config.hash}-001",
+        f"{cell_hash(config)}-000",
+        f"{cell_hash(config)}-001",
     ]
     training = pq.read_table(path / TRAINING).to_pylist()
     evaluations = pq.read_table(path / EVALUATIONS).to_pylist()

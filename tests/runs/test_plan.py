@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from bench.cells.grids import plan, product, read_grids
 from bench.errors import UserError
-from bench.runs.plan import plan, product, read_grids
 
 GRIDS = [
     {"baseline": ["none", "critic"], "gamma": [0.9, 1], "task": ["cartpole", "weekly_exam"]},

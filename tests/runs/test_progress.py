@@ -7,8 +7,9 @@ import time
 import pytest
 from rich.console import Console
 
-from bench.runs import block as blocks
-from bench.runs import execute, progress, record
+from bench.execution import execute, progress
+from bench.records import block as blocks
+from bench.records import recorder as record
 
 
 @pytest.fixture

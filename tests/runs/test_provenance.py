@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.runs import provenance
+from bench.records import provenance
 
 
 @pytest.fixture

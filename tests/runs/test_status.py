@@ -2,12 +2,13 @@
 
 import pytest
 
+from bench.commands.rerun import rerun
+from bench.commands.status import status
 from bench.errors import UserError
-from bench.runs import block as blocks
-from bench.runs import execute, index
-from bench.runs.curves import EVALUATIONS, TRAINING
-from bench.runs.rerun import rerun
-from bench.runs.status import status
+from bench.execution import execute
+from bench.records import block as blocks
+from bench.records import index
+from bench.records.tables import EVALUATIONS, TRAINING
 
 
 def state(config):
@@ -83,6 +84,6 @@ def test_a_rerun_needs_a_finished_block(where, tmp_path):
 
 def test_a_rerun_refuses_settings_that_no_longer_mean_the_same(cell, monkeypatch):
     path = execute.run(cell("seeds=2"))
-    monkeypatch.setattr("bench.config.Config.hash", "00000000")
+    monkeypatch.setattr("bench.config.identity.cell_hash", lambda _config: "00000000")
     with pytest.raises(UserError, match="its settings now mean 00000000, not "):
         rerun(path)

@@ -6,11 +6,13 @@ import json
 import pytest
 from rich.console import Console
 
+from bench.cells.grids import Cell
+from bench.config.identity import cell_hash
 from bench.errors import UserError
-from bench.runs import block as blocks
-from bench.runs import execute, index, progress
-from bench.runs.plan import Cell
-from bench.runs.sweep import DEATH, Outcome, sweep
+from bench.execution import execute, progress
+from bench.execution.launch import DEATH, Outcome, sweep
+from bench.records import block as blocks
+from bench.records import index
 
 
 @pytest.fixture
@@ -65,7 +67,7 @@ def test_every_cell_is_run_and_indexed(cells, display, learner):
     assert (report.cells, report.skipped, report.failures) == (3, 0, [])
     assert states(cells) == [["done"]] * 3
     entries = index.read(report.directory)["cells"]
-    assert [entry["hash"] for entry in entries] == [cell.config.hash for cell in cells]
+    assert [entry["hash"] for entry in entries] == [cell_hash(cell.config) for cell in cells]
     assert all((report.directory / entry["path"] / "seeds-000-001").is_dir() for entry in entries)
     assert len(learner.calls) == 3
 

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from bench.errors import UserError
-from bench.runs import block as blocks
-from bench.runs import execute, index, mirror
+from bench.execution import execute
+from bench.records import block as blocks
+from bench.records import index, mirror
 
 
 @pytest.fixture

@@ -4,12 +4,12 @@ import json
 
 import pytest
 
+from bench.commands.verify import pick, train_again, verify
 from bench.errors import UserError
-from bench.runs import block as blocks
-from bench.runs import execute
-from bench.runs.curves import EVALUATIONS, TRAINING, write_rows
-from bench.runs.files import sha256
-from bench.runs.verify import pick, train_again, verify
+from bench.execution import execute
+from bench.records import block as blocks
+from bench.records.files import sha256
+from bench.records.tables import EVALUATIONS, TRAINING, write_rows
 
 FAKE = ("evaluation.points=2", "evaluation.episodes=2")  # what the fake learner reports
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from bench.building import build
-from bench.config import TaskConfig
+from bench.config.build import build
+from bench.config.schema import TaskConfig
 from bench.tasks import TASKS, Task, make
 
 Configure = Callable[..., TaskConfig]

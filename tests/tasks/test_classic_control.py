@@ -9,7 +9,7 @@ import pytest
 from gymnasium.utils.seeding import np_random
 from scipy.stats import ks_2samp
 
-from bench.config import TaskConfig
+from bench.config.schema import TaskConfig
 from bench.tasks import GYMNASIUM_TASKS, BatchedEnv, Task, make
 
 Configure = Callable[..., TaskConfig]

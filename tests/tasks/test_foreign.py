@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from bench.config import TaskConfig
+from bench.config.schema import TaskConfig
 from bench.errors import UserError
-from bench.streams import stream
+from bench.seeding import stream
 from bench.tasks import BatchedEnv, Environments, environments, make
 from bench.tasks.foreign import ForeignEnv, GymTask
 from bench.tasks.vec_env import BatchedVecEnv

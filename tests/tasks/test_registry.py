@@ -6,7 +6,7 @@ from pathlib import Path
 import gymnasium
 import pytest
 
-from bench.config import TaskConfig
+from bench.config.schema import TaskConfig
 from bench.errors import UserError
 from bench.tasks import GYMNASIUM_TASKS, TASKS, Task, by_id, make
 from bench.tasks.foreign import GymTask

@@ -6,12 +6,13 @@ from typing import BinaryIO
 
 import pytest
 
-from bench import cli
-from bench.config import Config
-from bench.learner.observer import Observer
-from bench.runs import block as blocks
-from bench.runs import execute, provenance
-from bench.tuning import overlay
+from bench.commands import cli
+from bench.config.schema import Config
+from bench.design import overlay
+from bench.execution import execute
+from bench.observer import Observer
+from bench.records import block as blocks
+from bench.records import provenance
 from tests.fake_learner import FakeLearner, FakeTrained
 
 STUDY = (

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from bench.config import Tuning
+from bench.config.schema import Tuning
+from bench.design import space as design
 from bench.errors import UserError
-from bench.tuning import design
 
 TUNING = Tuning(
     settings=12,

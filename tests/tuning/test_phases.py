@@ -12,8 +12,9 @@ import pytest
 import yaml
 
 import bench as package
-from bench import cli
-from bench.tuning import phases, record
+from bench.commands import cli
+from bench.config.identity import cell_hash
+from bench.design import phases, record
 from tests.tuning.conftest import JUDGED, STUDY, TRIALS, finished, numbers
 
 FORK = multiprocessing.get_context("fork")
@@ -82,7 +83,7 @@ def test_an_overlay_composes_the_cell_that_was_judged(bench, overlays):
     search = f"hydra.searchpath=[file://{overlays.parent}]"
     for candidate in candidates():
         config = package.compose([search, f"tuned=moved/{candidate.arm}"])
-        assert (config.hash, config.seed_pool) == (candidate.judged, "main")
+        assert (cell_hash(config), config.seed_pool) == (candidate.judged, "main")
         tuning = package.compose([search, f"tuned=moved/{candidate.arm}", "seed_pool=tuning"])
         assert tuning.hash == candidate.trials[candidate.winner].hash
 
@@ -158,10 +159,12 @@ def test_more_settings_keep_those_there_are(bench, learner):
 
 
 def test_a_dry_run_tells_of_both_phases_and_writes_nothing(bench, monkeypatch):
-    from bench.runs import estimate
+    from bench.execution import dry_run as estimate
 
     monkeypatch.setattr(
-        estimate, "_measured", lambda config: estimate.Speed(config.hash, config.task.name, config.algorithm.name, 1e-6)
+        estimate,
+        "_measured",
+        lambda config: estimate.Speed(cell_hash(config), config.task.name, config.algorithm.name, 1e-6),
     )
     code, out, _ = bench(*STUDY, "dry_run=true")
     assert code == 0
@@ -326,4 +329,4 @@ def test_stored_winners_compose_their_cells():
     for path in sorted(folder.rglob("*.yaml")):
         text = path.read_text()
         config = package.compose([f"tuned={path.relative_to(folder).as_posix().removesuffix('.yaml')}"])
-        assert f"cell {config.hash} of the main pool" in text, path
+        assert f"cell {cell_hash(config)} of the main pool" in text, path

@@ -5,9 +5,9 @@ import math
 import numpy as np
 import pytest
 
-from analysis import load
-from bench.runs.curves import EVALUATIONS, write_rows
-from bench.tuning.selection import Result, final_scores, winner
+from analysis.load import records as load
+from bench.design.selection import Result, final_scores, winner
+from bench.records.tables import EVALUATIONS, write_rows
 from tests.analysis.conftest import ResultsWriter
 
 NAN = math.nan

@@ -1,0 +1,1 @@
+"""What a study was to decide, and the verdicts."""

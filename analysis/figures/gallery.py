@@ -1,0 +1,446 @@
+"""The figures of a study by name: which panels, in which order, with which legend."""
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.legend import Legend
+from matplotlib.lines import Line2D
+
+from analysis.figures import figures
+from analysis.figures.style import (
+    Look,
+    Style,
+    TooManyPanels,
+    arm_styles,
+    grid,
+    handles,
+    house_style,
+    legend_below,
+    legend_right,
+    ragged,
+    remove_rest,
+    wrapped,
+)
+from analysis.load import labels
+from analysis.load import records as load
+from analysis.load.records import MODES, Records
+from analysis.stats import estimates as stats
+from analysis.tables import references, tables
+from bench.errors import unknown
+
+SHARES = np.linspace(0, 1, 41)  # of the budget, where tasks with other grids are put together
+MOST_BESIDE = 3  # more measures beside each other would be too small to read on a page
+MAX_LINES = 6  # more lines with bands in one panel cannot be told apart
+_FACETS = ("advantage", "baseline", "update")
+_DIAGNOSTICS = (
+    "train/approx_kl",
+    "train/clip_fraction",
+    "train/entropy_loss",
+    "train/explained_variance",
+    "train/value_loss",
+)
+_NOT_SWEPT = ("budget", "env_steps")
+
+
+@dataclass(frozen=True)
+class Material:
+    """What figures are drawn from; `styles` are those of the whole study even where `records` hold one task of it."""
+
+    records: Records
+    estimates: pd.DataFrame
+    styles: Mapping[str, Style]
+
+    @classmethod
+    def of(cls, records: Records) -> "Material":
+        """The material of what was read."""
+        return cls(records, tables.comparison(records.runs), arm_styles(records.runs))
+
+    def only(self, task: str) -> "Material":
+        """The part of one task, drawn in the study's styles."""
+        records = self.records
+        tables = (records.runs, records.curves, records.training)
+        runs, curves, training = (table[table["task"] == task] for table in tables)
+        kept = replace(records, runs=runs, curves=curves, training=training)
+        labels = [measure.label for measure in load.measures(runs)]
+        return Material(kept, self.estimates[self.estimates["task"].isin(labels)], self.styles)
+
+    @property
+    def tasks(self) -> list[str]:
+        """The tasks, in order."""
+        return [str(task) for task in self.records.runs["task"].unique()]
+
+    @property
+    def measures(self) -> list[load.Measure]:
+        """What the tasks are judged by, in order."""
+        return load.measures(self.records.runs)
+
+
+Draw = Callable[[Material, Look], Figure | None]  # None: the study holds nothing to draw
+
+
+def draw(name: str, material: Material, look: Look) -> Figure | None:
+    """The figure called `name`, or None where the study holds nothing for it. Raises `TooManyPanels`."""
+    with house_style(look):
+        return FIGURES[name](material, look)
+
+
+def panels(name: str, material: Material, look: Look) -> int:
+    """How many panels the figure called `name` has, or counts for; 0 where the study holds nothing for it."""
+    try:
+        draw(name, material, replace(look, panels=0))  # stops before anything is drawn
+    except TooManyPanels as needed:
+        return needed.panels
+    return 0
+
+
+def facet_arms(runs: pd.DataFrame) -> dict[str, list[str]]:
+    """The arms of each panel: all in one if they fit, else by the factor that splits them small enough into fewest."""
+    names = [str(name) for name in runs["arm"].unique()]
+    if len(names) <= MAX_LINES:
+        return {"": names}
+    splits = []
+    for factor in _FACETS:
+        groups: dict[str, list[str]] = {}
+        for arm, level in labels.levels(runs, factor).items():
+            groups.setdefault(f"{factor} = {'other' if level is None else level}", []).append(arm)
+        splits += [groups] if len(groups) > 1 and max(map(len, groups.values())) <= MAX_LINES else []
+    if splits:
+        return min(splits, key=len)
+    parts = [names[start : start + MAX_LINES] for start in range(0, len(names), MAX_LINES)]
+    return {f"part {place} of {len(parts)}": part for place, part in enumerate(parts, start=1)}
+
+
+def learning_curves(material: Material, look: Look, mode: str, over_time: bool = False) -> Figure:
+    """A column per measure, a row per facet where one panel could not hold all arms; one column if width is short."""
+    records, shown = material.records, material.measures
+    table = records.curves[records.curves["mode"] == mode]
+    facets = {task: facet_arms(records.runs[records.runs["task"] == task]) for task in material.tasks}
+    most = min(len(shown), MOST_BESIDE)
+    beside = look.columns(most + 1) - 1  # one column's width is the legend's
+    rows = _rows_of_curves(shown, facets, max(beside, 1))
+    columns = max(map(len, rows))
+    figure, placed = ragged(rows, (4.2 + 2.2 / columns, 2.6) if beside else (4.2, 3.4), look)
+    rates = {task: _seconds_per_step(records.runs, task) for task in material.tasks} if over_time else {}
+    drawn: dict[str, list[Axes]] = {}
+    for row in placed:
+        in_row: set[str] = set()
+        for ax, (measure, facet) in row:
+            arms = facets[measure.task][facet]
+            in_row |= set(arms)
+            chosen, mine = {arm: material.styles[arm] for arm in arms}, table[table["task"] == measure.task]
+            rate = rates.get(measure.task)
+            figures.learning_curve(mine, chosen, ax=ax, value=measure.column, seconds_per_step=rate)
+            drawn.setdefault(measure.task, []).append(ax)
+            ax.set_title((" · " if look.width is None else "\n").join(filter(None, [measure.label, facet])))
+            ax.set_ylabel(f"return ({mode})" if ax is row[0][0] else "")
+            if facet != list(facets[measure.task])[-1]:
+                ax.set_xlabel("")
+        known = {arm: style for arm, style in material.styles.items() if arm in in_row}
+        legend = (legend_right if beside else _legend_under)(row[-1][0], known)
+        if len(row) < columns:  # it stands where panels are missing, and needs no room of its own
+            legend.set_in_layout(False)
+    for panels in drawn.values():
+        _share_limits([ax for ax in panels if ax.lines])
+    return figure
+
+
+def _share_limits(panels: Sequence[Axes]) -> None:
+    """The same vertical scale for all panels of a task, so that they can be compared by eye."""
+    limits = [ax.get_ylim() for ax in panels]
+    for ax in panels:
+        ax.set_ylim(min(low for low, _ in limits), max(high for _, high in limits))
+
+
+def _rows_of_curves(
+    shown: Sequence[load.Measure], facets: Mapping[str, Mapping[str, Sequence[str]]], columns: int
+) -> list[list[tuple[load.Measure, str]]]:
+    """The panels of each row: `columns` measures beside each other with their facets below, then the next measures.
+
+    A measure has the facets of its own task's arms; those with many stand first, so that no row has a hole.
+    """
+    rows = []
+    for start in range(0, len(shown), columns):
+        block = sorted(shown[start : start + columns], key=lambda measure: -len(facets[measure.task]))
+        for place in range(len(facets[block[0].task])):
+            panels = [(measure, list(facets[measure.task])) for measure in block]
+            rows.append([(measure, names[place]) for measure, names in panels if place < len(names)])
+    return rows
+
+
+def _legend_under(ax: Axes, styles: Mapping[str, Style]) -> Legend:
+    return legend_below(ax, styles, 1 if max(map(len, styles)) > 18 else 2)
+
+
+def _seconds_per_step(runs: pd.DataFrame, task: str) -> dict[str, float]:
+    """By arm: the median over seeds of wall time per step, a block's time shared by its seeds."""
+    mine = runs[runs["task"] == task]
+    rate = mine["wall_seconds"].astype(float) / mine["env_steps"].astype(float)
+    return {str(arm): float(value) for arm, value in rate.groupby(mine["arm"], sort=False).median().items()}
+
+
+def _limits(values: pd.DataFrame) -> tuple[float, float]:
+    """Shared limits of a task's panels, so that rows can be compared by eye."""
+    array = values.to_numpy(float)
+    low, high = (float(np.nanmin(array)), float(np.nanmax(array))) if array.size else (0.0, 1.0)
+    margin = 0.05 * (high - low) or 1.0
+    return low - margin, high + margin
+
+
+def final_scores(material: Material, look: Look, mode: str) -> Figure:
+    """One panel per measure, beside each other where they fit."""
+    records, shown, styles = material.records, material.measures, material.styles
+    most = min(len(shown), MOST_BESIDE)
+    columns = 1 if look.width is not None and look.width < 4.6 * look.scale * most else most
+    rows = -(-len(shown) // columns)
+    width = 5.6 + 0.075 * max(0, max(map(len, styles)) - 28)  # long names, as arms of several studies have, need room
+    arms = records.runs.groupby("task")["arm"].nunique().max()
+    figure, axes = grid(rows, columns, (width, 0.32 * arms + 0.9), look, extra=0.3)
+    remove_rest(figure, axes, len(shown))
+    for ax, measure in zip(axes.flat, shown, strict=False):
+        figures.final_scores(records.runs, material.estimates, styles, ax=ax, measure=measure, mode=mode)
+        ax.set_title(measure.label, loc="right")  # grows over the names, where there is room for it
+    key = [
+        Line2D([], [], color="0.3", marker="o", linewidth=2.2, label="mean with 95 % interval"),
+        Line2D([], [], color="0.3", marker="|", linestyle="", markersize=13, markeredgewidth=1.4, label="IQM"),
+        Line2D([], [], color="0.3", marker=".", linestyle="", alpha=0.5, label="one seed"),
+    ]
+    figure.legend(handles=key, loc="outside lower center", ncols=3 if columns > 1 else 2)
+    return figure
+
+
+def performance_profiles(material: Material, look: Look) -> Figure | None:
+    """Profiles over all tasks, in as many panels as learning curves have rows."""
+    scores = tables.on_every_task(material.records.runs, "normalised_stochastic")
+    if not scores:
+        return None
+    facets = facet_arms(material.records.runs[material.records.runs["arm"].isin(scores)])
+    beside = look.width is None or look.width > 5 * look.scale
+    figure, axes = grid(len(facets), 1, (6.4, 2.8 if beside else 3.8), look)
+    for ax, (facet, arms) in zip(axes.flat, facets.items(), strict=True):
+        chosen = {arm: scores[arm] for arm in arms}
+        figures.performance_profile(chosen, material.styles, ax=ax, span=figures.profile_span(scores))
+        ax.set_title(facet)
+        styles = {arm: material.styles[arm] for arm in chosen}
+        (legend_right if beside else _legend_under)(ax, styles)
+    return figure
+
+
+def sample_efficiency(material: Material, look: Look) -> Figure | None:
+    """IQM over tasks by share of the budget, in the facets of the learning curves; None for a single task."""
+    runs, curves = material.records.runs, material.records.curves
+    tasks = tables.compared_tasks(runs)
+    curves = curves[(curves["mode"] == "stochastic") & curves["task"].isin(tasks)]
+    found = curves.groupby("arm")["task"].nunique()
+    complete = [arm for arm in material.styles if found.get(arm, 0) == len(tasks)]
+    if len(tasks) < 2 or not complete:
+        return None
+    facets = facet_arms(runs[runs["arm"].isin(complete)])
+    beside = look.width is None or look.width > 5 * look.scale
+    figure, axes = grid(len(facets), 1, (6.4, 2.8 if beside else 3.8), look)
+    table = curves.merge(runs[["task", "hash", "seed", "budget"]])
+    by_arm = {str(arm): part for arm, part in table.groupby("arm", sort=False)}
+    for ax, (facet, arms) in zip(axes.flat, facets.items(), strict=True):
+        chosen = {arm: _on_one_grid(by_arm[arm], tasks) for arm in arms}
+        figures.sample_efficiency(chosen, SHARES, material.styles, ax=ax)
+        ax.set_title(facet)
+        (legend_right if beside else _legend_under)(ax, {arm: material.styles[arm] for arm in chosen})
+    _share_limits(list(axes.flat))
+    return figure
+
+
+def _on_one_grid(table: pd.DataFrame, tasks: Sequence[str]) -> stats.Array:
+    """Runs × tasks × points: an arm's normalised curves at `SHARES` of the budget, linear between evaluations."""
+    rows = table.sort_values(["task", "seed", "step"], kind="stable")
+    of_task, seed = rows["task"].to_numpy(str), rows["seed"].to_numpy(int)
+    share = rows["step"].to_numpy(float) / rows["budget"].to_numpy(float)
+    value = rows["return_normalised"].to_numpy(float)
+    by_task = []
+    for task in tasks:
+        mine = np.flatnonzero(of_task == task)
+        starts = np.flatnonzero(np.diff(seed[mine], prepend=-1))  # rows of a seed lie together
+        by_task.append([np.interp(SHARES, share[run], value[run]) for run in np.split(mine, starts[1:])])
+    array = np.full((max(map(len, by_task)), len(tasks), len(SHARES)), np.nan)
+    for place, runs in enumerate(by_task):
+        array[: len(runs), place] = np.reshape(runs, (len(runs), len(SHARES)))
+    return array
+
+
+def improvement(material: Material, look: Look) -> Figure | None:
+    """P(better than the control) over all tasks; None without a control."""
+    scores = tables.on_every_task(material.records.runs, "normalised_stochastic")
+    control = material.records.control
+    if control not in scores or len(scores) < 2:
+        return None
+    figure, axes = grid(1, 1, (6.0, 0.28 * len(scores) + 0.8), look)
+    figures.improvement(scores, str(control), material.styles, ax=axes[0, 0])
+    return figure
+
+
+def heat_maps(material: Material, look: Look) -> Figure | None:
+    """λ × γ of every family of arms on every task; None where the study does not vary both."""
+    by_task = _families(material, ("gae_lambda", "gamma"), 2)
+    panels = [(task, label, runs) for task, families in by_task.items() for label, runs in families.items()]
+    if not panels:
+        return None
+    across = look.columns(len(panels))
+    figure, axes = grid(-(-len(panels) // across), across, (4.4, 3.4), look)
+    remove_rest(figure, axes, len(panels))
+    for ax, (task, label, runs) in zip(axes.flat, panels, strict=False):
+        figures.heat_map(runs, "gae_lambda", "gamma", "normalised_stochastic", ax=ax)
+        ax.set_title(task if len(by_task[task]) == 1 else f"{task}\n{label}")
+    return figure
+
+
+def factor_curves(material: Material, look: Look) -> Figure | None:
+    """A score over every numeric factor with three levels or more (group size, β, λ): rows factors, columns tasks."""
+    runs = material.records.runs
+    swept = [factor for factor in material.records.factors if factor not in _NOT_SWEPT and _is_swept(runs[factor])]
+    found = [(factor, _families(material, (factor,), 3)) for factor in swept]
+    panels = [[(factor, task, families) for task, families in by_task.items()] for factor, by_task in found if by_task]
+    if not panels:
+        return None
+    narrow = look.width is not None and look.width < 5 * look.scale
+    figure, placed = ragged(wrapped(panels, look.columns(max(map(len, panels)))), (4.2, 3.6 if narrow else 2.8), look)
+    for row in placed:
+        for ax, (factor, task, families) in row:
+            figures.factor_curve(families, factor, "normalised_stochastic", ax=ax)
+            ax.set_title(task)
+        for ax, (lines, texts) in _legends([ax for ax, _ in row]).items():
+            place = (0.5, -0.3) if narrow else (1.02, 0.5)
+            ax.legend(lines, texts, loc="upper center" if narrow else "center left", bbox_to_anchor=place)
+    return figure
+
+
+def _legends(row: Sequence[Axes]) -> dict[Axes, tuple[list[Any], list[Any]]]:
+    """One for a row of panels, behind its last, where one panel has all that the others have; else one for each."""
+    found = {ax: ax.get_legend_handles_labels() for ax in row}
+    fullest = max(found.values(), key=lambda legend: len(legend[1]))
+    if all(legend[1] == fullest[1][: len(legend[1])] for legend in found.values()):  # in the same colours, too
+        return {row[-1]: fullest}
+    return found
+
+
+def _families(material: Material, swept: tuple[str, ...], least: int) -> dict[str, dict[str, pd.DataFrame]]:
+    """By task, for those that have any: the arms that differ in the `swept` factors alone."""
+    runs, factors = material.records.runs, material.records.factors
+    if not set(swept) <= set(runs):
+        return {}
+    found = {task: labels.families(runs[runs["task"] == task], factors, swept, least) for task in material.tasks}
+    return {task: families for task, families in found.items() if families}
+
+
+def _is_swept(levels: pd.Series) -> bool:
+    numeric = pd.to_numeric(levels, errors="coerce")
+    return bool(numeric.notna().any() and numeric.nunique() >= 3)
+
+
+def beta_curves(material: Material, look: Look) -> Figure | None:
+    """True score and share of cheating over β, beside the exact optimum; None where no arm's reference is solved."""
+    values = references.exact_values(material.records)
+    lines = references.series(material.records, values)
+    tasks = [task for task in material.tasks if lines and (values["task"] == task).any()]
+    if not tasks:
+        return None
+    colors = [material.styles[arms[0]].color for arms in lines.values()]
+    across = look.columns(len(references.QUANTITIES))
+    panels = [(task, quantity) for task in tasks for quantity in references.QUANTITIES]
+    figure, axes = grid(-(-len(panels) // across), across, (4.6, 3.2), look, extra=0.22 * len(lines))
+    remove_rest(figure, axes, len(panels))
+    for ax, (task, quantity) in zip(axes.flat, panels, strict=True):
+        references.beta_curve(values[values["task"] == task], lines, quantity, ax=ax, colors=colors)
+        ax.set_title(task)
+    found, labels = axes.flat[0].get_legend_handles_labels()
+    figure.legend(found, labels, loc="outside lower center", ncols=across)
+    return figure
+
+
+def spaghetti(material: Material, look: Look) -> Figure:
+    """Every seed's own curve: a row per arm, a column per task it was meant for; more rows where width is short."""
+    records, tasks = material.records, material.tasks
+    table = records.curves[records.curves["mode"] == "stochastic"]
+    planned = set(zip(records.runs["task"], records.runs["arm"], strict=True))
+    by_arm = [[(arm, task) for task in tasks if (task, arm) in planned] for arm in material.styles]
+    rows = wrapped(by_arm, look.columns(max(map(len, by_arm))))
+    figure, placed = ragged(rows, (3.6, 1.8), look)
+    limits = {task: _limits(table.loc[table["task"] == task, ["return"]]) for task in tasks}
+    for ax, (arm, task) in itertools.chain.from_iterable(placed):
+        mine = table[(table["arm"] == arm) & (table["task"] == task)]
+        if mine.empty:
+            figures.say_empty(ax)
+        else:
+            figures.spaghetti(mine, material.styles[arm], ax=ax)
+        ax.set_ylim(*limits[task])
+        ax.set_title(f"{task}\n{arm}, n={mine['seed'].nunique()}", fontsize="small")
+    figure.supxlabel("environment steps per seed", fontsize="medium")
+    figure.supylabel("return (stochastic)", fontsize="medium")
+    return figure
+
+
+def diagnostics(material: Material, look: Look) -> Figure | None:
+    """What training looked like inside: a row per diagnostic, a column per task, all arms below."""
+    training, tasks = material.records.training, material.tasks
+    shown = [column for column in _DIAGNOSTICS if column in training and training[column].notna().any()]
+    if not shown:
+        return None
+    arms = len(material.styles)
+    look.check(len(shown) * len(tasks) * -(-arms // 12))  # a panel with many arms counts as several
+    across = 1 if look.width is not None and look.width < 6 * look.scale else 3
+    rows = wrapped([[(column, task) for task in tasks] for column in shown], look.columns(len(tasks)))
+    figure, placed = ragged(rows, (4.4, 2.0), look, extra=0.24 * -(-arms // across))
+    for ax, (column, task) in itertools.chain.from_iterable(placed):
+        figures.diagnostic(training[training["task"] == task], column, material.styles, ax=ax)
+        if not ax.lines:
+            figures.say_empty(ax)
+        ax.set_title(task)
+    for ax, _ in placed[-1]:
+        ax.set_xlabel("environment steps per seed")
+    figure.legend(handles=handles(material.styles), loc="outside lower center", ncols=across)
+    return figure
+
+
+def _in_mode(function: Callable[[Material, Look, str], Figure], mode: str) -> Draw:
+    return lambda material, look: function(material, look, mode)
+
+
+FIGURES: Mapping[str, Draw] = {
+    **{f"learning_curves_{mode}": _in_mode(learning_curves, mode) for mode in reversed(MODES)},
+    **{f"final_scores_{mode}": _in_mode(final_scores, mode) for mode in reversed(MODES)},
+    "learning_curves_by_time": lambda material, look: learning_curves(material, look, "stochastic", over_time=True),
+    "sample_efficiency": sample_efficiency,
+    "performance_profiles": performance_profiles,
+    "probability_of_improvement": improvement,
+    "heat_map": heat_maps,
+    "factor_curves": factor_curves,
+    "beta_curves": beta_curves,
+    "spaghetti": spaghetti,
+    "diagnostics": diagnostics,
+}
+
+
+ACROSS_TASKS = (
+    "sample_efficiency",
+    "performance_profiles",
+    "probability_of_improvement",
+)  # the others fall apart into tasks
+
+
+def chosen(names: Sequence[str]) -> list[str]:
+    """The figures that `names` stand for: a figure's name, or the beginning that several share (`learning_curves`).
+
+    Raises:
+        UserError: for a name that stands for none.
+    """
+    for name in names:
+        if not any(_stands_for(name, figure) for figure in FIGURES):
+            raise unknown("figure", name, FIGURES)
+    return [figure for figure in FIGURES if any(_stands_for(name, figure) for name in names)]
+
+
+def _stands_for(name: str, figure: str) -> bool:
+    return figure == name or figure.startswith(f"{name}_")

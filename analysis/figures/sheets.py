@@ -1,0 +1,47 @@
+"""Figures as files: each is drawn once, on one of the cores, and saved in all its formats from that drawing."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from analysis.figures import gallery, parallel
+from analysis.figures.gallery import Material
+from analysis.figures.style import FORMATS, Look, save
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """One drawing.
+
+    Attributes:
+        name: of the figure.
+        task: the one it is of, "" for all together.
+        kinds: formats it is wanted in; none where the study holds nothing to draw.
+    """
+
+    name: str
+    task: str
+    kinds: tuple[str, ...]
+
+
+def of_files(names: Sequence[str], main: Sequence[str] | None = None) -> list[Sheet]:
+    """Figures of all tasks together: those called `main` in every format, others as SVG."""
+    return [Sheet(name, "", FORMATS if main is None or name in main else ("svg",)) for name in names]
+
+
+def of_page(names: Sequence[str], tasks: Sequence[str]) -> list[Sheet]:
+    """What a page shows beside `of_files`: a figure by task, so that the reader can switch.
+
+    Nothing where a figure is of all tasks together, or a study has one task only: there both are the same drawing.
+    """
+    apart = [name for name in names if name not in gallery.ACROSS_TASKS] if len(tasks) > 1 else []
+    return [Sheet(name, task, ("svg",)) for name in apart for task in tasks]
+
+
+def draw(material: Material, sheets: Sequence[Sheet], look: Look) -> Iterator[tuple[Sheet, Mapping[str, bytes]]]:
+    """Every sheet with its bytes by format, in order; none where the study holds nothing for it."""
+
+    def drawn(sheet: Sheet) -> dict[str, bytes]:
+        figure = gallery.draw(sheet.name, material.only(sheet.task) if sheet.task else material, look)
+        return {} if figure is None else {kind: save(figure, kind, look) for kind in sheet.kinds}
+
+    return zip(sheets, parallel.each(drawn, sheets), strict=True)

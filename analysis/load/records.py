@@ -1,0 +1,376 @@
+"""From result folders to tidy tables.
+
+A block that is unfinished or failed has rows that say so; one that is damaged or foreign is named among the problems
+and its seeds are marked. Nothing is dropped silently and nothing missing becomes a zero.
+"""
+
+import warnings
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow
+
+from analysis.load import labels, laboratory
+from analysis.load.blocks import COLUMNS, EVALUATIONS, TRAINING, Block, Cell, Problem, plan, read_blocks, study_folder
+from analysis.load.laboratory import Laboratory
+from analysis.stats import estimates as stats
+from bench.design.selection import FINAL_SHARE
+
+MODES = ("deterministic", "stochastic")
+# By column of the evaluations, the prefixes of its final score and of the same normalised: what was paid, and on tasks
+# where that is not what was meant, what it is worth.
+SCORES: Mapping[str, tuple[str, str]] = {
+    "return": ("final", "normalised"),
+    "true_return": ("true_final", "true_normalised"),
+}
+STATUSES = (
+    "done",
+    "failed",
+    "unfinished",
+    "damaged",
+    "missing",
+)  # a run found several times counts as the first of these
+
+TRUE_SCORE = "true score"
+
+_KEYS = ("study", "task", "arm", "hash", "seed")
+_CELL = ["task", "hash"]
+_RUN = [*_CELL, "seed"]
+_BOUNDS = ("score_random", "score_reference", "budget")
+_OUTCOME = ("env_steps", "updates", "unused_budget")
+_PARAMETERS = ("parameters_actor", "parameters_critic")
+_SHARED_COSTS = ("wall_seconds", "cpu_seconds")  # of a block; divided by its seeds, so that sums over runs are right
+_BLOCK_COSTS = ("steps_per_second", "peak_memory_bytes", "seconds_per_update")
+
+
+class DamagedRecord(UserWarning):
+    """A block or study file that could not be used, with its path and the cause."""
+
+
+@dataclass(frozen=True)
+class Measure:
+    """What runs of a task are judged by: a column of the evaluations, see `SCORES`."""
+
+    task: str
+    column: str = "return"
+
+    @property
+    def label(self) -> str:
+        """The task, and what is measured where it is not the return."""
+        return self.task if self.column == "return" else f"{self.task} ({TRUE_SCORE})"
+
+    def final(self, mode: str) -> str:
+        """The column of `runs` with the final score."""
+        return f"{SCORES[self.column][0]}_{mode}"
+
+    def normalised(self, mode: str) -> str:
+        """The column of `runs` with the normalised final score."""
+        return f"{SCORES[self.column][1]}_{mode}"
+
+
+def measures(runs: pd.DataFrame) -> list[Measure]:
+    """What the tasks of `runs` are judged by, in their order: the return, and the true score where there is one."""
+    found = [Measure(str(task), column) for task in runs["task"].unique() for column in SCORES]
+    return [each for each in found if each.column == "return" or _is_known(runs, each)]
+
+
+def _is_known(runs: pd.DataFrame, measure: Measure) -> bool:
+    columns = [column for column in map(measure.final, MODES) if column in runs]
+    return bool(runs.loc[runs["task"] == measure.task, columns].notna().any(axis=None))
+
+
+@dataclass(frozen=True)
+class Share:
+    """What one of several studies brought: its cells (task, hash), planned or found, and the stages it measured."""
+
+    cells: frozenset[tuple[str, str]]
+    stages: tuple[laboratory.Stage, ...]
+
+
+@dataclass(frozen=True)
+class Records:
+    """What result folders hold.
+
+    Attributes:
+        name: the studies' names, joined by a plus sign.
+        title: the study's own title.
+        control: label of the arm the others are compared with, if the study has one.
+        factors: names of the factor columns of `runs`.
+        runs: one row per cell and seed, planned ones that do not exist included; scores are NaN unless it is done.
+        evaluations: one row per evaluation episode; cells are named by `task`, `arm` and `hash`.
+        curves: one row per run that is done, mode and evaluation step, with the means over its episodes of every column
+            of `SCORES` the evaluations have, and the same normalised (`return_normalised`).
+        training: one row per update of a seed.
+        problems: what could not be used.
+        laboratory: what `python -m bench lab` measured.
+        blocks: the `run.json` of every block that could be read, in order of path.
+        shares: by study, what it brought; a cell or a stage that several have is in the share of each.
+    """
+
+    name: str
+    title: str
+    control: str | None
+    factors: tuple[str, ...]
+    runs: pd.DataFrame
+    evaluations: pd.DataFrame
+    curves: pd.DataFrame
+    training: pd.DataFrame
+    problems: tuple[Problem, ...]
+    laboratory: Laboratory
+    blocks: tuple[Mapping[str, Any], ...]
+    shares: Mapping[str, Share]
+
+    def runs_of(self, studies: Sequence[str], runs: pd.DataFrame) -> pd.DataFrame:
+        """The rows of `runs` whose cells these studies have, whichever folder a run was read from."""
+        cells = {cell for name in studies if name in self.shares for cell in self.shares[name].cells}
+        return runs[[cell in cells for cell in zip(runs["task"], runs["hash"], strict=True)]]
+
+    def measured_in(self, studies: Sequence[str]) -> Laboratory:
+        """What these studies measured, as if no other had been read."""
+        return laboratory.together(
+            [stage for name in studies if name in self.shares for stage in self.shares[name].stages]
+        )
+
+    @property
+    def measurements(self) -> list[Mapping[str, Any]]:
+        """The `run.json` of every measured stage, once each."""
+        stages = [stage for share in self.shares.values() for stage in share.stages]
+        return [stage.record for stage in {(stage.task, stage.hash, stage.seed): stage for stage in stages}.values()]
+
+
+def load(
+    study: str | Sequence[str], results: str | Path = "results"
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """The runs, evaluations and training curves of one or several studies, with one column per factor.
+
+    Args:
+        study: name of a folder below `results`, or several.
+        results: the folder of all studies.
+
+    Returns:
+        `runs` (one row per cell and seed), `evaluations` (per episode) and `training` (per update); see `Records`.
+
+    Raises:
+        UserError: if there is no such study.
+
+    Warns:
+        DamagedRecord: for every file that could not be used.
+    """
+    records = read([study] if isinstance(study, str) else study, results)
+    for problem in records.problems:
+        warnings.warn(str(problem), DamagedRecord, stacklevel=2)
+    return records.runs, with_factors(records.evaluations, records), with_factors(records.training, records)
+
+
+def with_factors(table: pd.DataFrame, records: Records) -> pd.DataFrame:
+    """`table` with the factor columns of its cells, as categories (a study has millions of evaluation rows)."""
+    cells = records.runs.drop_duplicates(_CELL).set_index(_CELL)
+    columns = [factor for factor in records.factors if factor not in table.columns]
+    rows = cells.index.get_indexer(pd.MultiIndex.from_frame(table[_CELL]))
+    added = {column: _categories(cells[column].to_numpy(), rows) for column in columns}
+    return table.assign(**added) if added else table
+
+
+def read(studies: Sequence[str], results: str | Path = "results") -> Records:
+    """Everything the folders of `studies` below `results` hold. Raises `UserError` if one does not exist."""
+    root = Path(results)
+    problems: list[Problem] = []
+    plans, blocks, headers, missing = [], [], [], []
+    shares: dict[str, Share] = {}
+    for name in studies:
+        folder = study_folder(root, name)
+        header, cells = plan(folder, root, problems)
+        headers.append(header)
+        found = read_blocks(folder, root, problems)
+        stages, absent = laboratory.read(folder, root, problems)
+        own = {(cell.task, cell.hash) for cell in cells}
+        own |= {(str(block.record.get("task")), str(block.record.get("hash"))) for block in found}
+        shares[name] = Share(frozenset(own), tuple(stages))
+        plans += cells
+        blocks += found
+        missing += absent
+    runs = _runs(blocks, plans)
+    runs = runs.assign(name=runs["arm"], arm=labels.arm_labels(runs, _factor_names(blocks)))
+    evaluations = _long_table(blocks, runs, EVALUATIONS)
+    runs = _with_scores(runs, evaluations, problems)
+    pyarrow.default_memory_pool().release_unused()  # the pages of files that were read, as much as all tables
+    return Records(
+        name="+".join(studies),
+        title=str(headers[0].get("title", "")) or "+".join(studies),
+        control=_control(headers[0].get("control"), runs, plans),
+        factors=tuple(_factor_names(blocks)),
+        runs=runs,
+        evaluations=evaluations,
+        curves=curves(evaluations, runs),
+        training=_long_table(blocks, runs, TRAINING),
+        problems=tuple(problems),
+        laboratory=laboratory.together([stage for share in shares.values() for stage in share.stages], missing),
+        blocks=tuple(block.record for block in blocks if "status" in block.record),
+        shares=shares,
+    )
+
+
+def _control(name: object, runs: pd.DataFrame, plans: Sequence[Cell]) -> str | None:
+    """Label of the arm called `name`, which may be a second name of a cell; None where it is no arm, or several."""
+    hashes = {cell.hash for cell in plans if cell.arm == name}
+    found = runs.loc[(runs["name"] == name) | runs["hash"].isin(hashes), "arm"].unique()
+    return str(found[0]) if len(found) == 1 else None
+
+
+def _factor_names(blocks: Sequence[Block]) -> list[str]:
+    """All factors any block has, in order of first appearance; the task is not one, it is half of a cell's name."""
+    names = dict.fromkeys(key for block in blocks for key in block.record.get("factors", {}))
+    return [name for name in names if name not in _KEYS]
+
+
+def _runs(blocks: Sequence[Block], plans: Sequence[Cell]) -> pd.DataFrame:
+    """One row per cell and seed in the planned order; of a run that was found several times the best."""
+    factors = _factor_names(blocks)
+    planned = [row for cell in plans for row in _planned_rows(cell)]
+    found = [row for index, block in enumerate(blocks) for row in _block_rows(index, block, factors)]
+    numbers = [key for key in (*_BOUNDS, *_OUTCOME, *_PARAMETERS, *_SHARED_COSTS, *_BLOCK_COSTS) if key not in factors]
+    columns = [*_KEYS, "status", "cause", *factors, *numbers, "block"]
+    table = pd.DataFrame([*planned, *_without_unplanned(found, planned)], columns=columns)
+    table["_place"] = table.groupby(_CELL, sort=False).ngroup()
+    table["_rank"] = table["status"].map(STATUSES.index)
+    table = table.sort_values(["_place", "seed", "_rank"], kind="stable").drop_duplicates(["_place", "seed"])
+    table = _known_of_cells(table, ["arm", *factors, *_BOUNDS])
+    return table.drop(columns=["_place", "_rank"]).reset_index(drop=True)
+
+
+def _without_unplanned(found: list[dict[str, Any]], planned: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """A damaged folder seeds-003-005 may have held the list [3, 5]: its seed 4 counts only if it was planned."""
+    seeds = {(row["task"], row["hash"], row["seed"]) for row in planned}
+    cells = {key[:2] for key in seeds}
+    return [
+        row
+        for row in found
+        if row["status"] != "damaged"
+        or (row["task"], row["hash"]) not in cells
+        or (row["task"], row["hash"], row["seed"]) in seeds
+    ]
+
+
+def _planned_rows(cell: Cell) -> list[dict[str, Any]]:
+    common = {"study": cell.study, "task": cell.task, "arm": cell.arm, "hash": cell.hash}
+    return [common | {"seed": seed, "status": "missing", "block": -1} for seed in cell.seeds]
+
+
+def _known_of_cells(table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
+    """Rows of missing and damaged seeds learn what another row of the same cell knows."""
+    first = table.groupby("_place")[list(dict.fromkeys(columns))].first().reindex(table["_place"])
+    return table.assign(**{str(column): first[column].to_numpy() for column in first})
+
+
+def _block_rows(index: int, block: Block, factors: Sequence[str]) -> list[dict[str, Any]]:
+    record = block.record
+    common = {"study": block.study, "block": index} | {key: record.get(key) for key in ("task", "arm", "hash")}
+    common |= {factor: _plain(record.get("factors", {}).get(factor)) for factor in factors}
+    common |= _costs(record)
+    rows = []
+    for seed, status in sorted(block.statuses.items()):
+        outcome = record.get("seeds", {}).get(str(seed), {})
+        numbers = {key: outcome.get(key, np.nan) for key in _OUTCOME}
+        cause = outcome.get("cause") or {"damaged": f"{block.path} is damaged"}.get(status)
+        rows.append(common | numbers | {"seed": seed, "status": status, "cause": cause})
+    return rows
+
+
+def _costs(record: Mapping[str, Any]) -> dict[str, Any]:
+    score, parameters, seeds = record.get("score", {}), record.get("parameters", {}), len(record.get("seeds", {})) or 1
+    costs: dict[str, Any] = {f"score_{key}": score.get(key, np.nan) for key in ("random", "reference")}
+    costs |= {"budget": record.get("budget", np.nan)}
+    costs |= {f"parameters_{key}": parameters.get(key, np.nan) for key in ("actor", "critic")}
+    costs |= {key: record.get(key) or np.nan for key in _BLOCK_COSTS}
+    return costs | {key: (record.get(key) or np.nan) / seeds for key in _SHARED_COSTS}
+
+
+def _plain(value: Any) -> Hashable:
+    """A factor's value as something a table can group by."""
+    return str(value) if isinstance(value, (list, dict)) else value
+
+
+def _long_table(blocks: Sequence[Block], runs: pd.DataFrame, file: str) -> pd.DataFrame:
+    """The rows of one file of all blocks, each run once, with the names of its cell."""
+    winners = set(zip(runs["block"], runs["seed"], strict=True))
+    parts, owners = [], []
+    for index, block in enumerate(blocks):
+        table = block.tables.get(file)
+        if table is None:
+            continue
+        kept = [seed for seed in table["seed"].unique() if (index, seed) in winners]
+        if len(kept) < table["seed"].nunique():
+            table = table[table["seed"].isin(kept)]
+        parts.append(table)
+        owners.append(np.full(len(table), index))
+    if not parts:
+        return pd.DataFrame(columns=["study", "task", "arm", "hash", *COLUMNS[file]])
+    rows = pd.concat(_as_categories(parts, "mode"), ignore_index=True)
+    names = runs.drop_duplicates("block").set_index("block")[["study", "task", "arm", "hash"]]
+    places = names.index.get_indexer(pd.Index(np.concatenate(owners)))
+    return pd.concat([pd.DataFrame({c: _categories(names[c].to_numpy(), places) for c in names}), rows], axis=1)
+
+
+def _as_categories(parts: Sequence[pd.DataFrame], column: str) -> list[pd.DataFrame]:
+    """Tables with a text column, if they have it, as categories that they have in common: a twentieth of the memory."""
+    levels = sorted({str(level) for part in parts if column in part for level in part[column].unique()})
+    kind = pd.CategoricalDtype(levels)
+    return [part.assign(**{column: part[column].astype(kind)}) if column in part else part for part in parts]
+
+
+def _categories(values: Any, rows: Any) -> pd.Categorical:
+    """`values[rows]` as categories, without building the long column."""
+    codes, levels = pd.factorize(np.asarray(values, object))
+    return pd.Categorical.from_codes(np.where(rows < 0, -1, codes[rows]), categories=pd.Index(levels))
+
+
+def _with_scores(runs: pd.DataFrame, evaluations: pd.DataFrame, problems: list[Problem]) -> pd.DataFrame:
+    """The final scores of each run that is done, raw and normalised, for both modes; see `SCORES`."""
+    budgets = runs.drop_duplicates(_CELL).set_index(_CELL)["budget"]
+    limit = _of_cells(evaluations, budgets.astype(float)) * FINAL_SHARE
+    last = evaluations[evaluations["step"].to_numpy(float) > limit]
+    columns = [column for column in SCORES if column in evaluations]
+    final = last.groupby([*_RUN, "mode"], observed=True)[columns].mean(skipna=False)
+    done = runs["status"] == "done"
+    scored = runs.copy()
+    for mode in MODES:
+        index = pd.MultiIndex.from_frame(scored[_RUN].assign(mode=mode))
+        means = final.reindex(index) if len(final) else pd.DataFrame(np.nan, index, columns)
+        for column in columns:
+            score, normalised = SCORES[column]
+            scored[f"{score}_{mode}"] = np.where(done, means[column].to_numpy(float), np.nan)
+            scored[f"{normalised}_{mode}"] = _normalised(scored[f"{score}_{mode}"], scored)
+    empty = scored[done & scored["final_stochastic"].isna()]
+    for (task, arm), seeds in empty.groupby(["task", "arm"], sort=False)["seed"]:
+        listed = ", ".join(map(str, seeds))
+        problems.append(Problem(f"{task}/{arm}", f"no evaluation in the last tenth of the budget (seeds {listed})"))
+    return scored
+
+
+def _normalised(scores: pd.Series, bounds: pd.DataFrame) -> pd.Series:
+    """(score − random) / (reference − random), with the bounds of the same row."""
+    low, high = bounds["score_random"].astype(float), bounds["score_reference"].astype(float)
+    return (scores.astype(float) - low) / (high - low)
+
+
+def _of_cells(table: pd.DataFrame, values: pd.Series) -> stats.Array:
+    """For every row of a long table, the value of its cell."""
+    tasks, hashes = (table[key].astype("category").cat for key in _CELL)
+    pairs = pd.MultiIndex.from_product([tasks.categories, hashes.categories])
+    by_code = values.reindex(pairs).to_numpy(float).reshape(len(tasks.categories), len(hashes.categories))
+    return np.asarray(by_code[tasks.codes.to_numpy(), hashes.codes.to_numpy()], float)
+
+
+def curves(evaluations: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
+    """The learning curves of the runs that are done; see `Records.curves`."""
+    keys = ["task", "arm", "hash", "seed", "mode", "step"]
+    columns = [column for column in SCORES if column in evaluations]
+    means = evaluations.groupby(keys, observed=True, sort=True)[columns].mean().reset_index()
+    kept = runs.loc[runs["status"] == "done", [*_RUN, "score_random", "score_reference"]]
+    table = means.astype({"task": object, "hash": object, "arm": object, "mode": str}).merge(kept, on=_RUN)
+    table = table.assign(**{f"{column}_normalised": _normalised(table[column], table) for column in columns})
+    return table.drop(columns=["score_random", "score_reference"])

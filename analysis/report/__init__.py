@@ -1,0 +1,1 @@
+"""The report of a study: text, page and files."""

@@ -1,0 +1,289 @@
+"""What a report says, in order; `analysis.report.page` and `markdown` below decide how it looks."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from analysis.claims import comparisons
+from analysis.claims import judge as claims
+from analysis.claims.judge import ClaimsFile, Judged
+from analysis.figures.gallery import Material
+from analysis.load.records import MODES, STATUSES, Records, measures
+from analysis.tables import formats, references, summaries, tables
+
+NAMED_TIES = 4  # in a sentence; the table of final scores marks them all
+MODE = "stochastic"  # what is trained; claims are judged on it
+# Second views of what other figures show: large, so `report.md` names them, the page alone shows them, and
+# `results/.gitignore` leaves them out.
+SECOND_VIEWS = (
+    *(f"{name}_{mode}" for name in ("learning_curves", "final_scores") for mode in MODES if mode != MODE),
+    "learning_curves_by_time",
+    "spaghetti",
+)
+
+
+@dataclass(frozen=True)
+class Part:
+    """A heading with what follows it: sentences, a list, tables, figures by name."""
+
+    heading: str
+    sentences: tuple[str, ...] = ()
+    items: tuple[str, ...] = ()
+    tables: tuple[formats.Table, ...] = ()
+    figures: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Document:
+    """A report: its title and its parts, the answer first."""
+
+    title: str
+    parts: tuple[Part, ...]
+
+    def after(self, heading: str, parts: Sequence[Part]) -> "Document":
+        """With further parts behind the one of this heading."""
+        place = [part.heading for part in self.parts].index(heading) + 1
+        return Document(self.title, (*self.parts[:place], *parts, *self.parts[place:]))
+
+
+def compose(
+    material: Material, claims_files: Sequence[ClaimsFile], figures: Sequence[str], too_large: Sequence[str]
+) -> Document:
+    """The report of a study.
+
+    Args:
+        material: the study.
+        claims_files: the hypotheses to judge; those that need cells the study has not are counted, not shown.
+        figures: names of the figures there are.
+        too_large: names of figures with too many panels for a report.
+    """
+    records = material.records
+    metrics = claims.run_metrics(records)
+    judged = [(file, claims.judge(file, records, metrics)) for file in claims_files]
+    differences = comparisons.against_control(records.runs, records.control, MODE) if records.control else None
+    aggregates, costs = summaries.aggregate_table(records.runs), tables.costs(records.runs)
+    parts = [
+        _answer(material, [claim for _, found in judged for claim in found]),
+        *_scoreboards(judged, records),
+        *_closing(material, metrics, costs),
+        Part("Final scores", tables=(tables.comparison_table(material.estimates), *summaries.present(aggregates))),
+        *_control(differences, str(records.control)),
+        *_referenced(records),
+        Part("Speed and stability", tables=(summaries.learning_table(metrics),)),
+        Part("Figures", _on_demand(records.name, too_large), figures=tuple(figures)),
+        *_troubles(records),
+        Part("Cost", tables=(tables.cost_table(costs), *summaries.present(tables.critic_table(records.runs)))),
+        Part("How it was made", items=tuple(_provenance(records))),
+    ]
+    return Document(records.title, tuple(parts))
+
+
+def _answer(material: Material, judged: Sequence[Judged]) -> Part:
+    """The best arm of every task with what may equal it, and the verdicts in numbers."""
+    items = [_best(measure.label, material.estimates) for measure in measures(material.records.runs)]
+    return Part("In short", (summary(material.records.runs),), (*items, *_verdicts(judged, material.records)))
+
+
+def _verdicts(judged: Sequence[Judged], records: Records) -> list[str]:
+    """How often each verdict was given, over the claims that are shown."""
+    shown = pd.Series([claim.verdict for claim in judged if _is_relevant(claim, records)], dtype=str)
+    counts = ", ".join(f"{number} {verdict}" for verdict, number in shown.value_counts().sort_index().items())
+    return [f"Claims: {counts}."] if counts else []
+
+
+def _best(task: str, estimates: pd.DataFrame) -> str:
+    rows = estimates[(estimates["task"] == task) & (estimates["mode"] == MODE)]
+    best = rows[rows["mark"] == "best"]
+    if best.empty:
+        return f"{task}: no run is done."
+    row = best.iloc[0]
+    score = formats.interval_text(tables.interval_of(row, "mean"), 2)
+    answer = f"{row['arm']} is best, {score}, n={tables.count_text(row)}"
+    return f"{task}: {'; '.join([answer, *_beside(rows)])}."
+
+
+def _beside(rows: pd.DataFrame) -> list[str]:
+    """How the best arm of a task stands to the others: what may equal it, and how many have no run to be compared."""
+    ties = [str(arm) for arm in rows.loc[rows["mark"] == "tied", "arm"]]
+    further, without = len(ties) - NAMED_TIES, int((rows["n"] == 0).sum())
+    said = []
+    if ties:
+        said = ["may be as good: " + ", ".join(ties[:NAMED_TIES]) + (f" and {further} more" if further > 0 else "")]
+    elif len(rows) - without > 1:
+        said = ["ahead of every other arm" + (" that has a run" if without else "")]
+    return said + ([f"{_count(without, 'arm')} without a run"] if without else [])
+
+
+def summary(runs: pd.DataFrame) -> str:
+    """One sentence: how many runs there are of how many planned, and what became of the others."""
+    counts = runs["status"].value_counts()
+    others = [f"{counts[status]} {status}" for status in STATUSES if status != "done" and status in counts]
+    missing = f" ({', '.join(others)})" if others else ""
+    arms, tasks = runs["arm"].nunique(), [str(task) for task in runs["task"].unique()]
+    return (
+        f"{counts.get('done', 0)} of {len(runs)} runs are done{missing}: {_count(arms, 'arm')} on "
+        f"{_count(len(tasks), 'task')} ({', '.join(tasks)})."
+    )
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _scoreboards(judged: Sequence[tuple[ClaimsFile, list[Judged]]], records: Records) -> list[Part]:
+    """A table per claims file that this study says anything about."""
+    shown, sentences = [], []
+    for file, found in judged:
+        relevant = [claim for claim in found if _is_relevant(claim, records)]
+        if not relevant:
+            continue
+        shown.append(tables.scoreboard(relevant, file.title))
+        absent = len(found) - len(relevant)
+        further = f"; further claims of it need cells that are not here: {absent}" if absent else ""
+        sentences.append(f"{file.path.name}: {_committed(file, records)}{further}.")
+    return [Part("Claims", tuple(sentences), tables=tuple(shown))] if shown else []
+
+
+def _is_relevant(judged: Judged, records: Records) -> bool:
+    """Whether a claim was planned for a study read here, or something can be said about it all the same."""
+    planned = judged.claim.studies[0] in records.name.split("+")
+    return planned or any(finding.verdict != "missing" for finding in judged.findings)
+
+
+def _committed(file: ClaimsFile, records: Records) -> str:
+    if not file.commit:
+        return "not committed, so its hypotheses may have been written after the runs"
+    before = {True: "before the first run", False: "after the first run", None: "at an unknown time"}
+    return f"commit {file.commit[:12]}, {before[claims.predates(file, records)]}"
+
+
+def _closing(material: Material, metrics: pd.DataFrame, costs: pd.DataFrame) -> list[Part]:
+    found = summaries.present(
+        summaries.closing_table(metrics, material.estimates, costs, material.records.laboratory.figures)
+    )
+    return [Part("TD, GAE and Monte Carlo", tables=tuple(found))] if found else []
+
+
+def _referenced(records: Records) -> list[Part]:
+    """Arms of a world that can be solved beside the best their reference allows."""
+    found = summaries.present(references.table(references.exact_values(records)))
+    return [Part("Held to a reference", tables=tuple(found))] if found else []
+
+
+def compose_laboratory(records: Records, claims_files: Sequence[ClaimsFile], measured: Sequence[Part]) -> Document:
+    """The report of a study that measured estimators and trained nothing: `measured` is what it found."""
+    judged = [(file, claims.judge(file, records, records.runs)) for file in claims_files]
+    found = records.laboratory
+    stages = f"{_count(len(found.notes), 'stage')} of training measured on {_count(len(found.tasks), 'task')}"
+    verdicts = _verdicts([claim for _, own in judged for claim in own], records)
+    parts = [
+        Part("In short", (f"{stages} ({', '.join(found.tasks)}).",), tuple(verdicts)),
+        *_scoreboards(judged, records),
+        *measured,
+        *_troubles(records),
+        Part("How it was made", items=tuple(_provenance(records))),
+    ]
+    return Document(records.title, tuple(parts))
+
+
+def _control(differences: pd.DataFrame | None, control: str) -> list[Part]:
+    if differences is None or differences.empty:
+        return []
+    table = tables.control_table(differences, control)
+    return [Part(f"Against {control}", _power(differences), tables=(table,))]
+
+
+def _power(differences: pd.DataFrame) -> tuple[str, ...]:
+    """What the comparisons can detect, from the family's level, the pairs there are and the measured correlation."""
+    power = comparisons.power(differences)
+    if power is None:
+        return ("No comparison could be made.",)
+    related = "not measurable" if np.isnan(power.correlation) else formats.number_text(power.correlation, 2)
+    return (
+        f"Power: α = {comparisons.ALPHA} for the family of {_count(power.comparisons, 'comparison')}; with "
+        f"{power.pairs} pairs an effect of d = {formats.number_text(power.detectable, 2)} is found with probability "
+        f"0.8 at the strictest step. Median correlation of paired runs: {related}.",
+    )
+
+
+def _on_demand(study: str, too_large: Sequence[str]) -> tuple[str, ...]:
+    if not too_large:
+        return ()
+    return (f"Too many panels for a report; on demand: python -m analysis study={study} figures={','.join(too_large)}",)
+
+
+def _troubles(records: Records) -> list[Part]:
+    """What failed, could not be read or was never made, by name; nothing where all is well."""
+    failed = records.runs[records.runs["cause"].notna()]
+    items = [
+        f"{task}, {arm}, seed {seed}: {cause}"
+        for task, arm, seed, cause in failed[["task", "arm", "seed", "cause"]].itertuples(index=False)
+    ]
+    items += [f"not usable: {problem}" for problem in records.problems]
+    absent = records.runs[records.runs["status"].isin(["missing", "unfinished"])]
+    for (task, arm, status), seeds in absent.groupby(["task", "arm", "status"], sort=False)["seed"]:
+        items.append(f"{task}, {arm}: {status}, {'seed' if len(seeds) == 1 else 'seeds'} {_ranges(sorted(seeds))}")
+    return [Part("What failed or is missing", items=tuple(items))] if items else []
+
+
+def _ranges(numbers: Sequence[int]) -> str:
+    """`0–9, 12`."""
+    starts = [place for place, number in enumerate(numbers) if not place or number != numbers[place - 1] + 1]
+    parts = [numbers[start:end] for start, end in zip(starts, [*starts[1:], len(numbers)], strict=True)]
+    return ", ".join(str(part[0]) if len(part) == 1 else f"{part[0]}–{part[-1]}" for part in parts)
+
+
+def _provenance(records: Records) -> list[str]:
+    """Commands, commits, versions and machines of the runs, each once."""
+    blocks = [*records.blocks, *records.measurements]
+    lines = [
+        ("Commands", [str(block.get("command") or "") for block in blocks]),
+        ("Commits", [_commit(block.get("git") or {}) for block in blocks]),
+        ("Versions", [_pairs(block.get("versions") or {}) for block in blocks]),
+        ("Machines", [_pairs(block.get("host") or {}) for block in blocks]),
+    ]
+    steps = records.runs["env_steps"].astype(float).sum()
+    hours = records.runs["cpu_seconds"].astype(float).sum() / 3600
+    found = [f"{name}: {'; '.join(sorted(set(values) - {''})) or 'not recorded'}" for name, values in lines]
+    if len(records.runs):
+        found += [*_without_diagnostics(records), f"In all: {steps:,.0f} environment steps, {hours:.2f} CPU hours"]
+    if records.measurements:
+        measuring = sum(float(record.get("cpu_seconds") or 0) for record in records.measurements) / 3600
+        found.append(f"Measuring: {measuring:.2f} CPU hours")
+    return found
+
+
+def _without_diagnostics(records: Records) -> list[str]:
+    """How many runs have no row per update: those of results that came without."""
+    keys = ["task", "hash", "seed"]
+    done = records.runs[records.runs["status"] == "done"]
+    run, known = (
+        {*table[keys].drop_duplicates().itertuples(index=False, name=None)} for table in (done, records.training)
+    )
+    number = len(run - known)
+    return [f"Without diagnostics of their updates: {_count(number, 'run')}"] if number else []
+
+
+def _commit(git: Mapping[str, object]) -> str:
+    return f"{str(git.get('commit') or '')[:12]}{' with uncommitted changes' if git.get('dirty') else ''}"
+
+
+def _pairs(mapping: Mapping[str, object]) -> str:
+    return ", ".join(f"{key} {value}" for key, value in mapping.items())
+
+
+def markdown(document: Document) -> str:
+    """`report.md`; figures are links to files beside it, second views are named alone."""
+    parts = [f"# {formats.markdown_text(document.title)}"]
+    for part in document.parts:
+        parts.append(f"## {formats.markdown_text(part.heading)}")
+        parts += [formats.markdown_text(sentence) for sentence in part.sentences]
+        if part.items:
+            parts.append("\n".join(f"- {formats.markdown_text(item)}" for item in part.items))
+        parts += [formats.markdown(table).rstrip("\n") for table in part.tables]
+        parts += [f"![{name.replace('_', ' ')}]({name}.svg)" for name in part.figures if name not in SECOND_VIEWS]
+        if second := [f"`{name}`" for name in part.figures if name in SECOND_VIEWS]:
+            parts.append(f"Second views, in index.html and as files once the report is written: {', '.join(second)}.")
+    return "\n\n".join(parts) + "\n"

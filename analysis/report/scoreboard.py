@@ -1,0 +1,188 @@
+"""The scoreboard of all committed studies: the generated parts of README.md and results/README.md.
+
+Between its markers a page holds what the results give, and nothing else; what is written around them stays.
+"""
+
+import re
+import subprocess
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from analysis.claims import judge as claims
+from analysis.claims.judge import ClaimsFile, Finding, Judged
+from analysis.load import records as load
+from analysis.load.records import Records
+from analysis.tables import formats
+from bench.errors import UserError
+
+STUDIES = Path(__file__).resolve().parents[1] / "conf" / "study"
+VERDICTS = ("supported", "refuted", "mixed", "undecided", "uninformative", "missing")  # in the order of a summary
+NOT_RUN = "not run"
+SECTION = """
+## {title}
+
+{block}
+
+**What it says.** To be written.
+
+**What it cannot say.** To be written.
+"""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A claim with the study that answered it; without a verdict where none of its studies is there."""
+
+    name: str
+    claim: claims.Claim
+    study: str
+    judged: Judged | None
+
+    @property
+    def verdict(self) -> str:
+        """The verdict, or that there is none."""
+        return self.judged.verdict if self.judged else NOT_RUN
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study that was read, with every verdict on claims that may be judged in it, by file and name."""
+
+    records: Records
+    judged: Mapping[str, Mapping[str, Judged]]
+
+
+def committed(results: Path) -> list[str]:
+    """Names of the studies below `results` that are under version control, sorted. Raises `UserError`."""
+    command = ["git", "-C", str(results), "ls-files", "-z", "--", "."]
+    try:
+        files = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split("\0")
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise UserError(f"results={results}: not a folder of a git checkout, so nothing in it is committed") from error
+    return sorted({Path(file).parts[0] for file in files if Path(file).name in ("study.json", "lab.json")})
+
+
+def read(results: Path, name: str, files: Sequence[ClaimsFile]) -> Study:
+    """A study's records and what they say about the claims. Raises `UserError`."""
+    records = load.read([name], results)
+    if records.problems:
+        raise UserError(f"{records.problems[0]}: a scoreboard needs whole studies")
+    metrics = claims.run_metrics(records) if len(records.runs) else records.runs
+    judged = {file.path.stem: {found.name: found for found in claims.judge(file, records, metrics)} for file in files}
+    return Study(records, judged)
+
+
+def answers(file: ClaimsFile, studies: Mapping[str, Study]) -> list[Answer]:
+    """Every claim of a file with the first of its studies, in the order it names them, that says anything about it."""
+    found = []
+    for name, claim in file.claims.items():
+        present = [study for study in claim.studies if study in studies]
+        verdicts = {study: studies[study].judged[file.path.stem][name] for study in present}
+        telling = [study for study in present if verdicts[study].verdict != "missing"]
+        study = next(iter(telling or present), claim.studies[0])
+        found.append(Answer(name, claim, study, verdicts.get(study)))
+    return found
+
+
+def summary(found: Sequence[Answer]) -> str:
+    """`12 claims: 7 supported, 2 refuted, 3 not run`."""
+    verdicts = [answer.verdict for answer in found]
+    counts = [f"{verdicts.count(kind)} {kind}" for kind in (*VERDICTS, NOT_RUN) if kind in verdicts]
+    return f"{len(found)} claims: {', '.join(counts)}"
+
+
+def table(found: Sequence[Answer], numbers: bool) -> str:
+    """Claims as a Markdown table; with `numbers`, the effect on every task with its interval."""
+    header = ("claim", "source", "verdict", "study", *(("effect in the direction claimed, by task",) * numbers))
+    rows = [header, ("---",) * len(header)]
+    for answer in found:
+        verdict = f"**{answer.verdict}**" if answer.verdict in ("supported", "refuted", "mixed") else answer.verdict
+        about = (formats.markdown_text(answer.claim.statement), formats.markdown_text(answer.claim.source))
+        effects = "; ".join(_effect(finding) for finding in answer.judged.findings) if answer.judged else ""
+        rows.append((*about, verdict, answer.study, *((formats.markdown_text(effects),) * numbers)))
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+
+
+def _effect(finding: Finding) -> str:
+    numbers = formats.interval_text((finding.effect, finding.low, finding.high), 3)
+    return f"{finding.task} {finding.verdict}" + ("" if numbers == "–" else f", {numbers}")
+
+
+def board(files: Sequence[ClaimsFile], studies: Mapping[str, Study], numbers: bool) -> str:
+    """The scoreboard: a line and a table for every claims file."""
+    parts = []
+    for file in files:
+        found = answers(file, studies)
+        parts += [f"**{formats.markdown_text(file.title)}**: {summary(found)}.", table(found, numbers)]
+    return "\n\n".join(parts)
+
+
+def facts(name: str, study: Study, conf: Path = STUDIES) -> str:
+    """What a study asked, how it was made, and the verdicts on the claims it was planned for."""
+    records = study.records
+    runs, blocks = records.runs, records.blocks
+    commits = {str((block.get("git") or {}).get("commit") or "unknown")[:12] for block in blocks}
+    commands = [f"`{block['command']}`" for block in blocks if block.get("command")]
+    done = int((runs["status"] == "done").sum())
+    lines = [
+        question(name, conf),
+        f"- command: {_listed(commands)}",
+        f"- {runs[['task', 'hash']].drop_duplicates().shape[0]} cells on {_listed(runs['task'])}; "
+        f"{runs['seed'].nunique()} seeds; {done} of {len(runs)} runs done, "
+        f"{runs['env_steps'].astype(float).sum():,.0f} environment steps",
+        f"- code: {_listed(commits)}; [report]({name}/report/report.md)",
+    ]
+    planned = [found for file in study.judged.values() for found in file.values() if found.claim.studies[0] == name]
+    for found in planned:
+        effects = "; ".join(_effect(finding) for finding in found.findings)
+        lines.append(f"- claim: {formats.markdown_text(found.claim.statement)}: **{found.verdict}** ({effects})")
+    return "\n".join([lines[0], "", *lines[1:]] if lines[0] else lines[1:])
+
+
+def _listed(values: Iterable[object]) -> str:
+    return ", ".join(sorted(set(map(str, values)))) or "not recorded"
+
+
+def question(name: str, conf: Path = STUDIES) -> str:
+    """What the file of a study says about it at its beginning; "" for a study without a file there."""
+    path = conf / f"{name}.yaml"
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    lines = []
+    for line in text.splitlines():
+        if not line.startswith("#"):
+            break
+        lines += [] if line.startswith("# @package") else [line.removeprefix("# ")]
+    return " ".join(lines)
+
+
+def within(text: str, name: str, content: str) -> str:
+    """`text` with `content` between the markers of `name`. Raises `UserError` where they are not there, once."""
+    begin, end = f"<!-- {name}: generated by make readme -->", f"<!-- /{name} -->"
+    if text.count(begin) != 1 or text.count(end) != 1:
+        raise UserError(f"'{begin}' and '{end}' must both be there once")
+    before, _, rest = text.partition(begin)
+    return f"{before}{begin}\n{content}\n{end}{rest.partition(end)[2]}"
+
+
+def empty(name: str) -> str:
+    """The markers of a block that has nothing between them yet."""
+    return f"<!-- {name}: generated by make readme -->\n<!-- /{name} -->"
+
+
+def front_page(text: str, files: Sequence[ClaimsFile], studies: Mapping[str, Study]) -> str:
+    """README.md with its scoreboard: verdicts only, the numbers are in results/README.md."""
+    shown = board(files, studies, numbers=False) if studies else "No study is committed yet."
+    return within(text, "scoreboard", shown)
+
+
+def results_page(text: str, files: Sequence[ClaimsFile], studies: Mapping[str, Study]) -> str:
+    """results/README.md: the scoreboard in numbers, and a section for every study; one that is missing is added."""
+    text = within(text, "scoreboard", board(files, studies, numbers=True) if studies else "No study is committed yet.")
+    for name, study in studies.items():
+        if not re.search(rf"^<!-- study {re.escape(name)}:", text, re.MULTILINE):
+            block = empty(f"study {name}")
+            title = formats.markdown_text(study.records.title)
+            text = text.rstrip("\n") + "\n" + SECTION.format(title=f"`{name}`: {title}", block=block)
+        text = within(text, f"study {name}", facts(name, study))
+    return text

@@ -1,0 +1,133 @@
+"""Tests, equivalence and power: what a comparison of two arms can and cannot say.
+
+All tests here are paired by seed: arms share initial weights and starts, so the difference of two runs with one seed
+varies less than the runs themselves. A pair in which one run is missing is left out, and whoever prints a test prints
+the number of pairs it rests on.
+"""
+
+import numpy as np
+import scipy.optimize
+import scipy.stats
+from numpy.typing import ArrayLike
+
+from analysis.stats.estimates import Array
+
+EXACT_PAIRS = 20  # up to a million sign patterns are enumerated, more are sampled
+_TIE = 1e-9  # relative: sums of the same numbers in another order are no other sums
+
+
+def sign_flip_test(differences: ArrayLike, rng: np.random.Generator, reps: int = 100_000) -> float:
+    """Two-sided paired permutation test of a mean difference of zero (Fisher 1935).
+
+    If the labels of a pair are exchangeable, every pattern of signs is equally likely; p is the share of patterns whose
+    mean is at least as far from 0. Exact up to `EXACT_PAIRS` pairs; beyond, Monte Carlo with the observed pattern
+    counted in, p = (1 + hits)/(1 + reps), which keeps the test's level.
+
+    Args:
+        differences: (pairs,), NaN where one of the two runs is missing.
+        rng: used beyond `EXACT_PAIRS` pairs only.
+        reps: sampled patterns.
+
+    Returns:
+        p; NaN without any pair, never below 2^(1 − pairs).
+    """
+    present = np.asarray(differences, float)
+    present = present[~np.isnan(present)]
+    if not present.size:
+        return float("nan")
+    observed = abs(present.sum()) - _TIE * np.abs(present).sum()
+    if present.size <= EXACT_PAIRS:
+        half = present.size // 2
+        sums = np.add.outer(_signed_sums(present[:half]), _signed_sums(present[half:]))
+        return float(np.mean(np.abs(sums) >= observed))
+    hits = sum(
+        int(np.count_nonzero(np.abs((rng.integers(0, 2, (size, present.size)) * 2 - 1) @ present) >= observed))
+        for size in _batches(reps, 10_000)
+    )
+    return (1 + hits) / (1 + reps)
+
+
+def _signed_sums(values: Array) -> Array:
+    """(2^n,): the sum of `values` under every pattern of signs."""
+    sums = np.zeros(1)
+    for value in values:
+        sums = np.concatenate([sums - value, sums + value])
+    return sums
+
+
+def _batches(total: int, size: int) -> list[int]:
+    return [min(size, total - start) for start in range(0, total, size)]
+
+
+def equivalence_test(differences: ArrayLike, margin: float) -> float:
+    """TOST: the larger p of two one-sided paired t-tests against −margin and +margin (Schuirmann 1987).
+
+    Args:
+        differences: (pairs,), NaN where one of the two runs is missing.
+        margin: the largest difference that counts as none, fixed before the runs, in the differences' units.
+
+    Returns:
+        p; below α, the difference lies within the margin. NaN with fewer than two pairs.
+
+    Raises:
+        ValueError: for a margin that is not positive.
+    """
+    if margin <= 0:
+        raise ValueError(f"margin={margin}: must be greater than 0")
+    present = np.asarray(differences, float)
+    present = present[~np.isnan(present)]
+    if present.size < 2:
+        return float("nan")
+    error = present.std(ddof=1) / np.sqrt(present.size)
+    distance = margin - abs(present.mean())
+    if error == 0:
+        return 0.0 if distance > 0 else 1.0
+    return float(scipy.stats.t.sf(distance / error, present.size - 1))
+
+
+def power(effect: float, n: int, alpha: float = 0.05, paired: bool = True) -> float:
+    """Power of a two-sided t-test, from the noncentral t distribution (Cohen 1988).
+
+    Args:
+        effect: paired, the mean difference over the differences' standard deviation (d_z); else over one arm's (d).
+        n: pairs, or seeds per arm.
+        alpha: the test's level.
+        paired: which of the two tests.
+    """
+    freedom = n - 1 if paired else 2 * (n - 1)
+    if freedom < 1:
+        return float("nan")
+    shift = abs(effect) * np.sqrt(n if paired else n / 2)
+    critical = scipy.stats.t.isf(alpha / 2, freedom)
+    above = scipy.stats.nct.sf(critical, freedom, shift)
+    below = scipy.stats.nct.cdf(-critical, freedom, shift)
+    return float(np.nan_to_num(above, nan=1.0) + np.nan_to_num(below))  # scipy gives NaN far in the tail
+
+
+def seeds_needed(
+    effect: float, alpha: float = 0.05, wanted: float = 0.8, paired: bool = True, most: int = 100_000
+) -> int | None:
+    """The fewest pairs (or seeds per arm) that reach the `wanted` power for `effect`; None beyond `most`.
+
+    `effect` must come from the smallest effect of interest, never from the effect observed: the latter only says p
+    again.
+    """
+    low, high = 1, 2
+    while power(effect, high, alpha, paired) < wanted:
+        low, high = high, 2 * high
+        if high > 2 * most:
+            return None
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if power(effect, middle, alpha, paired) >= wanted else (middle, high)
+    return high if high <= most else None
+
+
+def minimum_detectable_effect(n: int, alpha: float = 0.05, wanted: float = 0.8, paired: bool = True) -> float:
+    """The smallest standardised effect that n pairs (or seeds per arm) detect with power `wanted`; inf for n < 2."""
+    if n < 2:
+        return float("inf")
+    high = 1.0
+    while power(high, n, alpha, paired) < wanted:
+        high *= 2
+    return float(scipy.optimize.brentq(lambda effect: power(effect, n, alpha, paired) - wanted, 0.0, high))

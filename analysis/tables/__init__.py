@@ -1,0 +1,1 @@
+"""From tidy tables to the tables of a report."""

@@ -1,0 +1,198 @@
+"""Advantage = return target − baseline: the two factors as functions of a collected batch, and their registries."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from bench import plugin
+from bench.arms.baselines import (
+    dead_groups,
+    group_advantage,
+    group_std,
+    living_advantage,
+    process_advantage,
+    vine_value,
+)
+from bench.arms.returns import lambda_return, monte_carlo_return, n_step_return
+from bench.errors import UserError
+
+if TYPE_CHECKING:
+    from bench.config.schema import Arm, Group
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one rollout of S replicas with N environments collected, time first: every tensor is (T, S, N).
+
+    rewards     raw: nothing is added at a time limit
+    terminated  the task ended with this step
+    truncated   the time limit ended it (and the task did not)
+    live        False where an environment had finished and waited for the others; rewards are 0 and flags False there
+    values      V(s_t), or None in an arm without a critic
+    next_values V of the true successor of step t, before any reset; None without a critic
+    restored    V̂(s_t) from episodes run from the restored state, at the steps where baseline=vine restores; else None
+
+    Environments [k·size, (k + 1)·size) of a replica are group k.
+    """
+
+    rewards: Tensor
+    terminated: Tensor
+    truncated: Tensor
+    live: Tensor
+    values: Tensor | None
+    next_values: Tensor | None
+    restored: Tensor | None = None
+
+
+def return_target(name: str, batch: Batch, arm: Arm) -> Tensor:
+    """The targets (T, S, N) of `advantage=name` or of `critic.target`; 0 where not live."""
+    return torch.where(batch.live, TARGETS[name](batch, arm), 0.0)
+
+
+def _advantage_target(batch: Batch, arm: Arm) -> Tensor:
+    """The targets (T, S, N) an action is credited with; 0 where not live."""
+    factor = arm.advantage
+    if factor.name != "plugin":
+        return return_target(factor.name, batch, arm)
+    targets = plugin.load("advantage", factor.plugin).function(batch, arm, **factor.options)
+    return torch.where(batch.live, _checked(targets, batch, "advantage"), 0.0)
+
+
+def _checked(values: Any, batch: Batch, key: str) -> Tensor:
+    """What a plug-in returned. Raises `UserError` where it is not a number for every step."""
+    shape = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
+    if shape != tuple(batch.rewards.shape):
+        raise UserError(
+            f"{key}.plugin returned {shape}: must be a tensor of the batch's shape {tuple(batch.rewards.shape)}"
+        )
+    checked: Tensor = values.to(batch.rewards.dtype)
+    return checked
+
+
+def advantage(batch: Batch, arm: Arm) -> Tensor:
+    """The advantages (T, S, N) of an arm; 0 where not live."""
+    targets = _advantage_target(batch, arm)
+    factor = arm.baseline
+    if factor.name == "plugin":
+        compared = plugin.load("baseline", factor.plugin).function(targets, batch, arm, **factor.options)
+        return torch.where(batch.live, _checked(compared, batch, "baseline"), 0.0)
+    return torch.where(batch.live, BASELINES[factor.name](targets, batch, arm), 0.0)
+
+
+def critic_target(batch: Batch, arm: Arm) -> Tensor:
+    """What V is regressed on, (T, S, N): a factor of its own, with a λ of its own."""
+    name = arm.critic.target
+    if name == "gae":
+        return torch.where(batch.live, _lambda_target(batch, arm, arm.critic.gae_lambda), 0.0)
+    return _advantage_target(batch, arm) if name == "same" else return_target(name, batch, arm)
+
+
+def episode_returns(batch: Batch, gamma: float) -> Tensor:
+    """R_i = Σ_t γ^t r_t of each environment's single episode, (S, N)."""
+    discounts = gamma ** torch.arange(len(batch.rewards), dtype=batch.rewards.dtype, device=batch.rewards.device)
+    return (batch.rewards * discounts.view(-1, 1, 1)).sum(0)
+
+
+def replica_sum(values: Tensor) -> Tensor:
+    """Sums over each replica's steps, (T, S, N) → (S,), in an order that is the same whoever else is in the stack."""
+    return values.transpose(0, 1).flatten(1).sum(1)
+
+
+def dead_group_fraction(batch: Batch, arm: Arm) -> Tensor:
+    """Share of groups whose returns are all equal, (S,)."""
+    return dead_groups(_members(episode_returns(batch, arm.gamma), arm.group)).to(batch.rewards.dtype).mean(-1)
+
+
+def lone_survivor_fraction(batch: Batch, arm: Arm) -> Tensor:
+    """Share of a replica's steps at which all other members of the group had finished, (S,)."""
+    living = _members(batch.live, arm.group).sum(-1)
+    return replica_sum(living == 1) / replica_sum(batch.live)
+
+
+def _ended(batch: Batch, arm: Arm) -> Tensor:
+    """`truncation=end` takes a time limit for an end; `bootstrap` lets the critic say what would have followed."""
+    return batch.terminated | batch.truncated if arm.truncation == "end" else batch.terminated
+
+
+def _lambda_target(batch: Batch, arm: Arm, gae_lambda: float) -> Tensor:
+    return lambda_return(batch.rewards, batch.next_values, _ended(batch, arm), batch.truncated, arm.gamma, gae_lambda)
+
+
+def _n_step_target(batch: Batch, arm: Arm) -> Tensor:
+    return n_step_return(batch.rewards, batch.next_values, _ended(batch, arm), batch.truncated, arm.gamma, arm.n_step)
+
+
+def _monte_carlo_target(batch: Batch, arm: Arm) -> Tensor:
+    return monte_carlo_return(batch.rewards, _ended(batch, arm), batch.truncated, arm.gamma, batch.next_values)
+
+
+def _minus_batch_mean(targets: Tensor, batch: Batch, _: Arm) -> Tensor:
+    return targets - (replica_sum(targets) / replica_sum(batch.live)).unsqueeze(-1)
+
+
+def _minus_value(targets: Tensor, batch: Batch, _: Arm) -> Tensor:
+    assert batch.values is not None  # the learner builds a critic for this baseline
+    return targets - batch.values
+
+
+def _within_group(targets: Tensor, batch: Batch, arm: Arm) -> Tensor:
+    """Compare the members of each group, step by step or by their whole returns.
+
+    Step by step, a finished member counts as 0: its future is known to bring nothing. So the leave-one-out mean never
+    divides by 0, and the longest episode still has something to be better than; `alive_only` leaves that out.
+    """
+    group = arm.group
+    if group.credit == "process":
+        members = _members(batch.rewards, group), _members(batch.live, group)
+        return process_advantage(*members, group.ddof, group.eps).flatten(-2)
+    returns = _members(episode_returns(batch, arm.gamma), group)
+    if group.credit == "outcome":
+        outcome = group_advantage(returns, group.scale, group.ddof, group.eps, group.leave_one_out)
+        return outcome.flatten(-2).expand_as(targets)
+    relative = _step_by_step(_members(targets, group), _members(batch.live, group), group)
+    if group.scale == "std":
+        scaled = relative / group_std(returns, group.ddof, group.eps)
+        relative = torch.where(dead_groups(returns).unsqueeze(-1), 0.0, scaled)
+    return relative.flatten(-2)
+
+
+def _step_by_step(targets: Tensor, live: Tensor, group: Group) -> Tensor:
+    """Targets (T, S, groups, size) compared within each step; the scale of a whole group comes later."""
+    if group.alive_only:
+        return living_advantage(targets, live, group.leave_one_out)
+    return group_advantage(targets, "rank" if group.scale == "rank" else "none", leave_one_out=group.leave_one_out)
+
+
+def _minus_vine(targets: Tensor, batch: Batch, arm: Arm) -> Tensor:
+    assert batch.restored is not None  # the collector restores states for this baseline
+    return targets - vine_value(batch.rewards, batch.restored, arm.vine.every, arm.gamma)
+
+
+def _members(values: Tensor, group: Group) -> Tensor:
+    """(…, N) → (…, groups, size)."""
+    members: Tensor = values.unflatten(-1, (-1, group.size))
+    return members
+
+
+TARGETS: dict[str, Callable[[Batch, Arm], Tensor]] = {
+    "td0": lambda batch, arm: _lambda_target(batch, arm, 0.0),
+    "nstep": _n_step_target,
+    "gae": lambda batch, arm: _lambda_target(batch, arm, arm.gae_lambda),
+    "monte_carlo": _monte_carlo_target,
+}
+
+BASELINES: dict[str, Callable[[Tensor, Batch, Arm], Tensor]] = {
+    "none": lambda targets, _batch, _arm: targets,
+    "batch_mean": _minus_batch_mean,
+    "critic": _minus_value,
+    "group": _within_group,
+    "grpo": _within_group,
+    "rloo": _within_group,
+    "time_mean": _within_group,  # one group of independent starts
+    "vine": _minus_vine,
+}

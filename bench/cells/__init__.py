@@ -1,0 +1,1 @@
+"""From words to cells: what Hydra composes, and the grids of studies."""

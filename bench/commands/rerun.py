@@ -1,0 +1,90 @@
+"""Training a recorded block again, beside the results, and comparing the numbers byte by byte."""
+
+import dataclasses
+import itertools
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.commands.verify import agreement, checked_config
+from bench.config.schema import Config
+from bench.errors import UserError
+from bench.execution.execute import run_block
+from bench.records import block as blocks
+from bench.records.files import sha256, write_atomic
+
+
+@dataclass(frozen=True)
+class Rerun:
+    """Where the block was trained again, of each file of numbers whether its bytes are the same, what was put back."""
+
+    path: Path
+    agrees: Mapping[str, bool]
+    put_back: Sequence[str]  # of the files that had been left out of the block, those with the bytes it once had
+    still_out: Sequence[str]
+
+
+def rerun(path: Path) -> Rerun:
+    """Train the block in `path` again, beside it, and give it back what was left out of it.
+
+    On the same machine, with the same versions, all bytes are the same. What was left out is put back only if its bytes
+    are those whose checksum was recorded.
+
+    Raises:
+        UserError: where `path` holds no finished block, or the code has changed what its settings mean.
+    """
+    block = blocks.read(path.resolve())
+    if block is None or not block.finished:
+        raise UserError(f"{path}: no finished block; give the folder that holds its {blocks.RECORD}")
+    blocks.check(block)
+    config = _config(block)
+    place = _free_place(blocks.study_directory(config) / "reruns" / config.task.name / block.path.parent.name)
+    directory = place / block.path.name
+    run_block(config, directory)
+    left_out = block.left_out
+    put_back = [name for name in left_out if _put_back(directory / name, block)]
+    return Rerun(
+        directory,
+        agreement(directory, block),
+        put_back,
+        [name for name in left_out if name not in put_back],
+    )
+
+
+def _put_back(made: Path, block: blocks.Block) -> bool:
+    """Copy a file into the block that lacks it, if it is the one the block had; → whether it is."""
+    if sha256(made) != block.record["checksums"][made.name]:
+        return False
+
+    def copy(temporary: Path) -> None:
+        shutil.copyfile(made, temporary)
+
+    try:
+        write_atomic(block.path / made.name, copy)
+    except OSError as error:
+        raise UserError(f"cannot write {block.path / made.name}: {error.strerror}; it is in {made.parent}") from error
+    return True
+
+
+def _config(block: blocks.Block) -> Config:
+    """The block's settings, writing to the study's folder the block lies in now."""
+    config = checked_config(block)
+    study = block.path.parents[3]
+    return dataclasses.replace(
+        config, results=str(study.parent), study=dataclasses.replace(config.study, name=study.name)
+    )
+
+
+def _free_place(cell: Path) -> Path:
+    """The first numbered folder that is not there yet, made."""
+    for number in itertools.count(1):
+        place = cell / str(number)
+        try:
+            place.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise UserError(f"cannot write {error.filename}: {error.strerror}") from error
+        return place
+    raise AssertionError("unreachable")

@@ -1,0 +1,96 @@
+"""What a study has: done, running, stale, failed, missing."""
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.errors import UserError
+from bench.records import block as blocks
+from bench.records import index
+from bench.records.partial import PARTIAL
+
+STATES = ("done", "running", "stale", "failed", "missing", "damaged")
+
+
+@dataclass(frozen=True)
+class Line:
+    """Some seeds of a cell in one state, and what there is to say about it."""
+
+    state: str
+    cell: str
+    seeds: Sequence[int]
+    note: str = ""
+
+
+def status(results: Path, study: str) -> tuple[str, bool]:
+    """The state of a study's planned cells as text, and whether none is damaged.
+
+    Raises:
+        UserError: where no such study has been run, or its index is damaged.
+    """
+    folder = index.study_folder(results, study)
+    lines = [line for cell in index.read(folder)["cells"] for line in _cell(folder, cell)]
+    counts = Counter(line.state for line in lines for _ in line.seeds)
+    summary = ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state])
+    shown = [
+        f"{line.state:8} {line.cell} seeds {_short(line.seeds)}{': ' if line.note else ''}{line.note}"
+        for line in lines
+        if line.state != "done"
+    ]
+    return "\n".join([f"{study}: {summary} (seeds of cells)", *shown]), all(line.state != "damaged" for line in lines)
+
+
+def _cell(study: Path, cell: index.Entry) -> Iterator[Line]:
+    """The planned seeds of a cell by state; a seed in several blocks is in the best of their states."""
+    name = f"{cell['task']} {cell['arm']}"
+    left = set(cell["seeds"])
+    found: list[blocks.Block] = []
+    damage: list[str] = []
+    for path in blocks.folders(study / cell["path"]):
+        try:
+            block = blocks.read(path)
+        except UserError as error:
+            damage.append(str(error))
+            continue
+        if block is not None:
+            found.append(block)
+    for block in found:
+        if block.finished:
+            done = left & block.taken("failed")
+            left -= done
+            if done:
+                yield Line("done", name, sorted(done))
+    for block in sorted(found, key=lambda block: STATES.index(block.state)):
+        mine = left & block.seeds
+        left -= mine
+        yield from _block(name, block, mine)
+    if damage:  # whose seeds nobody can tell: of those planned, any that are nowhere else
+        yield Line("damaged", name, sorted(left), "; ".join(damage))
+    elif left:
+        yield Line("missing", name, sorted(left))
+
+
+def _block(name: str, block: blocks.Block, seeds: set[int]) -> Iterator[Line]:
+    causes = {seed: cause for seed, cause in block.causes.items() if seed in seeds}
+    for cause in dict.fromkeys(causes.values()):
+        yield Line("failed", name, [seed for seed in sorted(causes) if causes[seed] == cause], cause)
+    rest = sorted(seeds - causes.keys())
+    if rest:
+        yield Line(block.state, name, rest, _note(block))
+
+
+def _note(block: blocks.Block) -> str:
+    """How far a running block is, and what a stale one goes on from."""
+    if block.state == "stale":
+        return "goes on from its checkpoint" if (block.path / PARTIAL).exists() else "begins again"
+    try:
+        data = json.loads((block.path / blocks.PROGRESS).read_text(encoding="utf-8"))
+        return f"{float(data['fraction']):.0%}"
+    except (OSError, ValueError, KeyError, TypeError):  # not written yet, or just ended
+        return ""
+
+
+def _short(seeds: Sequence[int]) -> str:
+    return blocks.seeds_name(seeds).removeprefix("seeds-") if seeds else "none planned"

@@ -1,0 +1,76 @@
+"""Saved policies named in a configuration: where they are and which one exactly."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from bench.errors import UserError
+from bench.paths import CONF
+
+POLICY = "policy.zip"  # of a block
+RECORD = "run.json"
+ELSEWHERE = ("reruns", "damaged")  # copies of blocks, below their study
+
+
+def find(path: str) -> Path:
+    """The policy of a block: `path` is the file, or a folder below which there is exactly one. Raises `UserError`."""
+    found = _place(path)
+    if not found.exists():
+        raise left_out(found.parent)
+    return found
+
+
+def digest(path: str) -> str:
+    """Of the file's bytes: a policy is what it computes, not where it lies. Raises `UserError`.
+
+    One that was left out has that of its record, so that what was trained with it keeps its hash.
+    """
+    found = _place(path)
+    whole = hashlib.sha256(found.read_bytes()).hexdigest() if found.exists() else _recorded(found.parent)
+    assert whole is not None
+    return whole[:16]
+
+
+def is_left_out(path: str) -> bool:
+    """Whether `find` would say so. Raises `UserError` where there is no such block."""
+    return not _place(path).exists()
+
+
+def left_out(block: Path, what: str = "policy") -> UserError:
+    """The error for a block that came without its policy, or another file."""
+    return UserError(f"{block}: its {what} was left out; 'python -m bench rerun {block}' makes it again")
+
+
+def _place(path: str) -> Path:
+    """Where the one policy that `path` names is, or was before it was left out. Raises `UserError`."""
+    given = Path(path)
+    if given.is_file():
+        return given
+    if not given.is_dir():
+        makes = given.name if (CONF / "study" / f"{given.name}.yaml").exists() else None
+        hint = f"; 'python -m bench study={makes}' makes it" if makes else ""
+        raise UserError(f"reference.path={path}: there is no such file or folder{hint}")
+    found = sorted(set(_below(given)))
+    if len(found) != 1:
+        which = ", ".join(str(file.parent) for file in found[:3]) or "train a block there first"
+        raise UserError(f"reference.path={path}: {len(found)} policies below it, must be 1 ({which})")
+    return found[0]
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    """The policies below a folder, also those that only a record tells of."""
+    for name in (POLICY, RECORD):
+        for file in folder.rglob(name):
+            copied = any(part in ELSEWHERE for part in file.relative_to(folder).parts)
+            if not copied and (name == POLICY or _recorded(file.parent)):
+                yield file.with_name(POLICY)
+
+
+def _recorded(block: Path) -> str | None:
+    """The SHA-256 of the block's policy by its record; None where it has none, or cannot be read."""
+    try:
+        found = json.loads((block / RECORD).read_text(encoding="utf-8"))["checksums"][POLICY]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return found if isinstance(found, str) else None

@@ -1,0 +1,165 @@
+"""Running a cell: train the seeds that are missing, as one block, and record it."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+import yaml
+
+from bench import interruption, plugin
+from bench.config.schema import Config, parse
+from bench.errors import DamagedCheckpoint, UserError
+from bench.records import block as blocks
+from bench.records.mirror import mirror
+from bench.records.partial import PARTIAL
+from bench.records.recorder import Busy, Recorder
+
+if TYPE_CHECKING:  # importing anything of the learner's imports torch, which takes seconds
+    from bench.observer import Observer, Trained
+
+LOOK_AGAIN = 0.5  # seconds after which one looks again at what somebody else was quicker with
+
+
+def missing(config: Config) -> tuple[int, ...]:
+    """The seeds of the cell that want training: those that are neither finished nor being trained.
+
+    With `retry=failed`, those of them that failed, be it alone or with their block, and no others.
+
+    Raises:
+        UserError: where a block of the cell is damaged.
+    """
+    taken: set[int] = set()
+    failed: set[int] = set()
+    for block in blocks.blocks(config):
+        if block.finished:
+            blocks.check(block)
+        taken |= block.taken(config.retry)
+        failed |= block.causes.keys()
+    wanted = failed if config.retry == "failed" else set(config.seeds)
+    return tuple(seed for seed in config.seeds if seed in wanted - taken)
+
+
+def parts(config: Config) -> list[tuple[int, ...]]:
+    """The missing seeds as the blocks they will be: those begun before, which can be gone on with, and the rest.
+
+    Ours are one block, in lockstep. A library's train one after another: a block each, so that what is finished stays.
+
+    Raises:
+        UserError: where a block of the cell is damaged.
+    """
+    left = set(missing(config))
+    begun = []
+    for block in blocks.blocks(config):
+        if (block.path / PARTIAL).exists() and not block.finished and block.seeds <= left:
+            begun.append(tuple(sorted(block.seeds)))
+            left -= block.seeds
+    fresh = sorted(left)
+    if config.is_peer:
+        return [*begun, *((seed,) for seed in fresh)]
+    return [*begun, tuple(fresh)] if fresh else begun
+
+
+def recorded_config(path: Path) -> Config:
+    """The settings of the block in `path`. Raises `UserError` where they cannot be read."""
+    try:
+        mapping = yaml.safe_load((path / blocks.CONFIG).read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        raise blocks.damaged(path, f"{blocks.CONFIG} cannot be read ({type(error).__name__})") from error
+    plugin.refuse_unnamed(mapping, path / blocks.CONFIG)
+    return parse(mapping)
+
+
+def set_aside(config: Config) -> list[str]:
+    """Move the cell's damaged blocks out of the way; → a line for each. Raises `UserError` where that fails."""
+    lines = []
+    for path, what in damage(config).items():
+        try:
+            place = blocks.set_aside(path)
+        except OSError as error:
+            raise UserError(f"cannot move {path}: {error.strerror}") from error
+        lines.append(f"{what}; set aside as {place}")
+    return lines
+
+
+def damage(config: Config) -> dict[Path, str]:
+    """The cell's damaged blocks, and what is wrong with each."""
+    found = {}
+    for path in blocks.folders(blocks.cell_directory(config)):
+        try:
+            block = blocks.read(path)
+            if block is not None and block.finished:
+                blocks.check(block)
+        except UserError as error:
+            found[path] = str(error).partition("; nothing was changed")[0]
+    return found
+
+
+def run(config: Config, overrides: Sequence[str] = ()) -> Path:
+    """Train what is missing of the cell and return its block's folder; where nothing is, the block with its last seed.
+
+    The same call again trains nothing; more seeds become a new block of the same cell; what was interrupted goes on.
+
+    Raises:
+        UserError: where a block of the cell is damaged or the results folder cannot be written.
+        Interrupted: where a signal asked to stop; the block is saved.
+        Exception: what training raised, after it was recorded.
+    """
+    trained, tried = None, set[int]()
+    while wanted := [part for part in parts(config) if tried.isdisjoint(part)]:
+        directory = blocks.directory(config, wanted[0])
+        try:
+            run_block(dataclasses.replace(config, seeds=wanted[0]), directory, overrides)
+        except Busy:  # somebody was quicker: look again at what is left
+            time.sleep(LOOK_AGAIN)
+            continue
+        tried.update(wanted[0])  # a seed that fails again is not retried again
+        mirror(config, directory)
+        trained = directory
+    if trained is not None:
+        return trained
+    return next(block.path for block in blocks.blocks(config) if config.seeds[-1] in block.taken())
+
+
+def run_block(config: Config, directory: Path, overrides: Sequence[str] = ()) -> None:
+    """Train all of the configuration's seeds as one block in `directory`, or go on where it was interrupted.
+
+    Raises:
+        Busy: where some of the seeds are finished there, or being trained.
+        UserError, Interrupted, Exception: as `run` does.
+    """
+    recorder = Recorder(config, directory, overrides)
+    with interruption.heeding():
+        checkpoint = recorder.begin()
+        try:
+            try:
+                trained = train(config, config.seeds, recorder, checkpoint)
+            except DamagedCheckpoint as error:
+                recorder.discard(str(error))
+                trained = train(config, config.seeds, recorder)
+            recorder.finish(trained)
+        except Busy:
+            recorder.release()
+            raise
+        except Exception as error:
+            recorder.fail(error)
+            raise
+        except BaseException:
+            recorder.release()
+            raise
+        finally:
+            recorder.close()
+
+
+def train(config: Config, seeds: Sequence[int], observer: Observer, checkpoint: BinaryIO | None = None) -> Trained:
+    """Our learner or a library's, imported when it is needed: torch takes seconds."""
+    if config.is_peer:
+        from bench.peers import train as peers
+
+        return peers.train(config, seeds, observer)
+    from bench.learner import train as learner
+
+    return learner.train(config, seeds, observer, checkpoint)

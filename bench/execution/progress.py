@@ -1,0 +1,161 @@
+"""What a sweep is doing, read from the files its workers write."""
+
+import contextlib
+import json
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from bench.errors import UserError
+from bench.records import block as blocks
+
+SCREEN_EVERY = 0.5  # seconds
+LINE_EVERY = 15.0  # seconds, where the output is no terminal
+
+
+@dataclass(frozen=True)
+class Item:
+    """A cell being watched: what to call it, where its block will be, and how much work it is."""
+
+    label: str
+    path: Path
+    cost: float
+
+
+@dataclass(frozen=True)
+class Running:
+    """A cell at work."""
+
+    label: str
+    fraction: float
+    current_return: float | None
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The state of a sweep at one moment."""
+
+    done: int
+    running: Sequence[Running]
+    share: float  # of the work, 0 to 1
+
+
+class Display:
+    """Shows a sweep on `console`: redrawn in place on a terminal, a line now and then elsewhere."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+
+    def say(self, text: str) -> None:
+        """Print a line that stays."""
+        self.console.print(text, highlight=False, soft_wrap=True)
+
+    @contextlib.contextmanager
+    def watching(self, items: Sequence[Item], done_before: int) -> Iterator[None]:
+        """Show the items from a thread of its own while the body runs."""
+        stop = threading.Event()
+        show = self._redraw if self.console.is_terminal else self._print_lines
+        thread = threading.Thread(target=show, args=(_Watch(items, done_before), stop), daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            thread.join()
+
+    def _redraw(self, watch: "_Watch", stop: threading.Event) -> None:
+        with Live(console=self.console, auto_refresh=False, transient=True) as live:
+            while not stop.wait(SCREEN_EVERY):
+                live.update(_panel(watch), refresh=True)
+
+    def _print_lines(self, watch: "_Watch", stop: threading.Event) -> None:
+        while not stop.wait(LINE_EVERY):
+            self.console.print(_line(watch), highlight=False, soft_wrap=True)
+
+
+class _Watch:
+    """Reads the items' blocks again and again; those that have ended are not read twice."""
+
+    def __init__(self, items: Sequence[Item], done_before: int) -> None:
+        self.total = len(items) + done_before
+        self._waiting = list(items)
+        self._work = sum(item.cost for item in items)
+        self._ended = 0.0
+        self._began = time.monotonic()
+        # What an earlier attempt left is not news.
+        self._before = {item.path: _read(item.path) for item in items}
+
+    def snapshot(self) -> Snapshot:
+        """Look at the files."""
+        running: list[Running] = []
+        worked = 0.0
+        for item in list(self._waiting):
+            block = _read(item.path)
+            if block is None or block == self._before[item.path]:
+                continue
+            if block.state == "running":
+                state = _progress(item)
+                running.append(state)
+                worked += state.fraction * item.cost
+            elif block.state != "stale":
+                self._waiting.remove(item)
+                self._ended += item.cost
+        return Snapshot(self.total - len(self._waiting), running, (self._ended + worked) / self._work)
+
+    def left(self, share: float) -> str:
+        """The time left at the speed so far."""
+        elapsed = time.monotonic() - self._began
+        if share < 0.01:
+            return "estimating the time left"
+        seconds = round(elapsed * (1 - share) / share)
+        hours, minutes = divmod(seconds // 60, 60)
+        return f"{hours}:{minutes:02d}:{seconds % 60:02d} left"
+
+
+def _read(path: Path) -> blocks.Block | None:
+    try:
+        return blocks.read(path)
+    except UserError:  # named at the end, not here
+        return None
+
+
+def _progress(item: Item) -> Running:
+    """What the worker wrote last."""
+    try:
+        data = json.loads((item.path / blocks.PROGRESS).read_text(encoding="utf-8"))
+        return Running(item.label, float(data["fraction"]), data["current_return"])
+    except (OSError, ValueError, KeyError, TypeError):  # not written yet, or just ended
+        return Running(item.label, 0.0, None)
+
+
+def _describe(running: Running) -> str:
+    value = "" if running.current_return is None else f", return {running.current_return:.4g}"
+    return f"{running.label} {running.fraction:.0%}{value}"
+
+
+def _line(watch: _Watch) -> Text:
+    snapshot = watch.snapshot()
+    summary = f"{snapshot.done}/{watch.total} blocks, {watch.left(snapshot.share)}"
+    return Text("; ".join([summary, *map(_describe, snapshot.running)]))
+
+
+def _panel(watch: _Watch) -> Table:
+    snapshot = watch.snapshot()
+    table = Table.grid(padding=(0, 2))
+    table.add_row(f"{snapshot.done}/{watch.total} blocks", _bar(snapshot.share), watch.left(snapshot.share))
+    for running in snapshot.running:
+        value = "" if running.current_return is None else f"return {running.current_return:.4g}"
+        table.add_row(running.label, _bar(running.fraction), value)
+    return table
+
+
+def _bar(share: float) -> ProgressBar:
+    return ProgressBar(total=1.0, completed=share, width=24)

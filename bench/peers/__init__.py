@@ -1,0 +1,1 @@
+"""Algorithms of other libraries, recorded like the suite's own."""

@@ -1,0 +1,245 @@
+"""The W&B mirror of a block: one W&B run per seed, made from the finished files.
+
+The files are the truth. A mirror that cannot be made is a warning, never a failed run.
+"""
+
+import math
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import warnings
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import yaml
+
+from bench.config.schema import Config
+from bench.errors import RunWarning, UserError, first_line
+from bench.records import block as blocks
+from bench.records import index, provenance
+from bench.records.tables import EVALUATIONS, TRAINING
+
+FINAL_SHARE = 0.9  # the final score is the mean of the evaluations after this share of the budget
+COMPLETE = ".complete"  # in the folder of a run that was written to its end
+PATIENCE = 30.0  # seconds to wait for a server
+
+Row = Mapping[str, Any]
+
+_given_up: set[str] = set()  # modes that failed once in this process: waiting for every block again would take hours
+
+
+class MirrorWarning(RunWarning):
+    """Why a block has no mirror."""
+
+
+def mirror(config: Config, directory: Path) -> None:
+    """Write the W&B runs of the finished block in `directory`; what was mirrored before is left alone."""
+    if config.wandb == "disabled" or config.wandb in _given_up:
+        return
+    block = blocks.read(directory)
+    if block is None or not block.finished:
+        return
+    try:
+        _mirror(block, blocks.study_directory(config), config.wandb, config.wandb_project)
+    except Exception as error:  # whatever wandb raises: the files are the truth, and training goes on
+        _given_up.add(config.wandb)
+        results = "" if config.results == "results" else f" results={provenance.private(config.results)}"
+        again = f"python -m bench wandb-sync study={config.study.name}{results}"
+        text = f"wandb={config.wandb}: not mirrored ({first_line(error)}); '{again}' makes up for it"
+        warnings.warn(text, MirrorWarning, stacklevel=2)
+
+
+def sync(results: Path, study: str, *, upload: bool) -> tuple[int, int, Path]:
+    """Make up for every mirror that is missing, and upload those that W&B does not have; each run once.
+
+    → how many runs were written, how many were there before, and the folder they are in.
+
+    Raises:
+        UserError: where there is no such study, a block of it is damaged, or W&B cannot be reached.
+    """
+    folder = index.study_folder(results, study)
+    made = there = 0
+    for cell in index.read(folder)["cells"]:
+        for block in blocks.in_cell(folder / cell["path"]):
+            if block.finished:
+                blocks.check(block)
+                project = _project(block)
+                written = _written(block, folder, project)
+                made, there = made + written, there + len(block.seeds) - written
+    if upload:
+        _upload(folder)
+    return made, there, folder / "wandb"
+
+
+def _written(block: blocks.Block, folder: Path, project: str) -> int:
+    """How many offline runs of the block were missing, and are there now. Raises `UserError`."""
+    try:
+        return _mirror(block, folder, "offline", project)
+    except UserError:
+        raise
+    except Exception as error:  # whatever wandb raises
+        raise UserError(f"{block.path}: not mirrored ({first_line(error)}); the same command goes on") from error
+
+
+def _project(block: blocks.Block) -> str:
+    """The W&B project its settings name. Raises `UserError`."""
+    try:
+        settings = yaml.safe_load((block.path / blocks.CONFIG).read_text(encoding="utf-8"))
+        return str(settings["wandb_project"])
+    except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
+        raise blocks.damaged(block.path, f"{blocks.CONFIG} cannot be read ({type(error).__name__})") from error
+
+
+def _upload(folder: Path) -> None:
+    """Let W&B's own program send the runs it has not sent; it marks those it has. Raises `UserError`."""
+    waiting = [run for run in sorted((folder / "wandb").glob("offline-run-*")) if not list(run.glob("*.wandb.synced"))]
+    for run in waiting:
+        command = [sys.executable, "-m", "wandb", "sync", str(run)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+        if done.returncode or not list(run.glob("*.wandb.synced")):
+            said = (done.stderr or done.stdout).strip().splitlines() or ["it did not say why"]
+            raise UserError(f"W&B did not take {run.name} ({said[-1]}); nothing is lost, the same command goes on")
+
+
+def _mirror(block: blocks.Block, folder: Path, mode: str, project: str) -> int:
+    """Write the runs of the block's seeds that are not there; → how many."""
+    missing = [seed for seed in sorted(block.seeds) if not _complete(folder, block, seed)]
+    if not missing:
+        return 0
+    _check_writable(folder / "wandb")
+    wandb = _wandb(mode)
+    settings = _settings(wandb, mode)
+    evaluations = pq.read_table(block.path / EVALUATIONS).to_pylist()
+    histories = history(pq.read_table(blocks.needed(block, TRAINING)).to_pylist(), evaluations)
+    summaries = summary(block.record, evaluations)
+    for seed in missing:
+        _remove(folder, block, seed)  # begun once, and not finished
+        identity = {"id": run_id(block, seed), "project": project}
+        try:
+            run = wandb.init(
+                **identity, **_labels(block.record, seed), dir=folder, reinit="create_new", settings=settings
+            )
+            run.define_metric("*", step_metric="step")
+            for row in histories.get(seed, []):
+                run.log(row)
+            run.summary.update(summaries[seed])
+            run.finish()
+        except Exception:
+            _remove(folder, block, seed)
+            raise
+        for made in _runs(folder, block, seed):
+            (made / COMPLETE).touch()
+    return len(missing)
+
+
+def _check_writable(folder: Path) -> None:
+    """Raise `OSError` where W&B could not write; it would do so elsewhere, where nobody looks."""
+    folder.mkdir(exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder):
+        pass
+
+
+def _complete(folder: Path, block: blocks.Block, seed: int) -> bool:
+    return any((run / COMPLETE).exists() for run in _runs(folder, block, seed))
+
+
+def _remove(folder: Path, block: blocks.Block, seed: int) -> None:
+    for begun in _runs(folder, block, seed):
+        shutil.rmtree(begun)
+
+
+def _runs(folder: Path, block: blocks.Block, seed: int) -> list[Path]:
+    """The folders W&B keeps of a seed's run."""
+    return list((folder / "wandb").glob(f"*run-*-{run_id(block, seed)}"))
+
+
+def run_id(block: blocks.Block, seed: int) -> str:
+    """The W&B id of one seed: the same wherever and whenever it is mirrored, so that nothing is there twice."""
+    return f"{block.record['hash']}-{seed:03d}"
+
+
+def history(training: Iterable[Row], evaluations: Iterable[Row]) -> dict[int, list[dict[str, float]]]:
+    """By seed, one row per step: the diagnostics of the update and the means of the evaluation at that step."""
+    rows: dict[int, dict[int, dict[str, float]]] = defaultdict(lambda: defaultdict(dict))
+    for row in training:
+        values = {name: value for name, value in row.items() if name not in ("seed", "step") and value is not None}
+        rows[row["seed"]][row["step"]] |= values
+    for (seed, step, mode), episodes in _grouped(evaluations, "seed", "step", "mode").items():
+        for name in episodes[0].keys() - {"seed", "step", "mode", "episode"}:
+            rows[seed][step][f"eval/{mode}_{name}"] = _mean([row[name] for row in episodes])
+    return {seed: [{"step": step, **steps[step]} for step in sorted(steps)] for seed, steps in rows.items()}
+
+
+def summary(record: Mapping[str, Any], evaluations: Iterable[Row]) -> dict[int, dict[str, Any]]:
+    """By seed, how it ended: its outcome, and where it is done the final score of each mode."""
+    result: dict[int, dict[str, Any]] = {int(seed): dict(outcome) for seed, outcome in record["seeds"].items()}
+    random, reference = record["score"]["random"], record["score"]["reference"]
+    final = (row for row in evaluations if row["step"] > FINAL_SHARE * record["budget"])
+    for (seed, mode), episodes in _grouped(final, "seed", "mode").items():
+        if result[seed]["status"] == "done":
+            score = _mean([row["return"] for row in episodes])
+            normalised = (score - random) / (reference - random)
+            result[seed] |= {f"final_{mode}": score, f"normalised_{mode}": normalised}
+    return result
+
+
+def _labels(record: Mapping[str, Any], seed: int) -> dict[str, Any]:
+    """What W&B's tables group and filter by."""
+    return {
+        "name": f"{record['task']} {record['arm']} {seed}",
+        "group": record["arm"],
+        "job_type": record["task"],
+        "tags": [record["study"], record["task"], record["arm"]],
+        "config": record["factors"]
+        | {"seed": seed, "hash": record["hash"], "study": record["study"], "record": _of_block(record)},
+    }
+
+
+def _of_block(record: Mapping[str, Any]) -> dict[str, Any]:
+    """What the record says of the block as a whole: bounds, costs, provenance; enough to rebuild it from its runs."""
+    elsewhere = ("schema", "study", "task", "arm", "hash", "factors", "seeds", "checksums", blocks.SEAL)
+    return {key: value for key, value in record.items() if key not in elsewhere}
+
+
+def _wandb(mode: str) -> Any:
+    """The library. Raises `RuntimeError` where it would ask for a key at the terminal."""
+    os.environ["WANDB_ERROR_REPORTING"] = "false"  # read at import; it would look up a name even offline
+    import wandb
+
+    if mode == "online" and not wandb.login(prompt=False):
+        raise RuntimeError("no API key: 'wandb login' or WANDB_API_KEY gives it one")
+    return wandb
+
+
+def _settings(wandb: Any, mode: str) -> Any:
+    """Nothing about the machine or its user, nothing printed, nothing that takes time."""
+    return wandb.Settings(
+        mode=mode,
+        silent=True,
+        console="off",
+        init_timeout=PATIENCE,
+        symlink=False,
+        disable_code=True,
+        disable_git=True,
+        save_code=False,
+        x_disable_machine_info=True,
+        x_disable_meta=True,
+        x_disable_stats=True,
+        x_save_requirements=False,
+    )
+
+
+def _grouped(rows: Iterable[Row], *keys: str) -> dict[tuple[Any, ...], list[Row]]:
+    groups: dict[tuple[Any, ...], list[Row]] = {}
+    for row in rows:
+        groups.setdefault(tuple(row[key] for key in keys), []).append(row)
+    return groups
+
+
+def _mean(values: Sequence[float]) -> float:
+    return math.fsum(values) / len(values)

@@ -1,0 +1,111 @@
+"""What an unfinished block can go on from: one archive with the learner's state and the rows reported so far.
+
+It is replaced in one step, so it is always of one moment. Every part is held against its checksum when it is read.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import io
+import json
+import zipfile
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow.parquet as pq
+
+from bench.records import files
+from bench.records.tables import EVALUATIONS, TRAINING, write_rows
+
+if TYPE_CHECKING:  # importing anything of the learner's imports torch, which takes seconds
+    from bench.observer import Row
+
+PARTIAL = "partial.zip"
+SCHEMA = 1
+_STATE, _HEADER = "state.pt", "partial.json"
+
+
+class Damaged(Exception):
+    """An archive whose content is not what was written."""
+
+
+@dataclass(frozen=True)
+class Header:
+    """Whose state it is, what made it, and what it has cost so far."""
+
+    hash: str
+    seeds: Sequence[int]
+    git: Mapping[str, Any]
+    versions: Mapping[str, str]
+    started: str
+    wall_seconds: float
+    cpu_seconds: float
+    resumed: Sequence[Mapping[str, Any]]  # when and where it was gone on with, as in run.json
+
+
+@dataclass(frozen=True)
+class Partial:
+    """A saved moment of a block."""
+
+    header: Header
+    state: bytes
+    evaluations: list[Row] = field(default_factory=list)
+    training: list[Row] = field(default_factory=list)
+
+
+def write(path: Path, partial: Partial) -> None:
+    """Replace the archive at `path` by this moment. Raises `OSError`; what was there is then still there."""
+    parts = {
+        _STATE: partial.state,
+        EVALUATIONS: _table(EVALUATIONS, partial.evaluations),
+        TRAINING: _table(TRAINING, partial.training),
+    }
+    header = {
+        "schema": SCHEMA,
+        "checksums": {name: hashlib.sha256(content).hexdigest() for name, content in parts.items()},
+        **dataclasses.asdict(partial.header),
+    }
+    parts[_HEADER] = json.dumps(header, indent=1).encode()
+
+    def fill(temporary: Path) -> None:
+        with zipfile.ZipFile(temporary, "w") as archive:
+            for name, content in parts.items():
+                archive.writestr(name, content)
+
+    files.write_atomic(path, fill)
+
+
+def read(path: Path) -> Partial | None:
+    """The moment saved at `path`; None where there is none. Raises `Damaged`."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            parts = {name: archive.read(name) for name in (_HEADER, _STATE, EVALUATIONS, TRAINING)}
+        header = json.loads(parts.pop(_HEADER))
+        if header.pop("schema") != SCHEMA:
+            raise ValueError("another schema")
+        for name, expected in header.pop("checksums").items():
+            if hashlib.sha256(parts[name]).hexdigest() != expected:
+                raise ValueError(f"{name} is not what was written (checksum)")
+        return Partial(Header(**header), parts[_STATE], *(_rows(parts[name]) for name in (EVALUATIONS, TRAINING)))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, NotImplementedError) as error:
+        raise Damaged(f"{type(error).__name__}: {error}") from error
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
+        raise Damaged(f"{type(error).__name__}: {error}") from error
+
+
+def _table(kind: str, rows: Sequence[Row]) -> bytes:
+    content = io.BytesIO()
+    write_rows(kind, rows, content)
+    return content.getvalue()
+
+
+def _rows(content: bytes) -> list[Row]:
+    """The rows as they were reported: a column a row did not have is not in it."""
+    rows = pq.read_table(io.BytesIO(content)).to_pylist()
+    return [{name: value for name, value in row.items() if value is not None} for row in rows]

@@ -1,0 +1,134 @@
+"""Where a block came from: code, versions, machine, command. Never who ran it."""
+
+import functools
+import getpass
+import hashlib
+import importlib.metadata
+import os
+import platform
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from bench.paths import ROOT
+
+PACKAGES = ("gymnasium", "numpy", "policy-gradient-bench", "pyarrow", "sb3-contrib", "stable-baselines3", "torch")
+THREADS = 1  # of each process; cells run side by side instead
+SHORTEST_SECRET = 8  # a shorter value of the environment is no key, and may be a common word
+COMMAND = "BENCH_COMMAND"  # the command line, handed to worker processes through the environment
+
+
+def private(text: str) -> str:
+    """`text` without keys, the home folder, and the user's name as part of a path."""
+    for name, value in os.environ.items():
+        if re.search("KEY|TOKEN|SECRET|PASSWORD", name) and len(value) >= SHORTEST_SECRET:
+            text = text.replace(value, "SECRET")
+    text = text.replace(str(Path.home()), "~") if Path.home() != Path("/") else text
+    try:
+        user = re.escape(getpass.getuser())
+    except (KeyError, OSError):  # no such user in a container
+        return text
+    return re.sub(rf"(?<=/){user}(?=/|\s|$)", "USER", text)
+
+
+def command() -> str | None:
+    """The command line that led here; None when called from Python."""
+    line = os.environ.get(COMMAND)
+    return None if line is None else private(line)
+
+
+@functools.cache
+def git() -> dict[str, Any]:
+    """The commit of this code and whether it was changed since; Nones where it is no checkout.
+
+    Results, and winners that tuning stored, are no changes.
+    Cached: a process goes on running the code it has loaded.
+    """
+    executable = shutil.which("git")
+    if executable is None or not (ROOT / ".git").exists():
+        return {"commit": None, "dirty": None}
+
+    def call(*arguments: str) -> str | None:
+        done = subprocess.run([executable, "-C", str(ROOT), *arguments], capture_output=True, text=True, check=False)
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    changes = call("status", "--porcelain", "--", ".", ":(exclude)results", ":(exclude)conf/tuned")
+    return {"commit": call("rev-parse", "HEAD"), "dirty": None if changes is None else bool(changes)}
+
+
+@functools.cache
+def versions() -> dict[str, str]:
+    """Python and the packages that make the numbers."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:  # an optional one, or run from a folder of sources
+            continue
+    return found
+
+
+@functools.cache
+def host() -> dict[str, Any]:
+    """The machine's kind, and a digest that tells two machines apart without naming either."""
+    return {
+        "id": _host_id(),
+        "cpu": _cpu_model(),
+        "cores": os.cpu_count(),
+        "platform": platform.platform(),
+    }
+
+
+def process() -> str:
+    """This process, told apart from a later one that was given the same number."""
+    return f"{os.getpid()}-{_birth(os.getpid())}"
+
+
+def alive(host_id: str, process: str) -> bool | None:
+    """Whether `process` still runs; None where it ran on another machine, which cannot be asked."""
+    if host_id != _host_id():
+        return None
+    number, _, birth = process.partition("-")
+    return _exists(int(number)) and _birth(int(number)) == birth
+
+
+def _exists(number: int) -> bool:
+    try:
+        os.kill(number, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # another user's
+        return True
+    return True
+
+
+def _birth(number: int) -> str:
+    """When a process began, in ticks since this boot; "dead" for one nobody has noticed; "" where unknown."""
+    try:
+        stat = Path(f"/proc/{number}/stat").read_text()
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text()
+    except OSError:
+        return ""
+    fields = stat.rpartition(")")[2].split()  # from the third on; the second, the name in brackets, may hold spaces
+    state, ticks = fields[0], fields[19]
+    return "dead" if state in "ZX" else f"{boot[:8]}-{ticks}"
+
+
+def _host_id() -> str:
+    try:
+        namespace = os.readlink("/proc/self/ns/pid")  # two containers may share a name, not their process numbers
+    except OSError:
+        namespace = ""
+    return hashlib.sha256(f"{platform.node()} {namespace}".encode()).hexdigest()[:12]
+
+
+def _cpu_model() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()

@@ -1,0 +1,77 @@
+"""The rows of a block as Parquet: the same numbers give the same bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+if TYPE_CHECKING:  # importing anything of the learner's imports torch, which takes seconds
+    from bench.observer import Row
+
+
+EVALUATIONS = "evaluations.parquet"
+TRAINING = "training.parquet"
+LEVEL = 19  # of zstd: these tables are small
+REPEATED = 6  # times, on average, that a value must be seen for a dictionary to be smaller
+
+# The columns every block has, in file order, with the order of rows. Further columns are float64, by name.
+_COLUMNS: Mapping[str, Mapping[str, pa.DataType]] = {
+    EVALUATIONS: {
+        "seed": pa.int32(),
+        "step": pa.int64(),
+        "mode": pa.string(),
+        "episode": pa.int32(),
+        "return": pa.float64(),
+        "length": pa.int32(),
+    },
+    TRAINING: {"seed": pa.int32(), "step": pa.int64(), "update": pa.int32()},
+}
+_ORDER: Mapping[str, Sequence[str]] = {
+    EVALUATIONS: ("seed", "step", "mode", "episode"),
+    TRAINING: ("seed", "step", "update"),
+}
+
+
+def write_rows(kind: str, rows: Sequence[Row], path: Path | BinaryIO) -> None:
+    """Write `rows` of a `kind` (EVALUATIONS or TRAINING) to `path`.
+
+    Raises:
+        KeyError: where a row lacks a column every block has.
+        OSError: where `path` cannot be written.
+    """
+    common = _COLUMNS[kind]
+    further = sorted({name for row in rows for name in row} - set(common))
+    ordered = sorted(rows, key=lambda row: tuple(row[name] for name in _ORDER[kind]))
+    columns = {name: [_plain(row[name]) for row in ordered] for name in common}
+    columns |= {name: [_plain(row.get(name)) for row in ordered] for name in further}
+    schema = pa.schema([*common.items(), *((name, pa.float64()) for name in further)])
+    table = pa.table(columns, schema=schema)
+    pq.write_table(
+        table, path, compression="zstd", compression_level=LEVEL, version="2.6", store_schema=False, **_encodings(table)
+    )
+
+
+def _encodings(table: pa.Table) -> dict[str, Any]:
+    """What stores the same numbers in the least space: float columns byte by byte, unless most values are repeated.
+
+    A float64 that was computed as a float32 has three bytes of zeros, and exponents are much alike: laid side by side
+    they compress to nothing, which takes a third off the files.
+    """
+    streams = [name for name in table.column_names if _is_varied(table[name])]
+    dictionary = [name for name in table.column_names if name not in streams]
+    return {"use_dictionary": dictionary, "column_encoding": dict.fromkeys(streams, "BYTE_STREAM_SPLIT")}
+
+
+def _is_varied(column: pa.ChunkedArray) -> bool:
+    """Whether it holds real numbers of which a value is seen fewer than `REPEATED` times on average."""
+    return bool(pa.types.is_floating(column.type) and pc.count_distinct(column).as_py() * REPEATED > len(column))
+
+
+def _plain(value: Any) -> Any:
+    """NumPy's scalars as Python's: pyarrow refuses some of them in lists."""
+    return value.item() if hasattr(value, "item") else value
