@@ -7,7 +7,7 @@ A field without a default is a word without a key, in the order of the fields; a
 import dataclasses
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
 from bench.config.build import build
@@ -72,7 +72,8 @@ def value_of(text: str, hint: Any) -> Any:
     if origin is Literal:
         return text
     try:
-        return {bool: _bool, int: int, float: float}.get(hint, str)(text)
+        readers: dict[Any, Callable[[str], Any]] = {bool: _bool, int: int, float: float}
+        return readers.get(hint, str)(text)
     except ValueError:
         return text
 
