@@ -13,14 +13,17 @@ if TYPE_CHECKING:
 
 
 def compose(overrides: Sequence[str] = ()) -> "Config":
-    """The validated configuration of one cell, from overrides as on the command line.
+    """Return the validated configuration of one cell, from overrides as on the command line.
 
     Raises:
         bench.errors.UserError: one line that says what is wrong with them and what is allowed.
     """
-    from bench.cells.composition import compose  # Hydra takes a third of a second to import
+    from bench.cells.composition import compose  # imports Hydra, which takes a third of a second
+    from bench.execution.checks import check
 
-    return compose(overrides)
+    config = compose(overrides)
+    check(config)
+    return config
 
 
 def run(config: "Config") -> Path:
@@ -29,6 +32,6 @@ def run(config: "Config") -> Path:
     Raises:
         bench.errors.UserError: where the results folder cannot be written or a block in it is damaged.
     """
-    from bench.execution.execute import run
+    from bench.execution.execute import run  # imports pyarrow, which takes a third of a second
 
     return run(config)

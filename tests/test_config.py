@@ -12,7 +12,8 @@ import bench
 from bench.cells.catalogue import SINGLE, catalogue, groups_of, legality
 from bench.config.identity import cell_hash
 from bench.config.legality import RULES, table, validate
-from bench.config.schema import Advantage, BaselineName, Config, Update, parse, to_mapping
+from bench.config.parse import parse, to_mapping
+from bench.config.schema import Advantage, BaselineName, Config, Update
 from bench.errors import UserError
 from bench.paths import CONF
 

@@ -11,7 +11,7 @@ from bench import plugin
 from bench.arms.advantage import Batch, advantage, critic_target
 from bench.arms.objectives import objective_of
 from bench.config.identity import cell_hash, factors, identity
-from bench.config.schema import parse, to_mapping
+from bench.config.parse import parse, to_mapping
 from bench.errors import UserError
 from bench.execution.execute import recorded_config
 from bench.tasks.registry import make

@@ -1,10 +1,13 @@
-"""Advantage = return target − baseline: the two factors as functions of a collected batch, and their registries."""
+"""Advantage = return target − baseline: the two factors as functions of a collected batch, and their registries.
 
-from __future__ import annotations
+`@target("td0")` makes a function the option `advantage=td0`, and `@baseline("critic")` makes one `baseline=critic`. The
+file conf/<factor>/<name>.yaml describes the option and says what it needs.
+"""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -19,10 +22,10 @@ from bench.arms.baselines import (
     vine_value,
 )
 from bench.arms.returns import lambda_return, monte_carlo_return, n_step_return
+from bench.config.schema import Arm, Group
 from bench.errors import UserError
 
-if TYPE_CHECKING:
-    from bench.config.schema import Arm, Group
+F = TypeVar("F")
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,27 @@ class Batch:
     values: Tensor | None
     next_values: Tensor | None
     restored: Tensor | None = None
+
+
+Target = Callable[[Batch, Arm], Tensor]  # → targets (T, S, N)
+Baseline = Callable[[Tensor, Batch, Arm], Tensor]  # targets (T, S, N) → advantages (T, S, N)
+TARGETS: dict[str, Target] = {}
+BASELINES: dict[str, Baseline] = {}
+
+
+def target(name: str) -> Callable[[Target], Target]:
+    """Enter a function of (batch, arm) → targets (T, S, N) as `advantage=name`."""
+    return partial(_enter, TARGETS, (name,))
+
+
+def baseline(*names: str) -> Callable[[Baseline], Baseline]:
+    """Enter a function of (targets, batch, arm) → advantages (T, S, N) as `baseline=name`, for each of the names."""
+    return partial(_enter, BASELINES, names)
+
+
+def _enter(registry: dict[str, F], names: Sequence[str], function: F) -> F:
+    registry.update(dict.fromkeys(names, function))
+    return function
 
 
 def return_target(name: str, batch: Batch, arm: Arm) -> Tensor:
@@ -119,27 +143,47 @@ def _ended(batch: Batch, arm: Arm) -> Tensor:
     return batch.terminated | batch.truncated if arm.truncation == "end" else batch.terminated
 
 
+@target("td0")
+def _one_step_target(batch: Batch, arm: Arm) -> Tensor:
+    return _lambda_target(batch, arm, 0.0)
+
+
+@target("gae")
+def _gae_target(batch: Batch, arm: Arm) -> Tensor:
+    return _lambda_target(batch, arm, arm.gae_lambda)
+
+
 def _lambda_target(batch: Batch, arm: Arm, gae_lambda: float) -> Tensor:
     return lambda_return(batch.rewards, batch.next_values, _ended(batch, arm), batch.truncated, arm.gamma, gae_lambda)
 
 
+@target("nstep")
 def _n_step_target(batch: Batch, arm: Arm) -> Tensor:
     return n_step_return(batch.rewards, batch.next_values, _ended(batch, arm), batch.truncated, arm.gamma, arm.n_step)
 
 
+@target("monte_carlo")
 def _monte_carlo_target(batch: Batch, arm: Arm) -> Tensor:
     return monte_carlo_return(batch.rewards, _ended(batch, arm), batch.truncated, arm.gamma, batch.next_values)
 
 
+@baseline("none")
+def _minus_nothing(targets: Tensor, _batch: Batch, _arm: Arm) -> Tensor:
+    return targets
+
+
+@baseline("batch_mean")
 def _minus_batch_mean(targets: Tensor, batch: Batch, _: Arm) -> Tensor:
     return targets - (replica_sum(targets) / replica_sum(batch.live)).unsqueeze(-1)
 
 
+@baseline("critic")
 def _minus_value(targets: Tensor, batch: Batch, _: Arm) -> Tensor:
     assert batch.values is not None  # the learner builds a critic for this baseline
     return targets - batch.values
 
 
+@baseline("group", "grpo", "rloo", "time_mean")  # time_mean is one group of independent starts
 def _within_group(targets: Tensor, batch: Batch, arm: Arm) -> Tensor:
     """Compare the members of each group, step by step or by their whole returns.
 
@@ -168,6 +212,7 @@ def _step_by_step(targets: Tensor, live: Tensor, group: Group) -> Tensor:
     return group_advantage(targets, "rank" if group.scale == "rank" else "none", leave_one_out=group.leave_one_out)
 
 
+@baseline("vine")
 def _minus_vine(targets: Tensor, batch: Batch, arm: Arm) -> Tensor:
     assert batch.restored is not None  # the collector restores states for this baseline
     return targets - vine_value(batch.rewards, batch.restored, arm.vine.every, arm.gamma)
@@ -177,22 +222,3 @@ def _members(values: Tensor, group: Group) -> Tensor:
     """(…, N) → (…, groups, size)."""
     members: Tensor = values.unflatten(-1, (-1, group.size))
     return members
-
-
-TARGETS: dict[str, Callable[[Batch, Arm], Tensor]] = {
-    "td0": lambda batch, arm: _lambda_target(batch, arm, 0.0),
-    "nstep": _n_step_target,
-    "gae": lambda batch, arm: _lambda_target(batch, arm, arm.gae_lambda),
-    "monte_carlo": _monte_carlo_target,
-}
-
-BASELINES: dict[str, Callable[[Tensor, Batch, Arm], Tensor]] = {
-    "none": lambda targets, _batch, _arm: targets,
-    "batch_mean": _minus_batch_mean,
-    "critic": _minus_value,
-    "group": _within_group,
-    "grpo": _within_group,
-    "rloo": _within_group,
-    "time_mean": _within_group,  # one group of independent starts
-    "vine": _minus_vine,
-}

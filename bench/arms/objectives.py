@@ -1,26 +1,21 @@
 """Policy objectives, per sample and to be maximised; ρ = π(a|s) / π_old(a|s)."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from bench import plugin
+from bench.config.schema import Update
 from bench.errors import UserError
 
-if TYPE_CHECKING:
-    from bench.config.schema import Update
-
-Kind = Literal["vanilla", "unclipped", "clip", "clip_without_min", "kl_penalty"]
-KINDS: tuple[Kind, ...] = ("vanilla", "unclipped", "clip", "clip_without_min", "kl_penalty")
+KINDS = ("vanilla", "unclipped", "clip", "clip_without_min", "kl_penalty")
 
 
 def surrogate(
-    kind: Kind,
+    kind: str,
     log_prob: Tensor,
     log_prob_old: Tensor,
     advantage: Tensor,
@@ -47,7 +42,7 @@ def surrogate(
 
 
 def surrogate_and_slope(
-    kind: Kind,
+    kind: str,
     log_prob: Tensor,
     log_prob_old: Tensor,
     advantage: Tensor,
@@ -104,7 +99,7 @@ def _differentiated(
     return values.detach(), slope
 
 
-def _given(name: str, value: float | Tensor | None, kind: Kind) -> Tensor:
+def _given(name: str, value: float | Tensor | None, kind: str) -> Tensor:
     if value is None:
         raise ValueError(f"kind='{kind}' needs {name}")
     tensor: Tensor = torch.as_tensor(value)

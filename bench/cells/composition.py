@@ -1,6 +1,6 @@
 """Composing configurations with Hydra, and saying in one line what was wrong with an override.
 
-Only this module, `bench.commands.cli` and the sweeper plugin know Hydra.
+Only this module, `bench.commands.train` and the sweeper plugin know Hydra.
 """
 
 import json
@@ -20,10 +20,11 @@ from hydra.errors import ConfigCompositionException, HydraException, MissingConf
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
 
-from bench.cells.catalogue import groups_of, options_of
 from bench.cells.grids import Cell, plan, read_grids
+from bench.config import options
 from bench.config.legality import check_task
-from bench.config.schema import Config, parse, to_mapping
+from bench.config.parse import parse, to_mapping
+from bench.config.schema import Config
 from bench.errors import UserError, nearest, unknown
 from bench.paths import CONF
 
@@ -82,7 +83,7 @@ class Composition:
         """Validate it, its task included. Raises `UserError`."""
         from gymnasium.spaces import Discrete
 
-        from bench.tasks.registry import make, score_bounds  # half a second of Gymnasium
+        from bench.tasks.registry import knobs, make, score_bounds  # half a second of Gymnasium
 
         self._refuse_missing_settings()
         with explained():
@@ -90,25 +91,10 @@ class Composition:
         assert isinstance(mapping, dict)
         parsed = parse({str(key): value for key, value in mapping.items()})
         task = make(parsed.task)
-        # Knobs as the task took them, so that 1 and 1.0, or true and "true", are the same cell.
-        knobs = {key: getattr(task, key, value) for key, value in parsed.task.knobs.items()}
-        bounds = score_bounds(parsed.task, task)
-        parsed = replace(parsed, task=replace(parsed.task, score=bounds, knobs=knobs))
+        described = replace(parsed.task, score=score_bounds(parsed.task, task), knobs=knobs(parsed.task, task))
+        parsed = replace(parsed, task=described)
         discrete = isinstance(task.action_space, Discrete)
         check_task(parsed, horizon=task.horizon, restorable=task.restorable, discrete=discrete)
-        if parsed.reference.name == "checkpoint":
-            from bench.learner.reference import World, check_reference  # seconds of torch
-
-            world = World(parsed.task.name, task.observation_space, task.action_space)
-            check_reference(parsed.reference, world, parsed.seeds)
-        if parsed.device != "cpu":
-            from bench.learner.device import check_device  # seconds of torch
-
-            check_device(parsed.device)
-        if parsed.is_peer:
-            from bench.peers import train as peers  # seconds of torch
-
-            peers.check(parsed)
         return parsed
 
     def _refuse_missing_settings(self) -> None:
@@ -255,8 +241,8 @@ def _missing(error: MissingConfigException) -> UserError:
         if group == "hydra/launcher" and option == launcher:
             return UserError(f"cluster={cluster} needs a package more: pip install 'policy-gradient-bench[{cluster}]'")
     top, _, rest = str(error.missing_cfg_file).partition("/")
-    if not error.options and top in groups_of():  # Hydra lists no options in folders (tuned=cartpole/...)
-        return unknown(top, rest, options_of(top))
+    if not error.options and top in options.groups():  # Hydra lists no options in folders (tuned=cartpole/...)
+        return unknown(top, rest, options.options(top))
     return unknown(group or "configuration", option, error.options or [])
 
 

@@ -7,6 +7,7 @@ import typing
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
+from bench.config.notes import resolved
 from bench.errors import UserError, nearest, unknown
 
 T = TypeVar("T")
@@ -16,7 +17,8 @@ def build(cls: type[T], data: Any, path: str = "") -> T:
     """A dataclass from a mapping, every key checked for existence and type. Raises `UserError`."""
     if not isinstance(data, Mapping):
         raise UserError(f"{path or 'the configuration'} must be a section with keys, not {data!r}")
-    hints = typing.get_type_hints(cls)
+    hidden = resolved(cls)
+    hints = {key: hint for key, hint in typing.get_type_hints(cls).items() if key not in hidden}
     prefix = f"{path}." if path else ""
     for key in data:
         if key not in hints:

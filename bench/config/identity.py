@@ -1,4 +1,9 @@
-"""What makes a cell the cell it is: the settings that can change a number, and their names in tables."""
+"""What makes a cell the cell it is: the settings that can change a number, and their names in tables.
+
+A setting counts where its arm reads it, and a setting that was added later counts where it differs from its frozen
+default (see `bench.config.schema`). So neither a new setting nor an edited value of conf moves the hash of a cell that
+does not read it.
+"""
 
 import dataclasses
 import hashlib
@@ -6,94 +11,93 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from bench import plugin
-from bench.config import saved_policies as policies
-from bench.config.schema import GAUSSIAN, Config, Reference
+from bench.config.notes import ReadIf, about, resolved
+from bench.config.parse import FACTORS
+from bench.config.schema import Config, Reference
 
 # What a Config needs beside the arm, none of which changes a training number.
 _BOOKKEEPING = (
     "seeds", "name", "study", "results", "wandb", "wandb_project", "checkpoint_minutes", "retry", "dry_run"
 )  # fmt: skip
+_OF_TASK = ("name", "time_limit", "knobs")  # its other keys are read from the top level, or by the analysis
+_OF_PEERS = ("algorithm", "budget", "norm_obs", "norm_reward", "seed_pool", "evaluation")
 
 
 def cell_hash(config: Config) -> str:
-    """Eight hex digits of everything that can change a number, and of nothing else."""
+    """Return eight hex digits of everything that can change a number, and of nothing else."""
     text = json.dumps(identity(config), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 def identity(config: Config) -> dict[str, Any]:
-    """What can change a number of this cell: no book-keeping, and no setting its arm never reads."""
-    data = dataclasses.asdict(config)
+    """Return what can change a number of this cell: no book-keeping, and no setting its arm never reads."""
     if config.is_peer:
-        return _peer_identity(config, data)
-    data["algorithm"] = {"name": config.algorithm.name}
+        return _peer_identity(config)
+    plugins = [key for key in FACTORS if getattr(config, key).name == "plugin"]
+    data = _settings(config, config, every=bool(plugins))  # a plug-in may read any setting
     for key in _BOOKKEEPING:
-        del data[key]
-    if config.device == "cpu":
-        del data["device"]
-    for key in ("budget", "gamma", "norm_obs", "norm_reward", "score"):  # read from the top level, or by the analysis
-        del data["task"][key]
-    _identify_plugins(config, data)
-    data["reference"] = _reference_identity(config.reference)
-    if config.exploration == GAUSSIAN:
-        del data["exploration"]
-    if not any(factor.name == "plugin" for factor in (config.baseline, config.advantage, config.update)):
-        _drop_unread(config, data)  # a plug-in may read any setting
+        data.pop(key, None)
+    for key in plugins:
+        factor = getattr(config, key)
+        data[key] |= {"plugin": factor.plugin, "options": factor.options, "code": factor.code}
+    return data | {
+        "algorithm": {"name": config.algorithm.name},
+        "task": _task_identity(config),
+        "reference": _reference_identity(config.reference),
+    }
+
+
+def _settings(section: Any, config: Config, *, every: bool) -> dict[str, Any]:
+    """Return the settings of a section that the arm reads, those at a frozen default left out."""
+    hidden, read_if = resolved(type(section)), about(type(section), ReadIf)
+    data: dict[str, Any] = {}
+    for field in dataclasses.fields(section):
+        value = getattr(section, field.name)
+        unread = field.name in read_if and not every and not _is_read(read_if[field.name], config)
+        if field.name in hidden or unread or value == _frozen_default(field):
+            continue
+        data[field.name] = _settings(value, config, every=every) if dataclasses.is_dataclass(value) else value
     return data
 
 
-def _identify_plugins(config: Config, data: dict[str, Any]) -> None:
-    """A plug-in is its code; an option of the suite's own has none."""
-    for key in ("baseline", "advantage", "update"):
-        if data[key]["name"] == "plugin":
-            data[key]["code"] = plugin.load(key, getattr(config, key).plugin).digest
-        else:
-            del data[key]["plugin"], data[key]["options"]
-    if "plugin" in config.task.knobs:
-        data["task"]["knobs"]["code"] = plugin.load("task", config.task.knobs["plugin"]).digest
+def _frozen_default(field: dataclasses.Field[Any]) -> Any:
+    """Return the default of a setting that was added later; `MISSING`, which no value equals, for any other."""
+    return field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
+
+
+def _is_read(read_if: ReadIf, config: Config) -> bool:
+    return all(_value(config, key) in values for key, values in read_if.keys.items())
+
+
+def _value(config: Config, key: str) -> Any:
+    """Return the value of a dotted key; of a choice, its name."""
+    value: Any = config
+    for part in key.split("."):
+        value = getattr(value, part)
+    return getattr(value, "name", value)
+
+
+def _task_identity(config: Config) -> dict[str, Any]:
+    task = {key: getattr(config.task, key) for key in _OF_TASK}
+    return task if config.task.code is None else task | {"knobs": {**config.task.knobs, "code": config.task.code}}
 
 
 def _reference_identity(reference: Reference) -> dict[str, Any]:
     if reference.name == "none":
         return {"name": "none"}
     data = dataclasses.asdict(reference)
-    path = data.pop("path")
-    if reference.name == "checkpoint" and path is not None:
-        data["policy"] = policies.digest(path)
+    del data["path"]  # a policy is what it computes, not where it lies
+    if reference.policy is None:
+        del data["policy"]
     if reference.placement == "reward":
         del data["importance"], data["negative_control"]
     return data
 
 
-def _drop_unread(config: Config, data: dict[str, Any]) -> None:
-    if not config.has_critic:
-        del data["critic"]
-    elif config.critic.target != "gae":
-        del data["critic"]["gae_lambda"]
-    if config.advantage.name != "gae":
-        del data["gae_lambda"]
-    if config.advantage.name != "nstep":
-        del data["n_step"]
-    if config.update.name not in ("clip", "clip_without_min"):
-        del data["clip_range"], data["clip_range_schedule"]
-    if config.update.name != "kl_penalty":
-        del data["kl_coef"], data["kl_target"]
-    if config.baseline.name != "vine":
-        del data["vine"]
-    if config.collect.name == "segments":
-        del data["group"]
-    elif not config.group_baseline:
-        for key in ("credit", "scale", "leave_one_out", "ddof", "eps", "alive_only"):
-            del data["group"][key]
-    elif config.group.scale != "std":
-        del data["group"]["ddof"], data["group"]["eps"]
-
-
-def _peer_identity(config: Config, data: dict[str, Any]) -> dict[str, Any]:
-    """What a library's algorithm reads: nothing of the arm's."""
-    read = {key: data[key] for key in ("algorithm", "budget", "norm_obs", "norm_reward", "seed_pool", "evaluation")}
-    read["task"] = {key: data["task"][key] for key in ("name", "time_limit", "knobs")}
+def _peer_identity(config: Config) -> dict[str, Any]:
+    """Return what a library's algorithm reads, which is nothing of the arm; its version is provenance."""
+    data = _settings(config, config, every=True)
+    read = {key: data[key] for key in _OF_PEERS} | {"task": _task_identity(config)}
     if config.algorithm._target_ is None:
         del read["algorithm"]["_target_"]
     if config.norm_reward and "gamma" not in config.algorithm.parameters:
@@ -102,7 +106,7 @@ def _peer_identity(config: Config, data: dict[str, Any]) -> dict[str, Any]:
 
 
 def factors(config: Config) -> dict[str, Any]:
-    """The identity as flat, dotted columns for tables: `baseline`, `critic.target`, `group.size`, …"""
+    """Return the identity as flat, dotted columns for tables: `baseline`, `critic.target`, `group.size`, …"""
     flat: dict[str, Any] = {"task": config.task.name}
     for key, value in identity(config).items():
         if not isinstance(value, Mapping):

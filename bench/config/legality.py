@@ -3,15 +3,15 @@
 A rule returns None, or the line that says what is wrong, the value given and the nearest legal setting.
 """
 
+import dataclasses
 import itertools
 import re
-from collections.abc import Callable, Iterator
-from typing import get_args
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
-from bench import plugin
-from bench.config import peer_settings as library
-from bench.config import saved_policies as policies
-from bench.config.schema import GAUSSIAN, Advantage, AdvantageName, Baseline, BaselineName, Config
+from bench.config import options, peer_settings
+from bench.config.notes import Range, about
+from bench.config.schema import GAUSSIAN, Advantage, Baseline, Config
 from bench.errors import UserError
 
 Rule = Callable[[Config], str | None]
@@ -20,7 +20,7 @@ Rule = Callable[[Config], str | None]
 def validate(config: Config) -> None:
     """Refuse what cannot run or would not mean what it says. Raises `UserError`."""
     # A library's algorithm reads none of the factors, unless it is asked to do what the arm does.
-    combined = not config.is_peer or config.algorithm.parameters == library.MATCHED
+    combined = not config.is_peer or config.algorithm.parameters == peer_settings.MATCHED
     for rule in (*_FORM, *(RULES if combined else ())):
         message = rule(config)
         if message is not None:
@@ -62,7 +62,7 @@ def check_task(config: Config, *, horizon: int | None, restorable: bool, discret
 
 
 def refusal(baseline: Baseline, advantage: Advantage, collect: str) -> str | None:
-    """Why a combination of factors is refused whatever the other settings, None where it is legal."""
+    """Return why a combination of factors is refused whatever the other settings, None where it is legal."""
     with_critic = baseline.uses_values or advantage.bootstraps
     if collect == "segments" and baseline.needs_episodes:
         return f"baseline={baseline.label} with collect=segments: it compares complete episodes"
@@ -75,13 +75,17 @@ def refusal(baseline: Baseline, advantage: Advantage, collect: str) -> str | Non
 
 
 def table() -> Iterator[tuple[str, str, str]]:
-    """The legality of baseline × advantage: both names, and the `collect` they can run with.
+    """Yield the legality of baseline × advantage: both names, and the `collect` they can run with.
 
     No choice of update or reference changes it.
     """
-    baselines = [Baseline(name=name) for name in get_args(BaselineName) if name != "plugin"]
-    advantages = [Advantage(name=name) for name in get_args(AdvantageName) if name != "plugin"]
+    baselines, advantages = (
+        [factor(name, needs=tuple(options.needs(key, name))) for name in options.options(key) if name != "plugin"]
+        for key, factor in (("baseline", Baseline), ("advantage", Advantage))
+    )
     for baseline, advantage in itertools.product(baselines, advantages):
+        assert isinstance(baseline, Baseline)
+        assert isinstance(advantage, Advantage)
         legal = [collect for collect in ("episodes", "segments") if refusal(baseline, advantage, collect) is None]
         yield baseline.name, advantage.name, " ".join(legal)
 
@@ -98,50 +102,26 @@ def names(config: Config) -> str | None:
 
 
 def ranges(config: Config) -> str | None:
-    """Numbers outside their range."""
-    reference = config.reference
-    unit = {"gamma": config.gamma, "gae_lambda": config.gae_lambda, "critic.gae_lambda": config.critic.gae_lambda}
-    positive = {
-        "learning_rate": config.learning_rate,
-        "critic.learning_rate": config.critic.learning_rate,
-        "clip_range": config.clip_range,
-        "kl_coef": config.kl_coef,
-        "kl_target": config.kl_target,
-        "max_grad_norm": 1.0 if config.max_grad_norm is None else config.max_grad_norm,
-        "critic.max_grad_norm": 1.0 if config.critic.max_grad_norm is None else config.critic.max_grad_norm,
-        "critic.vf_coef": config.critic.vf_coef,
-        "n_step": config.n_step,
-        "budget": config.budget,
-        "update.epochs": config.update.epochs,
-        "update.minibatches": config.update.minibatches,
-        "critic.epochs": config.critic.epochs,
-        "critic.minibatches": config.critic.minibatches,
-        "group.groups": config.group.groups,
-        "group.size": config.group.size,
-        "vine.every": config.vine.every,
-        "vine.rollouts": config.vine.rollouts,
-        "hidden": min(config.hidden, default=0),
-        "evaluation.points": config.evaluation.points,
-        "evaluation.episodes": config.evaluation.episodes,
-        "reference.target": 1.0 if reference.target is None else reference.target,
-        "exploration.sample_freq": 1 if config.exploration.sample_freq is None else config.exploration.sample_freq,
-    }
-    not_negative = {
-        "ent_coef": config.ent_coef,
-        "group.eps": config.group.eps,
-        "group.ddof": config.group.ddof,
-        "reference.coef": reference.coef,
-        "checkpoint_minutes": config.checkpoint_minutes,
-    }
-    for key, number in unit.items():
-        if not 0 <= number <= 1:
-            return f"{key}={number}: must lie in [0, 1]"
-    for key, number in positive.items():
-        if number <= 0:
-            return f"{key}={number}: must be greater than 0"
-    for key, number in not_negative.items():
-        if number < 0:
-            return f"{key}={number}: must be at least 0"
+    """Numbers outside the range that the schema gives them."""
+    return next(_out_of_range(config), None)
+
+
+def _out_of_range(section: Any, prefix: str = "") -> Iterator[str]:
+    within = about(type(section), Range)
+    for field in dataclasses.fields(section):
+        key, value = prefix + field.name, getattr(section, field.name)
+        if dataclasses.is_dataclass(value):
+            yield from _out_of_range(value, f"{key}.")
+        elif field.name in within and value is not None:
+            for number in value if isinstance(value, Sequence) else (value,):
+                if message := within[field.name].refusal(key, number):
+                    yield message
+
+
+def widths(config: Config) -> str | None:
+    """A network without hidden layers is policy=linear."""
+    if not config.hidden:
+        return "hidden=[]: must have at least one width; policy=linear makes an actor without hidden layers"
     return None
 
 
@@ -377,17 +357,13 @@ def reference_policy(config: Config) -> str | None:
     if reference.name != "checkpoint" and (reference.path is not None or reference.seed is not None):
         key = "path" if reference.path is not None else "seed"
         return f"reference.{key}={getattr(reference, key)} with reference={reference.name}: use reference=checkpoint"
-    if reference.path is not None:
-        policies.digest(reference.path)  # raises where there is none
     return None
 
 
 def plugins(config: Config) -> str | None:
-    """A plug-in and its options belong to the option called plugin, and must be there."""
+    """A plug-in and its options belong to the option called plugin."""
     for key in ("baseline", "advantage", "update"):
         factor = getattr(config, key)
-        if factor.name == "plugin":
-            plugin.load(key, factor.plugin)
         if factor.name != "plugin" and (factor.plugin is not None or factor.options):
             return f"{key}.plugin={factor.plugin} with {key}={factor.name}: use {key}=plugin"
     return None
@@ -404,7 +380,7 @@ def peer_device(config: Config) -> str | None:
 
 
 # What a value may look like; not part of the printed legality, which is about combinations.
-_FORM: tuple[Rule, ...] = (names, ranges, plugins, segment_sizes, library.refusal, peer_device)
+_FORM: tuple[Rule, ...] = (names, ranges, widths, plugins, segment_sizes, peer_settings.refusal, peer_device)
 
 RULES: tuple[Rule, ...] = (
     whole_episodes,

@@ -4,18 +4,14 @@ A peer is told keyword arguments of its class, `algorithm.parameters`. Instead o
 `matched`: those with which Stable-Baselines3's PPO does what the cell's own arm does.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import math
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from bench.config.schema import Arm, Config, Exploration
 from bench.errors import UserError
-
-if TYPE_CHECKING:
-    from bench.config.schema import Arm, Config, Exploration
 
 MATCHED = "matched"
 ANNEALED = "lin_"  # before a rate: goes linearly to 0 over the budget, as RL Zoo writes it

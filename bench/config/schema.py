@@ -1,96 +1,81 @@
-"""The typed configuration of one cell: its schema, and the way from the composed mapping to it.
+"""The typed configuration of one cell: its schema.
 
-The values live in `conf/`, one comment per key; the schema has no defaults, so a forgotten or misspelt key fails.
-`parse` turns the composed mapping into a `Config`; what cannot run or would not mean what it says is refused by the
-rules of `bench.config.legality`. What makes two configurations the same cell is in `bench.config.identity`.
+The values live in `conf/`, one comment per key. A key has no default here, so a forgotten or misspelt one fails. One
+exception: a key that was added later has a frozen default, the behaviour before it existed. Records of earlier
+versions do without the key, and `bench.config.identity` leaves it out while it has that value. Such a default never
+changes.
+
+What a number may be, and which choices read a setting, stands beside it: `bench.config.legality` refuses what is out of
+range, and `bench.config.identity` leaves out what an arm does not read. `bench.config.parse` turns mappings into it.
 """
 
-import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from bench import plugin
-from bench.config import peer_settings as library
-from bench.config.build import build
-from bench.errors import UserError
+from bench.config.notes import Range, ReadIf, Resolved
 
-GROUP_BASELINES = ("group", "grpo", "rloo", "time_mean")  # baselines computed from several complete episodes
 REFERENCE_CLIP_RANGE = 0.2  # the ε at which every arm's clip fraction is logged, so that arms can be compared
 
-BaselineName = Literal["none", "batch_mean", "time_mean", "critic", "group", "grpo", "rloo", "vine", "plugin"]
-AdvantageName = Literal["td0", "nstep", "gae", "monte_carlo", "plugin"]
 Schedule = Literal["constant", "linear"]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Factor:
-    """What every factor can be: one of its own options, or a `plugin` (`module:name`) with its `options`."""
+POSITIVE, NOT_NEGATIVE, UNIT = Range(0, open=True), Range(0), Range(0, 1)
+GROUPED = {"group_baseline": (True,)}
+OF_GROUPS, OF_STD = ReadIf(GROUPED), ReadIf({**GROUPED, "group.scale": ("std",)})
+OF_CLIP, OF_PENALTY = ReadIf({"update": ("clip", "clip_without_min")}), ReadIf({"update": ("kl_penalty",)})
 
-    plugin: str | None = None
-    options: Mapping[str, Any] = field(default_factory=dict)
+
+@dataclass(frozen=True)
+class Factor:
+    """What every factor can be: an option of conf, or a `plugin` (`module:name`) with its `options`.
+
+    `needs` is what the option's file in conf or the plug-in's decorator says; `code` is the digest of its source.
+    """
+
+    name: str
+    plugin: str | None = field(default=None, kw_only=True)
+    options: Mapping[str, Any] = field(default_factory=dict, kw_only=True)
+    needs: Annotated[tuple[str, ...], Resolved] = field(default=(), kw_only=True, repr=False)
+    code: Annotated[str | None, Resolved] = field(default=None, kw_only=True, repr=False)
+
+    @property
+    def label(self) -> str:
+        """The option, or the name of the plug-in."""
+        return self.name if self.name != "plugin" else (self.plugin or "plugin").rpartition(":")[2]
 
 
 @dataclass(frozen=True)
 class Baseline(Factor):
     """What is subtracted from the advantage's target."""
 
-    name: BaselineName
-
-    @property
-    def label(self) -> str:
-        """The option, or the name of the plug-in."""
-        return self.name if self.name != "plugin" else _plugin_label(self)
-
     @property
     def uses_values(self) -> bool:
         """Whether it reads V(s_t)."""
-        return self.name == "critic" or (self.name == "plugin" and self._needs("values"))
+        return "values" in self.needs
 
     @property
     def needs_episodes(self) -> bool:
         """Whether it compares complete episodes, or restores their states."""
-        return self.name in (*GROUP_BASELINES, "vine") or (self.name == "plugin" and self._needs("episodes"))
-
-    def _needs(self, what: str) -> bool:
-        return plugin.load("baseline", self.plugin).needs[what]
+        return "episodes" in self.needs
 
 
 @dataclass(frozen=True)
 class Advantage(Factor):
     """The return target an action is credited with."""
 
-    name: AdvantageName
-
-    @property
-    def label(self) -> str:
-        """The option, or the name of the plug-in."""
-        return self.name if self.name != "plugin" else _plugin_label(self)
-
     @property
     def bootstraps(self) -> bool:
         """Whether it reads V of later states."""
-        if self.name == "plugin":
-            return plugin.load("advantage", self.plugin).needs["bootstraps"]
-        return self.name != "monte_carlo"
+        return "values" in self.needs
 
 
 @dataclass(frozen=True)
 class Update(Factor):
     """The objective, and how often a batch is used."""
 
-    name: Literal["vanilla", "unclipped", "clip", "clip_without_min", "kl_penalty", "plugin"]
-    epochs: int
-    minibatches: int
-
-    @property
-    def label(self) -> str:
-        """The option, or the name of the plug-in."""
-        return self.name if self.name != "plugin" else _plugin_label(self)
-
-
-def _plugin_label(factor: Factor) -> str:
-    return (factor.plugin or "plugin").rpartition(":")[2]
+    epochs: Annotated[int, POSITIVE]
+    minibatches: Annotated[int, POSITIVE]
 
 
 @dataclass(frozen=True)
@@ -98,18 +83,20 @@ class Reference:
     """The frozen policy the trained one is held to.
 
     `coef` is the weight β of the KL estimate `kind`, placed in the `loss` or in the `reward`; `target` makes β adapt.
-    `importance` weighs the samples of the loss by π/π_old. `path` and `seed` belong to reference=checkpoint.
+    `importance` weighs the samples of the loss by π/π_old. `path` and `seed` belong to reference=checkpoint;
+    `policy` is the digest of the policy that lies there.
     """
 
     name: Literal["none", "initial", "checkpoint"]
     kind: Literal["k1", "k2", "k3"]
     placement: Literal["loss", "reward"]
-    coef: float
-    target: float | None
+    coef: Annotated[float, NOT_NEGATIVE]
+    target: Annotated[float | None, POSITIVE]
     importance: bool
     negative_control: bool
     path: str | None
     seed: int | None
+    policy: Annotated[str | None, Resolved] = field(default=None, kw_only=True, repr=False)
 
 
 @dataclass(frozen=True)
@@ -120,7 +107,7 @@ class Exploration:
     """
 
     name: Literal["gaussian", "sde"]
-    sample_freq: int | None
+    sample_freq: Annotated[int | None, POSITIVE]
     log_std_init: float
 
     @property
@@ -136,8 +123,8 @@ GAUSSIAN = Exploration("gaussian", None, 0.0)
 class Vine:
     """Where baseline=vine restores states and how many episodes it runs from each."""
 
-    every: int
-    rollouts: int
+    every: Annotated[int, POSITIVE]
+    rollouts: Annotated[int, POSITIVE]
 
 
 @dataclass(frozen=True)
@@ -145,27 +132,27 @@ class Critic:
     """How V is trained, apart from how it is used."""
 
     target: Literal["same", "td0", "gae", "monte_carlo"]
-    gae_lambda: float
-    epochs: int
-    minibatches: int
-    learning_rate: float
-    vf_coef: float
-    max_grad_norm: float | None
+    gae_lambda: Annotated[float, UNIT, ReadIf({"critic.target": ("gae",)})]
+    epochs: Annotated[int, POSITIVE]
+    minibatches: Annotated[int, POSITIVE]
+    learning_rate: Annotated[float, POSITIVE]
+    vf_coef: Annotated[float, POSITIVE]
+    max_grad_norm: Annotated[float | None, POSITIVE]
 
 
 @dataclass(frozen=True)
 class Group:
     """The episodes of an update and how a group's members are compared."""
 
-    groups: int
-    size: int
+    groups: Annotated[int, POSITIVE]
+    size: Annotated[int, POSITIVE]
     start: Literal["shared", "independent"]
-    credit: Literal["outcome", "reward_to_go", "process"]
-    scale: Literal["none", "std", "rank"]
-    leave_one_out: bool
-    ddof: int
-    eps: float
-    alive_only: bool
+    credit: Annotated[Literal["outcome", "reward_to_go", "process"], OF_GROUPS]
+    scale: Annotated[Literal["none", "std", "rank"], OF_GROUPS]
+    leave_one_out: Annotated[bool, OF_GROUPS]
+    ddof: Annotated[int, NOT_NEGATIVE, OF_STD]
+    eps: Annotated[float, NOT_NEGATIVE, OF_STD]
+    alive_only: Annotated[bool, OF_GROUPS]
 
 
 @dataclass(frozen=True)
@@ -203,32 +190,32 @@ class Arm:
     advantage: Advantage
     update: Update
     reference: Reference
-    critic: Critic
-    group: Group
-    vine: Vine
+    critic: Annotated[Critic, ReadIf({"has_critic": (True,)})]
+    group: Annotated[Group, ReadIf({"collect": ("episodes",)})]
+    vine: Annotated[Vine, ReadIf({"baseline": ("vine",)})]
     collect: Collect
     algorithm: Algorithm
-    gamma: float
-    gae_lambda: float
-    n_step: int
+    gamma: Annotated[float, UNIT]
+    gae_lambda: Annotated[float, UNIT, ReadIf({"advantage": ("gae",)})]
+    n_step: Annotated[int, POSITIVE, ReadIf({"advantage": ("nstep",)})]
     truncation: Literal["end", "bootstrap"]
     advantage_norm: Literal["none", "rms", "mean_std"]
     aggregate: Literal["step", "episode"]
     grad_clip: Literal["separate", "joint"]
-    max_grad_norm: float | None
-    learning_rate: float
+    max_grad_norm: Annotated[float | None, POSITIVE]
+    learning_rate: Annotated[float, POSITIVE]
     learning_rate_schedule: Schedule
-    clip_range: float
-    clip_range_schedule: Schedule
-    kl_coef: float
-    kl_target: float
-    ent_coef: float
-    hidden: tuple[int, ...]
+    clip_range: Annotated[float, POSITIVE, OF_CLIP]
+    clip_range_schedule: Annotated[Schedule, OF_CLIP]
+    kl_coef: Annotated[float, POSITIVE, OF_PENALTY]
+    kl_target: Annotated[float, POSITIVE, OF_PENALTY]
+    ent_coef: Annotated[float, NOT_NEGATIVE]
+    hidden: Annotated[tuple[int, ...], POSITIVE]
     policy: Literal["mlp", "linear"]
-    exploration: Exploration = field(default=GAUSSIAN, kw_only=True)  # not in files of earlier versions
+    exploration: Exploration = field(default=GAUSSIAN, kw_only=True)
     norm_obs: bool
     norm_reward: bool
-    budget: int
+    budget: Annotated[int, POSITIVE]
 
     @property
     def has_critic(self) -> bool:
@@ -243,7 +230,7 @@ class Arm:
     @property
     def group_baseline(self) -> bool:
         """Whether the baseline compares complete episodes with one another."""
-        return self.baseline.name in GROUP_BASELINES
+        return "group" in self.baseline.needs
 
     @property
     def shares_starts(self) -> bool:
@@ -278,8 +265,8 @@ class Arm:
 class Evaluation:
     """How often and on how many episodes a policy is judged."""
 
-    points: int
-    episodes: int
+    points: Annotated[int, POSITIVE]
+    episodes: Annotated[int, POSITIVE]
 
 
 @dataclass(frozen=True)
@@ -292,7 +279,7 @@ class Score:
 
 @dataclass(frozen=True)
 class TaskConfig:
-    """`knobs` are the fields of the task's own class; the task refuses those it does not have."""
+    """The task. `knobs` are the fields of its own class; `code` is the digest of a plug-in's source."""
 
     name: str
     budget: int
@@ -302,6 +289,7 @@ class TaskConfig:
     time_limit: int | None
     score: Score
     knobs: Mapping[str, Any]
+    code: Annotated[str | None, Resolved] = field(default=None, kw_only=True, repr=False)
 
 
 @dataclass(frozen=True)
@@ -314,9 +302,6 @@ class Tuning:
     settings: int
     seeds: int
     design: int
-    sampler: Literal["random", "optuna"]
-    startup: int
-    overlays: Literal["keep", "replace", "none"]
     space: Mapping[str, Any]
 
 
@@ -344,8 +329,8 @@ class Config(Arm):
     results: str
     wandb: Literal["offline", "online", "disabled"]
     wandb_project: str
-    checkpoint_minutes: float
-    device: Literal["cpu", "cuda"] = field(default="cpu", kw_only=True)  # not in files of earlier versions
+    checkpoint_minutes: Annotated[float, NOT_NEGATIVE]
+    device: Literal["cpu", "cuda"] = field(default="cpu", kw_only=True)
     retry: Literal["nothing", "failed", "damaged"]
     dry_run: bool
 
@@ -355,55 +340,3 @@ class Config(Arm):
         if self.is_peer:
             return f"{self.algorithm.label}-{self.name}" if self.name else self.algorithm.label
         return self.name or f"{self.baseline.label}-{self.advantage.label}-{self.update.label}"
-
-
-def parse(mapping: Mapping[str, Any]) -> Config:
-    """The validated configuration of a composed mapping. Raises `UserError` with one clear line."""
-    from bench.config.legality import validate  # which needs this module's types
-
-    data = dict(mapping)
-    data.pop("batch", None)  # what the options of collect and update were made from
-    data["seeds"] = _seeds(data.get("seeds"))
-    data["task"] = _with_knobs(data.get("task"))
-    config = build(Config, data)
-    validate(config)
-    return library.resolved(config) if config.is_peer else config
-
-
-def to_mapping(config: Config) -> dict[str, Any]:
-    """The plain mapping (dicts, lists, numbers, text) that `parse` turns into the same configuration."""
-    data: dict[str, Any] = _plain(dataclasses.asdict(config))
-    data["task"] |= data["task"].pop("knobs")
-    return data
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
-
-
-def _seeds(value: Any) -> list[int]:
-    """`20` means seeds 0 to 19; a list names them."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        if value < 1:
-            raise UserError(f"seeds={value}: at least 1 seed is needed (a count, or a list such as [3,5])")
-        return list(range(value))
-    if not isinstance(value, Sequence) or isinstance(value, str) or not value:
-        raise UserError(f"seeds={value}: give a count such as 10, or a list such as [3,5]")
-    seeds = list(value)
-    for seed in seeds:
-        if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
-            raise UserError(f"seeds={seeds}: seed {seed} is not a whole number of at least 0")
-    if len(set(seeds)) != len(seeds):
-        raise UserError(f"seeds={seeds}: a seed is named twice")
-    return sorted(seeds)
-
-
-def _with_knobs(task: Any) -> Any:
-    """Move the keys of the task section that only that task has into `knobs`."""
-    if not isinstance(task, Mapping):
-        return task
-    common = {field.name for field in dataclasses.fields(TaskConfig)} - {"knobs"}
-    knobs = dict(task.get("knobs", {})) | {k: v for k, v in task.items() if k not in common | {"knobs"}}
-    return {k: v for k, v in task.items() if k in common} | {"knobs": knobs}

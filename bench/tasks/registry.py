@@ -1,7 +1,7 @@
 """The tasks by name, and how a configuration becomes one of them."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gymnasium
@@ -35,6 +35,14 @@ TASKS: dict[str, type[Task]] = {
     "exam_question": ExamQuestion,
     "random_walk": RandomWalk,
     "gym": GymTask,
+}
+# The knobs that each task had when defaults began to be left out of hashes (see `knobs`). This list never changes.
+_EXAM = ("luck", "reward_shift", "reward_cap", "pay", "observe_last_score")
+FIRST_KNOBS: Mapping[str, Sequence[str]] = {
+    "weekly_exam": _EXAM,
+    "weekly_exam_cheat": ("reward", *_EXAM),
+    "exam_question": ("answers",),
+    "gym": ("id",),
 }
 GYMNASIUM_TASKS = {  # by Gymnasium id: Gymnasium's own, and below `bench/` the worlds this package registers there
     "CartPole-v1": "cartpole",
@@ -74,6 +82,23 @@ def _make_plugin(name: str, knobs: dict[str, Any], time_limit: int | None) -> Ta
         raise UserError(f"task.plugin={name}: must be a dataclass derived from bench.tasks.base.Task")
     task: Task = build(cls, knobs if time_limit is None else knobs | {"time_limit": time_limit}, path="task")
     return task
+
+
+def knobs(config: TaskConfig, task: Task) -> dict[str, Any]:
+    """Return the knobs of a configuration as the task took them, so that 1 and 1.0, or true and "true", are one cell.
+
+    A knob that was added to a task later has a frozen default, the behaviour before it existed, and is left out while
+    it has that value: so it moves no hash of a cell that was recorded before.
+    """
+    first = FIRST_KNOBS.get(config.name, ()) if "plugin" not in config.knobs else config.knobs
+    taken = {key: getattr(task, key, value) for key, value in config.knobs.items()}
+    return {key: value for key, value in taken.items() if key in first or value != _default(task, key)}
+
+
+def _default(task: Task, key: str) -> Any:
+    """Return the default of a task's field; `MISSING`, which no value equals, where it has none."""
+    found = [field for field in dataclasses.fields(task) if field.name == key]  # type: ignore[arg-type]  # tasks are
+    return found[0].default if found else dataclasses.MISSING
 
 
 def score_bounds(config: TaskConfig, task: Task) -> Score:

@@ -1,0 +1,51 @@
+"""The groups of conf, their options, and what an option of a factor needs: read from conf, where each is named once."""
+
+import functools
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from bench.paths import CONF
+
+SINGLE = "default"  # a group with this option only holds settings, not a choice
+
+
+@functools.cache
+def groups() -> tuple[str, ...]:
+    """Return the names of the groups in the defaults list of conf/config.yaml, sorted."""
+    entries = _content(CONF / "config.yaml")["defaults"]
+    names = [name for entry in entries if isinstance(entry, dict) for name in entry]
+    return tuple(sorted(name for name in names if not name.startswith(("override ", "optional "))))
+
+
+@functools.cache
+def files(group: str) -> tuple[Path, ...]:
+    """Return the files of a group's options; what lies in a folder named like one of them is that option's own."""
+    found = sorted((CONF / group).rglob("*.yaml"))
+    return tuple(file for file in found if not file.parent.with_suffix(".yaml").exists())
+
+
+def option(file: Path, group: str) -> str:
+    """Return what to write behind `group=` for a file; options may lie in folders."""
+    return file.relative_to(CONF / group).as_posix().removesuffix(".yaml")
+
+
+def options(group: str) -> list[str]:
+    """Return everything that can be written behind `group=`."""
+    return [option(file, group) for file in files(group) if file.stem != SINGLE]
+
+
+@functools.cache
+def needs(factor: str, name: str) -> tuple[str, ...]:
+    """Return what an option of a factor needs: `values` (a critic), `episodes` (complete ones), `group` (its settings).
+
+    The file conf/<factor>/<name>.yaml says so under the key `needs`.
+    """
+    content = _content(CONF / factor / f"{name}.yaml")
+    return tuple(content.get(factor, content).get("needs", ()))
+
+
+def _content(file: Path) -> dict[str, Any]:
+    content: dict[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8"))
+    return content

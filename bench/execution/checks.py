@@ -1,0 +1,26 @@
+"""What only the learner, a library or this machine can refuse: asked before anything runs."""
+
+from bench.config.schema import Config
+from bench.tasks.registry import make
+
+
+def check(config: Config) -> None:
+    """Refuse a cell that cannot be trained here: no such device, an unfit reference, settings its library lacks.
+
+    Raises:
+        UserError: with the first reason.
+    """
+    if config.reference.name == "checkpoint":
+        from bench.learner.reference import World, check_reference  # imports torch, which takes seconds
+
+        task = make(config.task)
+        world = World(config.task.name, task.observation_space, task.action_space)
+        check_reference(config.reference, world, config.seeds)
+    if config.device != "cpu":
+        from bench.learner.device import check_device  # imports torch, which takes seconds
+
+        check_device(config.device)
+    if config.is_peer:
+        from bench.peers import train as peers  # imports torch, which takes seconds
+
+        peers.check(config)
