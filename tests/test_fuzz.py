@@ -18,7 +18,7 @@ from bench.paths import CONF
 
 # Groups whose options are cells; a plug-in, a library's class or a trained policy would have to be there first, and a
 # winner of tuning fixes the arm and the task.
-GROUPS = [group for group in groups_of() if group not in ("study", "cluster", "algorithm", "preset", "tuned")]
+GROUPS = [group for group in groups_of() if group not in ("study", "cluster", "algorithm", "preset")]
 ABSENT = ("plugin", "checkpoint", "gym")
 OPTIONS = {
     group: [path.stem for path in sorted((CONF / group).glob("*.yaml")) if path.stem not in ABSENT] for group in GROUPS

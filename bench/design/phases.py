@@ -3,22 +3,21 @@
 Everything is derived from blocks on disk, so the same command goes on wherever it was interrupted.
 """
 
-import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from bench.cells.grids import Cell
 from bench.config.identity import cell_hash
-from bench.config.schema import Config, Tuning
-from bench.design import overlay, record, selection
-from bench.design import space as design
+from bench.config.schema import Tuning
+from bench.design import record, selection
 from bench.design.selection import Result
+from bench.design.space import Distribution, Values, distributions, draw
 from bench.errors import UserError
-from bench.execution.execute import recorded_config
 from bench.execution.launch import Report
 from bench.records import block as blocks
-from bench.records import provenance
 
 POOL = "tuning"
 Sweep = Callable[[Sequence[Cell]], Report]
@@ -26,13 +25,12 @@ Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Tuned:
+class TunedCell:
     """A cell that is tuned: its arm on a task with the seeds that judge it, and the distributions of what it reads."""
 
     cell: Cell
     tuning: Tuning
-    space: Mapping[str, design.Distribution]
-    _cells: dict[str, Cell] = field(default_factory=dict, compare=False, repr=False)  # composed so far
+    space: Mapping[str, Distribution]
 
     @property
     def label(self) -> str:
@@ -41,42 +39,60 @@ class Tuned:
 
     @property
     def seeds(self) -> tuple[int, ...]:
-        """Of the tuning pool."""
+        """The seeds of the tuning pool that each setting is tried on."""
         return tuple(range(self.tuning.seeds))
 
-    def trial(self, number: int, values: design.Values) -> Cell:
-        """The cell of a setting in the tuning pool."""
-        own = {"name": self.trial_name(number), "seed_pool": POOL, "seeds": list(self.seeds)}
-        return self._vary({**values, **own})
+    @cached_property
+    def settings(self) -> list[Values]:
+        """The settings that are tried, as far as the arm reads them."""
+        return [draw(self.tuning.design, self.space, number) for number in range(self.tuning.settings)]
 
-    def trial_name(self, number: int) -> str:
-        """The label of a setting's cell."""
-        return f"{self.cell.config.arm_name}-{POOL}-{number:02d}"
+    @cached_property
+    def trials(self) -> list[Cell]:
+        """The cell of each setting on the tuning pool."""
+        name = f"{self.cell.config.arm_name}-{POOL}"
+        pool = {"seed_pool": POOL, "seeds": list(self.seeds)}
+        return [
+            _vary(self.cell, {**values, "name": f"{name}-{number:02d}", **pool})
+            for number, values in enumerate(self.settings)
+        ]
 
-    def judged(self, values: design.Values) -> Cell:
-        """The cell of a setting in the main pool, with the seeds that judge."""
-        return self._vary(values)
+    def judged(self, values: Values) -> Cell:
+        """The cell of a setting on the main pool, with the seeds that judge."""
+        return _vary(self.cell, values)
 
-    def _vary(self, values: Mapping[str, Any]) -> Cell:
-        assert self.cell.vary is not None  # cells planned from a command line have it
-        key = repr(sorted(values.items()))
-        if key not in self._cells:
-            self._cells[key] = self.cell.vary(values)
-        return self._cells[key]
+    def results(self) -> list[Result]:
+        """What the settings scored so far."""
+        return [
+            Result(number, values, self.seeds, selection.scores(trial.config))
+            for number, (values, trial) in enumerate(zip(self.settings, self.trials, strict=True))
+        ]
 
-    def drawn(self, number: int) -> dict[str, Any]:
-        """The random setting of this number, as far as the arm reads it."""
-        return design.draw(self.tuning, self.space, number)
+    def candidate(self, winner: int | None = None, judged: str | None = None) -> record.Candidate:
+        """Its entry in the study's record."""
+        trials = tuple(
+            record.Trial(number, values, cell_hash(trial.config))
+            for number, (values, trial) in enumerate(zip(self.settings, self.trials, strict=True))
+        )
+        config = self.cell.config
+        return record.Candidate(
+            config.task.name, config.arm_name, self.seeds, self.tuning.settings, trials, winner, judged
+        )
 
 
-def tuned(cells: Sequence[Cell]) -> list[Tuned]:
+def _vary(cell: Cell, values: Values) -> Cell:
+    assert cell.vary is not None  # cells planned from a command line have it
+    return cell.vary(values)
+
+
+def tuned(cells: Sequence[Cell]) -> list[TunedCell]:
     """The cells whose study has a tuning section. Raises `UserError` where it, or the command line, is no such plan."""
-    found: dict[tuple[str, str, str], Tuned] = {}
+    found: dict[tuple[str, str, str], TunedCell] = {}
     for cell in cells:
         config, tuning = cell.config, cell.config.study.tuning
         if tuning is None:
             continue
-        space = design.space(tuning, config.study.name)
+        space = distributions(tuning, config.study.name)
         _refuse_fixed(cell, space)
         key = (config.study.name, config.task.name, config.arm_name)
         if key in found:
@@ -89,11 +105,11 @@ def tuned(cells: Sequence[Cell]) -> list[Tuned]:
             raise UserError(
                 f"study {config.study.name}: {config.arm_name} reads no key of study.tuning.space: {', '.join(space)}"
             )
-        found[key] = Tuned(cell, tuning, read)
+        found[key] = TunedCell(cell, tuning, read)
     return list(found.values())
 
 
-def _refuse_fixed(cell: Cell, space: Mapping[str, design.Distribution]) -> None:
+def _refuse_fixed(cell: Cell, space: Mapping[str, Distribution]) -> None:
     study = cell.config.study.name
     for key in space.keys() & cell.choices.keys():
         raise UserError(f"{key}={cell.choices[key]}: study {study} tunes it (study.tuning.space), so it cannot be set")
@@ -101,22 +117,20 @@ def _refuse_fixed(cell: Cell, space: Mapping[str, design.Distribution]) -> None:
         raise UserError(f"seed_pool={POOL}: study {study} tunes on that pool and judges on the main one by itself")
 
 
-def _reads(cell: Cell, key: str, distribution: design.Distribution) -> bool:
+def _reads(cell: Cell, key: str, distribution: Distribution) -> bool:
     """Whether the arm reads the key: whether another value makes another cell."""
-    assert cell.vary is not None
     values = dict.fromkeys((distribution.at(0.25), distribution.at(0.75)))
-    return len({cell_hash(cell.vary({key: value}).config) for value in values}) > 1
+    return len({cell_hash(_vary(cell, {key: value}).config) for value in values}) > 1
 
 
 def dry_cells(cells: Sequence[Cell]) -> list[Cell]:
-    """All cells of all phases, with random settings for what only the tuning will tell. Raises `UserError`."""
+    """All cells of both phases, with the first setting where only the tuning will tell the winner. Raises `UserError`."""
     planned = [cell for cell in cells if cell.config.study.tuning is None]
     for each in tuned(cells):
-        trials = [_trial(each, number, each.drawn(number)) for number in range(each.tuning.settings)]
-        results = [_result(each, trial) for trial in trials]
-        best = None if any(result.state == "unfinished" for result in results) else selection.winner(results)
-        planned += [each.trial(trial.number, trial.values) for trial in trials]
-        planned.append(each.judged(each.drawn(0) if best is None else best.values))
+        results = each.results()
+        best = None if _unfinished(results) else selection.winner(results)
+        planned += each.trials
+        planned.append(each.judged(each.settings[0] if best is None else best.values))
     return planned
 
 
@@ -130,194 +144,77 @@ def run(cells: Sequence[Cell], sweep: Sweep, say: Say) -> Report:
     rest = [cell for cell in cells if cell.config.study.tuning is None]
     if not candidates:
         return sweep(rest)
-    reports, trials = _tune(candidates, sweep, say)
-    judged = []
-    for each in candidates:
-        best = _choose(each, trials[each.label], say)
-        if best is not None:
-            judged.append(each.judged(best.values))
+    _record_plan(candidates)
+    trials = [trial for each in candidates for trial in each.trials]
+    say(f"tuning: {_count(len(trials), 'setting')} of {_count(len(candidates), 'arm')} (arm and task)")
+    reports = [sweep(trials)]
+    judged = {each.label: cell for each in candidates if (cell := _choose(each, say)) is not None}
     if rest or judged:
         say(f"judging {_count(len(judged), 'winner')} on the main pool")
-        reports.append(sweep([*judged, *rest]))
-    waiting = len(candidates) - len(judged)
+        reports.append(sweep([*judged.values(), *rest]))
     report = _merged(reports)
-    if waiting:
+    if waiting := len(candidates) - len(judged):
         report.warnings.append(f"{_count(waiting, 'arm')} of {len(candidates)} not judged yet")
+    for label, cell in judged.items():
+        say(f"{label}, the winner: python -m bench {words(cell)}")
     return report
 
 
-def _tune(candidates: Sequence[Tuned], sweep: Sweep, say: Say) -> tuple[list[Report], dict[str, list[record.Trial]]]:
-    """Train all settings, round by round; → how the sweeps ended, and every candidate's settings."""
-    reports: list[Report] = []
-    trials: dict[str, list[record.Trial]] = {each.label: [] for each in candidates}
-    for place, numbers in _rounds(candidates):
-        going = [each for each in candidates if place == 0 or not _unfinished(each, trials[each.label])]
-        asked = []
-        for each in going:
-            mine = numbers(each)
-            trials[each.label] += [_proposed(each, number, trials[each.label]) for number in mine]
-            asked += [each.trial(trial.number, trial.values) for trial in trials[each.label][-len(mine) :] if mine]
-        if asked:
-            _write(candidates, trials)
-            say(f"tuning: {_count(len(asked), 'setting')} of {_count(len(going), 'arm')} (arm and task)")
-            reports.append(sweep(asked))
-    return reports, trials
+def _record_plan(candidates: Sequence[TunedCell]) -> None:
+    """Record what is tried before it is trained; winners that are still to be chosen again stay until then."""
+    for study in {each.cell.config.study.name: None for each in candidates}:
+        mine = [each for each in candidates if each.cell.config.study.name == study]
+        config = mine[0].cell.config
+        known = {(each.task, each.arm): each.trials for each in record.read(blocks.study_directory(config))}
+        entries = [each.candidate() for each in mine]
+        # A finished study is not made to look unfinished.
+        new = [entry for entry in entries if known.get((entry.task, entry.arm), ())[: entry.settings] != entry.trials]
+        if new:
+            record.write(config, mine[0].tuning, new)
 
 
-def _rounds(candidates: Sequence[Tuned]) -> Iterator[tuple[int, Callable[[Tuned], range]]]:
-    """The numbers of the settings that are tried at once: all of a random design; Optuna's one by one."""
-
-    def numbers(place: int) -> Callable[[Tuned], range]:
-        def of(each: Tuned) -> range:
-            total, first = each.tuning.settings, min(each.tuning.startup, each.tuning.settings)
-            if each.tuning.sampler == "random":
-                return range(total if place == 0 else 0)
-            return range(first) if place == 0 else range(first + place - 1, min(first + place, total))
-
-        return of
-
-    most = max(1 if each.tuning.sampler == "random" else each.tuning.settings for each in candidates)
-    for place in range(most):
-        yield place, numbers(place)
+def _unfinished(results: Sequence[Result]) -> int:
+    return sum(result.state == "unfinished" for result in results)
 
 
-def _proposed(each: Tuned, number: int, before: Sequence[record.Trial]) -> record.Trial:
-    """The setting of this number: random, or what Optuna proposed before, or proposes now."""
-    if each.tuning.sampler == "random" or number < each.tuning.startup:
-        return _trial(each, number, each.drawn(number))
-    known = _begun(each, number)
-    if known is not None:
-        return known
-    tried = [(result.values, result.mean) for result in (_result(each, trial) for trial in before)]
-    return _trial(each, number, design.suggest(each.tuning, each.space, tried, number))
-
-
-def _begun(each: Tuned, number: int) -> record.Trial | None:
-    """The setting of this number that has a block: a proposal that was once made stays, whatever was learned since."""
-    task = blocks.study_directory(each.cell.config) / "runs" / each.cell.config.task.name
-    for cell in sorted(task.glob(f"{each.trial_name(number)}-????????")):
-        for folder in blocks.folders(cell):
-            if not (folder / blocks.CONFIG).exists():
-                continue
-            config = recorded_config(folder)
-            trial = _trial(each, number, {key: _value(config, key) for key in each.space})
-            if trial.hash == cell_hash(config):
-                return trial
-    return None
-
-
-def _value(config: Config, key: str) -> Any:
-    value: Any = dataclasses.asdict(config)
-    for part in key.split("."):
-        value = value[part] if part in value else value["knobs"][part]
-    return value
-
-
-def _trial(each: Tuned, number: int, values: design.Values) -> record.Trial:
-    return record.Trial(number, dict(values), cell_hash(each.trial(number, values).config))
-
-
-def _result(each: Tuned, trial: record.Trial) -> Result:
-    scores = selection.scores(each.trial(trial.number, trial.values).config)
-    return Result(trial.number, trial.values, each.seeds, scores)
-
-
-def _unfinished(each: Tuned, trials: Sequence[record.Trial]) -> list[int]:
-    return [trial.number for trial in trials if _result(each, trial).state == "unfinished"]
-
-
-def _choose(each: Tuned, trials: Sequence[record.Trial], say: Say) -> Result | None:
-    """The winner, recorded and stored; None where there is none yet, with the reason."""
-    results = [_result(each, trial) for trial in trials]
-    left = [result.number for result in results if result.state == "unfinished"]
-    if left or len(trials) < each.tuning.settings:
-        finished = len(results) - len(left)
+def _choose(each: TunedCell, say: Say) -> Cell | None:
+    """The cell that judges the winner, which is recorded; None where there is no winner yet, with the reason."""
+    results = each.results()
+    if unfinished := _unfinished(results):
         say(
-            f"{each.label}: {finished} of {each.tuning.settings} settings are finished, so there is no winner yet; "
-            "the same command goes on"
+            f"{each.label}: {len(results) - unfinished} of {len(results)} settings are finished, so there is no winner "
+            "yet; the same command goes on"
         )
         return None
     best = selection.winner(results)
     if best is None:
         say(f"{each.label}: every setting failed, so there is nothing to judge")
         return None
-    say(f"{each.label}: setting {best.number} wins with {best.mean:.6g} ({_listed(best.values)})")
+    listed = ", ".join(f"{key}={value}" for key, value in best.values.items())
+    say(f"{each.label}: setting {best.number} wins with {best.mean:.6g} ({listed})")
     judged = each.judged(best.values)
-    record.write(judged.config, each.tuning, [_candidate(each, trials, best.number, cell_hash(judged.config))])
-    if each.tuning.overlays != "none":
-        _store(each, judged.config, results, best, say)
-    return best
+    record.write(judged.config, each.tuning, [each.candidate(best.number, cell_hash(judged.config))])
+    return judged
 
 
-def _store(each: Tuned, config: Config, results: Sequence[Result], best: Result, say: Say) -> None:
-    path = overlay.OVERLAYS / config.task.name / f"{config.arm_name}.yaml"
+def words(cell: Cell) -> str:
+    """What to write behind `python -m bench` for the cell outside of its study."""
+    from bench.cells.composition import compose  # Hydra takes a third of a second to import
+
+    own = [word for word in cell.overrides if not word.lstrip("+~").startswith(("study=", "study."))]
     try:
-        made = overlay.overlay(config, best.values, _comment(each, config, results, best))
-    except overlay.NoOverlay as reason:
-        say(f"{each.label}: no overlay ({reason})")
-        return
-    done = overlay.store(path, made, replace=each.tuning.overlays == "replace")
-    if done == "written":
-        say(f"wrote {path}")
-    elif done == "kept":
-        say(f"kept {path}, which holds another winner; study.tuning.overlays=replace puts this one in its place")
-
-
-def _comment(each: Tuned, config: Config, results: Sequence[Result], best: Result) -> list[str]:
-    """Where a winner is from."""
-    tuning, task, arm = each.tuning, config.task.name, config.arm_name
-    failed = sum(result.state == "failed" for result in results)
-    scores = ", ".join(f"{best.scores[seed]:.6g}" for seed in best.seeds)
-    seeds = ", ".join(map(str, best.seeds))
-    git = provenance.git()
-    commit = (git["commit"] or "unknown")[:12] + (" with uncommitted changes" if git["dirty"] else "")
-    return [
-        f"{arm} on {task}, the best of {tuning.settings} settings of study={config.study.name}.",
-        f"Setting {best.number} ({tuning.sampler}, design {tuning.design}); {failed} of them failed. Tried from:",
-        *(f"  {key}: {distribution}" for key, distribution in each.space.items()),
-        f"Mean final {selection.MODE} return {best.mean:.6g} on the tuning pool, seeds {seeds}:",
-        f"  {scores}; optimistic, since it was chosen for them: see python -m analysis study={config.study.name}",
-        f"Budget {config.budget} steps, cell {cell_hash(config)} of the main pool, commit {commit}.",
-    ]
-
-
-def _listed(values: design.Values) -> str:
-    return ", ".join(f"{key}={value}" for key, value in values.items())
-
-
-def _candidate(
-    each: Tuned, trials: Sequence[record.Trial], winner: int | None = None, judged: str | None = None
-) -> record.Candidate:
-    config = each.cell.config
-    return record.Candidate(
-        config.task.name, config.arm_name, each.seeds, each.tuning.settings, tuple(trials), winner, judged
-    )
-
-
-def _write(candidates: Sequence[Tuned], trials: Mapping[str, Sequence[record.Trial]]) -> None:
-    """Say what is tried before it is trained; winners that are still to be chosen again stay until then."""
-    for study in {each.cell.config.study.name: None for each in candidates}:
-        mine = [each for each in candidates if each.cell.config.study.name == study]
-        config = mine[0].cell.config
-        known = {(each.task, each.arm): each for each in record.read(blocks.study_directory(config))}
-        entries = []
-        for each in mine:
-            entry = _candidate(each, trials[each.label])
-            before = known.get((entry.task, entry.arm))
-            if before is not None and before.trials[: len(entry.trials)] == entry.trials:
-                continue  # nothing new: a finished study is not made to look unfinished
-            entries.append(entry)
-        if entries:
-            record.write(config, mine[0].tuning, entries)
+        complete = cell_hash(compose(own)) == cell_hash(cell.config)
+    except UserError:
+        complete = False
+    return shlex.join(own) + ("" if complete else ", and what else its study sets")
 
 
 def _merged(reports: Sequence[Report]) -> Report:
     """One report of several sweeps."""
-    last = reports[-1]
     return Report(
         cells=sum(report.cells for report in reports),
         skipped=sum(report.skipped for report in reports),
-        directory=last.directory,
+        directory=reports[-1].directory,
         elsewhere=sum(report.elsewhere for report in reports),
         failures=[line for report in reports for line in report.failures],
         warnings=list(dict.fromkeys(line for report in reports for line in report.warnings)),

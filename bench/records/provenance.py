@@ -43,7 +43,7 @@ def command() -> str | None:
 def git() -> dict[str, Any]:
     """The commit of this code and whether it was changed since; Nones where it is no checkout.
 
-    Results, and winners that tuning stored, are no changes.
+    Results are no changes.
     Cached: a process goes on running the code it has loaded.
     """
     executable = shutil.which("git")
@@ -54,7 +54,7 @@ def git() -> dict[str, Any]:
         done = subprocess.run([executable, "-C", str(ROOT), *arguments], capture_output=True, text=True, check=False)
         return done.stdout.strip() if done.returncode == 0 else None
 
-    changes = call("status", "--porcelain", "--", ".", ":(exclude)results", ":(exclude)conf/tuned")
+    changes = call("status", "--porcelain", "--", ".", ":(exclude)results")
     return {"commit": call("rev-parse", "HEAD"), "dirty": None if changes is None else bool(changes)}
 
 

@@ -11,7 +11,7 @@ from bench.records import provenance
 @pytest.fixture
 def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A repository with one commit, taken for the suite's own."""
-    for name in ("bench", "results", "conf/tuned"):
+    for name in ("bench", "results", "conf"):
         (tmp_path / name).mkdir(parents=True)
         (tmp_path / name / "file").write_text("as committed")
     for arguments in (
@@ -30,7 +30,6 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (None, False),
         ("results/new", False),
         ("results/file", False),
-        ("conf/tuned/new", False),
         ("bench/file", True),
         ("conf/new", True),
     ],

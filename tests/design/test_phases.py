@@ -3,19 +3,20 @@
 import json
 import multiprocessing
 import os
+import re
+import shlex
 import signal
-import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
-import yaml
 
 import bench as package
+from bench.cells.grids import Cell
 from bench.commands import cli
 from bench.config.identity import cell_hash
 from bench.design import phases, record
-from tests.tuning.conftest import JUDGED, STUDY, TRIALS, finished, numbers
+from tests.design.conftest import JUDGED, STUDY, TRIALS, finished, numbers
 
 FORK = multiprocessing.get_context("fork")
 RESULTS = Path("results")
@@ -29,7 +30,7 @@ def records() -> list[dict]:
     return [json.loads(content) for content in finished(RESULTS).values()]
 
 
-def test_all_settings_are_tuned_then_the_winners_judged_on_fresh_seeds(bench, learner, overlays):
+def test_all_settings_are_tuned_then_the_winners_judged_on_fresh_seeds(bench, learner):
     code, out, err = bench(*STUDY)
     assert (code, out) == (0, "8 cells, 0 failures: results/tuned\n"), err
     assert sorted(learner.calls) == sorted([(0, 1)] * TRIALS + [(0, 1, 2)] * JUDGED)
@@ -37,13 +38,10 @@ def test_all_settings_are_tuned_then_the_winners_judged_on_fresh_seeds(bench, le
     assert sorted(pools) == sorted([("tuning", ["0", "1"])] * TRIALS + [("main", ["0", "1", "2"])] * JUDGED)
     for candidate in candidates():
         assert candidate.winner is not None
-        path = overlays / "weekly_exam" / f"{candidate.arm}.yaml"
         values = candidate.trials[candidate.winner].values
-        assert values.items() <= yaml.safe_load(path.read_text()).items()
         judged = next(run for run in records() if run["seed_pool"] == "main" and run["arm"] == candidate.arm)
         assert judged["hash"] == candidate.judged
         assert judged["factors"]["learning_rate"] == values["learning_rate"]
-        assert "the best of 3 settings of study=tuned" in path.read_text()
     code, out, _ = bench(*STUDY)
     assert (code, out) == (0, "8 cells, 8 of them done before, 0 failures: results/tuned\n")
     assert len(learner.calls) == TRIALS + JUDGED
@@ -77,35 +75,23 @@ def test_the_winner_is_the_setting_with_the_best_mean(bench):
         assert len(means) == 3
 
 
-def test_an_overlay_composes_the_cell_that_was_judged(bench, overlays):
-    bench(*STUDY, "gamma=0.9", "hidden=[8,8]")
-    (overlays / "weekly_exam").rename(overlays / "moved")  # conf's own files come first
-    search = f"hydra.searchpath=[file://{overlays.parent}]"
-    for candidate in candidates():
-        config = package.compose([search, f"tuned=moved/{candidate.arm}"])
-        assert (cell_hash(config), config.seed_pool) == (candidate.judged, "main")
-        tuning = package.compose([search, f"tuned=moved/{candidate.arm}", "seed_pool=tuning"])
-        assert tuning.hash == candidate.trials[candidate.winner].hash
+def test_the_words_of_a_winner_compose_the_cell_that_was_judged(bench):
+    err = bench(*STUDY, "gamma=0.9", "hidden=[8,8]")[2]
+    said = re.findall(r"(\S+ \S+), the winner: python -m bench (.*)\n", err)
+    assert len(said) == JUDGED
+    for (label, words), candidate in zip(said, candidates(), strict=True):
+        assert label == f"{candidate.task} {candidate.arm}"
+        config = package.compose(shlex.split(words))
+        assert (cell_hash(config), config.seed_pool, config.study.tuning) == (candidate.judged, "main", None)
+        tuning = package.compose([*shlex.split(words), "seed_pool=tuning"])
+        assert cell_hash(tuning) == candidate.trials[candidate.winner].hash
 
 
-def test_another_winner_is_not_overwritten_unless_asked_to(bench, overlays):
-    path = overlays / "weekly_exam" / "critic-gae-clip.yaml"
-    path.parent.mkdir(parents=True)
-    path.write_text("# mine\nlearning_rate: 0.5\n")
-    code, _, err = bench(*STUDY)
-    assert code == 0
-    assert f"kept {path}, which holds another winner" in err
-    assert path.read_text() == "# mine\nlearning_rate: 0.5\n"
-    assert f"wrote {path}" in bench(*STUDY, "study.tuning.overlays=replace")[2]
-    content = path.read_text()
-    assert "0.5\n" not in content
-    assert str(path) not in bench(*STUDY)[2]  # the same one is left alone
-    assert path.read_text() == content
-
-
-def test_no_overlay_where_none_is_wanted(bench, overlays):
-    assert bench(*STUDY, "study.tuning.overlays=none")[0] == 0
-    assert not overlays.exists()
+def test_words_say_where_the_study_sets_more(bench):
+    err = bench(*STUDY, "~advantage_norm", "+advantage_norm=none")[2]
+    assert err.count("+advantage_norm=none") == JUDGED
+    cell = Cell(package.compose(["gamma=0.9"]), {}, ["study=mine", "task=cartpole", "study.tuning.settings=3"])
+    assert phases.words(cell) == "task=cartpole, and what else its study sets"
 
 
 def test_a_failed_setting_cannot_win_and_its_arm_is_judged_all_the_same(bench, learner):
@@ -151,7 +137,7 @@ def test_an_arm_with_a_setting_that_broke_off_waits_and_the_same_command_goes_on
 def test_more_settings_keep_those_there_are(bench, learner):
     bench(*STUDY)
     before = finished(RESULTS)
-    assert bench(*STUDY, "study.tuning.settings=4", "study.tuning.overlays=replace")[0] == 0
+    assert bench(*STUDY, "study.tuning.settings=4")[0] == 0
     after = finished(RESULTS)
     assert before.items() <= after.items()
     assert len([run for run in records() if run["seed_pool"] == "tuning"]) == TRIALS + 2
@@ -183,7 +169,7 @@ def test_a_dry_run_tells_of_both_phases_and_writes_nothing(bench, monkeypatch):
         (["gamma=0.9,0.5"], "two cells on weekly_exam are called critic-monte_carlo-clip"),
         (["study.tuning.settings=0"], "study.tuning.settings=0: must be at least 1"),
         (["~study.tuning.space", "+study.tuning.space={n_step:{choice:[1,2]}}"], "reads no key of study.tuning.space"),
-        (["study.tuning.sampler=optun"], "did you mean 'optuna'?"),
+        (["study.tuning.setings=4"], "unknown key 'study.tuning.setings'"),
         (["+study.tuning.space.gama={uniform:[0.1,0.9]}"], "unknown key 'gama'"),
     ],
 )
@@ -212,12 +198,11 @@ MOMENTS = {
     "in the first setting": lambda learner, _: dies_in_call(learner, 1),
     "in the fourth setting": lambda learner, _: dies_in_call(learner, 4),
     "before the winners are chosen": dies_once_called("_choose"),
-    "before a winner is stored": dies_once_called("_store"),
-    "before the second winner is stored": lambda _, patch: patch.setattr(phases, "_store", on_second(phases._store)),
+    "before the second winner is chosen": lambda _, patch: patch.setattr(phases, "_choose", on_second(phases._choose)),
     "in the first judgement": lambda learner, _: dies_in_call(learner, TRIALS + 1),
     "in the last judgement": lambda learner, _: dies_in_call(learner, TRIALS + JUDGED),
 }
-DONE = [0, 3, TRIALS, TRIALS, TRIALS, TRIALS, TRIALS + 1]  # finished blocks at those moments
+DONE = [0, 3, TRIALS, TRIALS, TRIALS, TRIALS + 1]  # finished blocks at those moments
 
 
 def on_second(function):
@@ -227,7 +212,7 @@ def on_second(function):
         calls.append(1)
         if len(calls) == 2:
             die()
-        function(*arguments)
+        return function(*arguments)
 
     return act
 
@@ -237,7 +222,7 @@ WHOLE: dict[str, object] = {}  # what the study gives where nobody kills it, fou
 
 def undisturbed(bench, learner) -> dict[str, object]:
     if not WHOLE:
-        bench(*STUDY, "results=whole", "study.tuning.overlays=none")
+        bench(*STUDY, "results=whole")
         WHOLE["numbers"] = numbers(Path("whole"))
         WHOLE["candidates"] = record.read(Path("whole") / "tuned")
         learner.calls.clear()
@@ -246,7 +231,7 @@ def undisturbed(bench, learner) -> dict[str, object]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("moment", "done"), list(zip(MOMENTS, DONE, strict=True)), ids=MOMENTS)
-def test_a_kill_loses_no_finished_setting(bench, learner, overlays, monkeypatch, moment, done):
+def test_a_kill_loses_no_finished_setting(bench, learner, monkeypatch, moment, done):
     """The sweep dies by SIGKILL; the same command trains the rest only, to the numbers of one that nobody killed."""
     whole = undisturbed(bench, learner)
     with monkeypatch.context() as patch:
@@ -263,70 +248,5 @@ def test_a_kill_loses_no_finished_setting(bench, learner, overlays, monkeypatch,
     assert len(learner.calls) == TRIALS + JUDGED - done
     assert numbers(RESULTS) == whole["numbers"]
     assert candidates() == whole["candidates"]
-    assert len(list(overlays.rglob("*.yaml"))) == JUDGED
     assert bench(*STUDY)[0] == 0
     assert len(learner.calls) == TRIALS + JUDGED - done
-
-
-OPTUNA = ("study.tuning.sampler=optuna", "study.tuning.startup=2", "study.tuning.settings=5")
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("call", [3, 6, 8])
-def test_optuna_proposes_after_the_common_draws_and_goes_on_from_the_blocks(bench, learner, call):
-    """Two arms, two settings drawn, three proposed one by one; killed in a drawn, and in proposed settings."""
-    pytest.importorskip("optuna")
-    random = {}
-    bench(*STUDY, "study.tuning.settings=5", "results=random")
-    for each in record.read(Path("random") / "tuned"):
-        random[each.arm] = each.trials
-    bench(*STUDY, *OPTUNA, "results=whole")
-    whole = record.read(Path("whole") / "tuned")
-    for each in whole:
-        assert each.trials[:2] == random[each.arm][:2]
-        assert not {trial.hash for trial in each.trials[2:]} & {trial.hash for trial in random[each.arm]}
-        assert [trial.number for trial in each.trials] == [0, 1, 2, 3, 4]
-        assert all(1e-4 <= trial.values["learning_rate"] <= 1e-2 for trial in each.trials)
-    learner.calls.clear()
-    dies_in_call(learner, call)
-    child = FORK.Process(target=cli.main, args=([*STUDY, *OPTUNA],))
-    child.start()
-    child.join()
-    learner.after_progress = lambda: None
-    assert child.exitcode == -signal.SIGKILL
-    assert len(finished(RESULTS)) == call - 1
-    assert bench(*STUDY, *OPTUNA)[0] == 0
-    assert candidates() == whole
-    assert len(learner.calls) == 10 + JUDGED - (call - 1)
-    assert bench(*STUDY, *OPTUNA)[0] == 0
-    assert len(learner.calls) == 10 + JUDGED - (call - 1)
-
-
-@pytest.mark.slow
-def test_a_proposal_that_was_made_stays_when_earlier_scores_change(bench, learner):
-    """retry=failed may bring scores that Optuna did not know: the arm's budget of settings stays what it was."""
-    pytest.importorskip("optuna")
-    learner.causes = {1: "loss is nan"}
-    bench(*STUDY, *OPTUNA)
-    before = candidates()
-    learner.causes = {}
-    bench(*STUDY, *OPTUNA, "retry=failed")
-    assert [each.trials for each in candidates()] == [each.trials for each in before]
-    assert all(each.winner is None for each in before)
-    assert all(each.winner is not None for each in candidates())
-
-
-def test_without_optuna_one_is_told_what_to_install(bench, monkeypatch):
-    monkeypatch.setitem(sys.modules, "optuna", None)
-    code, _, err = bench(*STUDY, *OPTUNA)
-    assert code == 2
-    assert "error: study.tuning.sampler=optuna needs a package more: pip install 'policy-gradient-bench[tuning]'" in err
-
-
-def test_stored_winners_compose_their_cells():
-    """The files of conf/tuned: each says which cell it is."""
-    folder = Path(cli.__file__).parents[1] / "conf" / "tuned"
-    for path in sorted(folder.rglob("*.yaml")):
-        text = path.read_text()
-        config = package.compose([f"tuned={path.relative_to(folder).as_posix().removesuffix('.yaml')}"])
-        assert f"cell {cell_hash(config)} of the main pool" in text, path

@@ -8,7 +8,6 @@ import pytest
 
 from bench.commands import cli
 from bench.config.schema import Config
-from bench.design import overlay
 from bench.execution import execute
 from bench.observer import Observer
 from bench.records import block as blocks
@@ -37,12 +36,6 @@ def learner(monkeypatch) -> RatedLearner:
     fake = RatedLearner()
     monkeypatch.setattr(execute, "train", fake)
     return fake
-
-
-@pytest.fixture(autouse=True)
-def overlays(monkeypatch, tmp_path) -> Path:
-    monkeypatch.setattr(overlay, "OVERLAYS", tmp_path / "conf" / "tuned")
-    return tmp_path / "conf" / "tuned"
 
 
 @pytest.fixture

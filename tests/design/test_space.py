@@ -1,4 +1,4 @@
-"""The design: drawn from what the study says, the same for every arm and on each call."""
+"""The settings that are tried: drawn from what the study says, the same for every arm and on each call."""
 
 import dataclasses
 
@@ -7,16 +7,13 @@ import pytest
 import scipy.stats
 
 from bench.config.schema import Tuning
-from bench.design import space as design
+from bench.design.space import distributions, draw
 from bench.errors import UserError
 
 TUNING = Tuning(
     settings=12,
     seeds=5,
     design=1,
-    sampler="random",
-    startup=6,
-    overlays="none",
     space={
         "learning_rate": {"log_uniform": [1e-4, 1e-2]},
         "gae_lambda": {"uniform": [0.8, 1]},
@@ -26,8 +23,8 @@ TUNING = Tuning(
 
 
 def test_draws_have_the_distributions_that_the_study_names():
-    space = design.space(TUNING, "s")
-    draws = [design.draw(TUNING, space, number) for number in range(2000)]
+    space = distributions(TUNING, "s")
+    draws = [draw(1, space, number) for number in range(2000)]
     rates = np.array([draw["learning_rate"] for draw in draws])
     lambdas = np.array([draw["gae_lambda"] for draw in draws])
     sizes = [draw["group.size"] for draw in draws]
@@ -41,23 +38,21 @@ def test_draws_have_the_distributions_that_the_study_names():
 
 
 def test_a_quantile_is_by_the_logarithm_or_by_the_value():
-    space = design.space(TUNING, "s")
+    space = distributions(TUNING, "s")
     assert space["learning_rate"].at(0.5) == 1e-3  # the geometric mean of the bounds
     assert space["gae_lambda"].at(0.5) == 0.9
     assert [space["group.size"].at(share) for share in (0.0, 0.34, 0.99)] == [2, 4, 8]
 
 
 def test_more_settings_and_other_keys_leave_a_setting_as_it_is():
-    space = design.space(TUNING, "s")
-    more = dataclasses.replace(TUNING, settings=50)
+    space = distributions(TUNING, "s")
     fewer = {"learning_rate": space["learning_rate"]}
-    whole = [design.draw(TUNING, space, number) for number in range(12)]
-    assert [design.draw(more, space, number) for number in range(12)] == whole
-    assert [design.draw(TUNING, fewer, number) for number in range(12)] == [
+    whole = [draw(1, space, number) for number in range(12)]
+    assert [draw(1, space, number) for number in range(50)][:12] == whole
+    assert [draw(1, fewer, number) for number in range(12)] == [
         {"learning_rate": setting["learning_rate"]} for setting in whole
     ]
-    other = dataclasses.replace(TUNING, design=2)
-    assert design.draw(other, space, 0) != whole[0]
+    assert draw(2, space, 0) != whole[0]
 
 
 @pytest.mark.parametrize(
@@ -77,5 +72,5 @@ def test_more_settings_and_other_keys_leave_a_setting_as_it_is():
 )
 def test_a_section_that_is_no_design_is_refused(changes, message):
     with pytest.raises(UserError) as error:
-        design.space(dataclasses.replace(TUNING, **changes), "s")
+        distributions(dataclasses.replace(TUNING, **changes), "s")
     assert message in str(error.value)
