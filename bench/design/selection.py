@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from bench.config.schema import Config
 from bench.records import block as blocks
+from bench.records.scores import final_scores as scores_by_mode
 from bench.records.tables import EVALUATIONS
 
-FINAL_SHARE = 0.9  # the final score is the mean of the evaluations after this share of the budget
 MODE = "stochastic"  # the policy that is trained, on which arms are judged
 
 State = Literal["done", "failed", "unfinished"]
@@ -62,7 +61,5 @@ def scores(config: Config) -> dict[int, float]:
 
 def final_scores(path: Path, budget: int) -> dict[int, float]:
     """By seed, the mean return of the trained policy's evaluations in the last tenth of the budget."""
-    table = pq.read_table(path, columns=["seed", "step", "mode", "return"])
-    last = table.filter((pc.field("mode") == MODE) & (pc.field("step") > FINAL_SHARE * budget))
-    means = last.group_by("seed").aggregate([("return", "mean")]).to_pydict()
-    return dict(zip(means["seed"], means["return_mean"], strict=True))
+    found = scores_by_mode(pq.read_table(path, columns=["seed", "step", "mode", "return"]), budget)
+    return {seed: score for (seed, mode), score in found.items() if mode == MODE}

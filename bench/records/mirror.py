@@ -3,7 +3,6 @@
 The files are the truth. A mirror that cannot be made is a warning, never a failed run.
 """
 
-import math
 import os
 import shutil
 import subprocess
@@ -11,20 +10,20 @@ import sys
 import tempfile
 import warnings
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
 from bench.config.schema import Config
 from bench.errors import RunWarning, UserError, first_line
 from bench.records import block as blocks
-from bench.records import index, provenance
+from bench.records import index, provenance, scores
 from bench.records.tables import EVALUATIONS, TRAINING
 
-FINAL_SHARE = 0.9  # the final score is the mean of the evaluations after this share of the budget
 COMPLETE = ".complete"  # in the folder of a run that was written to its end
 PATIENCE = 30.0  # seconds to wait for a server
 
@@ -114,8 +113,8 @@ def _mirror(block: blocks.Block, folder: Path, mode: str, project: str) -> int:
     _check_writable(folder / "wandb")
     wandb = _wandb(mode)
     settings = _settings(wandb, mode)
-    evaluations = pq.read_table(block.path / EVALUATIONS).to_pylist()
-    histories = history(pq.read_table(blocks.needed(block, TRAINING)).to_pylist(), evaluations)
+    evaluations = pq.read_table(block.path / EVALUATIONS)
+    histories = history(pq.read_table(blocks.needed(block, TRAINING)).to_pylist(), evaluations.to_pylist())
     summaries = summary(block.record, evaluations)
     for seed in missing:
         _remove(folder, block, seed)  # begun once, and not finished
@@ -171,18 +170,16 @@ def history(training: Iterable[Row], evaluations: Iterable[Row]) -> dict[int, li
         rows[row["seed"]][row["step"]] |= values
     for (seed, step, mode), episodes in _grouped(evaluations, "seed", "step", "mode").items():
         for name in episodes[0].keys() - {"seed", "step", "mode", "episode"}:
-            rows[seed][step][f"eval/{mode}_{name}"] = _mean([row[name] for row in episodes])
+            rows[seed][step][f"eval/{mode}_{name}"] = scores.mean([row[name] for row in episodes])
     return {seed: [{"step": step, **steps[step]} for step in sorted(steps)] for seed, steps in rows.items()}
 
 
-def summary(record: Mapping[str, Any], evaluations: Iterable[Row]) -> dict[int, dict[str, Any]]:
+def summary(record: Mapping[str, Any], evaluations: pa.Table) -> dict[int, dict[str, Any]]:
     """By seed, how it ended: its outcome, and where it is done the final score of each mode."""
     result: dict[int, dict[str, Any]] = {int(seed): dict(outcome) for seed, outcome in record["seeds"].items()}
     random, reference = record["score"]["random"], record["score"]["reference"]
-    final = (row for row in evaluations if row["step"] > FINAL_SHARE * record["budget"])
-    for (seed, mode), episodes in _grouped(final, "seed", "mode").items():
+    for (seed, mode), score in scores.final_scores(evaluations, record["budget"]).items():
         if result[seed]["status"] == "done":
-            score = _mean([row["return"] for row in episodes])
             normalised = (score - random) / (reference - random)
             result[seed] |= {f"final_{mode}": score, f"normalised_{mode}": normalised}
     return result
@@ -239,7 +236,3 @@ def _grouped(rows: Iterable[Row], *keys: str) -> dict[tuple[Any, ...], list[Row]
     for row in rows:
         groups.setdefault(tuple(row[key] for key in keys), []).append(row)
     return groups
-
-
-def _mean(values: Sequence[float]) -> float:
-    return math.fsum(values) / len(values)
