@@ -31,3 +31,8 @@ def unknown(kind: str, given: object, allowed: Iterable[object]) -> UserError:
     """The error for a name that does not exist, with the names that do."""
     options = [str(option) for option in allowed]
     return UserError(f"unknown {kind} '{given}': allowed are {', '.join(options)}{nearest(given, options)}")
+
+
+def counted(number: int, what: str) -> str:
+    """Return the number and what it counts, in the plural unless it is 1: `1 cell`, `2 cells`."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"

@@ -2,7 +2,7 @@
 
     from bench import plugin
 
-    @plugin.advantage(bootstraps=True)
+    @plugin.target(bootstraps=True)
     def two_step(batch, arm): ...
 
     python -m bench advantage=plugin advantage.plugin=my_module:two_step
@@ -37,21 +37,24 @@ class Plugin:
 
     @property
     def digest(self) -> str:
-        """Of its module's source: a changed plug-in is another cell."""
+        """SHA-256 of its module's source: a changed plug-in is another cell."""
         file = sys.modules[self.function.__module__].__file__
         return hashlib.sha256(Path(file).read_bytes()).hexdigest()[:16] if file else ""
 
 
-def advantage(*, bootstraps: bool) -> Callable[[F], F]:
-    """Mark `f(batch, arm, **options)` → return targets (T, S, N), from a `bench.arms.advantage.Batch`.
+def target(*, bootstraps: bool) -> Callable[[F], F]:
+    """Mark an option of `advantage`: `f(batch, arm, **options)` → return targets (T, S, N).
 
-    `bootstraps`: it reads `batch.next_values`, so the arm trains a critic.
+    `batch` is a `bench.arms.advantage.Batch`. `bootstraps`: it reads `batch.next_values`, so the arm trains a critic.
     """
     return _marker("advantage", {"bootstraps": bootstraps})
 
 
+advantage = target  # its name in earlier versions
+
+
 def baseline(*, values: bool = False, episodes: bool = False) -> Callable[[F], F]:
-    """Mark `f(targets, batch, arm, **options)` → advantages (T, S, N) from targets (T, S, N).
+    """Mark an option of `baseline`: `f(targets, batch, arm, **options)` turns targets into advantages, both (T, S, N).
 
     `values`: it reads `batch.values`, so the arm trains a critic. `episodes`: it compares complete episodes.
     """

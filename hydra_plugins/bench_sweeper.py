@@ -1,4 +1,4 @@
-"""Hydra's door to `bench.commands.cli.sweep`. Hydra imports this file at every start, so it holds nothing else."""
+"""Hydra's door to `bench.commands.train.sweep`. Hydra imports this file at every start, so it holds nothing else."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -36,7 +36,7 @@ class BenchSweeper(Sweeper):
         self.config = config
 
     def sweep(self, arguments: list[str]) -> Any:
-        """Run what `arguments` ask for. Raises what `bench.commands.cli.sweep` does."""
-        from bench.commands.cli import sweep
+        """Run what `arguments` ask for. Raises what `bench.commands.train.sweep` does."""
+        from bench.commands.train import sweep
 
         return sweep(self.config, arguments, self.loader.load_sweep_config, self.launcher.launch)

@@ -10,18 +10,18 @@ from bench import plugin
 from bench.tasks.base import Step, Task
 
 
-@plugin.advantage(bootstraps=False)
+@plugin.target(bootstraps=False)
 def two_rewards(batch, arm, weight=1.0):
     following = torch.cat([batch.rewards[1:], torch.zeros_like(batch.rewards[:1])])
     return batch.rewards + arm.gamma * weight * following
 
 
-@plugin.advantage(bootstraps=True)
+@plugin.target(bootstraps=True)
 def one_step(batch, arm):
     return batch.rewards + arm.gamma * torch.where(batch.terminated | batch.truncated, 0.0, batch.next_values)
 
 
-@plugin.advantage(bootstraps=False)
+@plugin.target(bootstraps=False)
 def misshapen(batch, arm):
     return batch.rewards.sum(0)
 

@@ -6,6 +6,7 @@ from typing import get_args, get_type_hints
 
 import pytest
 
+from bench.config import options
 from bench.config import schema as config
 
 ROOT = Path(__file__).parents[1]
@@ -13,21 +14,22 @@ TEXT = (ROOT / "docs" / "arms.md").read_text(encoding="utf-8")
 ROW = re.compile(r"^\| `([\w.]+)(?:=([\w, ]+))?` \| ([^|]+) \| ([^|]+) \| (.+) \|$", re.MULTILINE)
 ROWS = ROW.findall(TEXT.partition("## Every option")[2].partition("\n## ")[0])
 OPTIONS = {
-    "baseline": config.BaselineName,
-    "advantage": config.AdvantageName,
-    "update": get_type_hints(config.Update)["name"],
-    "reference.kind": get_type_hints(config.Reference)["kind"],
-    "critic.target": get_type_hints(config.Critic)["target"],
-    "group.credit": get_type_hints(config.Group)["credit"],
-    "group.scale": get_type_hints(config.Group)["scale"],
-    **{key: get_type_hints(config.Config)[key] for key in ("truncation", "advantage_norm", "aggregate", "grad_clip")},
+    **{key: options.options(key) for key in ("baseline", "advantage", "update")},
+    "reference.kind": get_args(get_type_hints(config.Reference)["kind"]),
+    "critic.target": get_args(get_type_hints(config.Critic)["target"]),
+    "group.credit": get_args(get_type_hints(config.Group)["credit"]),
+    "group.scale": get_args(get_type_hints(config.Group)["scale"]),
+    **{
+        key: get_args(get_type_hints(config.Config)[key])
+        for key in ("truncation", "advantage_norm", "aggregate", "grad_clip")
+    },
 }
 
 
 @pytest.mark.parametrize("key", OPTIONS)
 def test_every_option_has_a_row(key: str) -> None:
     listed = [option for row in ROWS if row[0] == key for option in row[1].split(", ")]
-    assert sorted(listed) == sorted({*get_args(OPTIONS[key])} - {"plugin"})
+    assert sorted(listed) == sorted({*OPTIONS[key]} - {"plugin"})
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row[0]}={row[1]}")

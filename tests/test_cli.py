@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.commands import cli
+from bench.commands.main import VERBS, main
 from bench.execution import execute
 from bench.records import block as blocks
 from bench.records import provenance
@@ -35,7 +35,7 @@ def bench(monkeypatch, tmp_path, capsys):
     monkeypatch.chdir(tmp_path)
 
     def run(*arguments: str) -> tuple[int, str, str]:
-        code = cli.main(arguments)
+        code = main(arguments)
         return code, *capsys.readouterr()
 
     return run
@@ -220,7 +220,7 @@ def test_list_describes_every_choice(bench):
 def test_help_names_every_command(bench):
     code, out, _ = bench("--help")
     assert code == 0
-    assert all(f"python -m bench {command}" in out for command in cli._COMMANDS)
+    assert all(f"python -m bench {command}" in out for command in VERBS)
 
 
 def test_the_composed_configuration_can_be_printed(bench, tmp_path):
@@ -237,7 +237,7 @@ def command(*arguments: str) -> list[str]:
 @pytest.mark.parametrize("arguments", [("list",), ("study=quik",), ("status", "study=quick")])
 def test_an_answer_needs_neither_torch_nor_the_learner(arguments, tmp_path):
     code = (
-        "import sys; from bench.commands.cli import main; main(sys.argv[1:]);"
+        "import sys; from bench.commands.main import main; main(sys.argv[1:]);"
         "sys.exit(bool({'torch', 'stable_baselines3', 'wandb'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code, *arguments], cwd=tmp_path, capture_output=True, check=False)

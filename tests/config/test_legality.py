@@ -1,19 +1,16 @@
-"""Every refusal, every file of conf, and what a cell's hash covers."""
+"""Every refusal, and every file of conf."""
 
 import dataclasses
 from contextlib import nullcontext, suppress
-from pathlib import Path
-from typing import get_args
 
 import pytest
 import yaml
 
 import bench
-from bench.cells.catalogue import SINGLE, catalogue, groups_of, legality
-from bench.config.identity import cell_hash
+from bench.commands.list import catalogue, legality
+from bench.config import options as conf
 from bench.config.legality import RULES, table, validate
-from bench.config.parse import parse, to_mapping
-from bench.config.schema import Advantage, BaselineName, Config, Update
+from bench.config.parse import option
 from bench.errors import UserError
 from bench.paths import CONF
 
@@ -44,7 +41,7 @@ REFUSALS = [
     (["gamma=abc"], "gamma=abc: must be a number"),
     (["group.leave_one_out=3"], "group.leave_one_out=3: must be true or false"),
     (["hidden=64"], "hidden=64: must be a list"),
-    (["hidden=[]"], "hidden=0: must be greater than 0"),
+    (["hidden=[]"], "hidden=[]: must have at least one width; policy=linear makes"),
     (["evaluation=3"], "evaluation must be a section with keys"),
     (["truncation=stop"], "unknown truncation 'stop': allowed are end, bootstrap"),
     (["wandb=ofline"], "unknown wandb 'ofline': allowed are offline, online, disabled; did you mean 'offline'?"),
@@ -100,10 +97,6 @@ REFUSALS = [
     (["baseline=grpo", "group.scale=none"], "baseline=grpo with group.scale=none: grpo divides by the std"),
     (["baseline=rloo", "group.leave_one_out=false"], "baseline=rloo with group.leave_one_out=false: that is baseline"),
     (["baseline=time_mean", "group.groups=2"], "baseline=time_mean with group.groups=2"),
-    # options in folders
-    (["tuned=cartpole/critic-gae-clp"], "allowed are cartpole/critic-gae-clip, "),
-    (["tuned=cartpol/critic-gae-clip"], "; did you mean 'cartpole/critic-gae-clip'?"),
-    (["tuned=cartpole"], "unknown tuned 'cartpole': allowed are cartpole/critic-gae-clip, "),
     # settings of a task
     (["settings=publishd"], "unknown settings 'publishd': allowed are published; did you mean 'published'?"),
     (["settings=published", "task=exam_question"], "settings=published with task=exam_question: there are none for it"),
@@ -139,9 +132,9 @@ def test_a_mistake_is_refused_in_one_line(overrides, message):
 
 def options() -> list[str]:
     # A cluster is no part of a cell; reference=checkpoint needs a trained policy: tests/learner/test_reference.py
-    groups = [group for group in groups_of() if group not in ("study", "cluster", "settings")]
+    groups = [group for group in conf.groups() if group not in ("study", "cluster", "settings")]
     files = [path for group in groups for path in sorted((CONF / group).glob("*.yaml"))]
-    return [f"{path.parent.name}={path.stem}" for path in files if path.stem not in (SINGLE, "checkpoint")]
+    return [f"{path.parent.name}={path.stem}" for path in files if path.stem not in (conf.SINGLE, "checkpoint")]
 
 
 # What an option needs to be legal where it does not fit the default cell.
@@ -198,101 +191,6 @@ def test_baseline_and_advantage_cross_freely(baseline, advantage):
     assert config.has_critic == (baseline == "critic" or advantage != "monte_carlo")
 
 
-@pytest.fixture(scope="module")
-def default() -> Config:
-    return bench.compose()
-
-
-@pytest.mark.parametrize(
-    "overrides",
-    [
-        ["seeds=3"],
-        ["name=mine"],
-        ["study.title=other"],
-        ["results=elsewhere"],
-        ["wandb=disabled"],
-        ["n_step=7"],  # of advantage=nstep
-        ["group.eps=0.1"],  # of a group baseline
-        ["group.credit=outcome"],
-        ["task.score.random=0"],  # the analysis's
-        ["task.gamma=0.5", "gamma=0.99"],  # only the top level is read
-    ],
-    ids=" ".join,
-)
-def test_what_changes_no_number_changes_no_hash(default, overrides):
-    assert cell_hash(bench.compose(overrides)) == cell_hash(default)
-
-
-@pytest.mark.parametrize(
-    "override",
-    [
-        "gamma=0.98",
-        "gae_lambda=0.9",
-        "critic.gae_lambda=0.9",
-        "critic.epochs=5",
-        "budget=90000",
-        "hidden=[64,32]",
-        "learning_rate=2e-3",
-        "clip_range=0.1",
-        "group.groups=4",  # collect=episodes runs groups x size episodes, whatever the baseline
-        "evaluation.points=10",
-        "seed_pool=tuning",
-        "task=weekly_exam",
-        "task.time_limit=400",
-        "baseline=none",
-    ],
-)
-def test_what_can_change_a_number_changes_the_hash(default, override):
-    assert cell_hash(bench.compose([override])) != cell_hash(default)
-
-
-@pytest.mark.parametrize(
-    ("written", "meant"),
-    [("task.reward=true", "task.reward='true'"), ("task.luck=1", "task.luck=1.0")],
-)
-def test_a_knob_is_what_the_task_takes_it_for(written, meant):
-    assert cell_hash(bench.compose(["task=weekly_exam_cheat", written])) == cell_hash(
-        bench.compose(["task=weekly_exam_cheat", meant])
-    )
-
-
-def test_noise_is_part_of_the_identity_where_it_is_not_the_usual():
-    """The hashes are those of cells recorded when there was no other noise."""
-    assert (cell_hash(bench.compose()), cell_hash(bench.compose(["preset=ppo", "task=pendulum"]))) == (
-        "e09bac78",
-        "2657923d",
-    )
-    others = [["exploration=sde"], ["exploration=sde", "exploration.sample_freq=4"], ["exploration.log_std_init=-1"]]
-    assert len({cell_hash(bench.compose(["task=pendulum", *other])) for other in ([], *others)}) == 4
-    old = to_mapping(bench.compose(["preset=ppo", "task=pendulum"]))
-    del old["exploration"]  # as in files of that time
-    assert cell_hash(parse(old)) == cell_hash(bench.compose(["preset=ppo", "task=pendulum"]))
-
-
-def test_a_setting_counts_where_its_arm_reads_it():
-    with_nstep = [cell_hash(bench.compose(["advantage=nstep", f"n_step={n}"])) for n in (5, 7)]
-    without_critic = [
-        cell_hash(bench.compose(["baseline=none", "advantage=monte_carlo", f"critic.epochs={n}"])) for n in (5, 7)
-    ]
-    assert with_nstep[0] != with_nstep[1]
-    assert without_critic[0] == without_critic[1]
-
-
-@pytest.mark.parametrize("overrides", [[], ["preset=ppo"], ["preset=grpo", "task=weekly_exam", "seeds=[4,2]"]])
-def test_a_configuration_survives_being_written_down(overrides, tmp_path: Path):
-    config = bench.compose(overrides)
-    path = tmp_path / "config.yaml"
-    path.write_text(yaml.safe_dump(to_mapping(config)), encoding="utf-8")
-    again = parse(yaml.safe_load(path.read_text(encoding="utf-8")))
-    assert dataclasses.asdict(again) == dataclasses.asdict(config)
-    assert cell_hash(again) == cell_hash(config)
-
-
-def test_seeds_are_a_count_or_a_list():
-    assert bench.compose(["seeds=3"]).seeds == (0, 1, 2)
-    assert bench.compose(["seeds=[7,3]"]).seeds == (3, 7)
-
-
 def test_the_page_on_arms_has_the_printed_legality():
     assert f"```text\n{legality()}\n```" in (CONF.parent / "docs" / "arms.md").read_text(encoding="utf-8")
 
@@ -312,7 +210,7 @@ def test_every_rule_is_printed_with_its_reason_and_refuses_something(monkeypatch
 
 
 @pytest.mark.parametrize("collect", ["episodes", "segments"])
-@pytest.mark.parametrize("baseline", [name for name in get_args(BaselineName) if name != "plugin"])
+@pytest.mark.parametrize("baseline", [name for name in conf.options("baseline") if name != "plugin"])
 def test_the_printed_legality_is_what_is_refused(baseline, collect, monkeypatch):
     monkeypatch.setattr("bench.config.legality.validate", lambda *_: None)
     composed = bench.compose([f"baseline={baseline}", f"collect={collect}", "budget=1_000_000"])
@@ -321,7 +219,7 @@ def test_the_printed_legality_is_what_is_refused(baseline, collect, monkeypatch)
     assert len(printed) == 4
     for advantage, legal in printed.items():
         for update in ("vanilla", "clip"):
-            steps = Update(name=update, epochs=1, minibatches=1)
-            config = dataclasses.replace(composed, advantage=Advantage(name=advantage), update=steps)
+            steps = option("update", update, epochs=1, minibatches=1)
+            config = dataclasses.replace(composed, advantage=option("advantage", advantage), update=steps)
             with nullcontext() if collect in legal else pytest.raises(UserError):
                 validate(config)

@@ -1,0 +1,91 @@
+"""`python -m bench VERB …`: one file a verb, in this folder; without a verb, cells are trained."""
+
+import importlib
+import itertools
+import os
+import shlex
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+
+from bench.errors import UserError, nearest, unknown
+from bench.records.provenance import COMMAND, THREADS
+
+USAGE = """\
+Trains arms of policy-gradient methods, many seeds at a time, and records what happened below results/.
+
+python -m bench [KEY=VALUE ...]     train one cell; several values (KEY=A,B) train every combination
+python -m bench [...] dry_run=true  what there is to train, and how long it will take; or retry=failed
+python -m bench study=NAME [...]    train a study's cells that are not done
+python -m bench list                factors and their options, presets, tasks, studies
+python -m bench status study=NAME   what is done, running, failed or missing
+python -m bench rerun RUN_DIR       train a block again, beside the results, and compare the numbers
+python -m bench verify RESULTS      hold files against their checksums and train a random block again
+python -m bench enjoy RUN_DIR [seed=3]       an episode as an animation, or as text
+python -m bench wandb-sync study=NAME        what Weights & Biases does not have yet
+python -m bench lab study=NAME      bias and variance of every estimator against ground truth
+python -m bench speed               this suite and its peers, side by side
+python -m bench --cfg job [...]     print the composed configuration; --hydra-help for Hydra's other flags
+
+For example: python -m bench baseline=none,critic advantage=gae task=weekly_exam seeds=5 budget=20000
+Then `python -m analysis study=NAME` writes the report; without study=NAME runs go to the study adhoc."""
+VERBS = ("list", "status", "rerun", "verify", "enjoy", "wandb-sync", "speed", "lab")
+HYDRA_FLAGS = (  # those that are of use here
+    "--hydra-help", "--cfg", "-c", "--resolve", "--package", "-p", "--info", "-i", "--run", "-r", "--multirun", "-m",
+    "--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn", "--shell-completion", "-sc",
+    "--experimental-rerun",
+)  # fmt: skip
+
+
+def main(words: Sequence[str]) -> int:
+    """Run a command line; the exit code: 0, 1 where a cell failed, 2 for a mistake in what was asked for."""
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):  # before NumPy and torch are loaded, here and in the workers
+        os.environ[name] = str(THREADS)
+    os.environ[COMMAND] = shlex.join(["python", "-m", "bench", *words])
+    try:
+        return _dispatch(list(words))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt as interrupt:
+        print("interrupted: what is done is kept, the same command goes on from there", file=sys.stderr)
+        return 128 + getattr(interrupt, "signal", signal.SIGINT)
+
+
+def _dispatch(words: list[str]) -> int:
+    first = words[0] if words else ""
+    asks_for_help = bool({"-h", "--help"} & set(words))
+    if first == "help" or (asks_for_help and first not in VERBS):
+        print(USAGE)
+        return 0
+    if first == "--version":
+        print(f"policy-gradient-bench {version('policy-gradient-bench')}")
+        return 0
+    if first in VERBS:
+        if asks_for_help and first != "lab":
+            print("\n".join(line for line in USAGE.splitlines() if line.startswith(f"python -m bench {first} ")))
+            return 0
+        return _verb(first)(words[1:])
+    _check_signs(words)
+    if first and "=" not in first and not first.startswith(("-", "~")):
+        raise unknown("command", first, VERBS)
+    return _verb("train")(words)
+
+
+def _verb(name: str) -> Callable[[Sequence[str]], int]:
+    """Return the `main` of a verb's file, which is imported only now: some of them take seconds."""
+    verb: Callable[[Sequence[str]], int] = importlib.import_module(f"bench.commands.{name.replace('-', '_')}").main
+    return verb
+
+
+def _check_signs(words: Sequence[str]) -> None:
+    """Refuse what Hydra would answer with its own usage: spaces around a sign, flags it does not have."""
+    for first, second in itertools.pairwise(words):
+        if second.startswith("=") and "=" not in first:
+            raise UserError(f"'{first} {second}': write KEY=VALUE without spaces, such as baseline=group")
+    for word in words:
+        flag = word.partition("=")[0]
+        if flag.startswith("-") and flag not in HYDRA_FLAGS:
+            hint = nearest(flag, HYDRA_FLAGS) or f"; settings have no dashes: {flag.lstrip('-')}=VALUE"
+            raise UserError(f"unknown flag '{flag}' ('python -m bench --help' shows them){hint}")

@@ -1,0 +1,134 @@
+"""`python -m bench KEY=VALUE …`: Hydra composes the cells, its launcher runs those that are not done."""
+
+import os
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from rich.console import Console
+
+from bench import interruption
+from bench.cells.composition import explained, job, plan_studies, settings_of
+from bench.cells.grids import Cell
+from bench.design import phases
+from bench.errors import RunWarning, UserError, counted, first_line
+from bench.execution import dry_run, launch, progress
+from bench.execution.checks import check
+from bench.execution.execute import run
+from bench.execution.launch import Outcome, Report
+from bench.paths import CONF
+
+
+class SweepFailed(Exception):
+    """Some cells failed, and have been listed. Hydra hands no return value on, so this carries the exit code."""
+
+
+def main(words: Sequence[str]) -> int:
+    """Hand the command line to Hydra, whose sweeper calls `sweep`; the exit code. Raises `UserError`."""
+    if any(word.startswith("hydra.mode=") for word in words):
+        raise UserError("hydra.mode: cannot be chosen; one cell is a sweep of one, several values are a sweep of all")
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # exceptions come back here instead of being printed
+    if not any(word.startswith("-") for word in words):
+        words = ["--multirun", *words]  # one cell is a sweep of one: the same checks, display and exit codes
+    before, sys.argv = sys.argv, ["bench", *words]
+    try:
+        with explained():
+            hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")(run_cell)()
+    except SweepFailed:
+        return 1
+    finally:
+        sys.argv = before
+    return 0
+
+
+def run_cell(cfg: Any) -> Outcome:
+    """Run one job of a sweep, in a worker; failures are told instead of raised, for the neighbours' sake."""
+    error, stopped = None, None
+    with interruption.heeding(), warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", RunWarning)
+        try:
+            if (asked := interruption.asked()) is not None:
+                raise interruption.Interrupted(asked)
+            run(settings_of(cfg), HydraConfig.get().overrides.task)
+        except interruption.Interrupted as interrupt:
+            stopped = str(interrupt)
+        except Exception as raised:  # whatever training raises: the other cells go on
+            error = f"{type(raised).__name__}: {first_line(raised)}"
+    texts = dict.fromkeys(str(warning.message) for warning in caught if issubclass(warning.category, RunWarning))
+    return Outcome(error, tuple(texts), stopped)
+
+
+def sweep(config: Any, words: Sequence[str], load: Callable[..., Any], launcher: Callable[..., Any]) -> None:
+    """Plan the cells of a command line, run those that are not done, and say how it went.
+
+    `config` is what Hydra composed; `load` composes one cell from overrides, `launcher` runs a list of jobs.
+
+    Raises:
+        UserError: before anything starts, for the first thing that is wrong.
+        SweepFailed: at the end, where cells failed.
+        Interrupted: where a signal asked to stop, after what was being trained is saved.
+    """
+    cells = _checked(plan_studies(words, lambda overrides: load(config, overrides)))
+    if any(cell.config.dry_run for cell in cells):
+        print(dry_run.dry_run(_checked(phases.dry_cells(cells)), _processes(config)))
+        return
+
+    def launch_cells(cells: Sequence[Cell]) -> list[Outcome]:
+        return [_outcome(ended) for ended in launcher([job(cell) for cell in cells], initial_job_idx=0)]
+
+    def how_long(todo: Sequence[launch.Job]) -> str:
+        return dry_run.how_long(todo, _processes(config))
+
+    display = progress.Display(Console(stderr=True))
+
+    def run_cells(cells: Sequence[Cell]) -> Report:
+        return launch.sweep(_checked(cells), launch_cells, display, how_long)
+
+    _conclude(phases.run(cells, run_cells, display.say))
+
+
+def _checked(cells: Sequence[Cell]) -> Sequence[Cell]:
+    """Return the cells, every one of which can be trained here. Raises `UserError`."""
+    for cell in cells:
+        check(cell.config)
+    return cells
+
+
+def _processes(config: Any) -> int | None:
+    """How many cells the launcher runs at once; None where that is the cluster's affair."""
+    launcher = config.hydra.launcher
+    if launcher.get("n_jobs") is None:
+        return 1 if "BasicLauncher" in launcher._target_ else None
+    return int(launcher.n_jobs) if launcher.n_jobs > 0 else os.cpu_count() or 1
+
+
+def _outcome(ended: Any) -> Outcome:
+    """What a Hydra job returned, or why there is nothing: it may have failed before `run_cell` was called."""
+    try:
+        outcome: Outcome = ended.return_value
+        return outcome
+    except Exception as error:  # what the launcher raised in the job's place
+        return Outcome(error=f"{type(error).__name__}: {first_line(error)}")
+
+
+def _conclude(report: Report) -> None:
+    """Print how a sweep ended. Raises `SweepFailed`."""
+    for line in report.warnings:
+        print(f"warning: {line}", file=sys.stderr)
+    for line in report.failures:
+        print(f"failed: {line}", file=sys.stderr)
+    counts = [counted(report.cells, "cell")]
+    if report.skipped:
+        counts.append(f"{report.skipped} of them done before")
+    if report.elsewhere:
+        counts.append(f"{report.elsewhere} still in training by another process")
+    print(f"{', '.join([*counts, counted(len(report.failures), 'failure')])}: {report.directory}", flush=True)
+    if report.failures:
+        raise SweepFailed
+    if not report.elsewhere:
+        results = "" if report.directory.parent == Path("results") else f" results={report.directory.parent}"
+        print(f"next: python -m analysis study={report.directory.name}{results}", file=sys.stderr)
