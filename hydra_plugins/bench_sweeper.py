@@ -25,7 +25,7 @@ class BenchSweeper(Sweeper):
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Take what Hydra hands over; the launcher's jobs get cells that are composed already."""
-        from bench.cells.composition import JobLoader
+        from bench.cells.jobs import JobLoader
 
         # Launchers call one method of Hydra's loader, and JobLoader has only that one.
         context = HydraContext(config_loader=JobLoader(), callbacks=hydra_context.callbacks)  # type: ignore[arg-type]

@@ -4,13 +4,13 @@ import warnings
 from typing import Any
 
 import pytest
+from bench.cells.catalogue import groups_of
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bench.cells.catalogue import groups_of
-from bench.cells.composition import Composer
+from bench.cells.planning import Composer
 from bench.config.schema import Config
 from bench.errors import UserError
 from bench.learner import train as learner

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_dir
 
-from bench.cells.composition import plan_studies
+from bench.cells.planning import plan_studies
 from bench.config.identity import cell_hash
 from bench.config.schema import Config
 from bench.learner.train import train

@@ -12,8 +12,10 @@ from hydra.core.hydra_config import HydraConfig
 from rich.console import Console
 
 from bench import interruption
-from bench.cells.composition import explained, job, plan_studies, settings_of
 from bench.cells.grids import Cell
+from bench.cells.jobs import job, settings_of
+from bench.cells.mistakes import explained
+from bench.cells.planning import plan_studies
 from bench.design import phases
 from bench.errors import RunWarning, UserError, counted, first_line
 from bench.execution import dry_run, launch, progress

@@ -13,7 +13,7 @@ import yaml
 from hydra import compose, initialize_config_dir
 
 import bench
-from bench.cells.composition import plan_studies
+from bench.cells.planning import plan_studies
 from bench.config.identity import cell_hash, identity
 from bench.config.notes import ReadIf
 from bench.config.parse import parse, to_mapping

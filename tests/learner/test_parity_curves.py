@@ -11,7 +11,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
 from analysis.stats import curves, inference
-from bench.cells.composition import plan_studies
+from bench.cells.planning import plan_studies
 from bench.config import peer_settings as library
 from bench.config.schema import Config
 from bench.learner.train import train
