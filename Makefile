@@ -31,9 +31,10 @@ readme: $(STAMP)  ## write the verdicts of the committed studies into README.md 
 
 test: lint types test-fast test-slow  ## everything CI checks
 
-lint: $(DEV_STAMP)  ## ruff: rules and format
+lint: $(DEV_STAMP)  ## ruff: rules and format; the order of the layers
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/ruff format --check
+	$(VENV)/bin/lint-imports --no-cache
 
 types: $(DEV_STAMP)  ## mypy, strict
 	$(VENV)/bin/mypy
