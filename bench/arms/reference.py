@@ -1,11 +1,18 @@
-"""How far a policy is from a frozen reference, estimated from the policy's own actions."""
+"""How far a policy is from a frozen reference, and how the weight β of such a divergence follows it.
+
+The divergence is estimated from the policy's own actions. The weight is each replica's own.
+"""
 
 from typing import Any, Literal
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from bench.arms.returns import floating
+
+Array = npt.NDArray[Any]
 
 
 def kl_estimate(log_prob: Any, log_prob_ref: Any, kind: Literal["k1", "k2", "k3"] = "k3") -> Tensor:
@@ -42,3 +49,16 @@ def kl_slope(log_prob: Any, log_prob_ref: Any, kind: Literal["k1", "k2", "k3"] =
     if kind == "k3":
         return -log_ratio.expm1()
     raise ValueError(f"unknown kind '{kind}': allowed are k1, k2, k3")
+
+
+def adapted(kl: Array, target: float) -> Array:
+    """Return the factor of β after an update that moved the policy by `kl` (arXiv 1707.06347, section 4)."""
+    return np.where(kl < target / 1.5, 0.5, np.where(kl > target * 1.5, 2.0, 1.0))
+
+
+def controlled(kl: Array, target: float) -> Array:
+    """Return the factor of β after a batch that was `kl` away from the reference (arXiv 1909.08593, section 2.2).
+
+    A policy needs many updates to come near a reference. Doubled in each, β would meanwhile grow beyond all numbers.
+    """
+    return np.asarray(1 + 0.1 * np.clip((kl - target) / target, -0.2, 0.2))

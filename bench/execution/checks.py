@@ -11,11 +11,10 @@ def check(config: Config) -> None:
         UserError: with the first reason.
     """
     if config.reference.name == "checkpoint":
-        from bench.learner.reference import World, check_reference  # imports torch, which takes seconds
+        from bench.learner.reference import check_reference  # imports torch, which takes seconds
 
         task = make(config.task)
-        world = World(config.task.name, task.observation_space, task.action_space)
-        check_reference(config.reference, world, config.seeds)
+        check_reference(config.reference, config.task.name, task.observation_space, task.action_space, config.seeds)
     if config.device != "cpu":
         from bench.learner.device import check_device  # imports torch, which takes seconds
 

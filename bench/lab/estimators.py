@@ -12,7 +12,8 @@ from bench.config.schema import Arm, Config, Update
 from bench.lab.policies import Critic, NetworkPolicy
 from bench.lab.simulate import Episodes
 from bench.learner.actor import Actor
-from bench.learner.update import Rates, Samples, actor_gradient
+from bench.learner.minibatches import Samples
+from bench.learner.update import Rates, actor_gradient
 from bench.tasks.base import Array
 
 SAMPLES_AT_ONCE = 1 << 16  # in one pass of the networks
@@ -125,8 +126,8 @@ def _gradients(policy: NetworkPolicy, episodes: Episodes, weighted: Tensor, live
     """The gradients of these batches, a replica of the network for each."""
     network = policy.actor.stack
     copies = network.like(network.flat.expand(len(batches), -1).clone())
-    moments = None if policy.actor.moments is None else policy.actor.moments.select([0] * len(batches))
-    actor = Actor(copies, policy.actor.distribution, moments)
+    obs_rms = None if policy.actor.obs_rms is None else policy.actor.obs_rms.select([0] * len(batches))
+    actor = Actor(copies, policy.actor.distribution, obs_rms)
     actor_gradient(actor, _samples(policy, actor, episodes, weighted, live, batches), _plain(policy.arm), _NO_RATES)
     return -copies.grad[:, : network.used].double()
 

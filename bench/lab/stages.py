@@ -56,7 +56,7 @@ def _after(config: Config, seed: int, name: str, steps: int, *watching: BaseCall
     model = PolicyGradient("MlpPolicy", env, config, [seed], config.seed_pool)
     if steps > 0:
         callbacks = [_Stop(steps), *watching]
-        model.learn(config.budget, callback=callbacks, log_interval=None)  # type: ignore[arg-type]  # log_interval: SB3's own default
+        model.learn(config.budget, callback=callbacks, log_interval=None)
     if model.failures:
         raise UserError(f"seed={seed}: training {config.task.name} failed ({model.failures[0]}); choose another seed")
     return stage_of(name, task, model, 0)
@@ -123,7 +123,7 @@ def stage_of(name: str, task: Task, model: PolicyGradient, replica: int) -> Stag
     critic = None if policy.critic is None else NetworkCritic(task, policy.critic.stack.select([replica]), actor)
     scale = 1.0
     if policy.reward_scale is not None:
-        scale = float(policy.reward_scale.moments.variance[replica, 0]) ** 0.5
+        scale = float(policy.reward_scale.ret_rms.variance[replica, 0]) ** 0.5
     return Stage(name, NetworkPolicy(task, actor, model.arm), critic, scale, model.env_steps[replica])
 
 

@@ -1,4 +1,4 @@
-"""What acts: a stack of networks, the distribution its outputs mean, and the scale of what it sees."""
+"""Actors: a stack of networks, the distribution its outputs mean, and the scale of what it sees."""
 
 import itertools
 import math
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from bench.learner.distributions import Categorical, Distribution
 from bench.learner.network import Stack, padded
-from bench.learner.normalisation import Moments
+from bench.learner.normalisation import RunningMeanStd
 
 Array = npt.NDArray[Any]
 NOISE_CHUNK = 64  # steps of action noise drawn at once, at least, while the episodes' length is unknown
@@ -21,23 +21,23 @@ NOISE_CHUNK = 64  # steps of action noise drawn at once, at least, while the epi
 
 @dataclass(frozen=True)
 class Actor:
-    """The policies of S replicas; `moments` is None where observations are taken as they are.
+    """The policies of S replicas; `obs_rms` is None where observations are taken as they are.
 
     `hold` is the number of steps that action noise is held for, None for as long as the rollout lasts.
     """
 
     stack: Stack
     distribution: type[Distribution]
-    moments: Moments | None
+    obs_rms: RunningMeanStd | None
     hold: int | None = 1
 
     @property
     def device(self) -> torch.device:
-        """Where the parameters are."""
+        """The device of the parameters."""
         return self.stack.flat.device
 
     def policy(self, observations: Tensor) -> Distribution:
-        """π(·|s) for observations (S, O, B), through networks that see a batch as wide as the processor likes."""
+        """Return π(·|s) for observations (S, O, B), through networks that see a width the processor likes."""
         seen = self.seen(observations.to(self.device))
         samples = seen.shape[2]
         if padded(samples) > samples:
@@ -46,12 +46,12 @@ class Actor:
         return self.distribution(outputs[:, :, :samples], self.stack.extras)
 
     def outputs(self, seen: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """What the distribution is made from (S, out, B), and what `stack.backward` needs."""
+        """Return what the distribution is made from (S, out, B), and what `stack.backward` needs."""
         outputs, saved = self.stack.forward(seen)
         return torch.cat([outputs, saved[-1]], 1) if self.distribution.reads_features else outputs, saved
 
     def probabilities(self, observations: Array) -> Array:
-        """π(a|s) of every replica, (S, n, A) float64, for observations (O, n) of a task with Discrete actions.
+        """Return π(a|s) of every replica, (S, n, A) float64, for observations (O, n) of a task with Discrete actions.
 
         The policy `bench.tasks.exact` solves: `task.solve(lambda seen: actor.probabilities(seen)[replica])`.
         """
@@ -61,18 +61,18 @@ class Actor:
         return table
 
     def seen(self, observations: Tensor) -> Tensor:
-        """Observations (S, O, …) on the scale the networks see."""
-        return observations if self.moments is None else self.moments.standardise(observations)
+        """Return observations (S, O, …) on the scale the networks see."""
+        return observations if self.obs_rms is None else self.obs_rms.standardise(observations)
 
     def noise(self, streams: Sequence[np.random.Generator], n_steps: int, n_envs: int) -> Tensor:
-        """What `Distribution.sample` needs for `n_steps` of N environments, (n_steps, S, K, N), from own streams."""
+        """Draw what `Distribution.sample` needs for `n_steps` of N environments, (n_steps, S, K, N)."""
         hold = n_steps if self.hold is None else self.hold
         shape = (math.ceil(n_steps / hold), max(1, self.stack.extra), n_envs)
         drawn = torch.from_numpy(np.stack([self.distribution.draw(stream, shape) for stream in streams], 1))
         return (drawn if hold == 1 else drawn.repeat_interleave(hold, 0)[:n_steps]).to(self.device)
 
     def noise_without_end(self, streams: Sequence[np.random.Generator], n_envs: int) -> Iterator[Tensor]:
-        """The noise of one step after another, (S, K, N), drawn in chunks."""
+        """Yield the noise of one step after another, (S, K, N), drawn in chunks."""
         if self.hold is None:
             yield from itertools.repeat(self.noise(streams, 1, n_envs)[0])
         else:
@@ -81,32 +81,30 @@ class Actor:
                 yield from self.noise(streams, chunk, n_envs)
 
     def select(self, rows: Sequence[int]) -> "Actor":
-        """Copies of these replicas only."""
-        moments = None if self.moments is None else self.moments.select(rows)
-        return replace(self, stack=self.stack.select(rows), moments=moments)
+        """Return copies of these replicas only."""
+        obs_rms = None if self.obs_rms is None else self.obs_rms.select(rows)
+        return replace(self, stack=self.stack.select(rows), obs_rms=obs_rms)
 
     def state_dict(self) -> dict[str, Any]:
-        """Parameters and moments, for a checkpoint."""
-        return {"flat": self.stack.flat, "moments": None if self.moments is None else self.moments.state_dict()}
+        """Return parameters and scale, for a checkpoint; the keys are those of files that users have."""
+        return {"flat": self.stack.flat, "moments": None if self.obs_rms is None else self.obs_rms.state_dict()}
 
     def with_state(self, state: Mapping[str, Any]) -> "Actor":
-        """An actor of this kind with the replicas that `state_dict` described."""
-        moments = None
-        if state["moments"] is not None:
-            moments = Moments(0, 0, self.device)
-            moments.load_state_dict(state["moments"])
-        return replace(self, stack=self.stack.like(state["flat"].to(self.device, copy=True)), moments=moments)
+        """Return an actor of this kind with the replicas that `state_dict` described."""
+        saved = state["moments"]
+        obs_rms = None if saved is None else RunningMeanStd.of(saved, self.device)
+        return replace(self, stack=self.stack.like(state["flat"].to(self.device, copy=True)), obs_rms=obs_rms)
 
 
 def joined(actors: Sequence[Actor]) -> Actor:
-    """One actor of the replicas of several."""
+    """Return one actor of the replicas of several."""
     first = actors[0]
     stack = first.stack.like(torch.cat([actor.stack.flat for actor in actors]))
-    moments = [actor.moments for actor in actors if actor.moments is not None]
-    return replace(first, stack=stack, moments=Moments.joined(moments) if moments else None)
+    scales = [actor.obs_rms for actor in actors if actor.obs_rms is not None]
+    return replace(first, stack=stack, obs_rms=RunningMeanStd.joined(scales) if scales else None)
 
 
 def stacked(observation: Array, replicas: int) -> Tensor:
-    """Observations (O, S·N), replica-major, as the networks' input (S, O, N)."""
+    """Return observations (O, S·N), replica-major, as the networks' input (S, O, N)."""
     columns: Tensor = torch.from_numpy(observation).unflatten(1, (replicas, -1))
     return columns.transpose(0, 1)

@@ -1,112 +1,95 @@
-"""Saved models and checkpoints: weights, numbers and text. Nothing in them is executed when they are loaded."""
+"""Saved models and checkpoints: weights, numbers and text. Nothing in them is executed when they are loaded.
 
-from __future__ import annotations
+A saved model (`policy.zip`) acts, and learns on with fresh streams and environments; a checkpoint (`checkpoint.pt`)
+holds all that a run needs to go on bit for bit. Both are plain state, which `PolicyGradient` writes and takes back.
+"""
 
+import dataclasses
 import io
 import pickle
-from collections.abc import Mapping
-from dataclasses import asdict
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any, BinaryIO
 
-import numpy as np
 import torch
-from torch import Tensor
+from gymnasium import spaces
 
+from bench.config.parse import arm_to_mapping, parse_arm
 from bench.config.schema import Arm
 from bench.errors import DamagedCheckpoint, UserError, first_line
 from bench.learner import archive
-from bench.learner.spaces import space_to_json
-
-if TYPE_CHECKING:
-    from bench.learner.policy_gradient import PolicyGradient
+from bench.learner.actor import Actor
+from bench.learner.policy import StackedPolicy, Weights
+from bench.learner.spaces import space_from_json, space_to_json
 
 FORMAT = 1  # of saved models and checkpoints
 
-Weights = Mapping[str, Mapping[str, Tensor]]  # part of the model → name → tensor
+SavedPath = str | Path | io.BufferedIOBase
 
 
-def save(model: PolicyGradient, path: str | Path | io.BufferedIOBase) -> None:
-    """Write what the model is and its weights; see `bench.learner.archive`. Raises `OSError`."""
-    archive.write(_with_suffix(path), _description(model), weights(model))
+@dataclass(frozen=True)
+class SavedModel:
+    """What a saved model holds beside its weights; `task` is None where nobody knows its name.
+
+    `env_steps`, `updates` and the weights β of divergences (`kl_coef`, `reference_coef`) have one entry per seed.
+    """
+
+    arm: Arm
+    seeds: Sequence[int]
+    seed_pool: str
+    env_steps: Sequence[int]
+    updates: Sequence[int]
+    kl_coef: Sequence[float]
+    reference_coef: Sequence[float]
+    task: str | None
+    observation_space: spaces.Space[Any]
+    action_space: spaces.Space[Any]
 
 
-def read(path: str | Path | io.BufferedIOBase) -> tuple[dict[str, Any], Weights]:
-    """The description and the weights that `save` wrote. Raises `UserError`."""
-    data, content = archive.read(_with_suffix(path))
-    if data["format"] != FORMAT:
-        raise UserError(f"{path} has format {data['format']}: this version reads {FORMAT}")
-    return data, content
-
-
-def _with_suffix(path: str | Path | io.BufferedIOBase) -> str | Path | io.BufferedIOBase:
-    return Path(path).with_suffix(".zip") if isinstance(path, str | Path) and not Path(path).suffix else path
-
-
-def _description(model: PolicyGradient) -> dict[str, Any]:
-    return {
+def write(path: SavedPath, model: SavedModel, weights: Weights) -> None:
+    """Write what a model is and its weights; see `bench.learner.archive`. Raises `OSError`."""
+    description = {field.name: getattr(model, field.name) for field in dataclasses.fields(model)} | {
         "format": FORMAT,
-        "arm": {name: asdict(model.arm)[name] for name in Arm.__dataclass_fields__},
-        "seeds": model.seeds,
-        "seed_pool": model.seed_pool,
-        "env_steps": model.env_steps,
-        "updates": model.updates,
-        "kl_coef": model.kl_coef.tolist(),
-        "reference_coef": model.reference_coef.tolist(),
-        "task": model.task_name,
+        "arm": arm_to_mapping(model.arm, [field.name for field in dataclasses.fields(Arm)]),
         "observation_space": space_to_json(model.observation_space),
         "action_space": space_to_json(model.action_space),
     }
+    archive.write(_with_suffix(path), description, weights)
 
 
-def weights(model: PolicyGradient) -> dict[str, dict[str, Tensor]]:
-    """Parameters, optimiser state and normalisers."""
-    found = {
-        name: {"parameters": network.stack.flat.clone(), **network.adam.state_dict()}
-        for name, network in model.networks().items()
+def read(path: SavedPath) -> tuple[SavedModel, Weights]:
+    """Return what `write` wrote. Raises `UserError`."""
+    data, weights = archive.read(_with_suffix(path))
+    if data["format"] != FORMAT:
+        raise UserError(f"{path} has format {data['format']}: this version reads {FORMAT}")
+    _refuse_unknown_plugins(data["arm"], path)
+    found = {field.name: data[field.name] for field in dataclasses.fields(SavedModel)} | {
+        "arm": parse_arm(data["arm"]),
+        "observation_space": space_from_json(data["observation_space"]),
+        "action_space": space_from_json(data["action_space"]),
     }
-    if model.policy.moments is not None:
-        found["observations"] = model.policy.moments.state_dict()
-    if model.policy.reward_scale is not None:
-        scale = model.policy.reward_scale
-        found["rewards"] = {**scale.moments.state_dict(), "running": scale.running}
-    return found
+    return SavedModel(**found), weights
 
 
-def load_weights(model: PolicyGradient, saved: Weights) -> None:
-    """Copy what `weights` returned into a model of the same shape."""
-    for name, network in model.networks().items():
-        network.stack.flat.copy_(saved[name]["parameters"])
-        network.adam.load_state_dict(saved[name])
-    if model.policy.moments is not None:
-        model.policy.moments.load_state_dict(saved["observations"])
-    if model.policy.reward_scale is not None:
-        model.policy.reward_scale.running = saved["rewards"]["running"].to(model.device, copy=True)
-        model.policy.reward_scale.moments.load_state_dict(saved["rewards"])
+def load_policy(path: SavedPath, device: str = "cpu") -> StackedPolicy:
+    """Return the networks of a saved model, without the algorithm that trained them. Raises `UserError`."""
+    model, weights = read(path)
+    policy = StackedPolicy(model.observation_space, model.action_space, model.arm, model.seeds, model.seed_pool, device)
+    policy.load_weights(weights)
+    return policy
 
 
-def checkpoint(model: PolicyGradient) -> dict[str, Any]:
-    """Everything a run needs to go on bit for bit, taken between two updates: numbers, text, lists and tensors."""
-    return {
-        "format": FORMAT,
-        "weights": weights(model),
-        "num_timesteps": model.num_timesteps,
-        "env_steps": list(model.env_steps),
-        "updates": list(model.updates),
-        "active": list(model.active),
-        "failures": dict(model.failures),
-        "kl_coef": model.kl_coef.tolist(),
-        "reference_coef": model.reference_coef.tolist(),
-        "streams": {
-            name: [generator.bit_generator.state for generator in streams]
-            for name, streams in model.random_streams().items()
-        },
-        "collector": model.collector.get_state() if model.active else None,
-    }
+def load_actor(path: SavedPath, seeds: Sequence[int], device: str = "cpu") -> Actor:
+    """Return what acts for each of these seeds of a saved model. Raises `UserError`."""
+    policy = load_policy(path, device)
+    return policy.acting().select([policy.seeds.index(seed) for seed in seeds])
 
 
 def read_checkpoint(file: BinaryIO) -> dict[str, Any]:
-    """What was saved in a checkpoint's file; nothing in it is executed. Raises `DamagedCheckpoint`."""
+    """Return what was saved in a checkpoint's file; nothing in it is executed. Raises `DamagedCheckpoint`."""
     try:
         state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
     except (OSError, KeyError, ValueError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
@@ -114,31 +97,25 @@ def read_checkpoint(file: BinaryIO) -> dict[str, Any]:
     return state
 
 
-def restore(model: PolicyGradient, saved: Mapping[str, Any]) -> None:
-    """Put a model of the same arm, seeds and environments into the state that `checkpoint` described.
-
-    Raises:
-        UserError: for environments whose state is out of reach.
-        DamagedCheckpoint: where the checkpoint is not one of such a model.
-    """
+@contextmanager
+def restoring(saved: Mapping[str, Any]) -> Iterator[None]:
+    """Refuse a checkpoint of another format, and say of whatever one of another model causes that it is damaged."""
     try:
-        _restore(model, saved)
+        if saved["format"] != FORMAT:
+            raise DamagedCheckpoint(f"it has format {saved['format']}, this version reads {FORMAT}")
+        yield
     except (KeyError, ValueError, TypeError, RuntimeError) as error:
         raise DamagedCheckpoint(f"it is not one of this model ({type(error).__name__}: {first_line(error)})") from error
 
 
-def _restore(model: PolicyGradient, saved: Mapping[str, Any]) -> None:
-    if saved["format"] != FORMAT:
-        raise DamagedCheckpoint(f"it has format {saved['format']}, this version reads {FORMAT}")
-    load_weights(model, saved["weights"])
-    model.num_timesteps = saved["num_timesteps"]
-    model.env_steps, model.updates = list(saved["env_steps"]), list(saved["updates"])
-    model.failures = dict(saved["failures"])
-    model.kl_coef = np.array(saved["kl_coef"])
-    model.reference_coef = np.array(saved["reference_coef"])
-    model.activate(saved["active"])
-    for name, streams in model.random_streams().items():
-        for generator, position in zip(streams, saved["streams"][name], strict=True):
-            generator.bit_generator.state = position
-    if saved["collector"] is not None:
-        model.collector.set_state(saved["collector"])
+def _with_suffix(path: SavedPath) -> SavedPath:
+    return Path(path).with_suffix(".zip") if isinstance(path, str | Path) and not Path(path).suffix else path
+
+
+def _refuse_unknown_plugins(arm: Mapping[str, Any], path: SavedPath) -> None:
+    """Refuse to import what a file names: a plug-in must have been imported before. Raises `UserError`."""
+    for factor in ("baseline", "advantage", "update"):
+        name = dict(arm.get(factor, {})).get("plugin")
+        module = str(name or "").partition(":")[0]
+        if module and module not in sys.modules:
+            raise UserError(f"{path} uses the plug-in {name}: import {module} before loading it")

@@ -1,10 +1,14 @@
-"""Evaluation: own environments and streams, so that evaluating more often changes no training number."""
+"""Evaluation: own environments and streams, so that evaluating more often changes no training number.
+
+It takes place at points of a grid over the budget; `index` is a point's number on it.
+"""
 
 from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 
+from bench.config.schema import Config
 from bench.learner.actor import Actor, stacked
 from bench.learner.distributions import env_actions
 from bench.observer import Row
@@ -17,11 +21,17 @@ MODES = ("deterministic", "stochastic")
 TOTALS = {"true_score": "true_return"}  # what the episode's sum of a task's extra is called
 
 
+def grid_of(config: Config) -> list[int]:
+    """Return the environment steps at which a cell is evaluated."""
+    points = config.evaluation.points
+    return [round(config.budget * index / points) for index in range(points + 1)]
+
+
 def evaluate(
-    actor: Actor, task: Task, seeds: Sequence[int], place: int, episodes: int, pool: str = "main"
+    actor: Actor, task: Task, seeds: Sequence[int], index: int, episodes: int, pool: str = "main"
 ) -> list[dict[str, float | int | str]]:
-    """`episodes` complete episodes per seed and mode at `place` on the evaluation grid; → the rows of `play`."""
-    streams = [stream(seed, "evaluation", place, 2, pool=pool) for seed in seeds]
+    """Run `episodes` complete episodes per seed and mode; return the rows of `play`."""
+    streams = [stream(seed, "evaluation", index, 2, pool=pool) for seed in seeds]
     noise = actor.noise_without_end(streams, 2 * episodes)
     stochastic = torch.arange(2 * episodes, device=actor.device) >= episodes
 
@@ -30,21 +40,22 @@ def evaluate(
         actions = torch.where(stochastic, policy.sample(next(noise)), policy.mode())
         return env_actions(actions, task.action_space)
 
-    return play(act, task, seeds, place, episodes, pool)
+    return play(act, task, seeds, index, episodes, pool)
 
 
 def play(
-    act: Callable[[Array], Array], task: Task, seeds: Sequence[int], place: int, episodes: int, pool: str = "main"
+    act: Callable[[Array], Array], task: Task, seeds: Sequence[int], index: int, episodes: int, pool: str = "main"
 ) -> list[dict[str, float | int | str]]:
-    """Two times `episodes` complete episodes per seed in the environments that belong to `place`.
+    """Run two times `episodes` complete episodes per seed in the environments that belong to `index`.
 
     `act` takes the observations of all columns, (O, C), to their actions, (C,) or (A, C). The first `episodes` columns
     of each seed count as deterministic, the others as stochastic.
 
-    → one row per episode: seed, mode, episode, return (undiscounted), length, and the sums of the task's extras, the
-    true score's as `true_return`.
+    Returns:
+        One row per episode: seed, mode, episode, return (undiscounted), length, and the sums of the task's extras, the
+        true score's as `true_return`.
     """
-    env = environments(task, seeds, 2 * episodes, pool, evaluation=place)
+    env = environments(task, seeds, 2 * episodes, pool, evaluation=index)
     env.restart()
     live = np.ones(env.n_columns, dtype=bool)
     extras = {name: TOTALS.get(name, name) for name in task.extras}
@@ -68,5 +79,5 @@ def _row(
 
 
 def mean_return(rows: Sequence[Row]) -> float:
-    """Mean deterministic return of evaluation rows."""
+    """Return the mean deterministic return of evaluation rows."""
     return float(np.mean([row["return"] for row in rows if row["mode"] == "deterministic"]))

@@ -1,21 +1,19 @@
-"""Running moments of observations and returns, per replica, so that arms need no scale of their own.
+"""Running statistics of observations and returns, per replica, so that arms need no scale of their own.
 
-Statistics are frozen while a batch is collected and learned from, and take it in afterwards: the policy that acted is
-exactly the policy that is differentiated. Evaluation freezes them too.
+They are frozen while a batch is collected and learned from, and take it in afterwards: the policy that acted is exactly
+the policy that is differentiated. Evaluation freezes them too.
 """
 
 from collections.abc import Mapping, Sequence
 
 import torch
-from stable_baselines3.common.running_mean_std import RunningMeanStd
-from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 from torch import Tensor
 
 CLIP = 10.0  # standard deviations, as Stable-Baselines3's VecNormalize
 EPSILON = 1e-8
 
 
-class Moments:
+class RunningMeanStd:
     """Mean and variance (S, F) of everything seen, by the parallel algorithm (Chan, Golub & LeVeque 1979)."""
 
     def __init__(self, replicas: int, features: int, device: torch.device | str = "cpu") -> None:
@@ -39,33 +37,44 @@ class Moments:
         self.mean = self.mean + difference * count / total
         self.count = self.count + count
 
+    def update_rows(self, rows: Sequence[int], values: Tensor, live: Tensor) -> "RunningMeanStd":
+        """Take in the values of these replicas only, and return copies of their statistics."""
+        chosen = self.select(rows)
+        chosen.update(values, live)
+        self.restore(rows, chosen)
+        return chosen
+
     def standardise(self, values: Tensor) -> Tensor:
-        """(values − mean) / std, clipped, in single precision; values (S, F, …)."""
+        """Return (values − mean) / std, clipped, in single precision; values (S, F, …)."""
         shape = (*self.mean.shape, *[1] * (values.dim() - 2))
         standardised = (values - self.mean.view(shape)) / (self.variance.view(shape) + EPSILON).sqrt()
         return standardised.clamp(-CLIP, CLIP).to(torch.float32)
 
-    def select(self, rows: Sequence[int]) -> "Moments":
-        """Copies of these replicas' moments."""
-        chosen = Moments(0, 0, self.mean.device)
-        chosen.load_state_dict({name: value[list(rows)] for name, value in self.state_dict().items()})
-        return chosen
+    def select(self, rows: Sequence[int]) -> "RunningMeanStd":
+        """Return copies of these replicas' statistics."""
+        return self.of({name: value[list(rows)] for name, value in self.state_dict().items()}, self.mean.device)
 
     @classmethod
-    def joined(cls, parts: Sequence["Moments"]) -> "Moments":
-        """The moments of the replicas of several."""
-        whole = cls(0, 0, parts[0].mean.device)
-        states = [part.state_dict() for part in parts]
-        whole.load_state_dict({name: torch.cat([state[name] for state in states]) for name in states[0]})
-        return whole
+    def joined(cls, several: Sequence["RunningMeanStd"]) -> "RunningMeanStd":
+        """Return the statistics of the replicas of several."""
+        states = [one.state_dict() for one in several]
+        whole = {name: torch.cat([state[name] for state in states]) for name in states[0]}
+        return cls.of(whole, whole["mean"].device)
 
-    def restore(self, rows: Sequence[int], chosen: "Moments") -> None:
+    @classmethod
+    def of(cls, state: Mapping[str, Tensor], device: torch.device | str) -> "RunningMeanStd":
+        """Return the statistics that `state_dict` returned, on this device."""
+        made = cls(0, 0, device)
+        made.load_state_dict(state)
+        return made
+
+    def restore(self, rows: Sequence[int], chosen: "RunningMeanStd") -> None:
         """Write back what `select` took."""
         for name, value in chosen.state_dict().items():
             getattr(self, name)[list(rows)] = value
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Everything, for saving."""
+        """Return everything, for saving."""
         return {"mean": self.mean, "variance": self.variance, "count": self.count}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
@@ -79,50 +88,27 @@ class RewardScale:
     """Divides rewards by the standard deviation of the running discounted return; never shifts them."""
 
     def __init__(self, replicas: int, envs: int, device: torch.device | str = "cpu") -> None:
-        self.moments = Moments(replicas, 1, device)
+        self.ret_rms = RunningMeanStd(replicas, 1, device)
         # Each environment's discounted return so far.
         self.running = torch.zeros(replicas, envs, dtype=torch.float64, device=device)
 
     def __call__(self, rows: Sequence[int], rewards: Tensor, done: Tensor, live: Tensor, gamma: float) -> Tensor:
-        """Scaled rewards (T, S, N) of the replicas `rows`, whose batch is taken in first."""
+        """Return the scaled rewards (T, S, N) of the replicas `rows`, whose batch is taken in first."""
         running, seen = self.running[list(rows)], []
         for reward, ended in zip(rewards, done, strict=True):
             running = running * gamma + reward
             seen.append(running)
             running = torch.where(ended, 0.0, running)
         self.running[list(rows)] = running
-        moments = self.moments.select(rows)
-        moments.update(torch.stack(seen, 1).flatten(1).unsqueeze(1), live.transpose(0, 1).flatten(1))
-        self.moments.restore(rows, moments)
-        scale = (moments.variance + EPSILON).sqrt()
+        returns, present = torch.stack(seen, 1).flatten(1).unsqueeze(1), live.transpose(0, 1).flatten(1)
+        scale = (self.ret_rms.update_rows(rows, returns, present).variance + EPSILON).sqrt()
         return (rewards / scale.unsqueeze(0)).clamp(-CLIP, CLIP).to(rewards.dtype)
 
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return everything, for saving."""
+        return {**self.ret_rms.state_dict(), "running": self.running}
 
-def vec_normalize(
-    venv: VecEnv, replica: int, observations: Moments | None, rewards: RewardScale | None, gamma: float
-) -> VecNormalize:
-    """One replica's scales as SB3's wrapper of `venv`, frozen; what is None is not normalised."""
-    wrapper = VecNormalize(
-        venv,
-        training=False,
-        norm_obs=observations is not None,
-        norm_reward=rewards is not None,
-        clip_obs=CLIP,
-        clip_reward=CLIP,
-        gamma=gamma,
-        epsilon=EPSILON,
-    )
-    if observations is not None:
-        assert isinstance(wrapper.obs_rms, RunningMeanStd)  # observations are flat Boxes
-        _fill(wrapper.obs_rms, observations, replica)
-    if rewards is not None:
-        _fill(wrapper.ret_rms, rewards.moments, replica)
-    return wrapper
-
-
-def _fill(running: RunningMeanStd, moments: Moments, replica: int) -> None:
-    """Give SB3's statistics the numbers of one replica's moments."""
-    shape = running.mean.shape
-    running.mean = moments.mean[replica].clone().cpu().numpy().reshape(shape)
-    running.var = moments.variance[replica].clone().cpu().numpy().reshape(shape)
-    running.count = float(moments.count[replica])
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Copy what `state_dict` returned."""
+        self.running = state["running"].to(self.running.device, copy=True)
+        self.ret_rms.load_state_dict(state)

@@ -1,6 +1,7 @@
 """The policies and critics of S replicas as one Stable-Baselines3 policy."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -8,24 +9,35 @@ from gymnasium import spaces
 from stable_baselines3.common.policies import BasePolicy
 from torch import Tensor
 
-from bench.config.schema import GAUSSIAN, Exploration
+from bench.config.schema import Arm
 from bench.errors import UserError
 from bench.learner.actor import Actor
 from bench.learner.distributions import distribution_for
 from bench.learner.network import Scratch, Stack
-from bench.learner.normalisation import Moments, RewardScale
+from bench.learner.normalisation import RewardScale, RunningMeanStd
 from bench.learner.optimiser import Adam
-from bench.learner.update import Network
+from bench.learner.train_state import TrainState
 from bench.seeding import stream
 
 # Of initial weights, as in Stable-Baselines3: the policy is nearly uniform to begin with.
 HEAD_GAINS = {"actor": 0.01, "critic": 1.0}
 
+Weights = Mapping[str, Mapping[str, Tensor]]  # part of the policy → name → tensor
+
+
+@dataclass(frozen=True)
+class ActorCritic:
+    """The networks of some replicas, for one update: `acting` shares the parameters of `actor`."""
+
+    acting: Actor
+    actor: TrainState
+    critic: TrainState | None
+
 
 class StackedPolicy(BasePolicy):
-    """Separate actor and critic networks for each seed, stacked; without a critic, `critic` is None.
+    """The networks of an arm for each seed, stacked; in an arm without a critic, `critic` is None.
 
-    `moments` holds the scale of observations and `reward_scale` that of rewards, where the arm normalises them.
+    `obs_rms` holds the scale of observations and `reward_scale` that of rewards, where the arm normalises them.
 
     `predict` takes replica-major batches: with S replicas, the first 1/S of the observations go to the first, and so
     on. Use `PolicyGradient.replica(i)` for one of them alone.
@@ -35,39 +47,33 @@ class StackedPolicy(BasePolicy):
         self,
         observation_space: spaces.Space[Any],
         action_space: spaces.Space[Any],
-        seeds: Sequence[int] = (0,),
-        hidden: Sequence[int] = (64, 64),
-        with_critic: bool = True,
+        arm: Arm,
+        seeds: Sequence[int],
         pool: str = "main",
         device: torch.device | str = "cpu",
-        norm_obs: bool = False,
-        reward_envs: int | None = None,
-        actor_hidden: Sequence[int] | None = None,
-        exploration: Exploration = GAUSSIAN,
     ) -> None:
         super().__init__(observation_space, action_space)
         if not isinstance(observation_space, spaces.Box) or len(observation_space.shape) != 1:
             raise UserError(f"observation space {observation_space}: only flat Box spaces are supported")
-        inputs = observation_space.shape[0]
-        self.distribution, self.exploration = distribution_for(action_space, exploration.name), exploration
-        self.seeds, self.hidden, self.pool, self._scratch = tuple(seeds), tuple(hidden), pool, Scratch()
-        widths = self.hidden if actor_hidden is None else tuple(actor_hidden)
-        outputs, extra = self.distribution.sizes(action_space, (inputs, *widths)[-1])
-        self.actor = self._network(
-            "actor", Stack(len(seeds), inputs, widths, outputs, extra=extra, device=device, scratch=self._scratch)
-        )
-        critic = Stack(len(seeds) if with_critic else 0, inputs, hidden, 1, device=device, scratch=self._scratch)
-        self.critic = self._network("critic", critic) if with_critic else None
-        self.moments = Moments(len(seeds), inputs, device) if norm_obs else None
-        self.reward_scale = None if reward_envs is None else RewardScale(len(seeds), reward_envs, device)
+        self.seeds, self.pool, self.hidden, self.exploration = tuple(seeds), pool, arm.hidden, arm.exploration
+        self.distribution = distribution_for(action_space, arm.exploration.name)
+        replicas, inputs, scratch = len(seeds), observation_space.shape[0], Scratch()
+        outputs, extra = self.distribution.sizes(action_space, (inputs, *arm.actor_hidden)[-1])
+        actor = Stack(replicas, inputs, arm.actor_hidden, outputs, extra=extra, device=device, scratch=scratch)
+        self.actor, self.critic = self._initialised("actor", actor), None
+        if arm.has_critic:
+            critic = Stack(replicas, inputs, arm.hidden, 1, device=device, scratch=scratch)
+            self.critic = self._initialised("critic", critic)
+        self.obs_rms = RunningMeanStd(replicas, inputs, device) if arm.norm_obs else None
+        self.reward_scale = RewardScale(replicas, arm.n_envs, device) if arm.norm_reward else None
         self.optimizer = self.actor.adam  # type: ignore[assignment]  # SB3 only asks that there be one
         self._action_streams = [stream(seed, "evaluation", pool=pool) for seed in seeds]  # of `predict`
 
-    def _network(self, purpose: Literal["actor", "critic"], stack: Stack) -> Network:
+    def _initialised(self, purpose: Literal["actor", "critic"], stack: Stack) -> TrainState:
         self._initialise(purpose, stack)
         # Registered, so that SB3 finds them in state_dict(); they share the stack's memory.
         self.register_parameter(f"{purpose}_parameters", torch.nn.Parameter(stack.flat, requires_grad=False))
-        return Network(stack, Adam(stack.flat))
+        return TrainState(stack, Adam(stack.flat))
 
     def _initialise(self, purpose: Literal["actor", "critic"], stack: Stack) -> None:
         for replica, seed in enumerate(self.seeds):
@@ -80,16 +86,55 @@ class StackedPolicy(BasePolicy):
         """S."""
         return len(self.seeds)
 
-    def acting(self) -> Actor:
-        """What acts in all replicas' environments; it shares their parameters and moments."""
-        return Actor(self.actor.stack, self.distribution, self.moments, self.exploration.hold)
+    def networks(self) -> dict[str, TrainState]:
+        """Return the stacked networks by name; no critic in an arm without one."""
+        networks = {"actor": self.actor, "critic": self.critic}
+        return {name: network for name, network in networks.items() if network is not None}
+
+    def acting(self, rows: Sequence[int] | None = None) -> Actor:
+        """Return what acts in the environments of these replicas: copies, or what is trained itself where it is all."""
+        acting = Actor(self.actor.stack, self.distribution, self.obs_rms, self.exploration.hold)
+        return acting if rows is None or len(rows) == self.replicas else acting.select(rows)
+
+    def select(self, rows: Sequence[int]) -> ActorCritic:
+        """Return the networks of these replicas: copies, or the policy's own where these are all."""
+        if len(rows) == self.replicas:
+            return ActorCritic(self.acting(), self.actor, self.critic)
+        actor, critic = self.actor.select(rows), None if self.critic is None else self.critic.select(rows)
+        return ActorCritic(replace(self.acting(rows), stack=actor.stack), actor, critic)
+
+    def restore(self, rows: Sequence[int], chosen: ActorCritic) -> None:
+        """Write back the weights that `select` took."""
+        if chosen.actor is self.actor:
+            return
+        self.actor.restore(rows, chosen.actor)
+        if self.critic is not None and chosen.critic is not None:
+            self.critic.restore(rows, chosen.critic)
 
     def initial(self) -> Actor:
-        """What acted before training, derived anew from the seeds; it shares nothing with what acts now."""
+        """Return what acted before training, derived anew from the seeds; it shares nothing with what acts now."""
         stack = self.actor.stack.like(torch.zeros_like(self.actor.stack.flat))
         self._initialise("actor", stack)
-        moments = None if self.moments is None else Moments(self.replicas, stack.inputs, stack.flat.device)
-        return Actor(stack, self.distribution, moments, self.exploration.hold)
+        obs_rms = None if self.obs_rms is None else RunningMeanStd(self.replicas, stack.inputs, stack.flat.device)
+        return Actor(stack, self.distribution, obs_rms, self.exploration.hold)
+
+    def weights(self) -> dict[str, dict[str, Tensor]]:
+        """Return parameters, optimiser state and normalisers, for saving."""
+        found = {name: network.state_dict() for name, network in self.networks().items()}
+        if self.obs_rms is not None:
+            found["observations"] = self.obs_rms.state_dict()
+        if self.reward_scale is not None:
+            found["rewards"] = self.reward_scale.state_dict()
+        return found
+
+    def load_weights(self, saved: Weights) -> None:
+        """Copy what `weights` returned, of networks of the same shape."""
+        for name, network in self.networks().items():
+            network.load_state_dict(saved[name])
+        if self.obs_rms is not None:
+            self.obs_rms.load_state_dict(saved["observations"])
+        if self.reward_scale is not None:
+            self.reward_scale.load_state_dict(saved["rewards"])
 
     def _predict(self, observation: Any, deterministic: bool = False) -> Tensor:
         count = len(observation)
@@ -105,32 +150,3 @@ class StackedPolicy(BasePolicy):
         actions = policy.mode() if deterministic else policy.sample(noise)
         shape = self.action_space.shape or ()  # Gymnasium types it as possibly None
         return actions.transpose(1, 2).reshape(count, *shape)
-
-    def replica_state(self, replica: int) -> dict[str, Tensor]:
-        """The weights of one replica under the names of a stock SB3 policy.
-
-        An arm without a critic gets a value head of zeros: SB3's policies have one, and zero claims nothing.
-        """
-        actor, critic = self.actor.stack, self.critic.stack if self.critic is not None else None
-        state = _named(_layers("policy_net", actor.hidden, "action_net"), actor.weights, replica)
-        if actor.extra:
-            log_std = actor.extras[replica].detach().clone()
-            sde = self.exploration.name == "sde"  # whose log σ SB3 keeps as (F, K)
-            state["log_std"] = log_std.unflatten(0, (actor.outputs, -1)).T.contiguous() if sde else log_std
-        names = _layers("value_net", self.hidden, "value_net")
-        if critic is not None:
-            return state | _named(names, critic.weights, replica)
-        return state | _named(names, Stack(1, actor.inputs, self.hidden, 1).weights, 0)
-
-
-def _layers(net: str, hidden: Sequence[int], head: str) -> list[str]:
-    """The names of the same layers in a stock SB3 policy, whose activations are counted too."""
-    return [*(f"mlp_extractor.{net}.{2 * layer}" for layer in range(len(hidden))), head]
-
-
-def _named(layers: Sequence[str], weights: Sequence[Tensor], replica: int) -> dict[str, Tensor]:
-    state = {}
-    for name, weight, bias in zip(layers, weights[::2], weights[1::2], strict=True):
-        state[f"{name}.weight"] = weight[replica].detach().clone()
-        state[f"{name}.bias"] = bias[replica, :, 0].detach().clone()
-    return state

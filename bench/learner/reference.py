@@ -1,75 +1,70 @@
 """The frozen policies that replicas are held to: which ones they are, and whether they fit."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from gymnasium import spaces
 from torch import Tensor
 
-from bench.config import saved_policies as policies
+from bench.config import saved_policies
 from bench.config.schema import Reference
 from bench.errors import UserError
-from bench.learner import checkpoint as saving
+from bench.learner import checkpoint
 from bench.learner.actor import Actor
-from bench.learner.spaces import space_from_json
-
-if TYPE_CHECKING:
-    from bench.learner.policy_gradient import PolicyGradient
+from bench.learner.policy import StackedPolicy
 
 
 @dataclass(frozen=True)
-class Hold:
-    """What holds S replicas to a reference: its policies, one per replica, and the weight β of each, (S, 1)."""
+class FrozenReference:
+    """What S replicas are held to: the reference policy of each, and the weight β of its divergence, (S, 1)."""
 
-    policy: Actor
+    actor: Actor
     coef: Tensor
 
 
-@dataclass(frozen=True)
-class World:
-    """What a reference must have been trained for; `task` is None where nobody knows its name."""
+def reference_actor(reference: Reference, policy: StackedPolicy, task: str | None) -> Actor | None:
+    """Return the policies that `reference` names, one for each replica of `policy`, which is trained on `task`.
 
-    task: str | None
-    observation_space: spaces.Space[Any]
-    action_space: spaces.Space[Any]
-
-
-def reference_policy(model: PolicyGradient) -> Actor | None:
-    """The policies that `arm.reference` names, one for each replica of the model, frozen. Raises `UserError`."""
-    reference = model.arm.reference
+    None where nothing is held to anything. Raises `UserError` as `check_reference` does.
+    """
     if reference.name == "none":
         return None
     if reference.name == "initial":
-        return model.policy.initial()
-    world = World(model.task_name, model.observation_space, model.action_space)
-    rows = check_reference(reference, world, model.seeds)
-    held_to = type(model).load(policies.find(str(reference.path)), device=str(model.device))
-    return held_to.policy.acting().select(rows)
+        return policy.initial()
+    check_reference(reference, task, policy.observation_space, policy.action_space, policy.seeds)
+    path = saved_policies.find(str(reference.path))
+    return checkpoint.load_actor(path, _own(reference, policy.seeds), str(policy.actor.stack.flat.device))
 
 
-def check_reference(reference: Reference, world: World, seeds: Sequence[int]) -> list[int]:
-    """Which replica of the saved policy each of `seeds` is held to.
+def check_reference(
+    reference: Reference,
+    task: str | None,
+    observation_space: spaces.Space[Any],
+    action_space: spaces.Space[Any],
+    seeds: Sequence[int],
+) -> None:
+    """Refuse a reference that is not one for these seeds in this task; `task` is None where nobody knows its name.
 
-    Raises `UserError` for a file that is damaged, a policy of another task or shape, and a seed it does not have.
+    Raises:
+        UserError: for a file that is damaged, a policy of another task or shape, and a seed it does not have.
     """
-    description, _ = saving.read(policies.find(str(reference.path)))
+    saved, _ = checkpoint.read(saved_policies.find(str(reference.path)))
     where = f"reference.path={reference.path}"
-    trained_on = description["task"]
-    if None not in (trained_on, world.task) and trained_on != world.task:
-        raise UserError(
-            f"{where}: its policy was trained on {trained_on}, this is {world.task}; use one of {world.task}"
-        )
-    for name in ("observation_space", "action_space"):
-        theirs, ours = space_from_json(description[name]), getattr(world, name)
+    if None not in (saved.task, task) and saved.task != task:
+        raise UserError(f"{where}: its policy was trained on {saved.task}, this is {task}; use one of {task}")
+    for name, theirs, ours in (
+        ("observation space", saved.observation_space, observation_space),
+        ("action space", saved.action_space, action_space),
+    ):
         if theirs != ours:
-            raise UserError(f"{where}: its {name.replace('_', ' ')} is {theirs}, this task's is {ours}")
-    saved: list[int] = description["seeds"]
-    wanted = [seed if reference.seed is None else reference.seed for seed in seeds]
-    missing = sorted(set(wanted) - set(saved))
+            raise UserError(f"{where}: its {name} is {theirs}, this task's is {ours}")
+    missing = sorted(set(_own(reference, seeds)) - set(saved.seeds))
     if missing:
         key = "seed" if reference.seed is None else "reference.seed"
-        raise UserError(f"{where}: it has no {key} {missing[0]}, only {saved}; set reference.seed to one of them")
-    return [saved.index(seed) for seed in wanted]
+        raise UserError(f"{where}: it has no {key} {missing[0]}, only {saved.seeds}; set reference.seed to one of them")
+
+
+def _own(reference: Reference, seeds: Sequence[int]) -> list[int]:
+    """Return which of the saved seeds each of `seeds` is held to."""
+    return [seed if reference.seed is None else reference.seed for seed in seeds]

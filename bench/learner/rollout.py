@@ -9,9 +9,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from bench.config.schema import Arm
 from bench.learner.actor import Actor, stacked
 from bench.learner.distributions import env_actions
-from bench.learner.vine import Snapshot
+from bench.learner.vine import Snapshot, VineStreams, restored_values
 from bench.tasks.batched import BatchedEnv
 from bench.tasks.environments import Environments, Transition
 
@@ -47,7 +48,7 @@ class Rollout:
     extra_steps: Sequence[int] | None = None
 
     def to(self, device: torch.device) -> "Rollout":
-        """The rollout with its tensors there, itself where they are."""
+        """Return the rollout with its tensors there, itself where they are."""
         moved: dict[str, Any] = {
             name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)
         }
@@ -55,9 +56,34 @@ class Rollout:
 
     @property
     def env_steps(self) -> list[int]:
-        """Steps taken by each replica, those from restored states included."""
+        """The steps taken by each replica, those from restored states included."""
         counts = [int(count) for count in self.live.sum((0, 2))]
         return counts if self.extra_steps is None else [a + b for a, b in zip(counts, self.extra_steps, strict=True)]
+
+
+def collect(
+    collector: "Collector", actor: Actor, arm: Arm, on_step: OnStep, vine_streams: VineStreams
+) -> Rollout | None:
+    """Return one batch of every replica as the arm collects them. None where `on_step` stopped it."""
+    if arm.collect.name == "segments":
+        assert arm.collect.n_steps is not None  # a configuration without it is refused
+        return collector.segments(actor, arm.collect.n_steps, on_step)
+    share = arm.group.size if arm.group.start == "shared" else 1
+    if arm.baseline.name != "vine":
+        return collector.whole_episodes(actor, share, on_step)
+    rollout = collector.whole_episodes(actor, share, on_step, arm.vine.every)
+    return None if rollout is None else _with_restored_values(rollout, collector, actor, arm, vine_streams)
+
+
+def _with_restored_values(
+    rollout: Rollout, collector: "Collector", actor: Actor, arm: Arm, streams: VineStreams
+) -> Rollout:
+    """Return the rollout with the values of the states it passed through, whose episodes count as steps."""
+    task = collector.env.task
+    values, steps = restored_values(task, actor, rollout.snapshots, arm.vine.rollouts, arm.gamma, streams)
+    restored = torch.zeros_like(rollout.rewards)
+    restored[: len(values)] = values
+    return replace(rollout, snapshots=[], restored=restored, extra_steps=steps)
 
 
 class EpisodeCounter:
@@ -72,7 +98,7 @@ class EpisodeCounter:
         self.lengths += live
 
     def finish(self, columns: Array) -> list[tuple[float, int]]:
-        """Results of the episodes that just ended in `columns`; their counts restart."""
+        """Return the results of the episodes that just ended in `columns`; their counts restart."""
         results = [(float(self.returns[c]), int(self.lengths[c])) for c in columns]
         self.returns[columns], self.lengths[columns] = 0.0, 0
         return results
@@ -93,14 +119,14 @@ class Collector:
         return len(self.streams)
 
     def select(self, rows: Sequence[int]) -> "Collector":
-        """A collector of these replicas only, going on where they are."""
+        """Return a collector of these replicas only, going on where they are."""
         chosen = Collector(self.env.select(rows), [self.streams[row] for row in rows])
         columns = np.concatenate([np.arange(self.env.n_envs) + row * self.env.n_envs for row in rows])
         chosen.counter.returns, chosen.counter.lengths = self.counter.returns[columns], self.counter.lengths[columns]
         return chosen
 
     def get_state(self) -> dict[str, Any]:
-        """Environments and running episodes as plain lists and numbers."""
+        """Return environments and running episodes as plain lists and numbers."""
         return {
             "env": self.env.get_state(),
             "returns": self.counter.returns.tolist(),
@@ -114,7 +140,7 @@ class Collector:
         self.counter.lengths = np.array(saved["lengths"], dtype=np.int64)
 
     def segments(self, actor: Actor, n_steps: int, on_step: OnStep) -> Rollout | None:
-        """`n_steps` of every environment, going on with the episodes it is in. None if `on_step` stopped it."""
+        """Collect `n_steps` of every environment, going on with the episodes it is in. None if `on_step` stopped it."""
         columns = self.replicas * self.env.n_envs
         limit = self.env.task.time_limit
         observation = self.env.observation
@@ -141,7 +167,7 @@ class Collector:
     def whole_episodes(
         self, actor: Actor, share: int, on_step: OnStep, snapshot_every: int | None = None
     ) -> Rollout | None:
-        """One complete episode of every environment, `share` neighbours from the same start. None if stopped.
+        """Collect one complete episode of every environment, `share` neighbours from the same start. None if stopped.
 
         With `snapshot_every`, the states of every so many steps are kept, to be restored.
         """
@@ -189,7 +215,7 @@ class Collector:
         return transition, transition.terminated | transition.truncated
 
     def _after(self, done: Array, on_step: OnStep) -> bool:
-        """Book the episodes that ended and tell the callbacks."""
+        """Note the episodes that ended and tell the callbacks."""
         infos: list[dict[str, Any]] = [{}] * len(done)
         ended = np.flatnonzero(done)
         for column, result in zip(ended, self.counter.finish(ended), strict=True):
@@ -198,7 +224,7 @@ class Collector:
         return on_step(self._columns["action"][-1], self._columns["reward"][-1], done, infos)
 
     def _rollout(self, last: Array, finals: Array, successor: Array) -> Rollout:
-        """Everything recorded, the observation that followed the last step, and those that resets hid."""
+        """Return everything recorded, the observation that followed the last step, and those that resets hid."""
         shape = (-1, self.replicas, self.env.n_envs)
         observations = np.concatenate([np.stack([*self._columns["observation"], last]), finals])
         rows, features = observations.shape[:2]
@@ -222,5 +248,5 @@ class Collector:
 
 
 def _following_rows(steps: int, columns: int) -> Array:
-    """The row behind each step's own, (steps, columns)."""
+    """Return the row behind each step's own, (steps, columns)."""
     return np.repeat(np.arange(1, steps + 1)[:, None], columns, 1)

@@ -1,4 +1,7 @@
-"""Training a block: the seeds of a cell in lockstep, evaluated on a fixed grid of steps."""
+"""Training a block: the seeds of a cell in lockstep, evaluated on a fixed grid of steps.
+
+`PolicyGradient.learn` is the loop; the callback here evaluates in it, and reports everything to an observer.
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,7 +14,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from bench.config.schema import Config
 from bench.learner.actor import Actor, joined
 from bench.learner.checkpoint import read_checkpoint
-from bench.learner.evaluate import evaluate, mean_return
+from bench.learner.evaluate import evaluate, grid_of, mean_return
 from bench.learner.policy_gradient import PolicyGradient
 from bench.observer import Observer, SeedOutcome
 from bench.tasks.base import Task
@@ -29,7 +32,7 @@ class TrainedBlock:
     @property
     def parameters(self) -> dict[str, int]:
         """Parameters of one replica, by network."""
-        return {name: network.stack.used for name, network in self.model.networks().items()}
+        return {name: network.stack.used for name, network in self.model.policy.networks().items()}
 
     def save_policy(self, path: Path) -> None:
         """Write the stacked policy; see `PolicyGradient.save`."""
@@ -53,13 +56,13 @@ def train(config: Config, seeds: Sequence[int], observer: Observer, checkpoint: 
     task = make(config.task)
     env = BatchedVecEnv(environments(task, seeds, config.n_envs, config.seed_pool))
     model = PolicyGradient("MlpPolicy", env, config, seeds, config.seed_pool, config.device)
-    watch = _Watch(config, task, observer)
+    callback = GridEvalCallback(config, task, observer)
     if checkpoint is None:
-        model.learn(config.budget, callback=watch, log_interval=None)  # type: ignore[arg-type]  # SB3 allows None
+        model.learn(config.budget, callback, log_interval=None)
     else:
         state = read_checkpoint(checkpoint)
-        watch.resume_from = state["watch"]
-        model.resume(state["model"], config.budget, watch)
+        callback.resume_from = state["watch"]
+        model.resume(state["model"], config.budget, callback)
     return TrainedBlock(model, {seed: _outcome(model, replica) for replica, seed in enumerate(model.seeds)})
 
 
@@ -74,11 +77,11 @@ def _outcome(model: PolicyGradient, replica: int) -> SeedOutcome:
     )
 
 
-class _Watch(BaseCallback):
-    """Reports updates, and evaluates each replica at every grid step with the policy that step was taken with.
+class GridEvalCallback(BaseCallback):
+    """Reports updates, and evaluates each replica at every grid step with the policy that took that step.
 
-    Replicas reach a grid step at different times. Their weights are set aside until all have reached it, so that one
-    batched evaluation serves them all.
+    Replicas reach a grid step at different times. Copies of their actors are kept until all have reached it, so that
+    one batched evaluation serves them all.
     """
 
     model: PolicyGradient
@@ -86,15 +89,14 @@ class _Watch(BaseCallback):
     def __init__(self, config: Config, task: Task, observer: Observer) -> None:
         super().__init__()
         self.config, self.task, self.observer = config, task, observer
-        points = config.evaluation.points
-        self.grid = [round(config.budget * place / points) for place in range(points + 1)]
-        self.waiting: list[dict[int, Actor]] = [{} for _ in self.grid]  # place → replica → what acted then
+        self.grid = grid_of(config)
+        self.kept: list[dict[int, Actor]] = [{} for _ in self.grid]  # index on the grid → replica → what acted then
         self.current_return: float | None = None
         self.resume_from: Mapping[str, Any] | None = None
 
     def _on_training_start(self) -> None:
-        self.next_place = [0] * len(self.model.seeds)
-        self.evaluated = 0
+        self.next_index = [0] * len(self.model.seeds)  # of each replica, the first grid step it has not reached
+        self.evaluated = 0  # grid steps
         if self.resume_from is not None:
             self._restore(self.resume_from)
 
@@ -108,72 +110,70 @@ class _Watch(BaseCallback):
     def _on_rollout_end(self) -> None:
         """Before the update: the policy in force at a grid step has learned from the steps before it only."""
         for replica in self.model.active:
-            self._set_aside(replica, self.model.env_steps[replica])
-        self._evaluate_ready()
+            self._keep(replica, self.model.env_steps[replica])
+        self._evaluate_complete()
         used = sum(self.model.env_steps) / (len(self.model.seeds) * self.config.budget)
         self.observer.on_progress(used, self.current_return)
 
     def _on_training_end(self) -> None:
         self._report_update()
-        self._set_aside_finished(range(len(self.model.seeds)))
-        self._evaluate_ready()
+        self._keep_final(range(len(self.model.seeds)))
+        self._evaluate_complete()
         self.observer.on_progress(1.0, self.current_return)
 
     def _save(self, file: BinaryIO) -> None:
         torch.save({"model": self.model.get_checkpoint(), "watch": self._state()}, file)
 
     def _state(self) -> dict[str, Any]:
-        """Where the evaluation is: what `_restore` needs, as numbers and tensors."""
+        """Return what `_restore` needs, as numbers and tensors; the keys are those of files that users have."""
         return {
-            "next_place": list(self.next_place),
+            "next_place": list(self.next_index),
             "evaluated": self.evaluated,
             "current_return": self.current_return,
-            "waiting": [
-                {replica: actor.state_dict() for replica, actor in waiting.items()} for waiting in self.waiting
-            ],
+            "waiting": [{replica: actor.state_dict() for replica, actor in kept.items()} for kept in self.kept],
         }
 
     def _restore(self, state: Mapping[str, Any]) -> None:
-        self.next_place, self.evaluated = list(state["next_place"]), state["evaluated"]
+        self.next_index, self.evaluated = list(state["next_place"]), state["evaluated"]
         self.current_return = state["current_return"]
         like = self.model.policy.acting()
-        self.waiting = [
-            {replica: like.with_state(actor) for replica, actor in waiting.items()} for waiting in state["waiting"]
-        ]
+        self.kept = [{replica: like.with_state(actor) for replica, actor in kept.items()} for kept in state["waiting"]]
 
     def _report_update(self) -> None:
         if self.model.latest:
             self.observer.on_update(self.model.latest)
             self.model.latest = []
-        self._set_aside_finished(set(range(len(self.model.seeds))) - set(self.model.active))
+        self._keep_final(set(range(len(self.model.seeds))) - set(self.model.active))
 
-    def _set_aside_finished(self, replicas: Iterable[int]) -> None:
-        """What is left of the grid is judged with the final policy."""
+    def _keep_final(self, replicas: Iterable[int]) -> None:
+        """Keep the final policy for what is left of the grid."""
         for replica in replicas:
             if replica not in self.model.failures:
-                self._set_aside(replica, self.config.budget + 1)
+                self._keep(replica, self.config.budget + 1)
 
-    def _set_aside(self, replica: int, env_steps: int) -> None:
-        while self.next_place[replica] < len(self.grid) and self.grid[self.next_place[replica]] < env_steps:
-            self.waiting[self.next_place[replica]][replica] = self.model.policy.acting().select([replica])
-            self.next_place[replica] += 1
+    def _keep(self, replica: int, env_steps: int) -> None:
+        """Keep a copy of the replica's actor for every grid step it has reached since."""
+        while self.next_index[replica] < len(self.grid) and self.grid[self.next_index[replica]] < env_steps:
+            self.kept[self.next_index[replica]][replica] = self.model.policy.acting().select([replica])
+            self.next_index[replica] += 1
 
-    def _evaluate_ready(self) -> None:
+    def _evaluate_complete(self) -> None:
+        """Evaluate at the grid steps that all replicas have reached."""
         while self.evaluated < len(self.grid):
             expected = [r for r in range(len(self.model.seeds)) if r not in self.model.failures]
-            if any(self.next_place[replica] <= self.evaluated for replica in expected):
+            if any(self.next_index[replica] <= self.evaluated for replica in expected):
                 return
             self._evaluate(self.evaluated)
             self.evaluated += 1
 
-    def _evaluate(self, place: int) -> None:
-        waiting, self.waiting[place] = self.waiting[place], {}
-        if not waiting:
+    def _evaluate(self, index: int) -> None:
+        kept, self.kept[index] = self.kept[index], {}
+        if not kept:
             return
-        actor = joined(list(waiting.values()))
-        seeds = [self.model.seeds[replica] for replica in waiting]
+        actor = joined(list(kept.values()))
+        seeds = [self.model.seeds[replica] for replica in kept]
         with torch.no_grad():
-            rows = evaluate(actor, self.task, seeds, place, self.config.evaluation.episodes, self.config.seed_pool)
+            rows = evaluate(actor, self.task, seeds, index, self.config.evaluation.episodes, self.config.seed_pool)
         self.current_return = mean_return(rows)
-        reported: list[dict[str, Any]] = [{"step": self.grid[place], **row} for row in rows]
+        reported: list[dict[str, Any]] = [{"step": self.grid[index], **row} for row in rows]
         self.observer.on_evaluation(reported)

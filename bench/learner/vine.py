@@ -33,30 +33,25 @@ class VineStreams:
     action: Sequence[np.random.Generator]
     dynamics: Sequence[np.random.Generator]
 
-    def select(self, rows: Sequence[int]) -> "VineStreams":
-        """Those of these replicas."""
-        return VineStreams([self.action[row] for row in rows], [self.dynamics[row] for row in rows])
-
 
 def restored_values(
     task: Task, actor: Actor, snapshots: Sequence[Snapshot], rollouts: int, gamma: float, streams: VineStreams
 ) -> tuple[Tensor, list[int]]:
-    """V̂ of every live state of the snapshots, and the steps it took each of S replicas.
+    """Return V̂ of every live state of the snapshots, and the steps it took each of S replicas.
 
-    V̂(s) is the mean discounted return of `rollouts` episodes of the current policy from s. → (T, S, N), with T one more
-    than the last snapshot's step and zeros elsewhere.
+    V̂(s) is the mean discounted return of `rollouts` episodes of the current policy from s. The values are (T, S, N),
+    with T one more than the last snapshot's step and zeros elsewhere.
     """
     replicas = len(streams.action)
     live = np.stack([snapshot.live for snapshot in snapshots]).reshape(len(snapshots), replicas, -1)
-    places = [np.argwhere(live[:, replica]) for replica in range(replicas)]  # per replica, (snapshot, environment)
-    width = rollouts * max(len(place) for place in places)
-    columns = _Columns.of(snapshots, places, rollouts, width)
+    indices = [np.argwhere(live[:, replica]) for replica in range(replicas)]  # per replica, (snapshot, environment)
+    columns = _Columns.of(snapshots, indices, rollouts)
     returns, steps = columns.play(task, actor, gamma, streams)
     values = np.zeros((snapshots[-1].t + 1, replicas, live.shape[2]))
     times = np.array([snapshot.t for snapshot in snapshots])
-    for replica, place in enumerate(places):
-        means = returns[replica, : rollouts * len(place)].reshape(len(place), rollouts).mean(1)
-        values[times[place[:, 0]], replica, place[:, 1]] = means
+    for replica, index in enumerate(indices):
+        means = returns[replica, : rollouts * len(index)].reshape(len(index), rollouts).mean(1)
+        values[times[index[:, 0]], replica, index[:, 1]] = means
     return torch.from_numpy(values).to(torch.float32), steps
 
 
@@ -70,22 +65,24 @@ class _Columns:
     replicas: int
 
     @classmethod
-    def of(cls, snapshots: Sequence[Snapshot], places: Sequence[Array], rollouts: int, width: int) -> "_Columns":
+    def of(cls, snapshots: Sequence[Snapshot], indices: Sequence[Array], rollouts: int) -> "_Columns":
+        """Return the beginnings of `rollouts` episodes from each replica's states, (snapshot, environment)."""
+        width = rollouts * max(len(index) for index in indices)
         states = np.stack([snapshot.state for snapshot in snapshots])  # (A, D, C)
         elapsed = np.stack([snapshot.elapsed for snapshot in snapshots])
-        n_envs = elapsed.shape[1] // len(places)
-        which = np.zeros((len(places), width, 2), dtype=np.int64)
-        live = np.zeros((len(places), width), dtype=bool)
-        for replica, place in enumerate(places):
-            repeated = np.repeat(place, rollouts, axis=0)
+        n_envs = elapsed.shape[1] // len(indices)
+        which = np.zeros((len(indices), width, 2), dtype=np.int64)
+        live = np.zeros((len(indices), width), dtype=bool)
+        for replica, index in enumerate(indices):
+            repeated = np.repeat(index, rollouts, axis=0)
             which[replica, : len(repeated)] = repeated
             which[replica, :, 1] += replica * n_envs
             live[replica, : len(repeated)] = True
         snapshot, column = which.reshape(-1, 2).T
-        return cls(states[snapshot, :, column].T, elapsed[snapshot, column], live.ravel(), len(places))
+        return cls(states[snapshot, :, column].T, elapsed[snapshot, column], live.ravel(), len(indices))
 
     def play(self, task: Task, actor: Actor, gamma: float, streams: VineStreams) -> tuple[Array, list[int]]:
-        """The discounted returns (S, M) of all episodes played to their ends, and each replica's steps."""
+        """Return the discounted returns (S, M) of all episodes, played to their ends, and each replica's steps."""
         returns, discount = np.zeros(self.live.size), 1.0
         steps = np.zeros(self.replicas, dtype=np.int64)
         while self.live.any():
@@ -95,7 +92,7 @@ class _Columns:
         return returns.reshape(self.replicas, -1), steps.tolist()
 
     def _step(self, task: Task, actor: Actor, streams: VineStreams) -> Array:
-        """One step of the live columns; → their rewards, 0 elsewhere."""
+        """Take one step of the live columns and return their rewards, 0 elsewhere."""
         width = self.live.size // self.replicas
         noise = actor.noise(streams.action, 1, width)[0]
         actions = actor.policy(stacked(task.observe(self.state), self.replicas)).sample(noise)

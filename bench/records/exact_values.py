@@ -1,21 +1,18 @@
 """What trained policies are worth exactly, beside the best that their reference allows, where a world can be solved."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from bench.config.schema import Config
+from bench.learner.actor import Actor
+from bench.learner.train import TrainedBlock
+from bench.observer import Trained
 from bench.tasks.exact import ExactTask, visits
 from bench.tasks.registry import make
 from bench.tasks.weekly_exam import CHEAT, WeeklyExamCheat
-
-if TYPE_CHECKING:  # the learner imports torch, which takes seconds
-    from bench.learner.actor import Actor
-    from bench.observer import Trained
 
 Table = npt.NDArray[np.float64]
 COEFS = tuple(float(f"{coef:.3g}") for coef in np.geomspace(0.005, 1.0, 16))  # β at which the exact curve is recorded
@@ -36,13 +33,10 @@ def of(config: Config, trained: Trained) -> dict[str, Any] | None:
     task = make(config.task)
     if not isinstance(task, WeeklyExamCheat) or task.observe_last_score:
         return None
-    from bench.learner.reference import reference_policy
-    from bench.learner.train import TrainedBlock
-
     assert isinstance(trained, TrainedBlock)  # no peer
     model = trained.model
     learned = _tables(task, model.policy.acting())
-    held_to = reference_policy(model)
+    held_to = model.reference_actor()
     references = [None] * len(learned) if held_to is None else list(_tables(task, held_to))
     return {
         str(seed): _of_seed(task, config, learned[replica], references[replica])

@@ -24,7 +24,7 @@ def one_thread() -> Iterator[None]:
 def policy_of(config: Config, spread: float = 0.5, seed: int = 0) -> NetworkPolicy:
     """An untrained policy, its last layer of that spread."""
     task = make(config.task)
-    stacked = StackedPolicy(task.observation_space, task.action_space, [seed], config.hidden)
+    stacked = StackedPolicy(task.observation_space, task.action_space, config, [seed])
     head = stacked.actor.stack.weights[4]
     head.copy_(spread * torch.randn(head.shape, generator=torch.Generator().manual_seed(seed)))
     return NetworkPolicy(task, stacked.acting().select([0]), config)

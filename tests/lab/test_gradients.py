@@ -13,9 +13,10 @@ from bench.lab.simulate import Episodes, simulate, starts
 from bench.lab.statistics import Products, _is_told_from_zero, gradient_figures, kind_figures
 from bench.lab.truth import exact_gradients, exact_kind_shares, solution
 from bench.learner.actor import Actor
+from bench.learner.estimation import estimate
 from bench.learner.policy import StackedPolicy
 from bench.learner.rollout import Collector, Rollout
-from bench.learner.update import Rates, actor_gradient, prepare
+from bench.learner.update import Rates, actor_gradient
 from bench.seeding import stream
 from bench.tasks.base import Task
 from bench.tasks.batched import BatchedEnv
@@ -27,18 +28,18 @@ from tests.lab.conftest import arm, policy_of
 @pytest.mark.parametrize("name", ["cartpole", "pendulum", "weekly_exam"])
 @pytest.mark.parametrize(("baseline", "advantage"), [("critic", "gae"), ("grpo", "monte_carlo"), ("batch_mean", "td0")])
 def test_a_batch_has_the_gradient_that_training_computes(name: str, baseline: str, advantage: str) -> None:
-    """The same rollout through the learner's `prepare` and `actor_gradient`, and through the laboratory."""
+    """The same rollout through the learner's `estimate` and `actor_gradient`, and through the laboratory."""
     config = arm(name, baseline, advantage, "group.size=3", "group.groups=2")
     config = replace(config, update=Update("vanilla", 1, 1), advantage_norm="none")
     if config.task.time_limit:
         config = replace(config, task=replace(config.task, time_limit=40))
     task = make(config.task)
-    stacked = StackedPolicy(task.observation_space, task.action_space, [0], config.hidden)
+    stacked = StackedPolicy(task.observation_space, task.action_space, config, [0])
     env = BatchedEnv(task, [0], 6)
     rollout = Collector(env, [stream(0, "action")]).whole_episodes(stacked.acting(), 3, lambda *_: True)
     assert rollout is not None
     critic = None if stacked.critic is None or not config.has_critic else stacked.critic.stack
-    samples, _ = prepare(rollout, stacked.acting(), critic, config)
+    samples, _ = estimate(rollout, stacked.acting(), critic, config)
     nothing = Rates(np.zeros((1, 1)), np.zeros((1, 1)), *[torch.ones(1)] * 3)
     actor_gradient(stacked.acting(), samples, config, nothing)
     expected = -stacked.actor.stack.grad[0, : stacked.actor.stack.used] * (rollout.live.sum() / 6)

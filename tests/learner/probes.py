@@ -11,7 +11,8 @@ import torch
 from gymnasium import spaces
 
 import bench
-from bench.config.schema import Config, parse, to_mapping
+from bench.config.parse import parse, to_mapping
+from bench.config.schema import Config
 from bench.learner.actor import Actor
 from bench.learner.distributions import Categorical
 from bench.learner.network import Stack

@@ -108,7 +108,7 @@ def made_up_device(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def parameters(model: PolicyGradient) -> list[torch.Tensor]:
-    return [network.stack.flat for network in model.networks().values()]
+    return [network.stack.flat for network in model.policy.networks().values()]
 
 
 @pytest.mark.slow

@@ -28,7 +28,7 @@ def one_thread() -> None:
 
 def test_the_true_return_stands_beside_the_reported_one() -> None:
     """Sixteen weeks of cheating report thirty points a week too many; studying reports the truth."""
-    rows = evaluate(always(HONEST, CHEAT), WeeklyExamCheat(), seeds=[3, 4], place=2, episodes=5)
+    rows = evaluate(always(HONEST, CHEAT), WeeklyExamCheat(), seeds=[3, 4], index=2, episodes=5)
     assert len(rows) == 2 * 2 * 5
     for row in rows:
         faked = 16 * 0.3 if row["seed"] == 4 else 0.0
@@ -39,7 +39,7 @@ def test_the_true_return_stands_beside_the_reported_one() -> None:
 
 def test_shift_and_cap_change_the_return_and_not_the_true_one() -> None:
     plain, changed = (
-        evaluate(always(HONEST), task, seeds=[3], place=0, episodes=5)
+        evaluate(always(HONEST), task, seeds=[3], index=0, episodes=5)
         for task in (WeeklyExamCheat(), WeeklyExamCheat(reward_shift=2.0, reward_cap=0.0))
     )
     assert [row["true_return"] for row in changed] == [row["true_return"] for row in plain]

@@ -11,9 +11,10 @@ import torch
 
 from bench.learner.actor import Actor
 from bench.learner.distributions import Categorical
+from bench.learner.estimation import estimate
 from bench.learner.network import Stack
 from bench.learner.rollout import Collector
-from bench.learner.update import Rates, actor_gradient, prepare
+from bench.learner.update import Rates, actor_gradient
 from bench.seeding import stream
 from bench.tasks.batched import BatchedEnv
 from bench.tasks.exam_question import ExamQuestion
@@ -39,7 +40,7 @@ def gradients(task: ExamQuestion, table: np.ndarray, baseline: str, size: int) -
     actor = Actor(stack, Categorical, None)
     rollout = collector.whole_episodes(actor, size, lambda *_: True)
     assert rollout is not None
-    samples, _ = prepare(rollout, actor, None, arm)
+    samples, _ = estimate(rollout, actor, None, arm)
     nothing = torch.zeros(REPLICAS, 1)
     actor_gradient(actor, samples, arm, Rates(np.zeros(0), np.zeros(0), nothing, nothing, nothing))
     return -stack.gradients[0].double().numpy().transpose(0, 2, 1)

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import bench
+from bench.learner.export import replica_state
 from bench.learner.train import TrainedBlock, train
 from tests.learner.probes import Notes
 
@@ -72,10 +73,10 @@ def block(seeds: tuple[int, ...], *overrides: str) -> tuple[TrainedBlock, Notes]
 def of(seed: int, block: tuple[TrainedBlock, Notes]) -> tuple[list[object], list[object], dict[str, torch.Tensor]]:
     """A seed's evaluations, its diagnostics but those that are NaN, and its final weights."""
     trained, notes = block
-    place = trained.model.seeds.index(seed)
+    index = trained.model.seeds.index(seed)
     evaluations = [row for row in notes.evaluations if row["seed"] == seed]
     updates = [{k: v for k, v in row.items() if v == v} for row in notes.updates if row["seed"] == seed]
-    return evaluations, updates, trained.model.policy.replica_state(place)
+    return evaluations, updates, replica_state(trained.model.policy, index)
 
 
 @pytest.mark.parametrize(("task", "arm"), CASES)
@@ -105,7 +106,7 @@ IN_EPISODES = {
 def digest(*overrides: str) -> str:
     """Of everything a block of three seeds reports and learns."""
     trained, notes = block((3, 0, 11), *overrides)
-    weights = [trained.model.policy.replica_state(replica) for replica in range(3)]
+    weights = [replica_state(trained.model.policy, replica) for replica in range(3)]
     numbers = [tensor.double().tolist() for state in weights for tensor in state.values()]
     return hashlib.sha256(repr((notes.evaluations, notes.updates, numbers)).encode()).hexdigest()
 

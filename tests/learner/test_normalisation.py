@@ -7,13 +7,13 @@ import pytest
 import torch
 from stable_baselines3 import PPO
 from stable_baselines3.common.evaluation import evaluate_policy
-from stable_baselines3.common.running_mean_std import RunningMeanStd
+from stable_baselines3.common.running_mean_std import RunningMeanStd as StockRunningMeanStd
 from stable_baselines3.common.vec_env import VecNormalize
 
 import bench
 from bench.learner import PolicyGradient
 from bench.learner.evaluate import evaluate
-from bench.learner.normalisation import Moments, RewardScale
+from bench.learner.normalisation import RewardScale, RunningMeanStd
 from bench.tasks.batched import BatchedEnv
 from bench.tasks.pendulum import Pendulum
 from bench.tasks.vec_env import BatchedVecEnv
@@ -33,7 +33,7 @@ def batches(count: int = 5) -> list[tuple[torch.Tensor, torch.Tensor]]:
 
 
 def test_moments_are_those_of_two_passes_over_everything_live() -> None:
-    moments, made = Moments(S, F), batches()
+    moments, made = RunningMeanStd(S, F), batches()
     for values, live in made:
         moments.update(values, live)
     for replica in range(S):
@@ -45,8 +45,8 @@ def test_moments_are_those_of_two_passes_over_everything_live() -> None:
 
 def test_moments_follow_stable_baselines_rule_without_its_pseudo_count() -> None:
     """SB3 counts 10⁻⁴ observations of mean 0 and variance 1 before the first; here nothing precedes the data."""
-    moments, stock = Moments(1, F), RunningMeanStd(epsilon=0.0, shape=(F,))
-    with_pseudo_count = RunningMeanStd(shape=(F,))
+    moments, stock = RunningMeanStd(1, F), StockRunningMeanStd(epsilon=0.0, shape=(F,))
+    with_pseudo_count = StockRunningMeanStd(shape=(F,))
     for values, _ in batches():
         moments.update(values[:1], torch.ones(1, values.shape[2], dtype=torch.bool))
         for one in (stock, with_pseudo_count):
@@ -57,7 +57,7 @@ def test_moments_follow_stable_baselines_rule_without_its_pseudo_count() -> None
 
 
 def test_nothing_seen_leaves_observations_as_they_are() -> None:
-    moments = Moments(S, F)
+    moments = RunningMeanStd(S, F)
     moments.update(torch.zeros(S, F, 5), torch.zeros(S, 5, dtype=torch.bool))
     values = torch.linspace(-3, 3, S * F * 2).view(S, F, 2)
     torch.testing.assert_close(moments.standardise(values), values)
@@ -66,7 +66,7 @@ def test_nothing_seen_leaves_observations_as_they_are() -> None:
 def test_a_replicas_moments_are_its_own() -> None:
     """Other neighbours, other values beside it, or a subset that comes and goes: the same bits."""
     made = batches()
-    whole, alone, in_parts = Moments(S, F), Moments(1, F), Moments(S, F)
+    whole, alone, in_parts = RunningMeanStd(S, F), RunningMeanStd(1, F), RunningMeanStd(S, F)
     for values, live in made:
         whole.update(values, live)
         alone.update(values[1:2], live[1:2])
@@ -80,7 +80,7 @@ def test_a_replicas_moments_are_its_own() -> None:
 
 
 def test_standardised_values_are_clipped_at_ten_deviations() -> None:
-    moments = Moments(1, 1)
+    moments = RunningMeanStd(1, 1)
     moments.update(torch.tensor([[[1.0, 3.0]]]), torch.ones(1, 2, dtype=torch.bool))  # mean 2, deviation 1
     standardised = moments.standardise(torch.tensor([[[2.0, 3.5, 100.0, -100.0]]]))
     torch.testing.assert_close(standardised, torch.tensor([[[0.0, 1.5, 10.0, -10.0]]]))
@@ -99,7 +99,7 @@ def test_rewards_are_scaled_by_stable_baselines_rule_frozen_within_a_batch() -> 
     rewards, done = reward_stream(3 * steps, envs)
     ours = RewardScale(1, envs)
     stock = VecNormalize(BatchedVecEnv(BatchedEnv(ActionReward(), [0], envs)), norm_obs=False, gamma=gamma)
-    stock.ret_rms = RunningMeanStd(epsilon=0.0, shape=())
+    stock.ret_rms = StockRunningMeanStd(epsilon=0.0, shape=())
     stock.returns = np.zeros(envs)
     live = torch.ones(steps, 1, envs, dtype=torch.bool)
     for start in range(0, 3 * steps, steps):
@@ -112,7 +112,7 @@ def test_rewards_are_scaled_by_stable_baselines_rule_frozen_within_a_batch() -> 
             stock._update_reward(reward)
             theirs.append(stock.normalize_reward(reward))
             stock.returns[ended] = 0
-        np.testing.assert_allclose(ours.moments.variance[0, 0], stock.ret_rms.var, rtol=1e-12)
+        np.testing.assert_allclose(ours.ret_rms.variance[0, 0], stock.ret_rms.var, rtol=1e-12)
         frozen = rewards[batch] / np.sqrt(stock.ret_rms.var + stock.epsilon)
         np.testing.assert_allclose(scaled[:, 0].numpy(), frozen, rtol=1e-12)
         np.testing.assert_allclose(scaled[-1, 0].numpy(), theirs[-1], rtol=1e-6)  # where the batch ends they agree
@@ -127,7 +127,7 @@ def test_waiting_environments_count_for_nothing() -> None:
     scale = RewardScale(1, 2)
     scale([0], rewards, done, live, 0.5)
     seen = [1.0, 3.5, 0.75, 2.0]  # running returns: 1, 3 + ½·1, −1 + ½·3.5, and 2
-    assert float(scale.moments.variance[0, 0]) == pytest.approx(np.var(seen))
+    assert float(scale.ret_rms.variance[0, 0]) == pytest.approx(np.var(seen))
     assert scale.running.tolist() == [[0.0, 0.0]]
 
 
@@ -139,19 +139,19 @@ def test_a_batch_is_learned_from_on_the_scale_it_was_acted_on() -> None:
     model = learner(Corridor(length=50), settings(*NORMALISED, "update.epochs=1", "update.minibatches=1"), [0, 1])
     model.learn(64)
     assert [row["train/approx_kl"] for row in model.latest] == [0.0, 0.0]
-    assert model.policy.moments is not None
-    assert model.policy.moments.count.flatten().tolist() == [64.0, 64.0]
+    assert model.policy.obs_rms is not None
+    assert model.policy.obs_rms.count.flatten().tolist() == [64.0, 64.0]
     model.learn(64, reset_num_timesteps=False)
     assert [row["train/approx_kl"] for row in model.latest] == [0.0, 0.0]
 
 
 def test_evaluation_and_prediction_freeze_the_scales() -> None:
     model = learner(Corridor(length=50), settings(*NORMALISED), [0, 1]).learn(128)
-    assert model.policy.moments is not None
-    before = {name: value.clone() for name, value in model.policy.moments.state_dict().items()}
+    assert model.policy.obs_rms is not None
+    before = {name: value.clone() for name, value in model.policy.obs_rms.state_dict().items()}
     evaluate(model.policy.acting(), Corridor(length=50), [0, 1], 0, 3)
     model.predict(np.full((4, 1), 1e6, np.float32))
-    assert all(torch.equal(value, before[name]) for name, value in model.policy.moments.state_dict().items())
+    assert all(torch.equal(value, before[name]) for name, value in model.policy.obs_rms.state_dict().items())
 
 
 def test_learning_anew_begins_new_returns() -> None:
@@ -202,7 +202,7 @@ def test_a_stock_ppo_behind_the_replicas_scales_does_the_same(pendulum: PolicyGr
 def test_a_stock_ppo_evaluates_and_goes_on_behind_the_replicas_scales(pendulum: PolicyGradient, tmp_path: Path) -> None:
     stock = pendulum.replica(1)
     venv = pendulum.replica_normalisation(1, BatchedVecEnv(BatchedEnv(Pendulum(), [0], 4)))
-    assert pendulum.policy.moments is not None
+    assert pendulum.policy.obs_rms is not None
     before = float(venv.obs_rms.count)  # type: ignore[union-attr]
     assert before == 400.0
     mean, _ = evaluate_policy(stock, venv, n_eval_episodes=4)

@@ -11,6 +11,7 @@ from stable_baselines3.common.logger import Logger
 
 from bench.config.schema import Config
 from bench.learner import PolicyGradient
+from bench.learner.export import replica_state
 from bench.learner.rollout import Rollout
 from bench.tasks.batched import BatchedEnv
 from bench.tasks.cartpole import CartPole
@@ -60,7 +61,7 @@ def stock_update(ours: PolicyGradient, dtype: torch.dtype) -> dict[str, torch.Te
         max_grad_norm=arm.max_grad_norm, device="cpu",
     )  # fmt: skip
     model.set_logger(Logger(None, []))
-    model.policy.load_state_dict(ours.policy.replica_state(0))
+    model.policy.load_state_dict(replica_state(ours.policy, 0))
     model.policy.to(dtype)
     model.policy.optimizer = torch.optim.Adam(model.policy.parameters(), lr=arm.learning_rate, eps=1e-5)
     fill(model, rollout, dtype)
@@ -105,7 +106,7 @@ def test_an_update_is_as_close_to_exact_arithmetic_as_sb3s(
     assert model._rollout is not None
     assert bool(model._rollout.truncated.any()) == (time_limit < 500)
     assert bool(model._rollout.terminated.any())
-    initial = {name: value.double() for name, value in model.policy.replica_state(0).items()}
+    initial = {name: value.double() for name, value in replica_state(model.policy, 0).items()}
     rng = np.random.default_rng(1)
     permutations = [rng.permutation(N * T) for _ in range(model.arm.update.epochs)]
 
@@ -115,9 +116,9 @@ def test_an_update_is_as_close_to_exact_arithmetic_as_sb3s(
     for dtype in (torch.float32, torch.float64):
         monkeypatch.setattr(np.random, "permutation", Replayed(permutations).permutation)
         results[dtype] = stock_update(model, dtype)
-    model._minibatch_streams = [Replayed(permutations), Replayed(permutations)]  # type: ignore[list-item]
+    model._streams["minibatch"] = [Replayed(permutations), Replayed(permutations)]  # type: ignore[list-item]
     model.train()
-    ours = {name: value.double() for name, value in model.policy.replica_state(0).items()}
+    ours = {name: value.double() for name, value in replica_state(model.policy, 0).items()}
 
     def distance(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> float:
         return max(float((a[name] - b[name]).abs().max()) for name in ours)

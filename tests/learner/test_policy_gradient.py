@@ -12,7 +12,7 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback, StopTrainingOnMaxEpisodes
 from stable_baselines3.common.evaluation import evaluate_policy
 
-from bench.arms.kl_coef import adapted, controlled
+from bench.arms.reference import adapted, controlled
 from bench.errors import UserError
 from bench.learner import PolicyGradient
 from bench.tasks.batched import BatchedEnv
@@ -22,7 +22,7 @@ from tests.learner.probes import SEGMENTS, Corridor, Matching, learner, settings
 
 
 def weights(model: PolicyGradient) -> dict[str, torch.Tensor]:
-    return {name: network.stack.flat.clone() for name, network in model.networks().items()}
+    return {name: network.stack.flat.clone() for name, network in model.policy.networks().items()}
 
 
 def same_weights(first: PolicyGradient, second: PolicyGradient) -> bool:

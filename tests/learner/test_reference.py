@@ -110,14 +110,13 @@ def test_a_reference_holds_the_policy(placement: str, kind: str) -> None:
 
 
 def test_each_seed_is_held_to_its_own_policy_or_all_to_one(policy: Path) -> None:
-    own = learner_of(policy)
     theirs = PolicyGradient.load(policy).policy.acting().stack.flat
-    hold = own._hold()
-    assert hold is not None
-    assert torch.equal(hold.policy.stack.flat, theirs)
-    one = learner_of(policy, "reference.seed=8")._hold()
+    own = learner_of(policy).reference_actor()
+    assert own is not None
+    assert torch.equal(own.stack.flat, theirs)
+    one = learner_of(policy, "reference.seed=8").reference_actor()
     assert one is not None
-    assert torch.equal(one.policy.stack.flat, theirs[[1, 1]])
+    assert torch.equal(one.stack.flat, theirs[[1, 1]])
 
 
 def learner_of(policy: Path, *overrides: str) -> PolicyGradient:
@@ -127,10 +126,10 @@ def learner_of(policy: Path, *overrides: str) -> PolicyGradient:
 
 def test_a_reference_keeps_its_own_scale_of_observations(tmp_path: Path) -> None:
     path = saved(tmp_path / "policy.zip", "norm_obs=true")
-    hold = learner_of(path)._hold()
-    assert hold is not None
-    assert hold.policy.moments is not None
-    assert bool((hold.policy.moments.count > 0).all())
+    held_to = learner_of(path).reference_actor()
+    assert held_to is not None
+    assert held_to.obs_rms is not None
+    assert bool((held_to.obs_rms.count > 0).all())
 
 
 def test_the_weight_follows_the_divergence() -> None:

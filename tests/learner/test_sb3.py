@@ -27,6 +27,7 @@ from stable_baselines3.common.evaluation import evaluate_policy
 
 from bench.errors import UserError
 from bench.learner import PolicyGradient
+from bench.learner.export import replica_state
 from bench.tasks.batched import BatchedEnv
 from bench.tasks.vec_env import BatchedVecEnv
 from tests.learner.probes import SEGMENTS, ActionReward, Corridor, Matching, learner, settings
@@ -195,7 +196,7 @@ def test_a_replica_goes_on_learning_as_a_stock_ppo(tmp_path: Path) -> None:
     again.learn(20 * STEPS)
     assert not torch.equal(before, again.policy.state_dict()["action_net.bias"])
     assert evaluate_policy(again, venv, n_eval_episodes=50, deterministic=False)[0] > 0.9
-    assert begun.policy.replica_state(1)["action_net.bias"].tolist() == before.tolist(), "the model keeps its own"
+    assert replica_state(begun.policy, 1)["action_net.bias"].tolist() == before.tolist(), "the model keeps its own"
 
 
 def test_replicas_that_stopped_at_different_times_go_on_together() -> None:

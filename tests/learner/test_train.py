@@ -8,9 +8,9 @@ import torch
 
 from bench.learner import train as training
 from bench.learner.actor import Actor
+from bench.learner.diagnostics import explained_variance
 from bench.learner.evaluate import evaluate
 from bench.learner.train import TrainedBlock, train
-from bench.learner.update import _explained_variance as explained_variance
 from tests.learner.probes import SEGMENTS, Corridor, Matching, Notes, actor, settings
 
 

@@ -11,8 +11,9 @@ from torch.distributions import Independent, Normal, kl_divergence
 from bench.arms.objectives import KINDS, surrogate
 from bench.learner.actor import Actor
 from bench.learner.distributions import Categorical, DiagonalGaussian, Distribution, StateDependentGaussian
+from bench.learner.minibatches import Minibatches, Samples
 from bench.learner.network import WIDTH, Stack
-from bench.learner.update import Rates, Samples, Shares, actor_gradient, clip_gradients, critic_gradient
+from bench.learner.update import Rates, actor_gradient, clip_gradients, critic_gradient
 from tests.learner.probes import settings
 from tests.learner.test_network import reference_outputs, reference_pass
 
@@ -164,7 +165,7 @@ def test_what_stands_in_padded_columns_changes_no_bit() -> None:
     arm = settings("advantage_norm=mean_std", "update.epochs=2", "update.minibatches=1")
     gradients = []
     for batch in (samples, other):
-        (minibatch,) = Shares(batch, 1, "mean_std")([])
+        (minibatch,) = Minibatches(batch, 1, "mean_std").shuffled([])
         actor_gradient(
             Actor(stack, Categorical, None),
             minibatch,
@@ -175,17 +176,17 @@ def test_what_stands_in_padded_columns_changes_no_bit() -> None:
     assert torch.equal(*gradients)
 
 
-@pytest.mark.parametrize("parts", [2, 3])
-def test_every_sample_is_in_one_minibatch_of_a_pass(parts: int) -> None:
+@pytest.mark.parametrize("count", [2, 3])
+def test_every_sample_is_in_one_minibatch_of_an_epoch(count: int) -> None:
     """Samples are told apart by their target; each replica's are shared out as evenly as they can be."""
     samples = ragged(Categorical, torch.Generator().manual_seed(1))
     numbers = torch.arange(WIDE, dtype=torch.float64).expand(REPLICAS, -1)
     streams = [np.random.default_rng(replica) for replica in range(REPLICAS)]
-    minibatches = Shares(replace(samples, target=numbers), parts, "none")(streams)
-    assert len(minibatches) == parts
-    for replica, count in enumerate(COUNTS):
+    minibatches = Minibatches(replace(samples, target=numbers), count, "none").shuffled(streams)
+    assert len(minibatches) == count
+    for replica, live in enumerate(COUNTS):
         given = [m.target[replica][m.share[replica] > 0].tolist() for m in minibatches if m.target is not None]
-        assert sorted(number for part in given for number in part) == list(range(count))
+        assert sorted(number for part in given for number in part) == list(range(live))
         assert max(map(len, given)) - min(map(len, given)) <= 1
         for minibatch, part in zip(minibatches, given, strict=True):
             assert minibatch.share.shape[1] % WIDTH == 0
@@ -193,9 +194,10 @@ def test_every_sample_is_in_one_minibatch_of_a_pass(parts: int) -> None:
 
 
 def test_weights_within_a_minibatch_are_those_of_the_batch() -> None:
-    """A pass of one minibatch after the other sums to what the batch sums to, where shares are even."""
+    """An epoch of one minibatch after the other sums to what the batch sums to, where shares are even."""
     samples = ragged(Categorical, torch.Generator().manual_seed(1))
     even = replace(samples, share=torch.full((REPLICAS, WIDE), 1 / WIDE), count=torch.full((REPLICAS, 1), float(WIDE)))
-    minibatches = Shares(even, 2, "none")([np.random.default_rng(replica) for replica in range(REPLICAS)])
+    streams = [np.random.default_rng(replica) for replica in range(REPLICAS)]
+    minibatches = Minibatches(even, 2, "none").shuffled(streams)
     total = sum((m.weight * m.advantage).sum(1) for m in minibatches)
     torch.testing.assert_close(total / 2, (even.weight * even.advantage).sum(1))

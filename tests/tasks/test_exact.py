@@ -12,7 +12,7 @@ from bench.errors import UserError
 from bench.learner.actor import Actor
 from bench.learner.distributions import Categorical
 from bench.learner.network import Stack
-from bench.learner.normalisation import Moments
+from bench.learner.normalisation import RunningMeanStd
 from bench.tasks.exact import ExactTask, Model, gradient_variance, policy_gradient, shares, solve
 from bench.tasks.exam_question import ExamQuestion
 from bench.tasks.random_walk import RandomWalk
@@ -256,10 +256,10 @@ def test_a_function_of_observations_is_a_policy(world: ExactTask) -> None:
     width = world.observation_space.shape[0]
     stack = Stack(3, width, (5, 7), world.model.n_actions)
     stack.flat.copy_(torch.randn(stack.flat.shape, generator=torch.Generator().manual_seed(0)))
-    moments = Moments(3, width)
+    obs_rms = RunningMeanStd(3, width)
     seen_before = torch.from_numpy(np.random.default_rng(0).normal(size=(3, width, 50)))
-    moments.update(seen_before, torch.ones(3, 50, dtype=torch.bool))
-    actor = Actor(stack, Categorical, moments)
+    obs_rms.update(seen_before, torch.ones(3, 50, dtype=torch.bool))
+    actor = Actor(stack, Categorical, obs_rms)
     table = np.empty((*world.model.table, world.model.n_actions))
     for place, state in zip(np.ndindex(world.model.table), world.states().T, strict=True):
         seen = torch.from_numpy(world.observe(state[:, None])).expand(3, -1, -1)

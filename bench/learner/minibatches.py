@@ -1,0 +1,127 @@
+"""The samples of an update, and how they are cut into minibatches."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bench.learner.actor import Actor
+from bench.learner.distributions import Distribution
+from bench.learner.network import padded
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Steps of each replica, M at most; shorter replicas are padded.
+
+    observations (S, O, M); actions (S, K, M); outputs (S, A, M) and extras (S, E) of the policy that acted, see
+    `bench.learner.distributions`; everything else (S, M), and count (S, 1).
+    `share` is 1 / count for a replica's `count` steps and 0 for padding, so that sums with it are means; `weight` is
+    the same for means over episodes where the arm's `aggregate` says so. `log_prob_reference` is there where the loss
+    has a term for a reference policy.
+    """
+
+    observations: Tensor
+    outputs: Tensor
+    extras: Tensor
+    actions: Tensor
+    log_prob: Tensor
+    advantage: Tensor
+    target: Tensor | None
+    share: Tensor
+    weight: Tensor
+    count: Tensor
+    log_prob_reference: Tensor | None = None
+
+    def old_policy(self, actor: Actor) -> Distribution:
+        """Return the policy that acted, of the actor's kind."""
+        return actor.distribution(self.outputs, self.extras)
+
+    def take(self, index: Tensor, share: Tensor) -> "Samples":
+        """Return the samples at `index` (S, B) with shares of their own (S, B), 0 for padding."""
+        return Samples(
+            self.observations.gather(2, for_features(index, self.observations)),
+            self.outputs.gather(2, for_features(index, self.outputs)),
+            self.extras,
+            self.actions.gather(2, for_features(index, self.actions)),
+            self.log_prob.gather(1, index),
+            self.advantage.gather(1, index),
+            None if self.target is None else self.target.gather(1, index),
+            share,
+            share * self.weight.gather(1, index) * self.count,
+            self.count,
+            None if self.log_prob_reference is None else self.log_prob_reference.gather(1, index),
+        )
+
+    def split(self, minibatches: int) -> "list[Samples]":
+        """Return the samples cut into minibatches of equal width."""
+        width = self.share.shape[1] // minibatches
+        return [
+            Samples(
+                obs, outputs, self.extras, actions, log_prob, advantage, target, share, weight, self.count, reference
+            )
+            for obs, outputs, actions, log_prob, advantage, target, share, weight, reference in zip(
+                self.observations.split(width, 2),
+                self.outputs.split(width, 2),
+                self.actions.split(width, 2),
+                self.log_prob.split(width, 1),
+                self.advantage.split(width, 1),
+                [None] * minibatches if self.target is None else self.target.split(width, 1),
+                self.share.split(width, 1),
+                self.weight.split(width, 1),
+                [None] * minibatches if self.log_prob_reference is None else self.log_prob_reference.split(width, 1),
+                strict=True,
+            )
+        ]
+
+
+class Minibatches:
+    """A batch that is cut into minibatches: each replica gives equal shares of its own permutation.
+
+    Advantages are normalised within each minibatch.
+    """
+
+    def __init__(self, samples: Samples, minibatches: int, advantage_norm: str) -> None:
+        self.samples, self.minibatches, self.advantage_norm = samples, minibatches, advantage_norm
+        counts = samples.count.to(torch.int64).cpu().numpy()
+        sizes = counts // minibatches + (np.arange(minibatches) < counts % minibatches)  # (S, minibatches)
+        width = padded(int(sizes.max()))
+        present = np.arange(width) < sizes[:, :, None]  # (S, minibatches, width), False for padding
+        self.columns = [np.flatnonzero(columns) for columns in present]  # per replica, those that are not padding
+        self.index = np.zeros((len(counts), minibatches * width), dtype=np.int64)
+        self.sizes = torch.from_numpy(sizes).to(samples.share).unsqueeze(2)
+        self.share = torch.from_numpy(present).to(samples.share) / self.sizes.clamp(min=1)
+
+    def shuffled(self, streams: Sequence[np.random.Generator]) -> list[Samples]:
+        """Return the minibatches of one epoch, in an order drawn from each replica's stream."""
+        if self.minibatches == 1:  # the order of a sum does not matter, and nothing need be copied
+            advantage = normalised(self.samples.advantage, self.samples.share, self.samples.count, self.advantage_norm)
+            return [replace(self.samples, advantage=advantage)]
+        for index, columns, stream in zip(self.index, self.columns, streams, strict=True):
+            index[columns] = stream.permutation(len(columns))
+        shuffled = self.samples.take(torch.from_numpy(self.index).to(self.share.device), self.share.flatten(1))
+        advantage = shuffled.advantage.view_as(self.share)
+        normal = normalised(advantage, self.share, self.sizes, self.advantage_norm).flatten(1)
+        return replace(shuffled, advantage=normal).split(self.minibatches)
+
+
+def normalised(advantages: Tensor, share: Tensor, count: Tensor, kind: str) -> Tensor:
+    """Return the advantages (…, B) of minibatches on the scale of 1.
+
+    rms divides by the root mean square and so keeps the baseline; mean_std also subtracts the minibatch's mean, as
+    Stable-Baselines3 does (ddof 1), which is one more baseline. `share` (…, B) makes sums over `count` (…, 1) means.
+    """
+    if kind == "none":
+        return advantages
+    if kind == "rms":
+        return advantages / ((share * advantages.square()).sum(-1, keepdim=True).sqrt() + 1e-8)
+    centred = advantages - (share * advantages).sum(-1, keepdim=True)
+    variance = (share * centred.square()).sum(-1, keepdim=True) * (count / (count - 1))
+    return centred / (variance.sqrt() + 1e-8)
+
+
+def for_features(index: Tensor, values: Tensor) -> Tensor:
+    """Return an index (S, B) for every feature of values (S, F, M)."""
+    return index.unsqueeze(1).expand(-1, values.shape[1], -1)
