@@ -1,20 +1,20 @@
 """The entry point `python -m analysis`: reads options, calls the rest, prints where everything went."""
 
 import sys
-from collections.abc import Iterable, Sequence
-from dataclasses import MISSING, dataclass, fields, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
 
-from analysis.claims import judge as claims
+from analysis import load
+from analysis.claims import hypotheses
 from analysis.figures import gallery
-from analysis.figures.style import LOOKS, Look
-from analysis.load import pull
-from analysis.load import records as load
-from analysis.load.records import Records
-from analysis.report import document, printing, report, scoreboard
-from analysis.tables import formats, reproduction, scores, tuned
-from bench.errors import UserError, nearest, unknown
+from analysis.figures.style import Look, LookName
+from analysis.load import Records
+from analysis.load.pull import pull
+from analysis.report import document, files, scoreboard
+from analysis.tables import formats, published, reproduction, tuned
+from bench.config.arguments import read, word
+from bench.errors import UserError
 
 USAGE = """\
 python -m analysis study=NAME [results=FOLDER] [figures=NAME,...] [style=STYLE] [width=INCHES]
@@ -39,39 +39,36 @@ python -m analysis scoreboard [results=FOLDER] [readme=FILE]
 
 The verdicts of all committed studies, between the markers of README.md and results/README.md.
 
-python -m analysis pull SOURCE study=NAME [results=FOLDER]
+python -m analysis pull ENTITY/PROJECT study=NAME [results=FOLDER]
 
-Brings runs of Weights & Biases back as a study, results/NAME, which must not exist yet.
-  SOURCE          entity/project, or the folder of offline runs (results/quick/wandb)
+Brings the runs of a Weights & Biases project back as a study, results/NAME, which must not exist yet.
 
 Exit code 0: done. 1: done, but some files were damaged and left out. 2: a mistake in what was asked."""
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Report:
-    """Options of a report, as text."""
+    """Options of a report."""
 
-    study: str
+    study: tuple[str, ...] = ()
     results: str = "results"
-    figures: str = ""
-    style: str = "screen"
-    width: str = ""
+    figures: tuple[str, ...] = ()
+    style: LookName = "screen"
+    width: float | None = None
 
 
 @dataclass(frozen=True)
 class Compare:
-    """Options of `compare`, as text."""
+    """Options of `compare`."""
 
-    first: str
-    second: str
+    first: str = word("give the folders of two studies")
+    second: str = word("give the folder of a second study")
     to: str = ""
 
 
 @dataclass(frozen=True)
 class Scores:
-    """Options of `scores`, as text."""
+    """Options of `scores`."""
 
     study: str = "scores"
     results: str = "results"
@@ -79,7 +76,7 @@ class Scores:
 
 @dataclass(frozen=True)
 class Scoreboard:
-    """Options of `scoreboard`, as text."""
+    """Options of `scoreboard`."""
 
     results: str = "results"
     readme: str = "README.md"
@@ -87,34 +84,11 @@ class Scoreboard:
 
 @dataclass(frozen=True)
 class Pull:
-    """Options of `pull`, as text."""
+    """Options of `pull`."""
 
-    source: str
-    study: str
+    source: str = word("give entity/project, a project of Weights & Biases")
+    study: str = ""
     results: str = "results"
-
-
-def parse(kind: type[T], arguments: Sequence[str], positional: Sequence[str] = ()) -> T:
-    """Options of a command from `key=value` arguments, after those that have a place. Raises `UserError`."""
-    plain = [argument for argument in arguments if "=" not in argument]
-    if positional and len(plain) != len(positional):
-        raise UserError(f"give {' and '.join(positional)}: {len(positional)} values without '=', not {len(plain)}")
-    known = [field.name for field in fields(kind) if field.name not in positional]  # type: ignore[arg-type]  # a dataclass, which no bound says
-    given = dict(zip(positional, plain, strict=False))
-    for argument in arguments:
-        key, sign, value = argument.partition("=")
-        if positional and not sign:
-            continue
-        if key not in known:
-            hint = nearest(key, known) if sign else f"; did you mean study={key}?"
-            raise UserError(f"unknown option '{argument}': options are {', '.join(known)}{hint}")
-        if not sign or not value:
-            raise UserError(f"option '{key}' needs a value: {key}=...")
-        given[key] = value
-    for field in fields(kind):  # type: ignore[arg-type]  # as above
-        if field.default is MISSING and field.name not in given:
-            raise UserError(f"which {field.name}? Give {field.name}=NAME, a folder below the results")
-    return kind(**given)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -122,123 +96,114 @@ def main(arguments: Sequence[str]) -> int:
     if not arguments or arguments[0] == "help" or {"-h", "--help"} & set(arguments):
         print(USAGE)
         return 0 if arguments else 2
+    first, *others = arguments
     try:
-        if arguments[0] == "compare":
-            return _compare(parse(Compare, arguments[1:], ("first", "second")))
-        if arguments[0] == "scores":
-            return _scores(parse(Scores, arguments[1:]))
-        if arguments[0] == "scoreboard":
-            return _scoreboard(parse(Scoreboard, arguments[1:]))
-        if arguments[0] == "pull":
-            return _pull(parse(Pull, arguments[1:], ("source",)))
-        return _report(parse(Report, arguments))
+        if "=" in first:
+            return _report(arguments)
+        if first not in COMMANDS:
+            raise UserError(f"unknown command '{first}': allowed are {', '.join(COMMANDS)}; a report is study={first}")
+        return COMMANDS[first](others)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
 
 
-def _report(options: Report) -> int:
-    look, names = _look(options), gallery.chosen(options.figures.split(",")) if options.figures else []
-    studies = options.study.split(",")
-    folder = Path(options.results) / studies[0] / "report"
-    records, tuning = tuned.split(load.read(studies, options.results), folder.parent)
+def _report(words: Sequence[str]) -> int:
+    options = read("python -m analysis", words, Report)
+    if not options.study:
+        raise UserError("which study? Give study=NAME, a folder below the results")
+    look, names = _look(options), gallery.chosen(options.figures)
+    folder = Path(options.results) / options.study[0] / "report"
+    records, tuning = tuned.split(load.read(options.study, options.results), folder.parent)
     records = replace(records, evaluations=records.evaluations.iloc[:0].copy())  # most of the memory, and done with
     _warn(records)
     if len(records.runs):
         print(document.summary(records.runs))
     if names:
-        suffix = f"-{options.style}" + (f"-{options.width}in" if options.width else "")
-        paths: Iterable[Path] = report.write_figures(gallery.Material.of(records), names, folder, look, suffix=suffix)
+        suffix = f"-{options.style}" + (f"-{options.width:g}in" if options.width else "")
+        _print(files.write_figures(gallery.Material.of(records), names, folder, look, suffix=suffix))
     else:
-        paths = report.write(records, folder, _claims_files(), tuning)
-    _write_and_print(paths)
-    if not names:
+        _print(files.write_report(records, folder, hypotheses.read_all(), tuning))
         print(f"next: open {folder / 'index.html'} in a browser")
     return 1 if records.problems else 0
 
 
-def _write_and_print(paths: Iterable[Path]) -> None:
-    """Name every file as it is written; the page is printed when the memory of those who draw is free again."""
-    page = None
-    for path in paths:
-        print(f"wrote {path}", flush=True)
-        page = path if path.name == "index.html" else page
-    if page is not None:
-        try:
-            print(f"wrote {printing.pdf(page)}")
-        except printing.NotPrinted as reason:
-            print(f"note: {reason}", file=sys.stderr)
+def _look(options: Report) -> Look:
+    if not options.figures and (options.style, options.width) != ("screen", None):
+        raise UserError("style and width are for single figures: give figures=NAME too")
+    if options.width is not None and not 2 <= options.width <= 40:
+        raise UserError(f"width={options.width:g}: must lie between 2 and 40 inches")
+    return Look(options.style, options.width)
 
 
-def _compare(options: Compare) -> int:
+def _compare(words: Sequence[str]) -> int:
+    options = read("compare", words, Compare)
     first, second = _records(options.first), _records(options.second)
-    for records in (first, second):
-        _warn(records)
     found = reproduction.compare(first, second)
-    text = reproduction.table(found, (options.first, options.second))
-    print(formats.markdown(text))
+    table = reproduction.table(found, (options.first, options.second))
+    print(formats.markdown(table))
     print(reproduction.summary(found))
     if options.to:
-        written = {"md": formats.markdown(text), "csv": formats.csv(found), "tex": formats.latex(text)}
-        for kind, content in written.items():
-            print(f"wrote {report.write_file(Path(options.to) / f'compare.{kind}', content.encode())}")
+        _print(files.write_table(Path(options.to) / "compare", table, found))
     return 1 if first.problems or second.problems else 0
 
 
-def _scores(options: Scores) -> int:
-    held = scores.read()
-    records = _records(str(Path(options.results) / options.study))
-    _warn(records)
-    found = scores.comparison(records, held)
+def _scores(words: Sequence[str]) -> int:
+    options = read("scores", words, Scores)
+    scores = published.read()
+    records = _records(Path(options.results) / options.study)
+    found = published.comparison(records, scores)
     if found.empty:
-        raise UserError(f"study={options.study}: no runs of {', '.join(held.tasks)}, which have published scores")
-    text = scores.table(found, held)
-    print(formats.markdown(text))
-    written = {"md": formats.markdown(text), "csv": formats.csv(found), "tex": formats.latex(text)}
-    for kind, content in written.items():
-        path = Path(options.results) / options.study / "report" / f"scores.{kind}"
-        print(f"wrote {report.write_file(path, content.encode())}")
+        raise UserError(f"study={options.study}: no runs of {', '.join(scores.tasks)}, which have published scores")
+    table = published.table(found, scores)
+    print(formats.markdown(table))
+    _print(files.write_table(Path(options.results) / options.study / "report" / "scores", table, found))
     return 1 if records.problems else 0
 
 
-def _records(folder: str) -> Records:
-    """What the folder of one study holds. Raises `UserError` if there are no runs in it."""
-    path = Path(folder)
-    records = load.read([path.resolve().name], path.resolve().parent)
-    if records.runs.empty:
-        raise UserError(f"{folder}: no runs found, nothing to compare")
-    return records
-
-
-def _pull(options: Pull) -> int:
-    pulled = pull.pull(options.source, Path(options.results), options.study)
-    for problem in pulled.problems:
-        print(f"warning: {problem}", file=sys.stderr)
-    print(f"{pulled.runs} runs in {pulled.blocks} blocks")
-    print(f"wrote {pulled.folder}")
-    return 1 if pulled.problems else 0
-
-
-def _scoreboard(options: Scoreboard) -> int:
-    results, readme = Path(options.results), Path(options.readme)
-    files = _claims_files()
-    studies = {}
+def _scoreboard(words: Sequence[str]) -> int:
+    options = read("scoreboard", words, Scoreboard)
+    results, claims_files, studies = Path(options.results), hypotheses.read_all(), {}
     for name in scoreboard.committed(results):
         print(f"reading {results / name}", file=sys.stderr)
-        studies[name] = scoreboard.read(results, name, files)
-    for path, page in ((readme, scoreboard.front_page), (results / "README.md", scoreboard.results_page)):
+        studies[name] = scoreboard.read(results, name, claims_files)
+    for path, page in ((Path(options.readme), scoreboard.front_page), (results / "README.md", scoreboard.results_page)):
         try:
-            text = page(path.read_text(encoding="utf-8"), files, studies)
+            text = page(path.read_text(encoding="utf-8"), claims_files, studies)
         except OSError as error:
             raise UserError(f"cannot read {path}: {error.strerror}") from error
         except UserError as error:
             raise UserError(f"{path}: {error}") from error
-        print(f"wrote {report.write_file(path, text.encode())}")
+        _print([files.write_file(path, text.encode())])
     return 0
 
 
-def _claims_files() -> list[claims.ClaimsFile]:
-    return [claims.read(path) for path in sorted(claims.FOLDER.glob("*.yaml"))]
+def _pull(words: Sequence[str]) -> int:
+    options = read("pull", words, Pull)
+    pulled = pull(options.source, Path(options.results), options.study)
+    for problem in pulled.problems:
+        print(f"warning: {problem}", file=sys.stderr)
+    print(f"{pulled.runs} runs in {pulled.blocks} blocks")
+    _print([pulled.folder])
+    return 1 if pulled.problems else 0
+
+
+COMMANDS: Mapping[str, Callable[[Sequence[str]], int]] = {
+    "compare": _compare,
+    "scores": _scores,
+    "scoreboard": _scoreboard,
+    "pull": _pull,
+}
+
+
+def _records(folder: str | Path) -> Records:
+    """What the folder of one study holds; its problems are warned of. Raises `UserError` if there are no runs in it."""
+    path = Path(folder).resolve()
+    records = load.read([path.name], path.parent)
+    if records.runs.empty:
+        raise UserError(f"{folder}: no runs found, nothing to compare")
+    _warn(records)
+    return records
 
 
 def _warn(records: Records) -> None:
@@ -246,15 +211,7 @@ def _warn(records: Records) -> None:
         print(f"warning: {problem}", file=sys.stderr)
 
 
-def _look(options: Report) -> Look:
-    if options.style not in LOOKS:
-        raise unknown("style", options.style, LOOKS)
-    if not options.figures and (options.style, options.width) != ("screen", ""):
-        raise UserError("style and width are for single figures: give figures=NAME too")
-    try:
-        width = float(options.width) if options.width else None
-    except ValueError as error:
-        raise UserError(f"width={options.width}: must be a number of inches") from error
-    if width is not None and not 2 <= width <= 40:
-        raise UserError(f"width={options.width}: must lie between 2 and 40 inches")
-    return Look(options.style, width)
+def _print(paths: Iterable[Path]) -> None:
+    """Name every file as it is written."""
+    for path in paths:
+        print(f"wrote {path}", flush=True)

@@ -7,9 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from analysis.load import records as load
-from analysis.stats import estimates as stats
-from analysis.stats import inference
+from analysis import load, stats
 
 ALPHA = 0.05
 # Arms that differ in these saw other data or other returns: a difference between them has more than one cause.
@@ -33,9 +31,7 @@ class Power:
     detectable: float
 
 
-def against_control(
-    runs: pd.DataFrame, control: str, mode: str = "stochastic", reps: int = 10_000, confidence: float = 0.95
-) -> pd.DataFrame:
+def against_control(runs: pd.DataFrame, control: str, mode: str = "stochastic", reps: int = stats.REPS) -> pd.DataFrame:
     """Every arm's paired difference to the control, per task, with Holm's adjustment over the planned family.
 
     Args:
@@ -43,7 +39,6 @@ def against_control(
         control: an arm's label.
         mode: the policy compared; claims are judged on the stochastic one.
         reps: bootstrap resamples.
-        confidence: of the intervals.
 
     Returns:
         One row per measure of a task (`task` holds its label) and arm: `pairs`, `difference` (task's units; `_low`,
@@ -59,7 +54,7 @@ def against_control(
                 reason = not_comparable(part, str(arm), control)
                 rows.append({"task": measure.label, "arm": str(arm), "reason": reason})
                 if not reason:
-                    rows[-1] |= _comparison(measure, part, str(arm), control, mode, reps, confidence)
+                    rows[-1] |= _comparison(measure, part, str(arm), control, mode, reps)
     columns = ["task", "arm", "pairs", "difference", "difference_low", "difference_high", "effect", "correlation"]
     table = pd.DataFrame(rows, columns=[*columns, "improvement", "p", "p_holm", "reason"])
     tested = table["reason"] == ""
@@ -87,11 +82,11 @@ def paired_scores(runs: pd.DataFrame, arm: str, other: str, metric: str) -> tupl
 
 
 def _comparison(
-    measure: load.Measure, runs: pd.DataFrame, arm: str, control: str, mode: str, reps: int, confidence: float
+    measure: load.Measure, runs: pd.DataFrame, arm: str, control: str, mode: str, reps: int
 ) -> dict[str, object]:
     first, second = paired_scores(runs, arm, control, measure.final(mode))
     rng = stats.generator(measure.label, arm, control, mode, "difference")
-    found = stats.interval(first, stats.mean, reps, confidence, rng, paired_with=second)
+    found = stats.interval(first, stats.mean, reps, stats.CONFIDENCE, rng, paired_with=second)
     differences = first - second
     return {
         "pairs": int(np.count_nonzero(~np.isnan(differences))),
@@ -99,7 +94,7 @@ def _comparison(
         "effect": standardised(differences),
         "correlation": correlation(first, second),
         "improvement": float(stats.probability_of_improvement(first, second)),
-        "p": inference.sign_flip_test(differences, rng),
+        "p": stats.sign_flip_test(differences, rng),
     }
 
 
@@ -129,11 +124,11 @@ def power(comparisons: pd.DataFrame) -> Power | None:
         comparisons=planned,
         pairs=pairs,
         correlation=float(tested["correlation"].astype(float).median()),
-        detectable=inference.minimum_detectable_effect(pairs, ALPHA / planned),
+        detectable=stats.minimum_detectable_effect(pairs, ALPHA / planned),
     )
 
 
-def ties(runs: pd.DataFrame, reps: int = 2000, confidence: float = 0.95) -> pd.DataFrame:
+def ties(runs: pd.DataFrame, reps: int = 2000) -> pd.DataFrame:
     """The best arm of every task by its mean, and the arms whose difference to it may be 0.
 
     A mark for the eye, not a test: the interval of the difference of means, arms resampled independently, contains 0.
@@ -151,7 +146,7 @@ def ties(runs: pd.DataFrame, reps: int = 2000, confidence: float = 0.95) -> pd.D
         best = max(scores, key=lambda arm: float(scores[arm].mean()), default="")
         for arm, mine in scores.items():
             rng = stats.generator(measure.label, arm, best, mode, "tie")
-            _, low, high = stats.difference_interval(mine, scores[best], stats.mean, reps, confidence, rng)
+            _, low, high = stats.difference_interval(mine, scores[best], stats.mean, reps, stats.CONFIDENCE, rng)
             mark = "best" if arm == best else "tied" if low <= 0 <= high else ""
             rows.append({"task": measure.label, "arm": arm, "mode": mode, "mark": mark})
     return pd.DataFrame(rows, columns=["task", "arm", "mode", "mark"])

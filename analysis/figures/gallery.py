@@ -12,7 +12,9 @@ from matplotlib.figure import Figure
 from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
 
-from analysis.figures import figures
+from analysis import load, stats
+from analysis.figures import panel
+from analysis.figures.references import beta_curve
 from analysis.figures.style import (
     Look,
     Style,
@@ -27,11 +29,9 @@ from analysis.figures.style import (
     remove_rest,
     wrapped,
 )
-from analysis.load import labels
-from analysis.load import records as load
-from analysis.load.records import MODES, Records
-from analysis.stats import estimates as stats
-from analysis.tables import references, tables
+from analysis.load import MODES, Records, labels
+from analysis.tables import references
+from analysis.tables.final_scores import compared_tasks, comparison, on_every_task
 from bench.errors import unknown
 
 SHARES = np.linspace(0, 1, 41)  # of the budget, where tasks with other grids are put together
@@ -59,7 +59,7 @@ class Material:
     @classmethod
     def of(cls, records: Records) -> "Material":
         """The material of what was read."""
-        return cls(records, tables.comparison(records.runs), arm_styles(records.runs))
+        return cls(records, comparison(records.runs), arm_styles(records.runs))
 
     def only(self, task: str) -> "Material":
         """The part of one task, drawn in the study's styles."""
@@ -90,7 +90,7 @@ def draw(name: str, material: Material, look: Look) -> Figure | None:
         return FIGURES[name](material, look)
 
 
-def panels(name: str, material: Material, look: Look) -> int:
+def count_panels(name: str, material: Material, look: Look) -> int:
     """How many panels the figure called `name` has, or counts for; 0 where the study holds nothing for it."""
     try:
         draw(name, material, replace(look, panels=0))  # stops before anything is drawn
@@ -135,7 +135,7 @@ def learning_curves(material: Material, look: Look, mode: str, over_time: bool =
             in_row |= set(arms)
             chosen, mine = {arm: material.styles[arm] for arm in arms}, table[table["task"] == measure.task]
             rate = rates.get(measure.task)
-            figures.learning_curve(mine, chosen, ax=ax, value=measure.column, seconds_per_step=rate)
+            panel.learning_curve(mine, chosen, ax=ax, value=measure.column, seconds_per_step=rate)
             drawn.setdefault(measure.task, []).append(ax)
             ax.set_title((" · " if look.width is None else "\n").join(filter(None, [measure.label, facet])))
             ax.set_ylabel(f"return ({mode})" if ax is row[0][0] else "")
@@ -203,7 +203,7 @@ def final_scores(material: Material, look: Look, mode: str) -> Figure:
     figure, axes = grid(rows, columns, (width, 0.32 * arms + 0.9), look, extra=0.3)
     remove_rest(figure, axes, len(shown))
     for ax, measure in zip(axes.flat, shown, strict=False):
-        figures.final_scores(records.runs, material.estimates, styles, ax=ax, measure=measure, mode=mode)
+        panel.final_scores(records.runs, material.estimates, styles, ax=ax, measure=measure, mode=mode)
         ax.set_title(measure.label, loc="right")  # grows over the names, where there is room for it
     key = [
         Line2D([], [], color="0.3", marker="o", linewidth=2.2, label="mean with 95 % interval"),
@@ -216,7 +216,7 @@ def final_scores(material: Material, look: Look, mode: str) -> Figure:
 
 def performance_profiles(material: Material, look: Look) -> Figure | None:
     """Profiles over all tasks, in as many panels as learning curves have rows."""
-    scores = tables.on_every_task(material.records.runs, "normalised_stochastic")
+    scores = on_every_task(material.records.runs, "normalised_stochastic")
     if not scores:
         return None
     facets = facet_arms(material.records.runs[material.records.runs["arm"].isin(scores)])
@@ -224,7 +224,7 @@ def performance_profiles(material: Material, look: Look) -> Figure | None:
     figure, axes = grid(len(facets), 1, (6.4, 2.8 if beside else 3.8), look)
     for ax, (facet, arms) in zip(axes.flat, facets.items(), strict=True):
         chosen = {arm: scores[arm] for arm in arms}
-        figures.performance_profile(chosen, material.styles, ax=ax, span=figures.profile_span(scores))
+        panel.performance_profile(chosen, material.styles, ax=ax, span=panel.profile_span(scores))
         ax.set_title(facet)
         styles = {arm: material.styles[arm] for arm in chosen}
         (legend_right if beside else _legend_under)(ax, styles)
@@ -234,7 +234,7 @@ def performance_profiles(material: Material, look: Look) -> Figure | None:
 def sample_efficiency(material: Material, look: Look) -> Figure | None:
     """IQM over tasks by share of the budget, in the facets of the learning curves; None for a single task."""
     runs, curves = material.records.runs, material.records.curves
-    tasks = tables.compared_tasks(runs)
+    tasks = compared_tasks(runs)
     curves = curves[(curves["mode"] == "stochastic") & curves["task"].isin(tasks)]
     found = curves.groupby("arm")["task"].nunique()
     complete = [arm for arm in material.styles if found.get(arm, 0) == len(tasks)]
@@ -247,7 +247,7 @@ def sample_efficiency(material: Material, look: Look) -> Figure | None:
     by_arm = {str(arm): part for arm, part in table.groupby("arm", sort=False)}
     for ax, (facet, arms) in zip(axes.flat, facets.items(), strict=True):
         chosen = {arm: _on_one_grid(by_arm[arm], tasks) for arm in arms}
-        figures.sample_efficiency(chosen, SHARES, material.styles, ax=ax)
+        panel.sample_efficiency(chosen, SHARES, material.styles, ax=ax)
         ax.set_title(facet)
         (legend_right if beside else _legend_under)(ax, {arm: material.styles[arm] for arm in chosen})
     _share_limits(list(axes.flat))
@@ -273,12 +273,12 @@ def _on_one_grid(table: pd.DataFrame, tasks: Sequence[str]) -> stats.Array:
 
 def improvement(material: Material, look: Look) -> Figure | None:
     """P(better than the control) over all tasks; None without a control."""
-    scores = tables.on_every_task(material.records.runs, "normalised_stochastic")
+    scores = on_every_task(material.records.runs, "normalised_stochastic")
     control = material.records.control
     if control not in scores or len(scores) < 2:
         return None
     figure, axes = grid(1, 1, (6.0, 0.28 * len(scores) + 0.8), look)
-    figures.improvement(scores, str(control), material.styles, ax=axes[0, 0])
+    panel.improvement(scores, str(control), material.styles, ax=axes[0, 0])
     return figure
 
 
@@ -292,7 +292,7 @@ def heat_maps(material: Material, look: Look) -> Figure | None:
     figure, axes = grid(-(-len(panels) // across), across, (4.4, 3.4), look)
     remove_rest(figure, axes, len(panels))
     for ax, (task, label, runs) in zip(axes.flat, panels, strict=False):
-        figures.heat_map(runs, "gae_lambda", "gamma", "normalised_stochastic", ax=ax)
+        panel.heat_map(runs, "gae_lambda", "gamma", "normalised_stochastic", ax=ax)
         ax.set_title(task if len(by_task[task]) == 1 else f"{task}\n{label}")
     return figure
 
@@ -309,7 +309,7 @@ def factor_curves(material: Material, look: Look) -> Figure | None:
     figure, placed = ragged(wrapped(panels, look.columns(max(map(len, panels)))), (4.2, 3.6 if narrow else 2.8), look)
     for row in placed:
         for ax, (factor, task, families) in row:
-            figures.factor_curve(families, factor, "normalised_stochastic", ax=ax)
+            panel.factor_curve(families, factor, "normalised_stochastic", ax=ax)
             ax.set_title(task)
         for ax, (lines, texts) in _legends([ax for ax, _ in row]).items():
             place = (0.5, -0.3) if narrow else (1.02, 0.5)
@@ -353,7 +353,7 @@ def beta_curves(material: Material, look: Look) -> Figure | None:
     figure, axes = grid(-(-len(panels) // across), across, (4.6, 3.2), look, extra=0.22 * len(lines))
     remove_rest(figure, axes, len(panels))
     for ax, (task, quantity) in zip(axes.flat, panels, strict=True):
-        references.beta_curve(values[values["task"] == task], lines, quantity, ax=ax, colors=colors)
+        beta_curve(values[values["task"] == task], lines, quantity, ax=ax, colors=colors)
         ax.set_title(task)
     found, labels = axes.flat[0].get_legend_handles_labels()
     figure.legend(found, labels, loc="outside lower center", ncols=across)
@@ -372,9 +372,9 @@ def spaghetti(material: Material, look: Look) -> Figure:
     for ax, (arm, task) in itertools.chain.from_iterable(placed):
         mine = table[(table["arm"] == arm) & (table["task"] == task)]
         if mine.empty:
-            figures.say_empty(ax)
+            panel.say_empty(ax)
         else:
-            figures.spaghetti(mine, material.styles[arm], ax=ax)
+            panel.spaghetti(mine, material.styles[arm], ax=ax)
         ax.set_ylim(*limits[task])
         ax.set_title(f"{task}\n{arm}, n={mine['seed'].nunique()}", fontsize="small")
     figure.supxlabel("environment steps per seed", fontsize="medium")
@@ -394,9 +394,9 @@ def diagnostics(material: Material, look: Look) -> Figure | None:
     rows = wrapped([[(column, task) for task in tasks] for column in shown], look.columns(len(tasks)))
     figure, placed = ragged(rows, (4.4, 2.0), look, extra=0.24 * -(-arms // across))
     for ax, (column, task) in itertools.chain.from_iterable(placed):
-        figures.diagnostic(training[training["task"] == task], column, material.styles, ax=ax)
+        panel.diagnostic(training[training["task"] == task], column, material.styles, ax=ax)
         if not ax.lines:
-            figures.say_empty(ax)
+            panel.say_empty(ax)
         ax.set_title(task)
     for ax, _ in placed[-1]:
         ax.set_xlabel("environment steps per seed")

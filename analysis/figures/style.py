@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import matplotlib as mpl
 import numpy as np
@@ -29,8 +29,9 @@ from analysis.load import labels
 
 T = TypeVar("T")
 FORMATS = ("svg", "png", "pdf")
+LookName = Literal["screen", "paper", "slide"]
 
-_OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+HUES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _FAMILY_HUES: Mapping[str, str] = {
     "none": "#4D4D4D",
     "critic": "#0072B2",
@@ -78,13 +79,11 @@ def arm_styles(runs: pd.DataFrame) -> dict[str, Style]:
 def _styles_of(baselines: Mapping[str, str]) -> dict[str, Style]:
     """Styles of arms that are seen together, by their baselines."""
     names = list(baselines)
-    if len(names) <= len(_OKABE_ITO):
-        return {
-            name: Style(i, to_rgb(_OKABE_ITO[i]), _LINES[i % len(_LINES)], _MARKERS[i]) for i, name in enumerate(names)
-        }
+    if len(names) <= len(HUES):
+        return {name: Style(i, to_rgb(HUES[i]), _LINES[i % len(_LINES)], _MARKERS[i]) for i, name in enumerate(names)}
     families = dict.fromkeys(baselines.values())
     if len(families) == 1:
-        baselines = {name: str(place % len(_OKABE_ITO)) for place, name in enumerate(names)}
+        baselines = {name: str(place % len(HUES)) for place, name in enumerate(names)}
         families = dict.fromkeys(baselines.values())
     hues = _hues(families)
     styles: dict[str, Style] = {}
@@ -99,7 +98,7 @@ def _styles_of(baselines: Mapping[str, str]) -> dict[str, Style]:
 
 def _hues(families: Mapping[str, None]) -> dict[str, str]:
     """Known baselines keep their hue in every study; others take the free ones in order."""
-    free = [hue for hue in _OKABE_ITO if hue not in {_FAMILY_HUES.get(family) for family in families}]
+    free = [hue for hue in HUES if hue not in {_FAMILY_HUES.get(family) for family in families}]
     unknown = [family for family in families if family not in _FAMILY_HUES]
     assigned = {family: free[place % len(free)] for place, family in enumerate(unknown)}
     return {family: _FAMILY_HUES.get(family) or assigned[family] for family in families}
@@ -133,7 +132,7 @@ class Look:
         panels: at most; None for any number.
     """
 
-    name: str = "screen"
+    name: LookName = "screen"
     width: float | None = None
     panels: int | None = None
 
@@ -153,7 +152,7 @@ class Look:
 
 
 _CANVASES: Mapping[str, Any] = {"svg": FigureCanvasSVG, "png": FigureCanvasAgg, "pdf": FigureCanvasPdf}
-LOOKS: Mapping[str, float] = {"screen": 1.0, "paper": 0.8, "slide": 1.6}
+LOOKS: Mapping[LookName, float] = {"screen": 1.0, "paper": 0.8, "slide": 1.6}
 
 
 @contextmanager

@@ -1,1 +1,37 @@
-"""From result folders to tidy tables."""
+"""From result folders to tidy tables.
+
+>>> runs, evaluations, training = load.load("quick")
+>>> records = load.read(["quick", "article"])
+"""
+
+from analysis.load.blocks import Problem
+from analysis.load.records import (
+    MODES,
+    SCORES,
+    STATUSES,
+    TRUE_SCORE,
+    DamagedRecord,
+    Measure,
+    Records,
+    curves,
+    load,
+    measures,
+    read,
+    with_factors,
+)
+
+__all__ = [
+    "MODES",
+    "SCORES",
+    "STATUSES",
+    "TRUE_SCORE",
+    "DamagedRecord",
+    "Measure",
+    "Problem",
+    "Records",
+    "curves",
+    "load",
+    "measures",
+    "read",
+    "with_factors",
+]

@@ -11,8 +11,7 @@ import pandas as pd
 import scipy.stats
 
 from analysis.load.blocks import Damaged, Problem, read_json, read_parquet
-from analysis.stats.estimates import Interval
-from analysis.tables.formats import optional_text
+from analysis.stats import Interval
 
 INDEX, FIGURES, COSTS = "lab.json", "figures.parquet", "costs.parquet"
 STAGES = ("start", "halfway", "end", "optimum", "recorded")  # in the order of reports
@@ -249,13 +248,3 @@ def variant_name(variant: pd.Series) -> str:
     said = [f"{sign}={float(variant[name]):g}" for name, sign in knobs.items() if pd.notna(variant[name])]
     credit = [str(variant["credit"])] if pd.notna(variant["credit"]) and variant["credit"] else []
     return " ".join([f"{variant['baseline']}-{variant['advantage']}", *said, *credit])
-
-
-def texts(figures: pd.DataFrame, task: str, names: Sequence[str], factors: Mapping[str, object]) -> list[str]:
-    """Single numbers of one estimator for a table with other columns too; dashes where nothing was measured."""
-    found = []
-    for name in names:
-        rows = measured(figures, name)
-        rows = select(rows[rows["task"] == task], factors)
-        found.append(optional_text(float(rows["value"].iloc[0]), 3) if len(rows) else "–")
-    return found

@@ -5,16 +5,12 @@ update and evaluation. Evaluations come back as the mean over their episodes, wh
 """
 
 import json
-import os
 import re
 import shutil
-import subprocess
-import sys
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -22,11 +18,11 @@ import pyarrow.parquet as pq
 from rich.console import Console
 from rich.progress import track
 
-from analysis.load.blocks import EVALUATIONS, SCHEMA, TRAINING, Problem
+from analysis.load.blocks import Problem
 from bench.errors import UserError
-from bench.records import block as blocks_on_disk
+from bench.records import block as blocks
 from bench.records import files
-from bench.records.tables import write_rows
+from bench.records.tables import EVALUATIONS, TRAINING, write_rows
 
 _NAME = re.compile(r"[^./\\\x00-\x1f][^/\\\x00-\x1f]*")  # one part of a path, and not a hidden one
 _HASH = re.compile(r"[0-9a-f]{8}")
@@ -56,20 +52,17 @@ class Pulled:
     problems: list[Problem] = field(default_factory=list)
 
 
-T = TypeVar("T")
-
-
 class _Foreign(Exception):
     """Why a run cannot be used."""
 
 
 def pull(source: str, results: Path, study: str) -> Pulled:
-    """Bring the runs of `source` back as the study `study` below `results`.
+    """Bring the runs of a W&B project back as a study.
 
     Args:
-        source: `entity/project` of a W&B server, or a folder of offline runs.
+        source: `entity/project` of a W&B server.
         results: the folder of all studies.
-        study: name of the new study; a folder of that name is never touched.
+        study: name of the new study below `results`; a folder of that name is never touched.
 
     Raises:
         UserError: where there is nothing to read, the server cannot be reached, or the study exists already.
@@ -83,9 +76,10 @@ def pull(source: str, results: Path, study: str) -> Pulled:
     try:
         shutil.rmtree(beside, ignore_errors=True)
         beside.mkdir(parents=True)
-        _write(_runs(source, pulled.problems), beside, pulled, f"Pulled from {source}")
+        _write(_runs(source), beside, pulled, f"Pulled from {source}")
         if not pulled.runs:
-            raise UserError(f"{source}: none of its runs is one of this suite's ({_first(pulled.problems)})")
+            reason = pulled.problems[0] if pulled.problems else "it has no runs"
+            raise UserError(f"{source}: none of its runs is one of this suite's ({reason})")
         beside.rename(pulled.folder)
     except OSError as error:
         raise UserError(f"cannot write {error.filename or results}: {error.strerror or error}") from error
@@ -94,72 +88,19 @@ def pull(source: str, results: Path, study: str) -> Pulled:
     return pulled
 
 
-def _first(problems: list[Problem]) -> str:
-    return str(problems[0]) if problems else "it has no runs"
-
-
-def _runs(source: str, problems: list[Problem]) -> Iterator[Run]:
-    """The runs of a folder if there is one of that name, else of a server."""
-    folder = Path(source)
-    if folder.is_dir():
-        return _offline(folder, problems)
+def _runs(source: str) -> Iterator[Run]:
+    """The runs of a project with every row of their history."""
+    if Path(source).is_dir():
+        raise UserError(f"{source}: offline runs; send them first: python -m bench wandb-sync study=NAME")
     if not re.fullmatch(r"[^/\s]+/[^/\s]+", source):
-        raise UserError(f"'{source}': neither a folder nor entity/project")
-    return _online(source)
-
-
-def _progress(runs: Collection[T]) -> Iterable[T]:
-    console = Console(stderr=True)
-    return track(runs, "reading runs", len(runs), console=console, disable=not console.is_terminal, transient=True)
-
-
-def _offline(folder: Path, problems: list[Problem]) -> Iterator[Run]:
-    """Runs that W&B keeps in a folder, read by its own reader. Of several with one id, the last."""
-    logs = {path.name: path for path in sorted(folder.glob("*run-*/*.wandb"))}
-    with ThreadPoolExecutor(os.cpu_count()) as readers:
-        for path, records in zip(_progress(logs.values()), readers.map(_read_log, logs.values()), strict=True):
-            name = str(path.relative_to(folder))
-            try:
-                yield _from_log(name, records)
-            except (_Foreign, KeyError, TypeError) as error:
-                problems.append(Problem(name, str(error) or type(error).__name__))
-
-
-def _read_log(path: Path) -> list[Mapping[str, Any]]:
-    """The records of a transaction log; what could be read of one that is cut off."""
-    command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(path)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    return [json.loads(line) for line in done.stdout.splitlines() if line.endswith("}")]
-
-
-def _from_log(name: str, records: Iterable[Mapping[str, Any]]) -> Run:
-    """A run from the records of its transaction log."""
-    opened: Mapping[str, Any] = {}
-    config: dict[str, Any] = {}
-    summary: dict[str, Any] = {}
-    history = []
-    for record in records:
-        body = record.get(record["type"], {})
-        if record["type"] == "run":
-            opened = body
-            config |= body.get("config", {}).get("update", {})
-        elif record["type"] == "config":
-            config |= body.get("update", {})
-        elif record["type"] == "summary":
-            summary |= body.get("update", {})
-        elif record["type"] == "history":
-            history.append(body["item"])
-    if not opened:
-        raise _Foreign("W&B's reader finds no run in it")
-    return Run(name, str(opened.get("job_type", "")), str(opened.get("run_group", "")), config, summary, tuple(history))
-
-
-def _online(source: str) -> Iterator[Run]:
-    """Runs of a project on a server, with every row of their history."""
+        raise UserError(f"'{source}': must be entity/project")
     import wandb  # seconds, which a report need not wait for
 
+    console = Console(stderr=True)
+    quiet = not console.is_terminal
     try:
-        for run in _progress(wandb.Api(timeout=60).runs(source, lazy=False)):
+        runs = wandb.Api(timeout=60).runs(source, lazy=False)
+        for run in track(runs, "reading runs", len(runs), console=console, disable=quiet, transient=True):
             history = tuple(dict(row) for row in run.scan_history(use_cache=False))
             yield Run(run.id, run.job_type or "", run.group or "", dict(run.config), dict(run.summary), history)
     except (wandb.Error, ValueError) as error:  # no key, no connection; no such project
@@ -180,11 +121,11 @@ def _write(runs: Iterable[Run], folder: Path, pulled: Pulled, title: str) -> Non
     for seeds in together.values():
         record = _record(seeds, pulled.folder.name)
         path = f"runs/{record['task']}/{record['arm']}-{record['hash']}"
-        _write_block(folder / path / f"seeds-{min(seeds):03d}-{max(seeds):03d}", record, seeds)
+        _write_block(folder / path / blocks.seeds_name(list(seeds)), record, seeds)
         cell = cells.setdefault(path, {key: record[key] for key in ("task", "arm", "hash")} | {"seeds": []})
         cell |= {"seeds": sorted({*cell["seeds"], *seeds}), "path": path}
         pulled.runs, pulled.blocks = pulled.runs + len(seeds), pulled.blocks + 1
-    header = {"schema": SCHEMA, "name": pulled.folder.name, "title": title, "control": None}
+    header = {"schema": files.SCHEMA, "name": pulled.folder.name, "title": title, "control": None}
     files.write_json(folder / "study.json", header | {"cells": list(cells.values())})
 
 
@@ -210,7 +151,7 @@ def _record(seeds: Mapping[int, Run], study: str) -> dict[str, Any]:
         str(seed): {key: run.summary.get(key) for key in _OUTCOME} if "status" in run.summary else {"status": "running"}
         for seed, run in sorted(seeds.items())
     }
-    named = {"schema": SCHEMA, "study": study, "task": first.task, "arm": first.arm, "hash": first.config["hash"]}
+    named = {"schema": files.SCHEMA, "study": study, "task": first.task, "arm": first.arm, "hash": first.config["hash"]}
     return {**first.config["record"], **named, "factors": factors, "seeds": outcomes}
 
 
@@ -228,7 +169,7 @@ def _write_block(folder: Path, record: dict[str, Any], seeds: Mapping[int, Run])
     table = pd.DataFrame(evaluations, columns=None if evaluations else columns)
     pq.write_table(pa.Table.from_pandas(table, preserve_index=False), folder / EVALUATIONS)
     checksums = {path.name: files.sha256(path) for path in (folder / TRAINING, folder / EVALUATIONS)}
-    files.write_json(folder / "run.json", blocks_on_disk.sealed(record | {"checksums": checksums}))
+    files.write_json(folder / "run.json", blocks.sealed(record | {"checksums": checksums}))
 
 
 def _evaluated(seed: int, row: Mapping[str, Any]) -> list[dict[str, Any]]:

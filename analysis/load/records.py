@@ -14,11 +14,11 @@ import numpy as np
 import pandas as pd
 import pyarrow
 
+from analysis import stats
 from analysis.load import labels, laboratory
 from analysis.load.blocks import COLUMNS, EVALUATIONS, TRAINING, Block, Cell, Problem, plan, read_blocks, study_folder
 from analysis.load.laboratory import Laboratory
-from analysis.stats import estimates as stats
-from bench.design.selection import FINAL_SHARE
+from bench.records.scores import is_final
 
 MODES = ("deterministic", "stochastic")
 # By column of the evaluations, the prefixes of its final score and of the same normalised: what was paid, and on tasks
@@ -331,8 +331,8 @@ def _categories(values: Any, rows: Any) -> pd.Categorical:
 def _with_scores(runs: pd.DataFrame, evaluations: pd.DataFrame, problems: list[Problem]) -> pd.DataFrame:
     """The final scores of each run that is done, raw and normalised, for both modes; see `SCORES`."""
     budgets = runs.drop_duplicates(_CELL).set_index(_CELL)["budget"]
-    limit = _of_cells(evaluations, budgets.astype(float)) * FINAL_SHARE
-    last = evaluations[evaluations["step"].to_numpy(float) > limit]
+    budget = _of_cells(evaluations, budgets.astype(float))
+    last = evaluations[is_final(evaluations["step"].to_numpy(float), budget)]
     columns = [column for column in SCORES if column in evaluations]
     final = last.groupby([*_RUN, "mode"], observed=True)[columns].mean(skipna=False)
     done = runs["status"] == "done"

@@ -7,11 +7,17 @@ import numpy as np
 import pandas as pd
 
 from analysis.claims import comparisons
-from analysis.claims import judge as claims
-from analysis.claims.judge import ClaimsFile, Judged
+from analysis.claims.hypotheses import ClaimsFile
+from analysis.claims.metrics import run_metrics
+from analysis.claims.verdicts import Judged, judge, predates
 from analysis.figures.gallery import Material
-from analysis.load.records import MODES, STATUSES, Records, measures
-from analysis.tables import formats, references, summaries, tables
+from analysis.load import MODES, STATUSES, Records, measures
+from analysis.tables import formats, references
+from analysis.tables.comparisons import claims_table, control_table
+from analysis.tables.costs import cost_table, costs_of_runs, critic_table
+from analysis.tables.final_scores import aggregate_table, comparison_table, count_text
+from analysis.tables.formats import Table, interval_text, number_text
+from analysis.tables.learning import closing_table, learning_table
 
 NAMED_TIES = 4  # in a sentence; the table of final scores marks them all
 MODE = "stochastic"  # what is trained; claims are judged on it
@@ -31,7 +37,7 @@ class Part:
     heading: str
     sentences: tuple[str, ...] = ()
     items: tuple[str, ...] = ()
-    tables: tuple[formats.Table, ...] = ()
+    tables: tuple[Table, ...] = ()
     figures: tuple[str, ...] = ()
 
 
@@ -60,24 +66,29 @@ def compose(
         too_large: names of figures with too many panels for a report.
     """
     records = material.records
-    metrics = claims.run_metrics(records)
-    judged = [(file, claims.judge(file, records, metrics)) for file in claims_files]
+    metrics = run_metrics(records)
+    judged = [(file, judge(file, records, metrics)) for file in claims_files]
     differences = comparisons.against_control(records.runs, records.control, MODE) if records.control else None
-    aggregates, costs = summaries.aggregate_table(records.runs), tables.costs(records.runs)
+    aggregates, costs = aggregate_table(records.runs), costs_of_runs(records.runs)
     parts = [
         _answer(material, [claim for _, found in judged for claim in found]),
-        *_scoreboards(judged, records),
+        *_claims(judged, records),
         *_closing(material, metrics, costs),
-        Part("Final scores", tables=(tables.comparison_table(material.estimates), *summaries.present(aggregates))),
+        Part("Final scores", tables=(comparison_table(material.estimates), *_present(aggregates))),
         *_control(differences, str(records.control)),
         *_referenced(records),
-        Part("Speed and stability", tables=(summaries.learning_table(metrics),)),
+        Part("Speed and stability", tables=(learning_table(metrics),)),
         Part("Figures", _on_demand(records.name, too_large), figures=tuple(figures)),
         *_troubles(records),
-        Part("Cost", tables=(tables.cost_table(costs), *summaries.present(tables.critic_table(records.runs)))),
+        Part("Cost", tables=(cost_table(costs), *_present(critic_table(records.runs)))),
         Part("How it was made", items=tuple(_provenance(records))),
     ]
     return Document(records.title, tuple(parts))
+
+
+def _present(*found: Table | None) -> tuple[Table, ...]:
+    """The tables there are."""
+    return tuple(table for table in found if table is not None)
 
 
 def _answer(material: Material, judged: Sequence[Judged]) -> Part:
@@ -99,8 +110,8 @@ def _best(task: str, estimates: pd.DataFrame) -> str:
     if best.empty:
         return f"{task}: no run is done."
     row = best.iloc[0]
-    score = formats.interval_text(tables.interval_of(row, "mean"), 2)
-    answer = f"{row['arm']} is best, {score}, n={tables.count_text(row)}"
+    score = interval_text(formats.interval_of(row, "mean"), 2)
+    answer = f"{row['arm']} is best, {score}, n={count_text(row)}"
     return f"{task}: {'; '.join([answer, *_beside(rows)])}."
 
 
@@ -132,14 +143,14 @@ def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-def _scoreboards(judged: Sequence[tuple[ClaimsFile, list[Judged]]], records: Records) -> list[Part]:
+def _claims(judged: Sequence[tuple[ClaimsFile, list[Judged]]], records: Records) -> list[Part]:
     """A table per claims file that this study says anything about."""
     shown, sentences = [], []
     for file, found in judged:
         relevant = [claim for claim in found if _is_relevant(claim, records)]
         if not relevant:
             continue
-        shown.append(tables.scoreboard(relevant, file.title))
+        shown.append(claims_table(relevant, file.title))
         absent = len(found) - len(relevant)
         further = f"; further claims of it need cells that are not here: {absent}" if absent else ""
         sentences.append(f"{file.path.name}: {_committed(file, records)}{further}.")
@@ -156,31 +167,29 @@ def _committed(file: ClaimsFile, records: Records) -> str:
     if not file.commit:
         return "not committed, so its hypotheses may have been written after the runs"
     before = {True: "before the first run", False: "after the first run", None: "at an unknown time"}
-    return f"commit {file.commit[:12]}, {before[claims.predates(file, records)]}"
+    return f"commit {file.commit[:12]}, {before[predates(file, records)]}"
 
 
 def _closing(material: Material, metrics: pd.DataFrame, costs: pd.DataFrame) -> list[Part]:
-    found = summaries.present(
-        summaries.closing_table(metrics, material.estimates, costs, material.records.laboratory.figures)
-    )
-    return [Part("TD, GAE and Monte Carlo", tables=tuple(found))] if found else []
+    found = closing_table(metrics, material.estimates, costs, material.records.laboratory.figures)
+    return [Part("TD, GAE and Monte Carlo", tables=(found,))] if found else []
 
 
 def _referenced(records: Records) -> list[Part]:
     """Arms of a world that can be solved beside the best their reference allows."""
-    found = summaries.present(references.table(references.exact_values(records)))
-    return [Part("Held to a reference", tables=tuple(found))] if found else []
+    found = references.table(references.exact_values(records))
+    return [Part("Held to a reference", tables=(found,))] if found else []
 
 
 def compose_laboratory(records: Records, claims_files: Sequence[ClaimsFile], measured: Sequence[Part]) -> Document:
     """The report of a study that measured estimators and trained nothing: `measured` is what it found."""
-    judged = [(file, claims.judge(file, records, records.runs)) for file in claims_files]
+    judged = [(file, judge(file, records, records.runs)) for file in claims_files]
     found = records.laboratory
     stages = f"{_count(len(found.notes), 'stage')} of training measured on {_count(len(found.tasks), 'task')}"
     verdicts = _verdicts([claim for _, own in judged for claim in own], records)
     parts = [
         Part("In short", (f"{stages} ({', '.join(found.tasks)}).",), tuple(verdicts)),
-        *_scoreboards(judged, records),
+        *_claims(judged, records),
         *measured,
         *_troubles(records),
         Part("How it was made", items=tuple(_provenance(records))),
@@ -191,7 +200,7 @@ def compose_laboratory(records: Records, claims_files: Sequence[ClaimsFile], mea
 def _control(differences: pd.DataFrame | None, control: str) -> list[Part]:
     if differences is None or differences.empty:
         return []
-    table = tables.control_table(differences, control)
+    table = control_table(differences, control)
     return [Part(f"Against {control}", _power(differences), tables=(table,))]
 
 
@@ -200,10 +209,10 @@ def _power(differences: pd.DataFrame) -> tuple[str, ...]:
     power = comparisons.power(differences)
     if power is None:
         return ("No comparison could be made.",)
-    related = "not measurable" if np.isnan(power.correlation) else formats.number_text(power.correlation, 2)
+    related = "not measurable" if np.isnan(power.correlation) else number_text(power.correlation, 2)
     return (
         f"Power: α = {comparisons.ALPHA} for the family of {_count(power.comparisons, 'comparison')}; with "
-        f"{power.pairs} pairs an effect of d = {formats.number_text(power.detectable, 2)} is found with probability "
+        f"{power.pairs} pairs an effect of d = {number_text(power.detectable, 2)} is found with probability "
         f"0.8 at the strictest step. Median correlation of paired runs: {related}.",
     )
 

@@ -9,14 +9,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from analysis.claims import judge as claims
-from analysis.claims.judge import ClaimsFile, Finding, Judged
-from analysis.load import records as load
-from analysis.load.records import Records
+from analysis import load
+from analysis.claims.hypotheses import Claim, ClaimsFile
+from analysis.claims.metrics import run_metrics
+from analysis.claims.verdicts import Finding, Judged, judge
+from analysis.load import Records
 from analysis.tables import formats
 from bench.errors import UserError
+from bench.paths import CONF
 
-STUDIES = Path(__file__).resolve().parents[1] / "conf" / "study"
+STUDIES = CONF / "study"
 VERDICTS = ("supported", "refuted", "mixed", "undecided", "uninformative", "missing")  # in the order of a summary
 NOT_RUN = "not run"
 SECTION = """
@@ -35,7 +37,7 @@ class Answer:
     """A claim with the study that answered it; without a verdict where none of its studies is there."""
 
     name: str
-    claim: claims.Claim
+    claim: Claim
     study: str
     judged: Judged | None
 
@@ -68,8 +70,8 @@ def read(results: Path, name: str, files: Sequence[ClaimsFile]) -> Study:
     records = load.read([name], results)
     if records.problems:
         raise UserError(f"{records.problems[0]}: a scoreboard needs whole studies")
-    metrics = claims.run_metrics(records) if len(records.runs) else records.runs
-    judged = {file.path.stem: {found.name: found for found in claims.judge(file, records, metrics)} for file in files}
+    metrics = run_metrics(records) if len(records.runs) else records.runs
+    judged = {file.path.stem: {found.name: found for found in judge(file, records, metrics)} for file in files}
     return Study(records, judged)
 
 

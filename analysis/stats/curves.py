@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from analysis.stats.estimates import Array
+from analysis.stats.scores import Array
 
 CELL = ["task", "arm", "hash", "mode"]
 RUN = [*CELL, "seed"]
@@ -55,7 +55,7 @@ def relative_drawdown(values: ArrayLike, floor: float = 0.0) -> Array:
     return np.asarray(np.minimum(lost, 1.0).mean(axis=-1))
 
 
-def run_metrics(curves: pd.DataFrame, threshold: float, value: str = "return_normalised") -> pd.DataFrame:
+def curve_metrics(curves: pd.DataFrame, threshold: float, value: str = "return_normalised") -> pd.DataFrame:
     """Area, steps to `threshold` and drawdown of every run.
 
     Args:

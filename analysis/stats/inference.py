@@ -10,7 +10,7 @@ import scipy.optimize
 import scipy.stats
 from numpy.typing import ArrayLike
 
-from analysis.stats.estimates import Array
+from analysis.stats.scores import Array
 
 EXACT_PAIRS = 20  # up to a million sign patterns are enumerated, more are sampled
 _TIE = 1e-9  # relative: sums of the same numbers in another order are no other sums
@@ -85,49 +85,61 @@ def equivalence_test(differences: ArrayLike, margin: float) -> float:
     return float(scipy.stats.t.sf(distance / error, present.size - 1))
 
 
-def power(effect: float, n: int, alpha: float = 0.05, paired: bool = True) -> float:
-    """Power of a two-sided t-test, from the noncentral t distribution (Cohen 1988).
+def power(effect: float, pairs: int, alpha: float = 0.05) -> float:
+    """Power of a two-sided paired t-test, from the noncentral t distribution (Cohen 1988).
 
     Args:
-        effect: paired, the mean difference over the differences' standard deviation (d_z); else over one arm's (d).
-        n: pairs, or seeds per arm.
+        effect: the mean difference over the differences' standard deviation (d_z).
+        pairs: how many.
         alpha: the test's level.
-        paired: which of the two tests.
     """
-    freedom = n - 1 if paired else 2 * (n - 1)
+    freedom = pairs - 1
     if freedom < 1:
         return float("nan")
-    shift = abs(effect) * np.sqrt(n if paired else n / 2)
+    shift = abs(effect) * np.sqrt(pairs)
     critical = scipy.stats.t.isf(alpha / 2, freedom)
     above = scipy.stats.nct.sf(critical, freedom, shift)
     below = scipy.stats.nct.cdf(-critical, freedom, shift)
     return float(np.nan_to_num(above, nan=1.0) + np.nan_to_num(below))  # scipy gives NaN far in the tail
 
 
-def seeds_needed(
-    effect: float, alpha: float = 0.05, wanted: float = 0.8, paired: bool = True, most: int = 100_000
-) -> int | None:
-    """The fewest pairs (or seeds per arm) that reach the `wanted` power for `effect`; None beyond `most`.
+def seeds_needed(effect: float, alpha: float = 0.05, wanted: float = 0.8, most: int = 10_000) -> int | None:
+    """The fewest pairs that reach the `wanted` power for `effect`; None beyond `most`.
 
     `effect` must come from the smallest effect of interest, never from the effect observed: the latter only says p
     again.
     """
     low, high = 1, 2
-    while power(effect, high, alpha, paired) < wanted:
+    while power(effect, high, alpha) < wanted:
         low, high = high, 2 * high
         if high > 2 * most:
             return None
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (low, middle) if power(effect, middle, alpha, paired) >= wanted else (middle, high)
+        low, high = (low, middle) if power(effect, middle, alpha) >= wanted else (middle, high)
     return high if high <= most else None
 
 
-def minimum_detectable_effect(n: int, alpha: float = 0.05, wanted: float = 0.8, paired: bool = True) -> float:
-    """The smallest standardised effect that n pairs (or seeds per arm) detect with power `wanted`; inf for n < 2."""
-    if n < 2:
+def minimum_detectable_effect(pairs: int, alpha: float = 0.05, wanted: float = 0.8) -> float:
+    """The smallest standardised effect (d_z) that `pairs` detect with power `wanted`; infinite for fewer than two."""
+    if pairs < 2:
         return float("inf")
     high = 1.0
-    while power(high, n, alpha, paired) < wanted:
+    while power(high, pairs, alpha) < wanted:
         high *= 2
-    return float(scipy.optimize.brentq(lambda effect: power(effect, n, alpha, paired) - wanted, 0.0, high))
+    return float(scipy.optimize.brentq(lambda effect: power(effect, pairs, alpha) - wanted, 0.0, high))
+
+
+def holm(p_values: ArrayLike) -> Array:
+    """Holm's step-down adjusted p-values (Holm 1979): max over j ≤ i of (m − j + 1)·p₍ⱼ₎, at most 1.
+
+    A comparison that was planned but could not be made is NaN: it stays NaN and still counts in the family's size m,
+    so that a failed cell never makes the other comparisons look more certain.
+    """
+    raw = np.asarray(p_values, float)
+    order = np.argsort(raw, axis=None)  # NaN goes last
+    factor = raw.size - np.arange(raw.size)
+    adjusted = np.minimum(np.maximum.accumulate(factor * raw.ravel()[order]), 1.0)
+    result = np.empty(raw.size)
+    result[order] = adjusted
+    return result.reshape(raw.shape)

@@ -1,12 +1,13 @@
-"""A table as text, and its Markdown, LaTeX, HTML and CSV."""
+"""A table as text, and its Markdown, LaTeX and CSV."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 
 import numpy as np
 import pandas as pd
+
+from analysis.stats import Array, Interval
 
 _LATEX_SIGNS = {
     "\\": r"\textbackslash{}",
@@ -72,9 +73,37 @@ def optional_text(value: float, decimals: int) -> str:
     return "–" if np.isnan(value) else number_text(value, decimals)
 
 
+def thousands_text(value: float) -> str:
+    """`12,000`; a dash where it is unknown."""
+    return "–" if np.isnan(value) else f"{value:,.0f}"
+
+
+def percent_text(share: float) -> str:
+    """`35 %`; a dash where it is unknown."""
+    return "–" if np.isnan(share) else f"{share:.0%}".replace("%", " %")
+
+
+def p_text(p: float) -> str:
+    """Three decimals, `<0.001` below them, a dash for a comparison that could not be made."""
+    return "<0.001" if p < 0.001 else optional_text(p, 3)
+
+
+def interval_of(row: pd.Series, name: str) -> Interval:
+    """An estimate and its bounds from the columns `name`, `name_low` and `name_high`."""
+    return float(row[name]), float(row[f"{name}_low"]), float(row[f"{name}_high"])
+
+
+def decimals_of(values: Array) -> int:
+    """Decimals that show four digits of the largest value, with one to three decimals."""
+    finite = np.abs(values[np.isfinite(values)])
+    if not finite.size or finite.max() == 0:
+        return 1
+    return int(np.clip(3 - np.floor(np.log10(finite.max())), 1, 3))
+
+
 def markdown(table: Table) -> str:
     """A pipe table per section, each under its heading."""
-    rule = "|---|" + "".join("---|" if left else "---:|" for left in _columns_of_words(table)[1:])
+    rule = "|---|" + "".join("---|" if left else "---:|" for left in columns_of_words(table)[1:])
     parts = [table.caption]
     for section in table.sections:
         rows = [table.header, *section.rows]
@@ -133,53 +162,10 @@ def latex_text(text: str) -> str:
     return "".join(_LATEX_SIGNS.get(sign, sign) for sign in text.replace("\n", " "))
 
 
-def html(table: Table, classes: Mapping[str, str] | None = None) -> str:
-    """A `table` element per section, each under its heading; every text is escaped.
-
-    `classes` gives rows that begin with one of its keys a class, so that a page can hide them.
-    """
-    words = _columns_of_words(table)
-    names = zip(table.header, words, strict=True)
-    head = "".join(f"<th scope=col{_class('words' if left else '')}>{escape(name)}</th>" for name, left in names)
-    parts = [f"<p class=caption>{escape(table.caption)}</p>"]
-    for section in table.sections:
-        rows = "\n".join(_html_row(row, words, (classes or {}).get(row[0], "")) for row in section.rows)
-        caption = f"<caption>{escape(section.heading)}</caption>" if section.heading else ""
-        head_row = f"<thead><tr>{head}</tr></thead>"
-        parts.append(f"<div class=scroll><table>{caption}{head_row}\n<tbody>\n{rows}\n</tbody></table></div>")
-    return "\n".join(parts) + "\n"
-
-
-def _columns_of_words(table: Table) -> list[bool]:
+def columns_of_words(table: Table) -> list[bool]:
     """Which columns hold words, to be aligned left as the first is: those whose cells all begin with a letter."""
     rows = [row for section in table.sections for row in section.rows]
     return [bool(rows) and all(row[column][:1].isalpha() for row in rows) for column in range(len(table.header))]
-
-
-def _html_row(row: Sequence[str], words: Sequence[bool], name: str) -> str:
-    first, *others = row
-    cells = "".join(
-        f"<td{_class(_width(cell), 'words' if left else '')}>{_html_cell(cell)}</td>"
-        for cell, left in zip(others, words[1:], strict=True)
-    )
-    return f"<tr{_class(name)}><th scope=row{_class(_width(first))}>{_html_cell(first)}</th>{cells}</tr>"
-
-
-def _class(*names: str) -> str:
-    """The attribute, "" for no class."""
-    given = " ".join(filter(None, names))
-    return f' class="{given}"' if " " in given else f" class={given}" if given else ""
-
-
-def _width(text: str) -> str:
-    return "long" if len(text) > 60 else "wide" if len(text) > 25 else ""
-
-
-def _html_cell(text: str) -> str:
-    shown = escape(text)
-    if isinstance(text, Best):
-        return f"<strong>{shown}</strong>"
-    return f"<em>{shown}</em>" if isinstance(text, Tied) else shown
 
 
 def csv(frame: pd.DataFrame) -> str:

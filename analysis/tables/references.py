@@ -3,25 +3,17 @@
 The numbers are exact. `bench.records.exact_values` solves the world when a block ends and leaves them in `run.json`.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
 
-import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 
-from analysis.load.records import Records
-from analysis.stats import estimates as stats
+from analysis import stats
+from analysis.load import Records
 from analysis.tables.formats import Section, Table, interval_text
 
-REPS = 10_000
-CONFIDENCE = 0.95
 QUANTITIES: Mapping[str, str] = {"true_score": "true score per episode", "cheating": "share of cheating"}
 COLUMNS = ("task", "arm", "seed", "kind", "coef", "adaptive", *QUANTITIES)
-_HUES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-_LINES: Sequence[Any] = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (6, 1.5, 1, 1.5)))
-_MARKERS = "os^DvPX<>*"
-_ESTIMATE = ("reference.kind", "reference.placement", "reference.importance", "reference.seed")
+_REFERENCE = ("reference.kind", "reference.placement", "reference.importance", "reference.seed")
 
 
 def exact_values(records: Records) -> pd.DataFrame:
@@ -56,19 +48,19 @@ def exact_values(records: Records) -> pd.DataFrame:
     return pd.DataFrame(list(rows.values()), columns=list(COLUMNS))
 
 
-def table(values: pd.DataFrame, confidence: float = CONFIDENCE) -> Table | None:
+def table(values: pd.DataFrame) -> Table | None:
     """`exact_values` as text: an arm per row, learned beside the optimum at its own β; None where there are none."""
     if values.empty:
         return None
     sections = []
     for task, part in values.groupby("task", sort=False):
-        rows = [_row(str(task), str(arm), mine, confidence) for arm, mine in part.groupby("arm", sort=False)]
+        rows = [_row(str(task), str(arm), mine) for arm, mine in part.groupby("arm", sort=False)]
         sections.append(Section(str(task), tuple(rows)))
     return Table(
         caption="Exact values of the trained stochastic policies: undiscounted true score of an episode and share of "
         "weeks spent cheating, beside those of their own reference, and of the policy that is best for the reward "
         "less β times the divergence from that reference (soft dynamic programming). Means over seeds with "
-        f"{confidence:.0%} bootstrap intervals; an adaptive β has no one optimum.",
+        f"{stats.CONFIDENCE:.0%} bootstrap intervals; an adaptive β has no one optimum.",
         header=(
             "arm", "β", "n", "true score", "optimum’s", "reference’s", "cheating", "optimum’s cheating",
             "reference’s cheating",
@@ -77,25 +69,18 @@ def table(values: pd.DataFrame, confidence: float = CONFIDENCE) -> Table | None:
     )  # fmt: skip
 
 
-def _row(task: str, arm: str, values: pd.DataFrame, confidence: float) -> tuple[str, ...]:
+def _row(task: str, arm: str, values: pd.DataFrame) -> tuple[str, ...]:
     learned = values[values["kind"] == "learned"]
     coef, adaptive = float(learned["coef"].iloc[0]), bool(learned["adaptive"].iloc[0])
     optimum = values[(values["kind"] == "optimum") & (values["coef"] == coef) & (not adaptive)]
     reference = values[values["kind"] == "reference"]
     texts = [
-        interval_text(_interval(part, quantity, (task, arm, kind), confidence), decimals)
+        interval_text(stats.mean_interval(part[quantity].to_numpy(float), task, arm, kind, quantity), decimals)
         for quantity, decimals in (("true_score", 2), ("cheating", 3))
         for kind, part in (("learned", learned), ("optimum", optimum), ("reference", reference))
     ]
     shown = "–" if reference.empty else f"{coef:g}" + (" at first" if adaptive else "")
     return (arm, shown, str(len(learned)), *texts)
-
-
-def _interval(values: pd.DataFrame, quantity: str, names: tuple[str, ...], confidence: float) -> stats.Interval:
-    scores = values[quantity].to_numpy(float)
-    if not scores.size:
-        return float("nan"), float("nan"), float("nan")
-    return stats.interval(scores, stats.mean, REPS, confidence, stats.generator(*names, quantity))
 
 
 def series(records: Records, values: pd.DataFrame) -> dict[str, list[str]]:
@@ -105,7 +90,7 @@ def series(records: Records, values: pd.DataFrame) -> dict[str, list[str]]:
     """
     held = set(values.loc[(values["coef"] > 0) & ~values["adaptive"].astype(bool), "arm"])
     runs = records.runs[records.runs["arm"].isin(held)].drop_duplicates("arm")
-    others = [name for name in _ESTIMATE if name in runs and runs[name].nunique(dropna=False) > 1]
+    others = [name for name in _REFERENCE if name in runs and runs[name].nunique(dropna=False) > 1]
     found: dict[str, list[str]] = {}
     for _, row in runs.iterrows():
         said = [_said(name, row[name]) for name in others]
@@ -119,56 +104,3 @@ def _said(factor: str, value: object) -> str:
         return ""
     short = factor.rpartition(".")[2]
     return f"all held to seed {value:g}" if short == "seed" else short if value is True else str(value)
-
-
-def beta_curve(
-    values: pd.DataFrame,
-    lines: Mapping[str, Sequence[str]],
-    quantity: str,
-    *,
-    ax: Axes,
-    colors: Sequence[Any] = (),
-    confidence: float = CONFIDENCE,
-) -> None:
-    """A quantity over β: measured points with intervals over seeds, and the exact optimum of the same references.
-
-    Args:
-        values: of one task, as `exact_values` gives them.
-        lines: arms by line, as `series` gives them.
-        quantity: one of `QUANTITIES`.
-        ax: where to draw.
-        colors: of the lines, those of their first arms; hues of their own where two have the same, or none are given.
-        confidence: of the intervals.
-    """
-    hues = colors if len(set(colors)) == len(lines) else _HUES
-    drawn: set[bytes] = set()
-    for place, (label, arms) in enumerate(lines.items()):
-        color, marker = hues[place % len(hues)], _MARKERS[place % len(_MARKERS)]
-        mine = values[values["arm"].isin(arms)]
-        learned = mine[mine["kind"] == "learned"]
-        levels = sorted(learned["coef"].unique())
-        if not levels:
-            continue
-        found = [
-            _interval(learned[learned["coef"] == level], quantity, (label, str(level)), confidence) for level in levels
-        ]
-        centre, low, high = np.array(found).T
-        aside = (place + 1) // 2 * (-1) ** place if len(levels) == 1 else 0  # arms that have one β, the same
-        x = np.array(levels) * 1.06**aside
-        bars = np.array([centre - low, high - centre])
-        look: dict[str, Any] = {"color": color, "marker": marker, "markersize": 4, "linestyle": "", "capsize": 2}
-        ax.errorbar(x, centre, yerr=bars, label=label, **look)
-        held_to = mine[mine["kind"] == "reference"].drop_duplicates("seed").sort_values("seed")
-        references = held_to[["seed", *QUANTITIES]].to_numpy(float).tobytes()
-        if references not in drawn:  # estimators that are held to the same policies share their optimum
-            drawn.add(references)
-            best = mine[mine["kind"] == "optimum"].groupby("coef")[quantity].mean()
-            line = _LINES[(len(drawn) - 1) % len(_LINES)]
-            name = f"exact optimum as for {label}"
-            ax.plot(best.index, best, color=color, linestyle=line, linewidth=1.4, label=name)
-    free = values[(values["kind"] == "learned") & (values["coef"] == 0)]
-    if len(free):
-        ax.axhline(free[quantity].mean(), color="0.4", linewidth=1, linestyle=":", label="no reference")
-    ax.set_xscale("log")
-    ax.set_xlabel("β")
-    ax.set_ylabel(QUANTITIES[quantity])

@@ -6,15 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from analysis import load, stats
 from analysis.claims import comparisons
-from analysis.load import records as load
-from analysis.load.records import Records
-from analysis.stats import estimates as stats
-from analysis.stats import inference
-from analysis.tables import formats, tables
-
-REPS = 10_000
-CONFIDENCE = 0.95
+from analysis.load import Records
+from analysis.tables import formats
 
 
 @dataclass(frozen=True)
@@ -89,10 +84,10 @@ def _row(task: str, arm: str, sides: tuple[Side | None, Side | None], mode: str)
     rng = stats.generator(task, arm, mode, "compare")
     if int(str(row["pairs"])) >= 2:
         differences = (b[common] - a[common]).to_numpy(float)
-        found = stats.interval(differences, stats.mean, REPS, CONFIDENCE, rng)
-        row["p"] = inference.sign_flip_test(differences, rng)
+        found = stats.interval(differences, stats.mean, stats.REPS, stats.CONFIDENCE, rng)
+        row["p"] = stats.sign_flip_test(differences, rng)
     else:
-        found = stats.difference_interval(b.to_numpy(), a.to_numpy(), stats.mean, REPS, CONFIDENCE, rng)
+        found = stats.difference_interval(b.to_numpy(), a.to_numpy(), stats.mean, stats.REPS, stats.CONFIDENCE, rng)
     row |= dict(zip(("difference", "difference_low", "difference_high"), found, strict=True))
     return row | {"time": _seconds_per_step(theirs.runs) / _seconds_per_step(mine.runs)}
 
@@ -119,13 +114,13 @@ def table(found: pd.DataFrame, names: tuple[str, str]) -> formats.Table:
     """`compare` as text: a section per task, a row per cell."""
     sections = []
     for task, part in found.groupby("task", sort=False):
-        decimals = tables.decimals_of(part[["first", "second"]].to_numpy(float))
+        decimals = formats.decimals_of(part[["first", "second"]].to_numpy(float))
         sections.append(formats.Section(str(task), tuple(_text(row, decimals) for _, row in part.iterrows())))
     return formats.Table(
         caption=f"A = {names[0]}, B = {names[1]}. Final stochastic scores (mean over seeds); difference B − A with its "
-        f"{CONFIDENCE:.0%} bootstrap interval, paired by seed where at least two seeds are in both; identical: common "
-        "seeds whose final scores agree to the last bit; p: two-sided sign-flip, and by Holm over all cells; time: "
-        "seconds per step, B over A.",
+        f"{stats.CONFIDENCE:.0%} bootstrap interval, paired by seed where at least two seeds are in both; identical: "
+        "common seeds whose final scores agree to the last bit; p: two-sided sign-flip, and by Holm over all cells; "
+        "time: seconds per step, B over A.",
         header=("arm", "cell", "n A", "n B", "identical", "A", "B", "B − A", "p", "p (Holm)", "time"),
         sections=tuple(sections),
     )
@@ -134,8 +129,8 @@ def table(found: pd.DataFrame, names: tuple[str, str]) -> formats.Table:
 def _text(row: pd.Series, decimals: int) -> tuple[str, ...]:
     identical = f"{row['identical']} of {row['pairs']}" if row["pairs"] else "–"
     scores = [formats.optional_text(float(row[key]), decimals) for key in ("first", "second")]
-    difference = formats.interval_text(tables.interval_of(row, "difference"), decimals)
-    tests = [tables.p_text(float(row[key])) for key in ("p", "p_holm")]
+    difference = formats.interval_text(formats.interval_of(row, "difference"), decimals)
+    tests = [formats.p_text(float(row[key])) for key in ("p", "p_holm")]
     names = (str(row["arm"]), str(row["cell"]), str(row["n_first"]), str(row["n_second"]))
     return (*names, identical, *scores, difference, *tests, formats.optional_text(float(row["time"]), 2))
 

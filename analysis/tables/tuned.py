@@ -13,20 +13,12 @@ import numpy as np
 import pandas as pd
 import scipy.integrate
 import scipy.stats
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.ticker import LogLocator, NullFormatter
 
-from analysis.figures.style import Look, Style, arm_styles, grid, handles, house_style
-from analysis.load.records import Records
-from analysis.report.document import Part
-from analysis.stats.estimates import Array, Interval
-from analysis.tables.formats import Best, Section, Table, interval_text, number_text, optional_text
-from analysis.tables.tables import decimals_of
+from analysis.load import Records
+from analysis.stats import CONFIDENCE, Interval
+from analysis.tables.formats import Best, Section, Table, decimals_of, interval_text, number_text, optional_text
 from bench.design import record
 
-CONFIDENCE = 0.95
 SCORE, NORMALISED = "final_stochastic", "normalised_stochastic"
 
 
@@ -197,42 +189,7 @@ def optimism(tuning: Sequence[float], fresh: Sequence[float], confidence: float 
     return difference, float(low), float(high)
 
 
-def parts(found: Tuned) -> list[Part]:
-    """What the report says of the tuning."""
-    return [
-        Part("Tuning", tuple(_sentences(found)), tables=(winner_table(found),)),
-        Part("Every setting that was tried", tables=(setting_table(found),)),
-    ]
-
-
-def _sentences(found: Tuned) -> list[str]:
-    lines = [_progress(found)]
-    overall = _overall(found)
-    if overall is not None:
-        measured, expected, arms = overall
-        lines.append(
-            f"Optimism over all {arms} winners, normalised (0 random, 1 reference): {interval_text(measured, 3)}; "
-            f"expected of equally good settings: {optional_text(expected, 3)}."
-        )
-    steps = found.runs["env_steps"].astype(float).sum()
-    hours = found.runs["cpu_seconds"].astype(float).sum() / 3600
-    return [*lines, f"The tuning took {steps:,.0f} environment steps and {hours:.2f} CPU hours."]
-
-
-def _progress(found: Tuned) -> str:
-    finished = sum(not setting.trouble for arm in found.arms for setting in arm.settings)
-    failed = sum("failed" in setting.trouble for arm in found.arms for setting in arm.settings)
-    planned = sum(arm.planned for arm in found.arms)
-    winners = sum(arm.winner is not None for arm in found.arms)
-    judged = sum(bool(arm.fresh) for arm in found.arms)
-    return (
-        f"{finished} of {planned} settings are done{f', {failed} failed' if failed else ''}; of {len(found.arms)} arms "
-        f"(on a task each), {winners} have a winner and {judged} of those are judged. All other tables and figures are "
-        "of the winners on the main pool."
-    )
-
-
-def _overall(found: Tuned) -> tuple[Interval, float, int] | None:
+def overall_optimism(found: Tuned) -> tuple[Interval, float, int] | None:
     """Optimism of the mean over all judged arms, seed by seed, since arms share seeds; and what was expected."""
     arms = [arm for arm in found.arms if arm.winner is not None and arm.fresh]
     if len(arms) < 2:
@@ -307,8 +264,8 @@ def setting_table(found: Tuned) -> Table:
         sections.append(Section(f"{arm.task} · {arm.arm}", tuple(rows)))
     return Table(
         caption="Every setting: mean and standard deviation over the seeds of the tuning pool of the final stochastic "
-        "score. Bold: the winner. Settings with the same number are the same draw for every arm, as far as it reads "
-        "them, unless a sampler proposed them.",
+        "score. Bold: the winner. Settings with the same number are the same draw for every arm, as far as it "
+        "reads it.",
         header=("setting", *found.keys, "mean", "sd", "seeds", "trouble"),
         sections=tuple(sections),
     )
@@ -329,113 +286,3 @@ def _setting_row(arm: TunedArm, setting: Setting, keys: Sequence[str], decimals:
         str(len(setting.scores)),
         setting.trouble or "–",
     )
-
-
-def _styles(found: Tuned, styles: Mapping[str, Style]) -> dict[str, Style]:
-    """The arms' styles in the rest of the report, where it has them."""
-    names = list(dict.fromkeys(arm.arm for arm in found.arms))
-    own = arm_styles(pd.DataFrame({"arm": names}))
-    return {name: styles[name] for name in names} if set(names) <= set(styles) else own
-
-
-def drawings(found: Tuned, styles: Mapping[str, Style], look: Look) -> dict[str, Figure]:
-    """The figures by name."""
-    with house_style(look):
-        drawn = {"tuning_settings": _settings(found, styles, look)}
-        if any(arm.winner is not None for arm in found.arms):
-            drawn["tuning_optimism"] = _both_pools(found, styles, look)
-    return drawn
-
-
-def _settings(found: Tuned, styles: Mapping[str, Style], look: Look) -> Figure:
-    """Scores over every key's values: a row per key, a column per task."""
-    chosen = _styles(found, styles)
-    figure, axes = grid(len(found.keys), len(found.tasks), (5.2, 2.6), look, extra=0.6)
-    for row, key in enumerate(found.keys):
-        for column, task in enumerate(found.tasks):
-            ax = axes[row, column]
-            for arm in found.of(task):
-                _dots(arm, key, chosen[arm.arm], ax)
-            ax.set_title(task if row == 0 else "")
-            ax.set_xlabel(key)
-            ax.set_ylabel("final return (stochastic)" if column == 0 else "")
-    key_handles = [
-        *handles(chosen),
-        Line2D([], [], color="0.3", marker="o", markersize=10, markerfacecolor="none", linestyle="", label="winner"),
-        Line2D([], [], color="0.3", marker="x", linestyle="", label="failed"),
-    ]
-    for handle in key_handles[: len(chosen)]:
-        handle.set_linestyle("")
-    figure.legend(handles=key_handles, loc="outside lower center", ncols=4)
-    return figure
-
-
-def _dots(arm: TunedArm, key: str, style: Style, ax: Axes) -> None:
-    """One arm's settings over one key; a failed one on the panel's floor."""
-    values = {setting.number: setting.values[key] for setting in arm.settings if key in setting.values}
-    if not values:
-        return
-    if _is_logarithmic(list(values.values())):
-        ax.set_xscale("log")
-        ax.xaxis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
-        ax.xaxis.set_major_formatter("{x:g}")
-        ax.xaxis.set_minor_formatter(NullFormatter())
-    done = [each for each in arm.settings if each.number in values and not each.trouble]
-    failed = [each for each in arm.settings if each.number in values and "failed" in each.trouble]
-    look: dict[str, Any] = {"color": style.color, "linestyle": "", "gid": style.gid}
-    x = [values[each.number] for each in done]
-    ax.plot(x, [each.mean for each in done], marker=style.marker, markersize=4, alpha=0.8, **look)
-    floor = ax.get_xaxis_transform()
-    ax.plot([values[each.number] for each in failed], [0.02] * len(failed), marker="x", transform=floor, **look)
-    if arm.winner is not None:
-        best = arm.winner
-        ax.plot([best.values[key]], [best.mean], marker="o", markersize=10, markerfacecolor="none", **look)
-
-
-def _is_logarithmic(values: Sequence[Any]) -> bool:
-    numbers = [value for value in values if isinstance(value, int | float)]
-    return len(numbers) == len(values) > 1 and min(numbers) > 0 and max(numbers) > 10 * min(numbers)
-
-
-def _both_pools(found: Tuned, styles: Mapping[str, Style], look: Look) -> Figure:
-    """Every winner's score on the seeds that chose it, above that on fresh ones."""
-    chosen = _styles(found, styles)
-    figure, axes = grid(1, len(found.tasks), (5.6, 0.5 * len(chosen) + 0.9), look, extra=0.3)
-    for ax, task in zip(axes.flat, found.tasks, strict=True):
-        arms = found.of(task)
-        for place, arm in enumerate(arms):
-            tuning = [] if arm.winner is None else list(arm.winner.scores.values())
-            _pool(tuning, place - 0.15, chosen[arm.arm], "none", ax)
-            _pool(list(arm.fresh.values()), place + 0.15, chosen[arm.arm], None, ax)
-        ax.set_yticks(range(len(arms)), [arm.arm for arm in arms])
-        ax.set_ylim(len(arms) - 0.5, -0.5)
-        ax.grid(axis="y", visible=False)
-        ax.set_title(task)
-        ax.set_xlabel("final return (stochastic)")
-    look_of: dict[str, Any] = {"color": "0.3", "marker": "o", "linestyle": "-"}
-    key = [
-        Line2D([], [], markerfacecolor="none", label="tuning pool, which chose it", **look_of),
-        Line2D([], [], label="fresh seeds", **look_of),
-        Line2D([], [], color="0.3", marker=".", linestyle="", alpha=0.5, label="one seed"),
-    ]
-    figure.legend(handles=key, loc="outside lower center", ncols=3)
-    return figure
-
-
-def _pool(scores: Sequence[float], height: float, style: Style, face: str | None, ax: Axes) -> None:
-    """A mean with its t-interval, and the seeds."""
-    if not scores:
-        return
-    low, high = _mean_interval(np.asarray(scores, float))
-    look: dict[str, Any] = {"color": style.color, "gid": style.gid}
-    ax.plot(scores, [height + 0.1] * len(scores), linestyle="", marker=".", markersize=4, alpha=0.4, **look)
-    ax.hlines(height, low, high, linewidth=1.8, **look)
-    ax.plot([float(np.mean(scores))], [height], marker="o", markersize=6, markerfacecolor=face or style.color, **look)
-
-
-def _mean_interval(scores: Array) -> tuple[float, float]:
-    centre = float(scores.mean())
-    if len(scores) < 2:
-        return centre, centre
-    half = float(scipy.stats.t.ppf((1 + CONFIDENCE) / 2, len(scores) - 1) * scores.std(ddof=1) / np.sqrt(len(scores)))
-    return centre - half, centre + half

@@ -10,8 +10,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.report import printing
-
 BOUNDS = {"cartpole": (22.2, 500.0), "weekly_exam": (54.1, 71.36)}
 Curve = Callable[[int, float], float]  # seed, share of the budget -> return
 
@@ -170,13 +168,6 @@ def training_rows(seeds: Sequence[int], points: int, budget: int) -> pd.DataFram
         for update in range(points)
     ]
     return pd.DataFrame(rows, columns=None if rows else ["seed", "step", "update"])
-
-
-@pytest.fixture(autouse=True)
-def no_browser(monkeypatch, request) -> None:
-    """Printing takes seconds: no report is printed but where a test asks for it."""
-    if "prints" not in request.keywords:
-        monkeypatch.setattr(printing, "browser", lambda: None)
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from analysis.load import records as load
+from analysis import load
 from bench.design.selection import Result, final_scores, winner
 from bench.records.tables import EVALUATIONS, write_rows
 from tests.analysis.conftest import ResultsWriter

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from analysis.load import records as load
+from analysis import load
 
 RECORD = Path(__file__).with_name("parity.json")
 

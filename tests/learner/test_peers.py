@@ -18,7 +18,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 
 import bench
 from analysis.claims import comparisons
-from analysis.load.records import load
+from analysis.load import load
 from bench.commands.rerun import rerun
 from bench.config.identity import cell_hash
 from bench.config.schema import Config

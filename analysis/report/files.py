@@ -1,0 +1,171 @@
+"""The report of a study as files, written next to its runs: tables, figures and a page of text."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from analysis.claims.hypotheses import ClaimsFile
+from analysis.figures import gallery, sheets
+from analysis.figures import lab as lab_figures
+from analysis.figures import tuned as tuned_figures
+from analysis.figures.gallery import FIGURES, Material
+from analysis.figures.style import FORMATS, Look, Style, save
+from analysis.load import MODES, Records
+from analysis.report import document, lab, page, tuned
+from analysis.report.document import Document, Part
+from analysis.tables import formats
+from analysis.tables.costs import costs_of_runs
+from analysis.tables.final_scores import comparison_table
+from analysis.tables.tuned import Tuned
+from bench.errors import UserError
+from bench.records.files import write_atomic
+
+MAIN_FIGURES = ("learning_curves_stochastic", "learning_curves_deterministic", "final_scores")  # in every format
+LOOK = Look(panels=24)  # more would take minutes to draw and nobody could read them
+
+Drawn = Mapping[str, Mapping[str, bytes]]  # by figure, its bytes by format
+
+
+def write_report(
+    records: Records, folder: Path, claims_files: Sequence[ClaimsFile], tuning: Tuned | None = None
+) -> Iterator[Path]:
+    """Write the report into `folder` and yield each file's path once it is there.
+
+    Args:
+        records: what is judged.
+        folder: where to write.
+        claims_files: the hypotheses to judge.
+        tuning: the settings that were tried before, where the study is a tuned one.
+
+    Raises:
+        UserError: if the folder cannot be written, or there is nothing to report.
+    """
+    if len(records.runs):
+        yield from _write_trained(records, folder, claims_files, tuning)
+    elif tuning is not None:
+        yield from _write_tuning(records, tuning, folder)
+    elif not records.laboratory.empty:
+        yield from _write_laboratory(records, folder, claims_files)
+    else:
+        raise UserError(f"study={records.name}: no runs found, nothing to report")
+
+
+def _write_trained(
+    records: Records, folder: Path, claims_files: Sequence[ClaimsFile], tuning: Tuned | None
+) -> Iterator[Path]:
+    material = Material.of(records)
+    names, too_large = choose(material, list(FIGURES), LOOK)
+    by_task, whole = sheets.of_page(names, material.tasks), sheets.of_files(names, gallery.chosen(MAIN_FIGURES))
+    drawn = sheets.draw(material, [*by_task, *whole], LOOK)  # goes on beside what follows
+    yield from _write_tables(material, folder)
+    measured = lab_figures.drawings(records.laboratory, LOOK)
+    if tuning is not None:
+        measured |= tuned_figures.drawings(tuning, material.styles, LOOK)
+    said = document.compose(material, claims_files, [*names, *measured], too_large)
+    if tuning is not None:
+        said = said.after("In short", tuned.parts(tuning))
+    said = said.after("Final scores", _measured_parts(records, material.estimates))
+    saved = _saved(measured)
+    yield from _write_measured(records, saved, folder)
+    apart = {sheet.name for sheet in by_task}  # figures that the page shows by task
+    drawings: dict[str, dict[str, str]] = {name: {} for name in names}
+    for sheet, found in drawn:
+        if found and (sheet.task or sheet.name not in apart):
+            drawings[sheet.name][sheet.task] = found["svg"].decode()
+        if not sheet.task:
+            yield from _write_kinds(found, folder / sheet.name)
+    yield from _write_document(said, drawings | _of_page(saved), material.styles, folder)
+
+
+def _write_laboratory(records: Records, folder: Path, claims_files: Sequence[ClaimsFile]) -> Iterator[Path]:
+    """The report of a study that was measured and not trained."""
+    saved = _saved(lab_figures.drawings(records.laboratory, LOOK))
+    parts = [*_measured_parts(records, pd.DataFrame()), Part("Figures", figures=tuple(saved))]
+    said = document.compose_laboratory(records, claims_files, parts)
+    yield from _write_measured(records, saved, folder)
+    yield from _write_document(said, _of_page(saved), {}, folder)
+
+
+def _write_tuning(records: Records, tuning: Tuned, folder: Path) -> Iterator[Path]:
+    """The report of a study that has no winner yet."""
+    saved = _saved(tuned_figures.drawings(tuning, {}, LOOK))
+    parts = [*tuned.parts(tuning), Part("Figures", figures=tuple(saved))]
+    yield from _write_measured(records, saved, folder)
+    yield from _write_document(Document(records.title, tuple(parts)), _of_page(saved), {}, folder)
+
+
+def _measured_parts(records: Records, estimates: pd.DataFrame) -> list[Part]:
+    return lab.parts(records.laboratory, estimates, records.runs, records.name.split("+"))
+
+
+def _saved(drawings: Mapping[str, Figure]) -> Drawn:
+    return {name: {kind: save(figure, kind, LOOK) for kind in FORMATS} for name, figure in drawings.items()}
+
+
+def _of_page(saved: Drawn) -> dict[str, dict[str, str]]:
+    return {name: {"": found["svg"].decode()} for name, found in saved.items()}
+
+
+def _write_measured(records: Records, saved: Drawn, folder: Path) -> Iterator[Path]:
+    if not records.laboratory.empty:
+        yield write_file(folder / "laboratory.csv", formats.csv(records.laboratory.figures).encode())
+    for name, found in saved.items():
+        yield from _write_kinds(found, folder / name)
+
+
+def _write_document(
+    said: Document, drawings: page.Drawings, styles: Mapping[str, Style], folder: Path
+) -> Iterator[Path]:
+    yield write_file(folder / "report.md", document.markdown(said).encode())
+    yield write_file(folder / "index.html", page.html(said, drawings, styles).encode())
+
+
+def _write_tables(material: Material, folder: Path) -> Iterator[Path]:
+    estimates, runs = material.estimates, material.records.runs
+    by_mode = [comparison_table(estimates, [mode]) for mode in reversed(MODES)]
+    yield from write_table(folder / "comparison", comparison_table(estimates), estimates, by_mode)
+    yield write_file(folder / "costs.csv", formats.csv(costs_of_runs(runs)).encode())
+    yield write_file(folder / "runs.csv", formats.csv(runs.drop(columns="block")).encode())
+
+
+def write_table(
+    path: Path, table: formats.Table, numbers: pd.DataFrame, for_latex: Sequence[formats.Table] = ()
+) -> Iterator[Path]:
+    """Write a table as Markdown, CSV (all digits) and LaTeX; `for_latex` are narrower ones to write there instead."""
+    yield write_file(path.with_suffix(".md"), formats.markdown(table).encode())
+    yield write_file(path.with_suffix(".csv"), formats.csv(numbers).encode())
+    yield write_file(path.with_suffix(".tex"), "\n".join(map(formats.latex, for_latex or [table])).encode())
+
+
+def choose(material: Material, names: Sequence[str], look: Look) -> tuple[list[str], list[str]]:
+    """Of the figures called `names`, those the study has something for, and those too large for `look`."""
+    panels = {name: gallery.count_panels(name, material, look) for name in names}
+    too_large = [name for name, number in panels.items() if look.panels is not None and number > look.panels]
+    return [name for name, number in panels.items() if number and name not in too_large], too_large
+
+
+def write_figures(material: Material, names: Sequence[str], folder: Path, look: Look, suffix: str) -> Iterator[Path]:
+    """Draw single figures, in every format, and yield each file's path. Raises `UserError` if that fails."""
+    for sheet, found in sheets.draw(material, sheets.of_files(names), look):
+        yield from _write_kinds(found, folder / f"{sheet.name}{suffix}")
+
+
+def _write_kinds(found: Mapping[str, bytes], path: Path) -> Iterator[Path]:
+    for kind, content in found.items():
+        yield write_file(path.with_name(f"{path.name}.{kind}"), content)
+
+
+def write_file(path: Path, content: bytes) -> Path:
+    """Write `content` whole or not at all: whoever reads `path` never sees half a file. Raises `UserError`."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(path, lambda beside: _write(beside, content))
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror}") from error
+    return path
+
+
+def _write(path: Path, content: bytes) -> None:
+    path.write_bytes(content)

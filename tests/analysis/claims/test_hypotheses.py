@@ -1,0 +1,37 @@
+"""Claims files: every shipped one can be read, and a mistake is one line."""
+
+import pytest
+
+from analysis.claims import hypotheses
+from bench.errors import UserError
+from tests.analysis.claims.test_verdicts import FILE
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("sesoi: 0.05", "sesoi: -1", "sesoi=-1.0"),
+        ("higher", "hihger", "did you mean 'higher'"),
+        ("metric: final", "metrc: final", "did you mean 'metric'"),
+        ("{k: 0}", "{k: 1}", "select the same runs"),
+        ("{k: 0}", "0", "must be factors"),
+        ("looks: 1", "looks: 3", "at most two"),
+        ("{k: 0}", "{constant: zero}", "must be a number"),
+        ("claims:", "clams:", "title, defaults and claims"),
+        ("title: T", "title: [", "cannot read"),
+    ],
+)
+def test_a_mistake_in_a_claims_file_is_one_line(tmp_path, old, new, message):
+    path = tmp_path / "claims.yaml"
+    path.write_text(FILE.replace(old, new))
+    with pytest.raises(UserError, match=message) as error:
+        hypotheses.read(path)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("path", sorted(hypotheses.FOLDER.glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_shipped_claims_file_can_be_read(path):
+    file = hypotheses.read(path)
+    assert file.title
+    assert file.claims
+    assert all(claim.statement and claim.source for claim in file.claims.values())

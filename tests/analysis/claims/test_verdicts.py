@@ -1,0 +1,228 @@
+"""Verdicts: each rule once, on runs made to fall under it."""
+
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from analysis import load
+from analysis.claims import hypotheses, verdicts
+from analysis.claims.metrics import run_metrics
+
+FILE = """
+title: T
+defaults: {source: here, studies: [s], tasks: [cartpole], among: {}, metric: final, sesoi: 0.05, seeds: 10, looks: 1}
+claims:
+  it:
+    statement: The arm is better
+    arm: {k: 1}
+    against: {k: 0}
+    direction: higher
+"""
+SPAN = 500 - 22.2
+
+
+def judge(results, tmp_path: Path, text: str = FILE) -> verdicts.Judged:
+    path = tmp_path / "claims.yaml"
+    path.write_text(text)
+    records = load.read(["s"], results.root)
+    (judged,) = verdicts.judge(hypotheses.read(path), records, run_metrics(records))
+    return judged
+
+
+def pair(
+    results, difference: float, spread: float = 0.01, seeds: int = 10, task: str = "cartpole", base: float = 0.3
+) -> None:
+    """Two arms whose final normalised scores differ by `difference`, give or take `spread`."""
+    noise = np.random.default_rng(0).normal(0, spread, seeds)
+    for k, shift in ((0, np.zeros(seeds)), (1, difference + noise)):
+        results.block(
+            "s", task, f"arm{k}", range(seeds), lambda seed, _, shift=shift: 23.2 + SPAN * (base + shift[seed]), k=k
+        )
+
+
+@pytest.mark.parametrize(
+    ("difference", "spread", "verdict"),
+    [(0.2, 0.01, "supported"), (-0.2, 0.01, "refuted"), (0.01, 0.01, "refuted"), (0.05, 0.05, "undecided")],
+)
+def test_the_interval_is_held_against_the_smallest_effect_of_interest(results, tmp_path, difference, spread, verdict):
+    pair(results, difference, spread)
+    judged = judge(results, tmp_path)
+    assert judged.verdict == verdict
+    assert judged.findings[0].effect == pytest.approx(difference, abs=0.03)
+
+
+def test_effects_point_in_the_direction_of_the_claim(results, tmp_path):
+    pair(results, -0.2)
+    judged = judge(results, tmp_path, FILE.replace("higher", "lower"))
+    assert judged.verdict == "supported"
+    assert judged.findings[0].effect == pytest.approx(0.2, abs=0.02)
+
+
+def test_fewer_seeds_than_asked_for_decide_nothing_and_say_so(results, tmp_path):
+    pair(results, 0.2, seeds=6)
+    finding = judge(results, tmp_path).findings[0]
+    assert (finding.verdict, finding.pairs, finding.seeds_needed) == ("undecided", 6, 10)
+    assert finding.note == "supported so far, 6 of 10 seeds"
+
+
+def test_the_seeds_needed_come_from_the_spread_and_not_from_the_effect(results, tmp_path):
+    pair(results, 0.05, 0.1)
+    first = judge(results, tmp_path).findings[0]
+    assert first.verdict == "undecided"
+    assert first.seeds_needed > 20  # d = 0.05 over about 0.1
+
+
+@pytest.mark.parametrize(("difference", "verdict"), [(0.0, "supported"), (0.3, "refuted")])
+def test_equality_is_an_equivalence_test(results, tmp_path, difference, verdict):
+    pair(results, difference)
+    assert judge(results, tmp_path, FILE.replace("higher", "equal")).verdict == verdict
+
+
+def test_two_arms_at_the_same_bound_say_nothing(results, tmp_path):
+    pair(results, 0.0, 0.0, base=1.0)
+    assert judge(results, tmp_path).verdict == "uninformative"
+
+
+def test_supported_here_and_refuted_there_is_mixed(results, tmp_path):
+    results_text = FILE.replace("tasks: [cartpole]", "tasks: [cartpole, other]")
+    pair(results, 0.2)
+    for k, value in ((0, 0.5), (1, 0.1)):  # on a task whose bounds are 0 and 1
+        results.block("s", "other", f"arm{k}", range(10), lambda seed, _, v=value: v + 1 + 0.001 * seed, k=k)
+    judged = judge(results, tmp_path, results_text)
+    assert [finding.verdict for finding in judged.findings] == ["supported", "refuted"]
+    assert judged.verdict == "mixed"
+
+
+def test_an_arm_that_was_not_run_is_missing_and_named(results, tmp_path):
+    results.block("s", "cartpole", "arm1", range(10), lambda *_: 100.0, k=1)
+    judged = judge(results, tmp_path)
+    assert judged.verdict == "missing"
+    assert judged.findings[0].note == "k=0: not run"
+
+
+def test_a_selector_that_fits_several_arms_is_missing_not_a_choice(results, tmp_path):
+    pair(results, 0.2)
+    results.block("s", "cartpole", "third", range(10), lambda *_: 100.0, k=1, gamma=0.9)
+    assert "several arms" in judge(results, tmp_path).findings[0].note
+
+
+def test_arms_that_collect_otherwise_are_not_compared_unless_the_claim_is_about_that(results, tmp_path):
+    for k, collect in ((0, "episodes"), (1, "segments")):
+        results.block("s", "cartpole", f"arm{k}", range(10), lambda s, _, k=k: 100.0 + 50 * k + s, k=k, collect=collect)
+    assert "reference line" in judge(results, tmp_path).findings[0].note
+    about = FILE.replace("{k: 1}", "{k: 1, collect: segments}").replace("{k: 0}", "{k: 0, collect: episodes}")
+    assert judge(results, tmp_path, about).verdict == "supported"
+
+
+def test_arms_that_differ_in_more_than_the_claim_names_are_not_compared(results, tmp_path):
+    for k in (0, 1):
+        results.block(
+            "s", "cartpole", f"arm{k}", range(10), lambda s, _, k=k: 100.0 + 90 * k + s, k=k, epochs=1 + 9 * k
+        )
+    finding = judge(results, tmp_path).findings[0]
+    assert finding.verdict == "missing"
+    assert finding.note == "the arms also differ in epochs (10, 1)"
+    named = FILE.replace("{k: 1}", "{k: 1, epochs: 10}")
+    assert judge(results, tmp_path, named).verdict == "supported"
+
+
+def test_what_only_one_of_the_arms_has_comes_with_what_is_named(results, tmp_path):
+    results.block("s", "cartpole", "arm0", range(10), lambda s, _: 100.0 + s, k=0)
+    results.block("s", "cartpole", "arm1", range(10), lambda s, _: 200.0 + s, k=1, lr=0.1)  # arm0 has no such setting
+    assert judge(results, tmp_path).verdict == "supported"
+
+
+@pytest.mark.parametrize(("selector", "found"), [("null", "arm0"), ("[0.1, 0.2]", "arm1"), ("[null, 0.3]", "arm0")])
+def test_a_selector_may_ask_for_what_is_not_there_or_for_one_of_several(results, selector, found):
+    results.block("s", "cartpole", "arm0", range(2), lambda *_: 1.0, k=0)
+    results.block("s", "cartpole", "arm1", range(2), lambda *_: 1.0, k=1, lr=0.1)
+    runs = load.read(["s"], results.root).runs
+    assert verdicts._select(runs, {"lr": yaml.safe_load(selector)}) == [found]
+
+
+def test_at_least_as_good_is_held_against_minus_the_margin(results, tmp_path):
+    pair(results, -0.02)
+    assert judge(results, tmp_path, FILE.replace("higher", "not_lower")).verdict == "supported"
+    assert judge(results, tmp_path, FILE.replace("higher", "not_lower").replace("0.05", "0.01")).verdict == "refuted"
+
+
+def test_an_arm_may_be_held_against_a_constant(results, tmp_path):
+    for k in (0, 1):
+        results.block("s", "cartpole", f"arm{k}", range(10), lambda *_, k=k: 23.2 + 100 * k, k=k)  # 23.2 − 1: random
+    fixed = FILE.replace("{k: 0}", "{constant: 0.0}").replace("higher", "equal")
+    assert judge(results, tmp_path, fixed).verdict == "refuted"
+    finding = judge(results, tmp_path, fixed.replace("{k: 1}", "{k: 0}")).findings[0]
+    assert (finding.verdict, finding.effect) == ("supported", pytest.approx(0.0))
+
+
+def test_claims_planned_for_another_study_are_not_judged(results, tmp_path):
+    pair(results, 0.2)
+    path = tmp_path / "claims.yaml"
+    path.write_text(FILE.replace("[s]", "[t]"))
+    records = load.read(["s"], results.root)
+    assert verdicts.judge(hypotheses.read(path), records, run_metrics(records)) == []
+
+
+def test_what_another_study_has_on_the_same_task_is_no_arm_of_a_claim(results, tmp_path):
+    """Two arms that fit one selector: that of a study the claim does not name was read beside it, and is not its."""
+    pair(results, 0.2)
+    results.block("beside", "cartpole", "other", range(10), lambda *_: 400.0, k=1, gamma=0.9)
+    path = tmp_path / "claims.yaml"
+    path.write_text(FILE)
+    alone, beside, behind = (load.read(names, results.root) for names in (["s"], ["s", "beside"], ["beside", "s"]))
+    judged = [verdicts.judge(hypotheses.read(path), each, run_metrics(each)) for each in (alone, beside, behind)]
+    assert [claim.verdict for found in judged for claim in found] == ["supported"] * 3
+    assert judged[0][0].findings == judged[1][0].findings == judged[2][0].findings
+
+
+def test_a_cell_that_two_studies_have_is_an_arm_of_the_claims_of_both(results, tmp_path):
+    """Wherever it was trained: of a cell found in two folders only one run is kept."""
+    pair(results, 0.2)
+    first = next((results.root / "s" / "runs" / "cartpole").glob("arm1-*"))
+    for study in ("s", "other"):
+        results.study(study, [{"task": "cartpole", "arm": "arm1", "seeds": range(10), "k": 1}])
+    (results.root / "other" / "runs" / "cartpole").mkdir(parents=True)
+    first.rename(results.root / "other" / "runs" / "cartpole" / first.name)
+    path = tmp_path / "claims.yaml"
+    path.write_text(FILE)
+    records = load.read(["other", "s"], results.root)
+    (judged,) = verdicts.judge(hypotheses.read(path), records, run_metrics(records))
+    assert judged.verdict == "supported"
+
+
+def test_a_laboratory_metric_is_missing_until_it_is_measured(results, tmp_path):
+    pair(results, 0.2)
+    finding = judge(results, tmp_path, FILE.replace("metric: final", "metric: variance")).findings[0]
+    assert (finding.verdict, finding.note) == ("missing", "not measured; python -m bench lab study=s measures it")
+
+
+def test_the_files_commit_is_shown_and_must_predate_the_runs(results, tmp_path):
+    pair(results, 0.2)
+    records = load.read(["s"], results.root)  # started in January 2026
+    path = tmp_path / "claims.yaml"
+    path.write_text(FILE)
+    assert hypotheses.read(path).commit == ""
+    assert verdicts.predates(hypotheses.read(path), records) is None
+
+    def git(*arguments: str, date: str = "2025-06-01T00:00:00+00:00") -> None:
+        identity = {
+            "GIT_AUTHOR_NAME": "a",
+            "GIT_AUTHOR_EMAIL": "a@b",
+            "GIT_COMMITTER_NAME": "a",
+            "GIT_COMMITTER_EMAIL": "a@b",
+        }
+        environment = {**identity, "GIT_COMMITTER_DATE": date, "GIT_AUTHOR_DATE": date, "PATH": "/usr/bin:/bin"}
+        subprocess.run(["git", "-C", str(tmp_path), *arguments], check=True, capture_output=True, env=environment)
+
+    git("init")
+    git("add", "claims.yaml")
+    git("commit", "-m", "claims")
+    assert len(hypotheses.read(path).commit) == 40
+    assert verdicts.predates(hypotheses.read(path), records) is True
+    path.write_text(FILE + "\n")
+    assert hypotheses.read(path).commit == ""  # changed since
+    git("commit", "-am", "later", date="2026-02-01T00:00:00+00:00")
+    assert verdicts.predates(hypotheses.read(path), records) is False

@@ -1,0 +1,226 @@
+"""Records on disk → tidy tables: what is there is read right, what is not is shown as such."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis.load import DamagedRecord, load, read
+from bench.errors import UserError
+
+QUIET = pytest.mark.filterwarnings("error")
+
+
+def level(seed: int, share: float) -> float:
+    """A curve whose final score is 100 + seed: only the last evaluation lies in the last tenth."""
+    return 100.0 + seed if share > 0.9 else 20.0
+
+
+def statuses(runs: pd.DataFrame) -> dict[int, str]:
+    return dict(zip(runs["seed"], runs["status"], strict=True))
+
+
+@QUIET
+def test_final_score_is_the_mean_of_the_last_tenth_and_normalised_by_the_record(results):
+    results.block("s", "cartpole", "ppo", [0, 1, 2], level, baseline="critic")
+    runs, _, _ = load("s", results.root)
+    np.testing.assert_allclose(runs["final_deterministic"], [100, 101, 102])
+    np.testing.assert_allclose(runs["final_stochastic"], [99, 100, 101])
+    np.testing.assert_allclose(runs["normalised_deterministic"], (np.array([100, 101, 102]) - 22.2) / (500 - 22.2))
+
+
+@QUIET
+def test_tables_have_a_column_per_factor(results):
+    results.block("s", "cartpole", "ppo", [0], level, baseline="critic", hidden=[64, 64])
+    results.block("s", "cartpole", "plain", [0], level, baseline="none")
+    for table in load("s", results.root):
+        one = table[table["arm"] == "ppo"]
+        assert set(one["baseline"]) == {"critic"}
+        assert set(one["hidden"]) == {"[64, 64]"}
+        assert table[table["arm"] == "plain"]["hidden"].isna().all()  # a key that arm never reads
+
+
+@QUIET
+def test_every_evaluation_episode_is_there_once(results):
+    results.block("s", "cartpole", "ppo", [0, 1], level)
+    _, evaluations, training = load("s", results.root)
+    assert len(evaluations) == 2 * 6 * 2 * 2  # seeds, evaluations, modes, episodes
+    assert not evaluations.duplicated(["task", "hash", "seed", "step", "mode", "episode"]).any()
+    assert len(training) == 2 * 5
+
+
+@QUIET
+def test_a_failed_seed_keeps_its_cause_and_has_no_score(results):
+    results.block("s", "cartpole", "ppo", [0, 1], level, failed={1: "loss is NaN"})
+    runs, _, _ = load("s", results.root)
+    assert statuses(runs) == {0: "done", 1: "failed"}
+    assert runs["cause"].tolist()[1] == "loss is NaN"
+    assert np.isnan(runs["final_deterministic"].tolist()[1])
+
+
+@QUIET
+def test_planned_but_never_run_is_missing_and_running_is_unfinished(results):
+    cells = [
+        {"task": "cartpole", "arm": "a", "seeds": [0, 1, 2]},
+        {"task": "cartpole", "arm": "b", "seeds": [0], "k": 1},
+    ]
+    results.study("s", cells)
+    results.block("s", "cartpole", "a", [0, 1], level)
+    results.block("s", "cartpole", "b", [0], level, status="running", k=1)
+    runs, _, _ = load("s", results.root)
+    assert runs[["arm", "seed", "status"]].to_numpy().tolist() == [
+        ["a", 0, "done"],
+        ["a", 1, "done"],
+        ["a", 2, "missing"],
+        ["b", 0, "unfinished"],
+    ]
+
+
+def spoil_checksum(block: Path) -> None:
+    (block / "evaluations.parquet").write_bytes(b"")
+
+
+def spoil_json(block: Path) -> None:
+    (block / "run.json").write_text("{")
+
+
+def spoil_schema(block: Path) -> None:
+    edit(block, schema=2)
+
+
+def spoil_bounds(block: Path) -> None:
+    edit(block, score={"random": 1.0, "reference": 1.0})
+
+
+def spoil_field(block: Path) -> None:
+    edit(block, seeds=None)
+
+
+def remove_file(block: Path) -> None:
+    (block / "training.parquet").unlink()
+
+
+def edit(block: Path, **values: object) -> None:
+    record = json.loads((block / "run.json").read_text())
+    (block / "run.json").write_text(json.dumps(record | values))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "cause"),
+    [
+        (spoil_checksum, "evaluations.parquet does not match its checksum"),
+        (spoil_json, "not readable as JSON"),
+        (spoil_schema, "schema 2, this version reads schema 1"),
+        (spoil_bounds, "two different finite numbers"),
+        (spoil_field, "'seeds' is None"),
+        (remove_file, "training.parquet is not there"),
+    ],
+)
+def test_a_damaged_block_is_named_and_its_neighbours_are_read(results, spoil, cause):
+    results.study("s", [{"task": "cartpole", "arm": "a", "seeds": [0, 2]}])
+    spoil(results.block("s", "cartpole", "a", [0, 2], level))
+    results.block("s", "cartpole", "b", [0], level, k=1)
+    with pytest.warns(DamagedRecord, match=cause):
+        runs, evaluations, _ = load("s", results.root)
+    assert statuses(runs[runs["arm"] == "a"]) == {0: "damaged", 2: "damaged"}
+    assert statuses(runs[runs["arm"] == "b"]) == {0: "done"}
+    assert set(evaluations["arm"]) == {"b"}
+
+
+def test_a_foreign_file_is_named(results):
+    block = results.block("s", "cartpole", "a", [0], level)
+    (block.parent / "notes.txt").write_text("mine")
+    with pytest.warns(DamagedRecord, match=r"notes\.txt: foreign file"):
+        load("s", results.root)
+
+
+def test_a_done_seed_without_final_evaluations_is_named_and_has_no_score(results):
+    block = results.block("s", "cartpole", "a", [0, 1], level)
+    edit(block, budget=2000)
+    problems = read(["s"], results.root).problems
+    assert [str(problem) for problem in problems] == [
+        "cartpole/a: no evaluation in the last tenth of the budget (seeds 0, 1)"
+    ]
+
+
+@QUIET
+def test_the_same_cell_and_seed_in_two_studies_is_one_run(results):
+    results.block("s", "cartpole", "a", [0, 1], level)
+    results.block("t", "cartpole", "a", [1, 2], level)
+    runs, evaluations, _ = load(["s", "t"], results.root)
+    assert statuses(runs) == {0: "done", 1: "done", 2: "done"}
+    assert not evaluations.duplicated(["task", "hash", "seed", "step", "mode", "episode"]).any()
+
+
+@QUIET
+def test_a_run_that_failed_in_one_study_and_is_done_in_another_counts_as_done(results):
+    results.block("s", "cartpole", "a", [0], level, failed={0: "killed"})
+    results.block("t", "cartpole", "a", [0], level)
+    runs, evaluations, _ = load(["s", "t"], results.root)
+    assert statuses(runs) == {0: "done"}
+    assert set(evaluations["study"]) == {"t"}
+
+
+@QUIET
+def test_arms_of_one_name_are_told_apart_by_what_differs(results):
+    for gamma in (0.9, 0.99):
+        results.block("s", "cartpole", "ppo", [0], level, gamma=gamma, baseline="critic")
+    results.block("s", "weekly_exam", "ppo", [0], level, gamma=0.99, baseline="critic")
+    results.block("s", "cartpole", "grpo", [0], level, gamma=0.99, baseline="grpo")
+    runs, _, _ = load("s", results.root)
+    assert set(zip(runs["task"], runs["arm"], strict=True)) == {
+        ("cartpole", "ppo (gamma=0.9)"),
+        ("cartpole", "ppo (gamma=0.99)"),
+        ("weekly_exam", "ppo (gamma=0.99)"),  # the same label as on the other task
+        ("cartpole", "grpo"),
+    }
+
+
+@QUIET
+def test_a_missing_cell_whose_factors_nobody_knows_is_told_apart_by_its_hash(results):
+    cells = [{"task": "cartpole", "arm": "ppo", "seeds": [0], "gamma": gamma} for gamma in (0.9, 0.99)]
+    folder = results.study("s", cells)
+    hashes = [cell["hash"] for cell in json.loads((folder / "study.json").read_text())["cells"]]
+    results.block("s", "cartpole", "ppo", [0], level, gamma=0.9)
+    runs, _, _ = load("s", results.root)
+    assert len(set(runs["arm"])) == 2
+    assert f"ppo #{hashes[1]}" in set(runs["arm"])
+
+
+def test_an_unknown_study_names_the_nearest(results):
+    results.block("quick", "cartpole", "a", [0], level)
+    (results.root / "speed").mkdir()  # records of `bench speed` lie beside the studies, and are none
+    with pytest.raises(UserError, match="allowed are quick; did you mean 'quick'"):
+        load("quik", results.root)
+
+
+@QUIET
+def test_a_cell_with_two_names_is_one_arm_and_may_be_the_control_by_either(results):
+    cell = {"task": "cartpole", "seeds": [0], "k": 1}
+    results.study("s", [cell | {"arm": "ppo"}, cell | {"arm": "critic-gae-clip"}], control="critic-gae-clip")
+    results.block("s", "cartpole", "ppo", [0], level, k=1)
+    records = read(["s"], results.root)
+    assert records.runs[["arm", "status"]].to_numpy().tolist() == [["ppo", "done"]]
+    assert records.control == "ppo"
+
+
+@QUIET
+def test_costs_of_a_block_are_shared_by_its_seeds(results):
+    results.block("s", "cartpole", "a", [0, 1, 2], level)
+    runs, _, _ = load("s", results.root)
+    assert runs["wall_seconds"].sum() == pytest.approx(30.0)
+
+
+@QUIET
+def test_factor_columns_of_long_tables_are_categories(results):
+    results.block("s", "cartpole", "a", [0], level, baseline="critic")
+    _, evaluations, _ = load("s", results.root)
+    assert isinstance(evaluations["baseline"].dtype, pd.CategoricalDtype)
+
+
+def test_a_label_does_not_say_the_same_difference_twice(results):
+    for gamma, settings in ((0.9, "short"), (0.99, "a longer one")):
+        results.block("s", "cartpole", "ppo", [0], lambda _, share: share, gamma=gamma, learning_rate_schedule=settings)
+    assert set(read(["s"], results.root).runs["arm"]) == {"ppo (gamma=0.9)", "ppo (gamma=0.99)"}

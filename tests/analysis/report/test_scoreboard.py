@@ -1,0 +1,130 @@
+"""The scoreboard: which study answers a claim, what is written between markers, and that README.md has it."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from analysis.claims import hypotheses
+from analysis.claims.hypotheses import ClaimsFile
+from analysis.cli import main
+from analysis.report import scoreboard
+from bench.errors import UserError
+from bench.paths import ROOT
+from tests.analysis.conftest import ResultsWriter
+
+CLAIMS = """\
+title: What we think
+defaults: {studies: [main, other], tasks: [cartpole], metric: final, sesoi: 0.05, seeds: 3, looks: 1, among: {}}
+claims:
+  better: {statement: High beats low, source: us, arm: {baseline: high}, against: {baseline: low}, direction: higher}
+  worse: {statement: Low beats high, source: us, arm: {baseline: low}, against: {baseline: high}, direction: higher}
+  elsewhere:
+    {statement: Mid beats low, source: us, arm: {baseline: mid}, against: {baseline: low}, direction: higher}
+  never:
+    {statement: A beats b, source: us, studies: [third], arm: {baseline: a}, against: {baseline: b}, direction: higher}
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> ClaimsFile:
+    path = tmp_path / "ours.yaml"
+    path.write_text(CLAIMS)
+    return hypotheses.read(path)
+
+
+@pytest.fixture
+def studies(results: ResultsWriter, file: ClaimsFile) -> dict[str, scoreboard.Study]:
+    """`main` has the arms high (normalised 0.9) and low (0.3), `other` mid (0.6) and low; no noise."""
+    returns = {"high": 452.22, "mid": 308.88, "low": 165.54}
+    for study, arms in (("main", ("high", "low")), ("other", ("mid", "low"))):
+        cells = [{"task": "cartpole", "arm": arm, "baseline": arm, "seeds": [0, 1, 2]} for arm in arms]
+        results.study(study, cells)
+        for arm in arms:  # of the stochastic policy, which lies 1 below; a seed apart lest all be at one value
+            curve = lambda seed, _, arm=arm: returns[arm] + 1 + seed  # noqa: E731  # one line a fixture
+            results.block(study, "cartpole", arm, [0, 1, 2], curve, baseline=arm)
+    return {name: scoreboard.read(results.root, name, [file]) for name in ("main", "other")}
+
+
+def test_each_claim_is_answered_by_the_first_of_its_studies_that_says_anything(file, studies) -> None:
+    found = {answer.name: (answer.study, answer.verdict) for answer in scoreboard.answers(file, studies)}
+    assert found == {
+        "better": ("main", "supported"),
+        "worse": ("main", "refuted"),
+        "elsewhere": ("other", "supported"),
+        "never": ("third", "not run"),
+    }
+    without = {answer.name: answer.verdict for answer in scoreboard.answers(file, {"main": studies["main"]})}
+    assert without["elsewhere"] == "missing"
+    counted = scoreboard.summary(scoreboard.answers(file, studies))
+    assert counted == "4 claims: 2 supported, 1 refuted, 1 not run"
+
+
+def test_the_table_has_the_effect_of_every_task_and_its_interval(file, studies) -> None:
+    rows = scoreboard.table(scoreboard.answers(file, studies), numbers=True).splitlines()
+    assert rows[2].startswith("| High beats low | us | **supported** | main | cartpole supported, 0.600 [0.600, 0.600]")
+    assert rows[3].startswith("| Low beats high | us | **refuted** | main | cartpole refuted, −0.600")
+    assert rows[5] == "| A beats b | us | not run | third |  |"
+    assert scoreboard.table(scoreboard.answers(file, studies), numbers=False).count("0.600") == 0
+
+
+def test_pages_keep_what_is_written_by_hand_and_change_only_once(file, studies) -> None:
+    page = f"# Results\n\n{scoreboard.empty('scoreboard')}\n\nBy hand.\n"
+    once = scoreboard.results_page(page, [file], studies)
+    assert "By hand." in once
+    assert once.index("## `main`: The study main") < once.index("## `other`: The study other")
+    assert "- 2 cells on cartpole; 3 seeds; 6 of 6 runs done, 6,000 environment steps" in once
+    assert "- code: 0123456789ab; [report](main/report/report.md)" in once
+    written = once.replace("**What it says.** To be written.", "**What it says.** High wins.", 1)
+    assert scoreboard.results_page(written, [file], studies) == written
+    front = scoreboard.front_page(page, [file], studies)
+    assert "4 claims: 2 supported, 1 refuted, 1 not run" in front
+    assert scoreboard.front_page(front, [file], studies) == front
+    assert "No study is committed yet." in scoreboard.front_page(front, [file], {})
+
+
+def test_a_page_without_its_markers_is_a_mistake() -> None:
+    for page in ("nothing", scoreboard.empty("scoreboard") * 2):
+        with pytest.raises(UserError, match="must both be there once"):
+            scoreboard.within(page, "scoreboard", "text")
+
+
+def test_the_question_of_a_study_is_the_comment_its_file_begins_with(tmp_path: Path) -> None:
+    (tmp_path / "own.yaml").write_text(
+        "# @package _global_\n# Does it help?\n# And when?\nstudy:\n  # no\n  name: own\n"
+    )
+    assert scoreboard.question("own", tmp_path) == "Does it help? And when?"
+    assert scoreboard.question("unknown", tmp_path) == ""
+
+
+def test_only_what_git_knows_is_committed(studies, results: ResultsWriter, tmp_path: Path, capsys) -> None:
+    assert studies
+    readme, other = tmp_path / "README.md", results.root / "README.md"
+    for path in (readme, other):
+        path.write_text(scoreboard.empty("scoreboard") + "\n")
+    command = ["scoreboard", f"results={results.root}", f"readme={readme}"]
+    assert main(command) == 2
+    assert "not a folder of a git checkout" in capsys.readouterr().err
+    for arguments in (["init", "-q"], ["add", "main"]):
+        subprocess.run(["git", "-C", str(results.root), *arguments], check=True)
+    assert scoreboard.committed(results.root) == ["main"]
+    assert main(command) == 0
+    assert "not run" in readme.read_text()  # of the article's claims: the study is nobody's
+    assert "## `main`" in other.read_text()
+    assert "`other`" not in other.read_text()
+
+
+@pytest.mark.slow
+def test_the_pages_of_this_repository_say_what_its_results_give() -> None:
+    results = ROOT / "results"
+    names = scoreboard.committed(results)
+    if not names:
+        pytest.skip("no study is committed")
+    files = hypotheses.read_all()
+    studies = {name: scoreboard.read(results, name, files) for name in names}
+    for path, page in (
+        (ROOT / "README.md", scoreboard.front_page),
+        (results / "README.md", scoreboard.results_page),
+    ):
+        text = path.read_text(encoding="utf-8")
+        assert page(text, files, studies) == text, f"{path.name}: make readme"

@@ -1,0 +1,201 @@
+"""The laboratory's section of a report, from a small study that really was measured."""
+
+import hashlib
+import json
+import re
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from analysis import load
+from analysis.cli import main as analyse
+from analysis.figures import lab as lab_figures
+from analysis.load.laboratory import INDEX, Laboratory, together
+from analysis.report import lab as lab_report
+from analysis.tables import lab as lab_tables
+from analysis.tables.learning import measured_texts
+from bench.commands.main import main
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One stage of the exam question."""
+    place = tmp_path_factory.mktemp("results")
+    arguments = [
+        "task=exam_question", "stages=start", "jobs=1", "baselines=none,critic,rloo,grpo", "critics=exact,learned",
+        "advantages=td0,gae,monte_carlo", "anchors=4", "times=1", "futures=4", "batches=16", "batch_multiples=1,2",
+        "group_sizes=2", f"results={place}",
+    ]  # fmt: skip
+    assert main(["lab", *arguments]) == 0
+    return place
+
+
+@pytest.fixture(scope="module")
+def found(results: Path) -> Laboratory:
+    return load.read(["lab"], results).laboratory
+
+
+def test_the_report_of_a_measured_study(results: Path) -> None:
+    assert analyse(["study=lab", f"results={results}"]) == 0
+    folder = results / "lab" / "report"
+    for name in lab_figures.FIGURES:
+        assert (folder / f"{name}_exam_question.png").stat().st_size > 5000, name
+    text = (folder / "report.md").read_text()
+    for fragment in ("| critic-gae |", "| none-monte_carlo |", "Where a baseline hurts", "time_limited truth, exact"):
+        assert fragment in text
+    assert "<h2>The estimators, measured</h2>" in (folder / "index.html").read_text()
+
+
+def test_a_damaged_stage_is_named_and_told_by_the_exit_code(
+    results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(results, tmp_path / "results")
+    (file,) = (tmp_path / "results").rglob("figures.parquet")
+    second = file.parents[1].with_name("halfway-0") / file.parent.name
+    shutil.copytree(file.parent, second)
+    (second / "figures.parquet").write_bytes(b"damaged")
+    assert analyse(["study=lab", f"results={tmp_path / 'results'}"]) == 1
+    assert "halfway-0" in capsys.readouterr().err
+
+
+def test_the_closing_table_divides_by_the_signal(found: Laboratory) -> None:
+    table = lab_tables.closing_table(found, "exam_question", {"none-monte_carlo": (0.6, 0.5, 0.7)})
+    (section,) = table.sections
+    row = next(row for row in section.rows if row[0] == "none-monte_carlo")
+    figures = found.of("exam_question", "advantage").query("arm == 'none-monte_carlo'").set_index("quantity")["value"]
+    assert row[3].startswith(f"{figures['variance'] / figures['signal']:.3f}"[:4])
+    assert row[-1] == "0.60 [0.50, 0.70]"
+    assert {row[-1] for row in section.rows if row[0] != "none-monte_carlo"} == {"–"}
+
+
+def test_ratios_to_hardly_any_signal_are_short(found: Laboratory) -> None:
+    figures = found.figures.copy()
+    figures.loc[figures["quantity"] == "signal", "value"] = 1e-20
+    table = lab_tables.closing_table(replace(found, figures=figures), "exam_question", {})
+    row = next(row for row in table.sections[0].rows if row[0] == "none-monte_carlo")
+    assert re.fullmatch(r"\d\.\de1\d \[\d\.\de1\d, \d\.\de\d\d\]", row[3]), row
+
+
+def test_in_a_single_step_all_targets_are_one(found: Laboratory) -> None:
+    """A negative control: TD, GAE and Monte Carlo cannot differ where an episode has one step."""
+    rows = found.figures[(found.figures["baseline"] == "critic") & (found.figures["critic"] == "exact")]
+    rows = rows[~rows["swept"]]
+    keys = ["level", "weights", "episodes", "step", "kind", "quantity"]
+    wide = rows[rows["level"] != "kind"].pivot_table(index=keys, columns="advantage", values="value", dropna=False)
+    wide = wide.dropna(how="all")
+    pd.testing.assert_series_equal(wide["td0"], wide["monte_carlo"], check_names=False)
+    pd.testing.assert_series_equal(wide["gae"], wide["monte_carlo"], check_names=False)
+
+
+def test_what_is_missing_is_named(results: Path, tmp_path: Path) -> None:
+    shutil.copytree(results, tmp_path / "results")
+    index = tmp_path / "results" / "lab" / INDEX
+    planned = '{"task": "weekly_exam", "stage": "end", "hash": "0", "path": "lab/weekly_exam/end-0/seeds-000"}'
+    index.write_text(index.read_text().replace('"cells": [', f'"cells": [{planned},', 1))
+    laboratory = load.read(["lab"], tmp_path / "results").laboratory
+    assert laboratory.missing == ("weekly_exam end",)
+    assert (
+        "Not measured: weekly_exam end." in lab_report.parts(laboratory, pd.DataFrame(), pd.DataFrame(), [])[-1].items
+    )
+
+
+def test_a_damaged_index_is_named_and_what_was_measured_is_shown(results: Path, tmp_path: Path) -> None:
+    shutil.copytree(results, tmp_path / "results")
+    (tmp_path / "results" / "lab" / INDEX).write_text("{")
+    records = load.read(["lab"], tmp_path / "results")
+    assert [problem.path for problem in records.problems] == ["lab/lab.json"]
+    assert records.laboratory.labels("exam_question") == ["start"]
+
+
+def doubled(results: Path, place: Path) -> Path:
+    """The same stage once more in the same study, as if under other settings: every figure is ten times as large."""
+    shutil.copytree(results, place)
+    (block,) = (place / "lab").glob("lab/exam_question/start-*/seeds-000")
+    second = block.parents[1] / "start-ffffffff" / block.name
+    shutil.copytree(block, second)
+    figures = pd.read_parquet(second / "figures.parquet")
+    numbers = ["value", "error", "low", "high"]
+    figures[numbers] *= 10
+    figures.to_parquet(second / "figures.parquet", index=False)
+    record = json.loads((second / "run.json").read_text())
+    record["checksums"]["figures.parquet"] = hashlib.sha256((second / "figures.parquet").read_bytes()).hexdigest()
+    (second / "run.json").write_text(json.dumps(record))
+    return place
+
+
+def test_two_settings_of_a_stage_stay_apart(results: Path, found: Laboratory, tmp_path: Path) -> None:
+    """Each has a section of its own, and the one planned first, not a mixture, speaks in summaries and claims."""
+    both = load.read(["lab"], doubled(results, tmp_path / "results")).laboratory
+    first, second = both.labels("exam_question")
+    assert second == "start ffffffff"
+    assert first.startswith("start ")
+    selector = {"baseline": "critic", "advantage": "gae", "stage": "start"}
+    alone = measured_texts(found.figures, "exam_question", ["cosine"], selector)
+    assert measured_texts(both.figures, "exam_question", ["cosine"], selector) == alone
+    one, two = lab_tables.closing_table(both, "exam_question", {}).sections
+    (before,) = lab_tables.closing_table(found, "exam_question", {}).sections
+    assert one.rows == before.rows
+    cosine = next(row[4] for row in one.rows if row[0] == "none-monte_carlo")
+    tenfold = next(row[4] for row in two.rows if row[0] == "none-monte_carlo")
+    assert float(tenfold.split()[0]) == pytest.approx(10 * float(cosine.split()[0]), abs=0.006)
+    (line,) = lab_report.several_lines(both)
+    assert f"claims and summaries use {first}" in line
+
+
+def test_every_study_has_its_laboratory_section(results: Path, tmp_path: Path) -> None:
+    """Two studies read together: what both measured counts once, what only the second measured is there."""
+    root = tmp_path / "results"
+    shutil.copytree(results / "lab", root / "first")
+    doubled(results, tmp_path / "other")
+    shutil.copytree(tmp_path / "other" / "lab", root / "second")
+    assert len(load.read(["first", "second"], root).laboratory.labels("exam_question")) == 2
+    assert analyse(["study=first,second", f"results={root}"]) == 0
+    text = next(root.rglob("report.md")).read_text()
+    assert "start ffffffff" in text
+
+
+def test_fairness_is_tabled_for_every_baseline(found: Laboratory) -> None:
+    """Both brothers' shares, of learning and of variance, as measured; they sum to one, or both are unknown."""
+    table = lab_tables.fairness_table(found, "exam_question")
+    assert table is not None
+    (section,) = table.sections
+    rows = {row[:2]: row[2:] for row in section.rows}
+    true = rows.pop(("the true gradient", "–"))
+    assert true[1::2] == ("–", "–")
+    assert sum(map(float, true[::2])) == pytest.approx(1, abs=0.002)
+    baselines = ["none", "critic", "rloo", "grpo"]
+    names = ["none-monte_carlo", "critic-monte_carlo", "rloo-monte_carlo G=4 reward_to_go"]
+    assert {(name, critic) for name, critic in zip(names, ("none", "learned", "none"), strict=True)} <= set(rows)
+    assert {name.partition("-")[0] for name, _ in rows} == set(baselines)
+    measured = found.figures.query("level == 'kind' and baseline == 'none' and advantage == 'monte_carlo'")
+    value = measured.set_index(["kind", "quantity"])["value"].clip(0, 1)
+    place = table.header.index("younger's share of the variance") - 2
+    assert rows["none-monte_carlo", "none"][place].startswith(f"{value['younger', 'variance_share']:.3f}")
+    for row in rows.values():
+        assert sum(float(cell.split()[0]) for cell in row[1::2]) == pytest.approx(1, abs=0.002)
+        learning = row[::2]
+        unknown = learning == ("–", "–")  # a brother's mean gradient that is not told from zero
+        assert unknown or sum(float(cell.split()[0]) for cell in learning) == pytest.approx(1, abs=0.002)
+
+
+def test_a_study_of_brothers_that_was_not_measured_says_what_measures_it() -> None:
+    runs = pd.DataFrame({"task": ["weekly_exam", "cartpole"]})
+    nothing = together([])
+    (part,) = lab_report.parts(nothing, pd.DataFrame(), runs, ["article"])
+    assert part.sentences == ("Not measured yet; python -m bench lab study=article measures it.",)
+    assert lab_report.parts(nothing, pd.DataFrame(), runs[1:], ["article"]) == []
+    assert lab_report.parts(nothing, pd.DataFrame(), runs, ["clipping"]) == []
+
+
+def test_arms_left_out_are_named_with_the_reason() -> None:
+    notes = pd.DataFrame({"task": ["a", "a"], "left_out": [{"vine-td0": "it costs", "vine-gae": "it costs"}] * 2})
+    laboratory = Laboratory(pd.DataFrame(), pd.DataFrame(), notes, ())
+    assert lab_report.left_out_lines(laboratory) == ["Not measured on a: vine-td0, vine-gae (it costs)."]
+
+
+def test_a_study_without_a_laboratory_has_no_section(tmp_path: Path) -> None:
+    (tmp_path / "s" / "runs").mkdir(parents=True)
+    assert load.read(["s"], tmp_path).laboratory.empty

@@ -1,0 +1,164 @@
+"""The entry point: what it writes, what it says, how it fails."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+from PIL import Image
+
+from analysis.cli import main
+from analysis.figures import gallery
+from analysis.report import files
+
+EXPECTED = {
+    *("comparison.md", "comparison.csv", "comparison.tex", "costs.csv", "runs.csv", "report.md", "index.html"),
+    *(
+        f"{figure}_{mode}.{kind}"
+        for figure in ("learning_curves", "final_scores")
+        for mode in ("deterministic", "stochastic")
+        for kind in ("svg", "png", "pdf")
+    ),
+}
+
+
+def rising(seed: int, share: float) -> float:
+    return 100.0 * share + seed
+
+
+@pytest.fixture
+def one_figure(monkeypatch):
+    """Reports with a single figure, for tests that are not about figures."""
+    figures = {"final_scores_stochastic": gallery.FIGURES["final_scores_stochastic"]}
+    monkeypatch.setattr(files, "FIGURES", figures)
+    monkeypatch.setattr(files, "MAIN_FIGURES", tuple(figures))
+
+
+@pytest.mark.usefixtures("one_figure")
+def test_the_answer_does_not_count_arms_without_a_run_as_beaten(results):
+    results.study("s", [{"task": "cartpole", "arm": arm, "seeds": [0, 1], "k": k} for k, arm in enumerate("abc")])
+    for k, arm in enumerate("ab"):
+        results.block("s", "cartpole", arm, [0, 1], lambda seed, _, k=k: 300.0 - 100 * k + seed, k=k)
+    main(["study=s", f"results={results.root}"])
+    said = (results.root / "s" / "report" / "report.md").read_text()
+    assert "cartpole: a is best" in said
+    assert "; ahead of every other arm that has a run; 1 arm without a run." in said
+
+
+@pytest.fixture
+def study(results):
+    results.study("quick", [{"task": "cartpole", "arm": "ppo", "seeds": [0, 1, 2]}])
+    results.block("quick", "cartpole", "ppo", [0, 1], rising)
+    return results
+
+
+def test_it_writes_the_report_beside_the_runs_and_names_every_file(study, capsys):
+    assert main(["study=quick", f"results={study.root}"]) == 0
+    folder = study.root / "quick" / "report"
+    assert {path.name for path in folder.iterdir()} >= EXPECTED
+    said = capsys.readouterr().out
+    assert "2 of 3 runs are done (1 missing): 1 arm on 1 task (cartpole)." in said
+    assert all(f"wrote {path}" in said for path in folder.iterdir())
+
+
+@pytest.mark.slow
+def test_identical_results_give_identical_bytes(study):
+    folder = study.root / "quick" / "report"
+    written = []
+    for _ in range(2):
+        main(["study=quick", f"results={study.root}"])
+        written.append({path.name: path.read_bytes() for path in folder.iterdir()})
+    assert written[0] == written[1]
+
+
+@pytest.mark.usefixtures("one_figure")
+def test_results_that_came_without_policies_and_diagnostics_are_whole(study, capsys):
+    block = study.block("quick", "cartpole", "grpo", [0, 1], rising, k=1)
+    record = json.loads((block / "run.json").read_text())
+    (block / "run.json").write_text(json.dumps(record | {"checksums": record["checksums"] | {"policy.zip": "0" * 64}}))
+    (block / "training.parquet").unlink()
+    assert main(["study=quick", f"results={study.root}"]) == 0
+    assert "not usable" not in capsys.readouterr().err
+    page = (study.root / "quick" / "report" / "report.md").read_text()
+    assert "Without diagnostics of their updates: 2 runs" in page
+
+
+@pytest.mark.usefixtures("one_figure")
+def test_a_damaged_block_is_a_warning_exit_code_1_and_the_rest_is_written(study, capsys):
+    block = study.block("quick", "cartpole", "grpo", [0], rising, k=1)
+    (block / "training.parquet").write_bytes(b"spoilt")
+    assert main(["study=quick", f"results={study.root}"]) == 1
+    assert "seeds-000-000: training.parquet does not match its checksum" in capsys.readouterr().err
+    page = (study.root / "quick" / "report" / "report.md").read_text()
+    assert "1 damaged" in page
+    assert "training.parquet does not match its checksum" in page
+
+
+@pytest.mark.usefixtures("one_figure")
+def test_a_failed_seed_is_in_the_report_with_its_cause(study):
+    study.block("quick", "cartpole", "grpo", [0, 1], rising, k=1, failed={1: "loss is NaN at update 7"})
+    main(["study=quick", f"results={study.root}"])
+    page = (study.root / "quick" / "report" / "report.md").read_text()
+    assert "- cartpole, grpo, seed 1: loss is NaN at update 7" in page
+    assert "| grpo | 1 (1 failed) |" in page
+
+
+def test_single_figures_for_a_papers_column(study, capsys):
+    arguments = [
+        "study=quick",
+        f"results={study.root}",
+        "figures=learning_curves_stochastic",
+        "style=paper",
+        "width=3.3",
+    ]
+    assert main(arguments) == 0
+    folder = study.root / "quick" / "report"
+    written = {path.name for path in folder.iterdir()}
+    assert written == {f"learning_curves_stochastic-paper-3.3in.{kind}" for kind in ("svg", "png", "pdf")}
+    with Image.open(folder / "learning_curves_stochastic-paper-3.3in.png") as image:
+        assert image.width == int(3.3 * 200)
+    assert capsys.readouterr().out.count("wrote ") == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["study=quick", "figures=spagetti"], "did you mean 'spaghetti'"),
+        (["study=quick", "figures=spaghetti", "style=papr"], "did you mean 'paper'"),
+        (["study=quick", "figures=spaghetti", "width=wide"], "width=wide: must be a number"),
+        (["study=quick", "figures=spaghetti", "width=1"], "between 2 and 40"),
+        (["study=quick", "width=3"], "for single figures"),
+        (["study=quik"], "did you mean 'quick'"),
+        (["stdy=quick"], "did you mean 'study=…'"),
+        (["quick"], "unknown command 'quick': allowed are compare, scores, scoreboard, pull; a report is study=quick"),
+        (["study="], "which study"),
+        (["results=."], "which study"),
+    ],
+)
+@pytest.mark.usefixtures("one_figure")
+def test_a_mistake_is_one_line_and_exit_code_2(study, capsys, arguments, message):
+    if "=" in arguments[0] and "results=." not in arguments:
+        arguments = [*arguments, f"results={study.root}"]
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_a_study_without_any_run_is_a_mistake(results, capsys):
+    results.study("empty", [])
+    assert main(["study=empty", f"results={results.root}"]) == 2
+    assert "no runs found" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("one_figure")
+def test_an_unwritable_report_folder_is_one_line(study, capsys):
+    (study.root / "quick" / "report").write_text("a file where the folder should be")
+    assert main(["study=quick", f"results={study.root}"]) == 2
+    assert "cannot write" in capsys.readouterr().err
+
+
+def test_the_analysis_needs_no_learner():
+    code = "import sys, analysis.cli; print([m for m in ('torch', 'stable_baselines3', 'hydra') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout.replace("'", '"')) == []
