@@ -1,4 +1,4 @@
-"""Watching an episode of a trained seed: an animation of classic control, text of the worlds that are drawn so."""
+"""`python -m bench enjoy RUN_DIR`: an episode of a trained seed, animated, or as text where its world is drawn so."""
 
 import io
 import os
@@ -6,15 +6,18 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import gymnasium
 import numpy as np
 
-from bench.commands.verify import checked_config
+from bench import plugin
+from bench.config.arguments import read, word
 from bench.config.schema import Config
 from bench.errors import UserError
+from bench.execution.reproduce import checked_config, finished
 from bench.records import block as blocks
 from bench.records import files
 from bench.tasks.base import Task
@@ -23,6 +26,30 @@ from bench.tasks.registry import GYMNASIUM_TASKS, make
 
 FRAMES_PER_SECOND = 30  # where the environment does not say
 INSTALL = "pip install 'policy-gradient-bench[render]'"
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Which block, seed and episode, and how it is shown."""
+
+    block: str = word("give the folder of one block, such as results/quick/runs/cartpole/…/seeds-000-009")
+    seed: int | None = None
+    episode: int = 0
+    mode: str = "deterministic"
+    format: str = "gif"
+    plugins: str = ""
+
+
+def main(words: Sequence[str]) -> int:
+    """Play an episode and say where it is. Raises `UserError`."""
+    asked = read("enjoy", words, Arguments)
+    for key, number in (("seed", asked.seed), ("episode", asked.episode)):
+        if number is not None and number < 0:
+            raise UserError(f"{key}={number}: must be a whole number of at least 0")
+    plugin.import_modules(asked.plugins)
+    path, total = enjoy(Path(asked.block), asked.seed, asked.episode, asked.mode, asked.format)
+    print(f"return {total:.6g}: {path}")
+    return 0
 
 
 def enjoy(
@@ -36,10 +63,7 @@ def enjoy(
     Raises:
         UserError: where there is no such block, seed or mode, or what draws the task is not installed.
     """
-    block = blocks.read(path.resolve())
-    if block is None or not block.finished:
-        raise UserError(f"{path}: no finished block; give the folder that holds its {blocks.RECORD}")
-    blocks.check(block)
+    block = finished(path)
     seed = min(block.seeds) if seed is None else seed
     if seed not in block.seeds:
         raise UserError(f"seed={seed}: the block has {', '.join(map(str, sorted(block.seeds)))}")

@@ -13,13 +13,15 @@ from joblib import Parallel, delayed
 from rich.console import Console
 
 from bench import interruption
-from bench.errors import UserError, nearest
+from bench.config.arguments import read, typed
+from bench.errors import UserError, counted, first_line, nearest
 from bench.execution import progress
 from bench.lab import stages
+from bench.lab.cell import Cell, finish, plan_cells, subject
 from bench.lab.measure import Laboratory
-from bench.lab.record import Cell, Recorder, done, update_index
-from bench.lab.settings import FOLDER, STAGES, Plan, Settings, plan, read
-from bench.records.recorder import Busy
+from bench.lab.settings import FOLDER, STAGES, Plan, Settings, plan
+from bench.lab.settings import read as read_settings
+from bench.records.recorder import Busy, Recorder, recording
 from bench.tasks.registry import TASKS, make
 
 USAGE = """\
@@ -30,8 +32,16 @@ python -m bench lab study=NAME [...]             what conf/lab/NAME.yaml plans; 
   task=A,B  stages=start,halfway,end,optimum  policy=RUN_DIR  baselines=…  advantages=…  critics=exact,learned,error
   truth=time_limited|continuing  precision=…  truth_steps=…  shortfall=refuse|report  seed=…  jobs=…  results=…
   and every other key of conf/lab/default.yaml, or of training's configuration (gamma=…, group.size=…)"""
+NESTED = ("by_task", "overrides")  # settings of settings, given as YAML
 
-OWN = ("study", "results", "jobs")
+
+@dataclass(frozen=True)
+class Arguments:
+    """What is the command's own; its other keys are the laboratory's settings, or training's."""
+
+    study: str = ""
+    results: str = "results"
+    jobs: int = min(os.cpu_count() or 1, 8)
 
 
 @dataclass(frozen=True)
@@ -45,16 +55,16 @@ class Request:
     given: Mapping[str, Any]
 
 
-def main(arguments: Sequence[str]) -> int:
+def main(words: Sequence[str]) -> int:
     """Run `python -m bench lab`; the exit code: 0, 1 where a cell failed, 2 for a mistake. Raises `UserError`."""
-    if arguments and arguments[0] in ("-h", "--help", "help"):
+    if {"-h", "--help", "help"} & set(words):
         print(USAGE)
         return 0
     torch.set_num_threads(1)
-    request = parse(arguments)
+    request = parse(words)
     cells = planned(request)
-    update_index(cells)
-    left = [cell for cell in cells if not done(cell)]
+    plan_cells(cells)
+    left = [cell for cell in cells if not cell.done]
     with interruption.leading():
         failures = _measure(left, len(cells) - len(left), request.jobs)
         if (asked := interruption.asked()) is not None:
@@ -62,8 +72,7 @@ def main(arguments: Sequence[str]) -> int:
     for failure in failures:
         print(f"failed: {failure.line}", file=sys.stderr)
     before = f", {len(cells) - len(left)} of them measured before" if len(left) < len(cells) else ""
-    stages = "1 stage" if len(cells) == 1 else f"{len(cells)} stages"
-    print(f"{stages}{before}, {len(failures)} failures: {cells[0].study_directory / 'lab'}")
+    print(f"{counted(len(cells), 'stage')}{before}, {len(failures)} failures: {cells[0].study_directory / 'lab'}")
     return max((2 if failure.mistake else 1 for failure in failures), default=0)
 
 
@@ -75,38 +84,48 @@ class Failure:
     mistake: bool = False
 
 
-def parse(arguments: Sequence[str]) -> Request:
+def parse(words: Sequence[str]) -> Request:
     """What a command line asks for. Raises `UserError`."""
-    given = dict(map(_pair, arguments))
-    own = {key: given.pop(key) for key in OWN if key in given}
-    study = str(own.get("study", "lab"))
-    if "study" in own and not (FOLDER / f"{study}.yaml").exists():
+    own, given, training = _sorted(words)
+    asked = read("lab", own, Arguments)
+    study = asked.study or "lab"
+    if asked.study and not (FOLDER / f"{study}.yaml").exists():
         known = sorted(path.stem for path in FOLDER.glob("*.yaml") if path.stem != "default")
         raise UserError(f"unknown study '{study}': conf/lab has {', '.join(known)}{nearest(study, known)}")
-    if "task" in given:
-        given["tasks"] = given.pop("task")
-    mine = {field.name for field in fields(Settings)}
-    training = {key: value for key, value in given.items() if key not in mine}
-    settings = {key: value for key, value in given.items() if key in mine}
-    found = read(study, settings)
+    if asked.jobs < 1:
+        raise UserError(f"jobs={asked.jobs}: must be a whole number of at least 1")
+    found = read_settings(study, given)
     if training:
-        found = read(study, settings | {"overrides": dict(found.overrides) | training})
-    jobs = own.get("jobs", min(os.cpu_count() or 1, 8))
-    if not isinstance(jobs, int) or jobs < 1:
-        raise UserError(f"jobs={jobs}: must be a whole number of at least 1")
-    return Request(study, str(own.get("results", "results")), jobs, found, given)
+        found = read_settings(study, {**given, "overrides": {**found.overrides, **training}})
+    return Request(study, asked.results, asked.jobs, found, given)
 
 
-def _pair(argument: str) -> tuple[str, Any]:
-    """KEY=VALUE; `a,b` is a list, as for training."""
-    key, equals, text = argument.partition("=")
-    if not equals or not key:
-        raise UserError(f"lab: cannot read '{argument}': write KEY=VALUE")
-    listed = f"[{text}]" if "," in text and not text.startswith(("[", "{")) else text
+def _sorted(words: Sequence[str]) -> tuple[list[str], dict[str, Any], dict[str, str]]:
+    """The command's own words, the values of the laboratory's settings, and training's keys as they were typed."""
+    mine = {field.name for field in fields(Settings)}
+    own: list[str] = []
+    texts: dict[str, str] = {}
+    training: dict[str, str] = {}
+    for word in words:
+        key, equals, text = word.partition("=")
+        if not equals or not key:
+            raise UserError(f"lab: cannot read '{word}': write KEY=VALUE")
+        key = "tasks" if key == "task" else key
+        if key in {field.name for field in fields(Arguments)}:
+            own.append(word)
+        elif key in mine:
+            texts[key] = text
+        else:
+            training[key] = text
+    given: dict[str, Any] = {key: _mapping(key, texts.pop(key)) for key in NESTED if key in texts}
+    return own, given | typed(texts, Settings), training
+
+
+def _mapping(key: str, text: str) -> Any:
     try:
-        return key, yaml.safe_load(listed)
+        return yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise UserError(f"lab: cannot read '{argument}': write KEY=VALUE") from error
+        raise UserError(f"lab: cannot read '{key}={text}': write {key}={{…}} as in conf/lab") from error
 
 
 def planned(request: Request) -> list[Cell]:
@@ -178,29 +197,20 @@ def measure(cell: Cell) -> Failure | None:
     torch.set_num_threads(1)
     if interruption.asked() is not None:
         return Failure(f"{cell.label}: not begun, since a signal asked to stop")
-    recorder = Recorder(cell)
     try:
-        recorder.begin()
+        with recording(Recorder(subject(cell))) as recorder:
+            stage = _stage(cell)
+            recorder.progress(0.1)
+            laboratory = Laboratory(cell.plan, cell.settings, stage, lambda done: recorder.progress(0.1 + 0.9 * done))
+            finish(recorder, laboratory.run(), stage.env_steps)
+    except interruption.Interrupted:
+        return Failure(f"{cell.label}: interrupted")
     except Busy as error:
         return Failure(f"{cell.label}: {error}")
-    try:
-        stage = _stage(cell)
-        recorder.on_progress(0.1)
-        laboratory = Laboratory(cell.plan, cell.settings, stage, lambda share: recorder.on_progress(0.1 + 0.9 * share))
-        recorder.finish(laboratory.run(), stage.env_steps)
-    except interruption.Interrupted:
-        recorder.release()
-        return Failure(f"{cell.label}: interrupted")
     except Exception as error:  # whatever measuring raises is recorded: the other stages go on
-        recorder.fail(error)
         mistake = isinstance(error, UserError)
         kind = "" if mistake else f"{type(error).__name__}: "
-        return Failure(f"{cell.label}: {kind}{error}".splitlines()[0], mistake)
-    except BaseException:
-        recorder.release()
-        raise
-    finally:
-        recorder.close()
+        return Failure(f"{cell.label}: {kind}{first_line(error)}", mistake)
     return None
 
 

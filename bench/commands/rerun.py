@@ -1,4 +1,4 @@
-"""Training a recorded block again, beside the results, and comparing the numbers byte by byte."""
+"""`python -m bench rerun RUN_DIR`: train a block again, beside the results, and compare the numbers byte by byte."""
 
 import dataclasses
 import itertools
@@ -7,12 +7,36 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.commands.verify import agreement, checked_config
+from bench import plugin
+from bench.config.arguments import read, word
 from bench.config.schema import Config
 from bench.errors import UserError
 from bench.execution.execute import run_block
+from bench.execution.reproduce import agreement, checked_config, described, finished
 from bench.records import block as blocks
 from bench.records.files import sha256, write_atomic
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Which block."""
+
+    block: str = word("give the folder of one block, such as results/quick/runs/cartpole/…/seeds-000-009")
+    plugins: str = ""
+
+
+def main(words: Sequence[str]) -> int:
+    """Train a block again and say how it agrees; the exit code: 1 where it does not. Raises `UserError`."""
+    asked = read("rerun", words, Arguments)
+    plugin.import_modules(asked.plugins)
+    again = rerun(Path(asked.block))
+    print(again.path)
+    if again.put_back:
+        print(f"put back in {asked.block}: {', '.join(again.put_back)}")
+    if again.still_out:
+        print(f"not the bytes that were recorded, so only in the folder above: {', '.join(again.still_out)}")
+    print(described(again.agrees))
+    return 0 if all(again.agrees.values()) else 1
 
 
 @dataclass(frozen=True)
@@ -34,10 +58,7 @@ def rerun(path: Path) -> Rerun:
     Raises:
         UserError: where `path` holds no finished block, or the code has changed what its settings mean.
     """
-    block = blocks.read(path.resolve())
-    if block is None or not block.finished:
-        raise UserError(f"{path}: no finished block; give the folder that holds its {blocks.RECORD}")
-    blocks.check(block)
+    block = finished(path)
     config = _config(block)
     place = _free_place(blocks.study_directory(config) / "reruns" / config.task.name / block.path.parent.name)
     directory = place / block.path.name

@@ -1,4 +1,4 @@
-"""What a study has: done, running, stale, failed, missing."""
+"""`python -m bench status study=NAME`: what a study has done, running, stale, failed, missing."""
 
 import json
 from collections import Counter
@@ -6,12 +6,32 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.config.arguments import read
+from bench.design import record as tuning
 from bench.errors import UserError
 from bench.records import block as blocks
 from bench.records import index
 from bench.records.partial import PARTIAL
 
 STATES = ("done", "running", "stale", "failed", "missing", "damaged")
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Which study."""
+
+    study: str = ""
+    results: str = "results"
+
+
+def main(words: Sequence[str]) -> int:
+    """Print the state of a study; the exit code: 2 where a block of it is damaged. Raises `UserError`."""
+    asked = read("status", words, Arguments)
+    text, intact = status(Path(asked.results), asked.study)
+    print(text)
+    if (tuned := tuning.summary(Path(asked.results) / asked.study)) is not None:
+        print(tuned)
+    return 0 if intact else 2
 
 
 @dataclass(frozen=True)
@@ -31,7 +51,7 @@ def status(results: Path, study: str) -> tuple[str, bool]:
         UserError: where no such study has been run, or its index is damaged.
     """
     folder = index.study_folder(results, study)
-    lines = [line for cell in index.read(folder)["cells"] for line in _cell(folder, cell)]
+    lines = [line for cell in index.STUDY.read(folder)["cells"] for line in _cell(folder, cell)]
     counts = Counter(line.state for line in lines for _ in line.seeds)
     summary = ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state])
     shown = [

@@ -1,26 +1,65 @@
-"""Whether results are what was written, and whether this machine gets the same numbers again."""
+"""`python -m bench verify RESULTS`: whether results are what was written, and this machine gets the same numbers."""
 
-import dataclasses
 import random
-import re
-import tempfile
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from bench.config import saved_policies as policies
-from bench.config.identity import cell_hash
-from bench.errors import UserError, nearest
-from bench.execution.execute import recorded_config, run_block
+import pyarrow.parquet as pq
+
+from bench import plugin
+from bench.config.arguments import read, word
+from bench.config.schema import Config
+from bench.errors import UserError, counted, nearest
+from bench.execution.reproduce import checked_config, described, is_trainable, train_again
 from bench.records import block as blocks
-from bench.records.files import sha256
 from bench.records.tables import EVALUATIONS, TRAINING
 
-if TYPE_CHECKING:
-    from bench.config.schema import Config
-
 MODES = 2  # of evaluation: deterministic, stochastic
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Which results, and how many of their blocks are trained again."""
+
+    results: str = word("give a results folder, a study's or a block's, such as results/quick")
+    rerun: int = 1
+    plugins: str = ""
+
+
+def main(words: Sequence[str]) -> int:
+    """Verify results and train some blocks again; the exit code: 1 where anything differs. Raises `UserError`."""
+    asked = read("verify", words, Arguments)
+    if asked.rerun < 0:
+        raise UserError(f"rerun={asked.rerun}: must be a whole number of at least 0")
+    plugin.import_modules(asked.plugins)
+    found = verify(Path(asked.results))
+    for problem in found.problems:
+        print(f"problem: {problem}")
+    print(
+        f"{counted(len(found.finished), 'finished block')}, {found.unfinished} unfinished, "
+        f"{counted(len(found.problems), 'problem')} with their files"
+    )
+    for what, number in left_out(found.finished).items():
+        print(f"{what} left out of {counted(number, 'block')}; 'python -m bench rerun BLOCK' makes them again")
+    agree = _train_again(found.finished, asked.rerun) if asked.rerun else True
+    return 1 if found.problems or not agree else 0
+
+
+def _train_again(found: Sequence[blocks.Block], number: int) -> bool:
+    """Train some blocks again and say how each agrees; → whether all do."""
+    able = [block for block in found if is_trainable(block)]
+    if len(able) < len(found):
+        waiting = counted(len(found) - len(able), "block")
+        print(f"{waiting} held to a policy that is not here: not trained again")
+    agree = True
+    for block in pick(able, number):
+        print(f"training {block.path} again", file=sys.stderr)
+        agrees = train_again(block)
+        print(f"{block.path} trained again:\n{described(agrees)}")
+        agree = agree and all(agrees.values())
+    return agree
 
 
 @dataclass(frozen=True)
@@ -59,50 +98,11 @@ def verify(root: Path) -> Verified:
     return Verified(finished, unfinished, problems)
 
 
-def train_again(block: blocks.Block) -> dict[str, bool]:
-    """Train a block once more in a temporary folder; → of each file of numbers whether its bytes are the same.
-
-    Raises:
-        UserError: where the code has changed what its settings mean.
-    """
-    config = checked_config(block)
-    with tempfile.TemporaryDirectory(prefix="bench-verify-") as folder:
-        config = dataclasses.replace(config, results=folder, retry="nothing")
-        directory = blocks.directory(config, config.seeds)
-        run_block(config, directory)
-        return agreement(directory, block)
-
-
 def left_out(found: Sequence[blocks.Block]) -> dict[str, int]:
     """What some of the blocks came without, and how many of them."""
     kinds = {blocks.POLICY: "policies", blocks.CHECKPOINT: "checkpoints", TRAINING: "diagnostics"}
     counts = {what: sum(name in block.left_out for block in found) for name, what in kinds.items()}
     return {what: number for what, number in counts.items() if number}
-
-
-def agreement(directory: Path, block: blocks.Block) -> dict[str, bool]:
-    """Of each file of numbers in `directory`, whether its bytes are those that were recorded of the block."""
-    return {name: sha256(directory / name) == block.record["checksums"][name] for name in (EVALUATIONS, TRAINING)}
-
-
-def is_trainable(block: blocks.Block) -> bool:
-    """Whether what it takes is there: a block held to a policy that was left out waits for a rerun of the latter."""
-    try:
-        reference = recorded_config(block.path).reference
-        return reference.path is None or not policies.is_left_out(reference.path)
-    except UserError:  # what is wrong with it was said
-        return False
-
-
-def checked_config(block: blocks.Block) -> "Config":
-    """The block's settings. Raises `UserError` where the code has changed what they mean."""
-    config = recorded_config(block.path)
-    if cell_hash(config) != block.record["hash"]:
-        raise UserError(
-            f"{block.path}: its settings now mean {cell_hash(config)}, not {block.record['hash']}: "
-            f"the code has changed since commit {block.record['git']['commit']}"
-        )
-    return config
 
 
 def pick(found: Sequence[blocks.Block], number: int) -> list[blocks.Block]:
@@ -128,7 +128,7 @@ def _problems(block: blocks.Block) -> Iterator[str]:
     yield from blocks.mismatches(block)
     if not block.path.parent.name.endswith(f"-{record['hash']}"):
         yield f"its folder {block.path.parent.name} is not that of hash {record['hash']}"
-    if re.sub(r"-retry-\d+$", "", block.path.name) != blocks.seeds_name(sorted(block.seeds)):
+    if not blocks.is_named_by(block.path.name, block.seeds):
         yield f"its folder's name is not that of seeds {sorted(block.seeds)}"
     try:
         config = checked_config(block)
@@ -138,10 +138,8 @@ def _problems(block: blocks.Block) -> Iterator[str]:
     yield from _miscounted(block, config)
 
 
-def _miscounted(block: blocks.Block, config: "Config") -> Iterator[str]:
+def _miscounted(block: blocks.Block, config: Config) -> Iterator[str]:
     """Done seeds that do not have every episode of every evaluation."""
-    import pyarrow.parquet as pq
-
     try:
         seeds = pq.read_table(block.path / EVALUATIONS, columns=["seed"])["seed"].to_pylist()
     except Exception as error:  # a damaged file makes the reader raise all kinds

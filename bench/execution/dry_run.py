@@ -16,6 +16,7 @@ from bench.execution import execute
 from bench.execution.launch import Job, jobs
 from bench.records import block as blocks
 from bench.records import partial, provenance
+from bench.records.files import Damaged
 
 if TYPE_CHECKING:  # importing anything of the learner's imports torch, which takes seconds
     from bench.observer import Row, Save
@@ -115,7 +116,7 @@ def _share_done(job: Job) -> float:
     """How much of a block an earlier process has saved, 0 to 1."""
     try:
         saved = partial.read(job.path / partial.PARTIAL)
-    except partial.Damaged:
+    except Damaged:
         return 0.0
     if saved is None or not saved.training:
         return 0.0

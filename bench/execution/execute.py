@@ -1,25 +1,23 @@
 """Running a cell: train the seeds that are missing, as one block, and record it."""
 
-from __future__ import annotations
-
 import dataclasses
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import BinaryIO
 
 import yaml
 
-from bench import interruption, plugin
-from bench.config.schema import Config, parse
+from bench import plugin
+from bench.config.parse import parse
+from bench.config.schema import Config
 from bench.errors import DamagedCheckpoint, UserError
+from bench.observer import Observer, Trained
 from bench.records import block as blocks
 from bench.records.mirror import mirror
 from bench.records.partial import PARTIAL
-from bench.records.recorder import Busy, Recorder
-
-if TYPE_CHECKING:  # importing anything of the learner's imports torch, which takes seconds
-    from bench.observer import Observer, Trained
+from bench.records.recorder import Busy, recording
+from bench.records.training import TrainingRecorder
 
 LOOK_AGAIN = 0.5  # seconds after which one looks again at what somebody else was quicker with
 
@@ -131,35 +129,21 @@ def run_block(config: Config, directory: Path, overrides: Sequence[str] = ()) ->
         Busy: where some of the seeds are finished there, or being trained.
         UserError, Interrupted, Exception: as `run` does.
     """
-    recorder = Recorder(config, directory, overrides)
-    with interruption.heeding():
-        checkpoint = recorder.begin()
+    with recording(TrainingRecorder(config, directory, overrides)) as recorder:
         try:
-            try:
-                trained = train(config, config.seeds, recorder, checkpoint)
-            except DamagedCheckpoint as error:
-                recorder.discard(str(error))
-                trained = train(config, config.seeds, recorder)
-            recorder.finish(trained)
-        except Busy:
-            recorder.release()
-            raise
-        except Exception as error:
-            recorder.fail(error)
-            raise
-        except BaseException:
-            recorder.release()
-            raise
-        finally:
-            recorder.close()
+            trained = train(config, config.seeds, recorder, recorder.checkpoint)
+        except DamagedCheckpoint as error:
+            recorder.discard(str(error))
+            trained = train(config, config.seeds, recorder)
+        recorder.finish_training(trained)
 
 
 def train(config: Config, seeds: Sequence[int], observer: Observer, checkpoint: BinaryIO | None = None) -> Trained:
-    """Our learner or a library's, imported when it is needed: torch takes seconds."""
+    """Train with our learner or a library's."""
     if config.is_peer:
-        from bench.peers import train as peers
+        from bench.peers import train as peers  # torch takes seconds
 
         return peers.train(config, seeds, observer)
-    from bench.learner import train as learner
+    from bench.learner import train as learner  # torch takes seconds
 
     return learner.train(config, seeds, observer, checkpoint)

@@ -83,7 +83,7 @@ def sweep(cells: Sequence[Cell], launch: Launch, display: progress.Display, how_
     aside = [line for cell in cells if cell.config.retry == "damaged" for line in set_aside(cell.config)]
     todo = jobs(cells)
     for study in {cell.config.study.name: None for cell in cells}:
-        index.update([cell.config for cell in cells if cell.config.study.name == study])
+        index.plan([cell.config for cell in cells if cell.config.study.name == study])
     done = sum(_done(cell.config) for cell in cells)
     report = Report(len(cells), done, blocks.study_directory(cells[0].config), warnings=aside)
     if todo:

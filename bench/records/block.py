@@ -1,25 +1,31 @@
-"""Blocks on disk: where they lie, what they are called, and what state they are in."""
+"""The one grammar of blocks on disk: where they lie, what they are called, what they hold, what state they are in.
+
+A block is the folder `<study>/<part>/<task>/<cell>-<hash>/<block>/`, of the part `runs` where it was trained and of the
+part `lab` where it was measured. Both have a record, `run.json`, with the same checks; they differ in their tables.
+"""
 
 import hashlib
 import itertools
 import json
+import math
 import os
-import time
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
+
+import pyarrow as pa
 
 from bench.config import saved_policies as policies
 from bench.config.identity import cell_hash
 from bench.config.schema import Config
 from bench.errors import UserError
-from bench.records import lease as claims
-from bench.records import provenance
-from bench.records.files import sha256
-from bench.records.tables import EVALUATIONS, TRAINING
+from bench.records import lease
+from bench.records.files import Damaged, read_json, sha256
+from bench.records.tables import EVALUATIONS, TRAINING, read_table
 
-SCHEMA = 1
+RUNS, LAB = "runs", "lab"  # the parts of a study
 RECORD = "run.json"
 CONFIG = "config.yaml"
 POLICY = "policy.zip"
@@ -31,6 +37,22 @@ OPTIONAL = (POLICY, CHECKPOINT, TRAINING)  # no score depends on them, and they 
 
 State = Literal["done", "failed", "running", "stale"]
 Retry = Literal["nothing", "failed", "damaged"]
+
+_Types = Mapping[str, type | tuple[type, ...]]
+_ALWAYS: _Types = {"status": str, "seeds": dict}  # what every record has
+TRAINED: _Types = {  # what the record of a trained block has
+    "study": str,
+    "task": str,
+    "arm": str,
+    "hash": str,
+    "factors": dict,
+    "budget": int,
+    "score": dict,
+}
+_STATUSES = ("running", "done", "failed")  # of a block, and of a seed
+_LONGEST_NAME = 100
+_CELL = re.compile(r"(?P<name>.+)-(?P<hash>[0-9a-f]{8})")
+_RETRY = re.compile(r"-retry-\d+$")
 
 
 @dataclass(frozen=True)
@@ -104,10 +126,36 @@ def seeds_name(seeds: Sequence[int]) -> str:
         else:
             runs.append([seed])
     name = "seeds-" + "+".join(f"{run[0]:03d}" if len(run) == 1 else f"{run[0]:03d}-{run[-1]:03d}" for run in runs)
-    if len(name) <= 100:
+    if len(name) <= _LONGEST_NAME:
         return name
     digest = hashlib.sha256(name.encode()).hexdigest()[:8]
     return f"seeds-{min(seeds):03d}-{max(seeds):03d}-{len(seeds)}-{digest}"
+
+
+def seeds_of(name: str) -> list[int] | None:
+    """The seeds of a block's folder name, the inverse of `seeds_name`; None for any other name.
+
+    A name with a digest tells only the first and the last of its seeds: all between them are returned.
+    """
+    name = _RETRY.sub("", name)
+    shortened = re.fullmatch(r"seeds-(\d+)-(\d+)-\d+-[0-9a-f]{8}", name)
+    if shortened:
+        return list(range(int(shortened[1]), int(shortened[2]) + 1))
+    if not re.fullmatch(r"seeds-\d+(-\d+)?(\+\d+(-\d+)?)*", name):
+        return None
+    ends = [run.split("-") for run in name.removeprefix("seeds-").split("+")]
+    return [seed for run in ends for seed in range(int(run[0]), int(run[-1]) + 1)]
+
+
+def is_named_by(name: str, seeds: Collection[int]) -> bool:
+    """Whether a folder's name is that of a block of these seeds, be it a retry."""
+    return _RETRY.sub("", name) == seeds_name(sorted(seeds))
+
+
+def cell_of(path: Path) -> tuple[str, str] | None:
+    """The arm (or stage) and the hash that the folder of a block's cell is called by; None for any other folder."""
+    found = _CELL.fullmatch(path.parent.name)
+    return None if found is None else (found["name"], found["hash"])
 
 
 def directory(config: Config, seeds: Sequence[int]) -> Path:
@@ -148,21 +196,81 @@ def read(path: Path) -> Block | None:
     """
     if not path.is_dir():
         return None
-    try:
-        record = json.loads((path / RECORD).read_text(encoding="utf-8"))
-        status = record["status"]
-        block = Block(path, _state(path, record) if status == "running" else status, record)
-        if record["schema"] != SCHEMA or status not in ("running", "done", "failed") or not block.seeds:
-            raise ValueError(f"schema {record['schema']}, status {status}")
-        if status == "done" and not block.finished:  # or else it would be trained again, over its numbers
-            raise ValueError("done without checksums")
-    except FileNotFoundError:
+    if not (path / RECORD).exists():
         if not any((path / name).exists() for name in FILES):  # killed before it could write a line
             return None
-        raise damaged(path, f"{RECORD} is missing") from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise damaged(path, f"{RECORD} cannot be read ({type(error).__name__}: {error})") from error
+        raise damaged(path, f"{RECORD} is missing")
+    try:
+        return _block(path, read_json(path / RECORD), {})
+    except Damaged as error:
+        raise damaged(path, f"{RECORD} cannot be read ({str(error).removeprefix(f'{RECORD}: ')})") from error
+
+
+def load(path: Path, fields: _Types = TRAINED) -> Block:
+    """The block in `path`, whose record is the one that was written and has these fields.
+
+    Raises:
+        Damaged: with the reason why it cannot be used.
+    """
+    record = read_json(path / RECORD)
+    if not is_intact(record):
+        raise Damaged(f"{RECORD} does not match its own checksum")
+    block = _block(path, record, fields)
+    if "score" in fields:
+        _check_bounds(block.record["score"])
     return block
+
+
+def _block(path: Path, record: Mapping[str, Any], fields: _Types) -> Block:
+    for key, kind in {**_ALWAYS, **fields}.items():
+        if key not in record:
+            raise Damaged(f"{RECORD} has no '{key}'")
+        if not isinstance(record[key], kind):
+            raise Damaged(f"{RECORD}: '{key}' is {record[key]!r}")
+    for seed, outcome in record["seeds"].items():
+        if not seed.isdigit() or not isinstance(outcome, dict) or outcome.get("status") not in _STATUSES:
+            raise Damaged(f"{RECORD}: seed {seed!r} is {outcome!r}")
+    status = record["status"]
+    if status not in _STATUSES:
+        raise Damaged(f"{RECORD}: status is {status!r}")
+    if not record["seeds"]:
+        raise Damaged(f"{RECORD}: it has no seeds")
+    if status == "done" and not record.get("checksums"):  # or else it would be trained again, over its numbers
+        raise Damaged(f"{RECORD}: done without checksums")
+    return Block(path, _state(path, record) if status == "running" else status, record)
+
+
+def _check_bounds(score: Mapping[str, Any]) -> None:
+    bounds = [score.get(key) for key in ("random", "reference")]
+    if not all(isinstance(bound, (int, float)) and math.isfinite(bound) for bound in bounds) or bounds[0] == bounds[1]:
+        raise Damaged(f"{RECORD}: score bounds {bounds} must be two different finite numbers")
+
+
+def _state(path: Path, record: Mapping[str, Any]) -> State:
+    """Whether a block that says it is running does: its process is the one that holds its seeds."""
+    host = record.get("host")
+    process = (host.get("id") if isinstance(host, dict) else None, record.get("process"))
+    return "running" if lease.holder(path.parent, min(map(int, record["seeds"]))) == process else "stale"
+
+
+def table(block: Block, name: str, columns: Collection[str]) -> pa.Table:
+    """One of a block's tables, whose bytes are those that were written. Raises `Damaged`."""
+    found = read_table(block.path / name, block.record.get("checksums", {}).get(name), columns)
+    if "seed" in columns:
+        strange = set(found["seed"].unique().to_pylist()) - block.seeds
+        if strange:
+            raise Damaged(f"{name} has seed {min(strange)}, which {RECORD} does not know")
+    return found
+
+
+def walk(study: Path, part: str = RUNS) -> tuple[list[Path], list[Path]]:
+    """The folders of a study's blocks, in order of path, and the foreign files that were found on the way."""
+    level, foreign = [study / part] if (study / part).is_dir() else [], []
+    for _ in ("task", "cell", "block"):
+        inside = [path for folder in level for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
+        foreign += [path for path in inside if not path.is_dir()]
+        level = [path for path in inside if path.is_dir()]
+    return level, foreign
 
 
 def check(block: Block) -> None:
@@ -228,25 +336,3 @@ def set_aside(path: Path) -> Path:
 def damaged(path: Path, what: str) -> UserError:
     """The error for a block whose files are not what was written."""
     return UserError(f"damaged block {path}: {what}; nothing was changed: restore it, or run with retry=damaged")
-
-
-def _state(path: Path, record: Mapping[str, Any]) -> State:
-    """Whether a block that says it is running does."""
-    claim = claims.place(path.parent, record.get("claim", 0))
-    if record["process"] is None or claims.ended(claim):  # interrupted, and said so; or could not say so
-        return "stale"
-    alive = provenance.alive(record["host"]["id"], record["process"])
-    if alive is None:
-        alive = _last_sign(path, record) > time.time() - claims.STALE_AFTER
-    return "running" if alive else "stale"
-
-
-def _last_sign(path: Path, record: Mapping[str, Any]) -> float:
-    """When the block's process last showed that it was alive."""
-    times = [0.0]
-    for sign in (claims.place(path.parent, record.get("claim", 0)), path / PROGRESS, path / RECORD):
-        try:
-            times.append(sign.stat().st_mtime)
-        except OSError:  # not there, or just being replaced
-            continue
-    return max(times)

@@ -1,4 +1,4 @@
-"""Writing so that a reader, or a crash, never meets half a file."""
+"""Writing so that a reader, or a crash, never meets half a file; and reading what may be damaged all the same."""
 
 import contextlib
 import fcntl
@@ -9,7 +9,12 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+SCHEMA = 1  # of every JSON file of results
 ROOM = 1 << 20  # bytes that a disk which is not full has left
+
+
+class Damaged(Exception):
+    """Why a file of results cannot be used."""
 
 
 def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
@@ -57,6 +62,19 @@ def write_json(path: Path, data: Mapping[str, Any]) -> None:
     write_text(path, json.dumps(data, indent=1, ensure_ascii=False) + "\n")
 
 
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object of the schema this version reads. Raises `Damaged`."""
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise Damaged(f"not readable as JSON ({error})") from error
+    if not isinstance(data, dict):
+        raise Damaged("not a JSON object")
+    if data.get("schema") != SCHEMA:
+        raise Damaged(f"schema {data.get('schema')}, this version reads schema {SCHEMA}")
+    return data
+
+
 def sha256(path: Path) -> str:
     """The checksum of a file's bytes. Raises `OSError` where it cannot be read."""
     with path.open("rb") as file:
@@ -72,7 +90,7 @@ def locked(folder: Path) -> Iterator[None]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as file:
-        with contextlib.suppress(OSError):  # a network file system without locks: `index.update` looks again
+        with contextlib.suppress(OSError):  # a network file system without locks: `Index.update` looks again
             fcntl.flock(file, fcntl.LOCK_EX)
         yield
 

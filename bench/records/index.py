@@ -1,10 +1,11 @@
-"""The index of a study: which cells were planned, and where they lie.
+"""The indexes of a study: JSON files in its folder that list what was planned, and where it lies.
 
-`status` and the analysis read this file and the records it leads to, and look for nothing else.
+`status` and the analysis read them and the records they lead to, and look for nothing else.
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,31 +14,78 @@ from bench.config.schema import Config
 from bench.errors import UserError, unknown
 from bench.records import files
 from bench.records.block import cell_directory, study_directory
+from bench.records.files import SCHEMA, Damaged
 
-INDEX = "study.json"
-SCHEMA = 1
-ATTEMPTS = 10  # at being the last to write it
+ATTEMPTS = 10  # at being the last to write one
 
-Entry = Mapping[str, Any]  # task, arm, hash, seeds, path: a planned cell
+Entry = Mapping[str, Any]
 
 
-def update(configs: Sequence[Config]) -> None:
+@dataclass(frozen=True)
+class Index:
+    """A kind of index: the name of its file, the key of its list, and the keys of every entry of that list."""
+
+    file: str
+    list: str
+    keys: tuple[str, ...]
+
+    def load(self, study: Path) -> dict[str, Any]:
+        """The index in a study's folder; one without entries where nothing was planned. Raises `Damaged`."""
+        if not (study / self.file).exists():
+            return {self.list: []}
+        index = files.read_json(study / self.file)
+        try:
+            for entry in index[self.list]:
+                for key in self.keys:
+                    entry[key]
+        except KeyError as error:
+            raise Damaged(f"no key {error}") from error
+        except TypeError as error:
+            raise Damaged(str(error)) from error
+        return index
+
+    def read(self, study: Path) -> dict[str, Any]:
+        """As `load`. Raises `UserError` for a damaged one."""
+        try:
+            return self.load(study)
+        except Damaged as error:
+            raise UserError(f"damaged index {study / self.file} ({error}); nothing was changed") from error
+
+    def update(self, study: Path, merged: Callable[[Mapping[str, Any]], Mapping[str, Any]]) -> None:
+        """Replace the index by what `merged` makes of the one that is there; any number of processes may do so at once.
+
+        Raises:
+            UserError: where the folder cannot be written, or the index is damaged.
+        """
+        try:
+            for _ in range(ATTEMPTS):
+                with files.locked(study):
+                    files.write_json(study / self.file, self._with(merged, study))
+                # Where locks do not work, another machine may have replaced it just now.
+                if self.read(study) == self._with(merged, study):
+                    return
+        except OSError as error:
+            raise UserError(f"results={study.parent}: cannot write {error.filename}: {error.strerror}") from error
+
+    def _with(self, merged: Callable[[Mapping[str, Any]], Mapping[str, Any]], study: Path) -> dict[str, Any]:
+        """What `merged` makes of the index, as it will be read back."""
+        index: dict[str, Any] = json.loads(json.dumps({"schema": SCHEMA, **merged(self.read(study))}))
+        return index
+
+
+STUDY = Index("study.json", "cells", ("task", "arm", "hash", "seeds", "path"))  # cells that are trained
+LAB = Index("lab.json", "cells", ("task", "stage", "hash", "path"))  # stages that are measured
+TUNING = Index("tuning.json", "candidates", ("task", "arm", "seeds", "settings", "trials"))  # arms that are tuned
+
+
+def plan(configs: Sequence[Config]) -> None:
     """Add the cells of one study to its index; cells planned before stay, with the seeds of both.
 
     Raises:
         UserError: where the folder cannot be written, or its index is damaged.
     """
     study = study_directory(configs[0])
-    try:
-        for _ in range(ATTEMPTS):
-            with files.locked(study):
-                index = _merged(read(study), configs, study)
-                files.write_json(study / INDEX, index)
-            # Where locks do not work, another machine may have replaced it just now.
-            if _merged(read(study), configs, study) == read(study):
-                return
-    except OSError as error:
-        raise UserError(f"results={configs[0].results}: cannot write {error.filename}: {error.strerror}") from error
+    STUDY.update(study, lambda index: _merged(index, configs, study))
 
 
 def _merged(index: Mapping[str, Any], configs: Sequence[Config], study: Path) -> dict[str, Any]:
@@ -50,40 +98,8 @@ def _merged(index: Mapping[str, Any], configs: Sequence[Config], study: Path) ->
             paths[cell_hash(config)] = cell_directory(config).relative_to(study).as_posix()
         known = cells.get(key, {"seeds": []})
         cells[key] = _entry(config, paths[cell_hash(config)], {*config.seeds, *known["seeds"]})
-    return _header(configs[0]) | {"cells": list(cells.values())}
-
-
-def study_folder(results: Path, study: str) -> Path:
-    """The folder of a study that was run. Raises `UserError`, with the studies there are, where there is none."""
-    studies = sorted(path.parent.name for path in results.glob(f"*/{INDEX}"))
-    if not studies:
-        raise UserError(f"no study in {results} yet: 'python -m bench study=quick' makes one")
-    if not study:
-        raise UserError(f"which study? Give study=NAME: {results} has {', '.join(studies)}")
-    if study not in studies:
-        raise unknown(f"study in {results}", study, studies)
-    return results / study
-
-
-def read(study: Path) -> dict[str, Any]:
-    """A study's index; one without cells where nothing was planned. Raises `UserError` for a damaged one."""
-    path = study / INDEX
-    if not path.exists():
-        return {"cells": []}
-    try:
-        index: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        if index["schema"] != SCHEMA:
-            raise ValueError(f"schema {index['schema']}")
-        for cell in index["cells"]:
-            cell["task"], cell["arm"], cell["hash"], cell["seeds"], cell["path"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"damaged index {path} ({type(error).__name__}: {error}); nothing was changed") from error
-    return index
-
-
-def _header(config: Config) -> dict[str, Any]:
-    study = config.study
-    return {"schema": SCHEMA, "name": study.name, "title": study.title, "control": study.control}
+    header = configs[0].study
+    return {"name": header.name, "title": header.title, "control": header.control, "cells": list(cells.values())}
 
 
 def _entry(config: Config, path: str, seeds: Iterable[int]) -> dict[str, Any]:
@@ -94,3 +110,15 @@ def _entry(config: Config, path: str, seeds: Iterable[int]) -> dict[str, Any]:
         "seeds": sorted(seeds),
         "path": path,
     }
+
+
+def study_folder(results: Path, study: str) -> Path:
+    """The folder of a study that was run. Raises `UserError`, with the studies there are, where there is none."""
+    studies = sorted(path.parent.name for path in results.glob(f"*/{STUDY.file}"))
+    if not studies:
+        raise UserError(f"no study in {results} yet: 'python -m bench study=quick' makes one")
+    if not study:
+        raise UserError(f"which study? Give study=NAME: {results} has {', '.join(studies)}")
+    if study not in studies:
+        raise unknown(f"study in {results}", study, studies)
+    return results / study

@@ -1,165 +1,208 @@
-"""Who trains which seeds of a cell: a journal to which any number of processes and machines append, without locks.
+"""Who works on which seeds of a cell: one file per seed, made by any number of processes and machines, without locks.
 
-A claim is the file `.claims/000001.json` below the cell's folder, its number one more than the last. It comes into
-being whole and at most once (a hard link to a name that must not exist, which network file systems also keep to), so
-whoever has made number n had seen all before it. The last claim on a seed counts; nothing is ever changed or removed.
+The file `.leases/003` below the cell's folder says that a process works on seed 3. It is created with O_EXCL, which
+network file systems keep to as well, so one process alone makes it; it names its host and process and is touched while
+that process lives. It is removed when the work is over.
+
+A lease whose process is dead is taken over by its successor, a file named after the digest of the lease: `.leases/003`
+by `.leases/003.5f1c…`. Of several that try, O_EXCL again lets one succeed. Only who has created the successor of a
+lease may remove that lease, also when it is its own: so nobody removes a lease that has meanwhile become another's. A
+process that wakes up after it was taken for dead finds the successor of its lease and writes nothing more.
 """
 
 import contextlib
+import datetime
+import errno
+import hashlib
 import json
 import math
 import os
 import time
 import uuid
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench.records import files, provenance
+from bench.records import provenance
 
-FOLDER = ".claims"
-HEARTBEAT = 15.0  # seconds between two touches of a claim whose process is alive
-STALE_AFTER = 300.0  # seconds without one after which another machine's process counts as dead …
-CONFIRMED_AFTER = 45.0  # … once it was watched this long: a clock may have jumped
+FOLDER = ".leases"
+HEARTBEAT = 15.0  # seconds between two touches of a lease whose process is alive
+STALE_AFTER = 300.0  # seconds without one after which another machine's process counts as dead
+UNREADABLE_FOR = 30.0  # seconds without one for a lease that names no process: one that is just being written is empty
 
 
 @dataclass(frozen=True)
-class Claim:
-    """A process's claim on some seeds of a cell; `over` once it has said that it is done with them."""
+class Link:
+    """One file of a seed's chain: the first lease, or the successor of the one before."""
 
     path: Path
-    seeds: frozenset[int]
-    host: str
-    process: str
-    over: bool
+    content: bytes
 
     @property
-    def number(self) -> int:
-        """Its place in the journal."""
-        return int(self.path.stem)
+    def successor(self) -> Path:
+        """The file that takes it over. The name is never used for another lease: each has a content of its own."""
+        digest = hashlib.sha256(self.path.name.encode() + b"\n" + self.content).hexdigest()
+        return self.path.with_name(f"{self.path.name.partition('.')[0]}.{digest[:16]}")
 
-    def holds(self) -> bool:
-        """Whether its process is still at work: asked for where it is of this machine, else watched for a while."""
-        if self.over or ended(self.path):
-            return False
-        alive = provenance.alive(self.host, self.process)
-        if alive is None:
-            return _age(self.path) < STALE_AFTER or _changes(self.path, CONFIRMED_AFTER)
-        return alive
+    @property
+    def owner(self) -> tuple[str, str] | None:
+        """Its host and process; None where it does not say."""
+        try:
+            data = json.loads(self.content)
+            host, process = str(data["host"]), str(data["process"])
+        except (ValueError, KeyError, TypeError):
+            return None
+        return (host, process) if process.partition("-")[0].isdigit() else None
+
+    def is_alive(self) -> bool:
+        """Whether its process is at work: asked for on this machine, elsewhere known by the age of its last touch."""
+        if self.owner is None:
+            return age(self.path) < UNREADABLE_FOR
+        alive = provenance.alive(*self.owner)
+        return age(self.path) < STALE_AFTER if alive is None else alive
+
+
+@dataclass(frozen=True)
+class Lease:
+    """This process's lease of some seeds of a cell."""
+
+    content: bytes
+    paths: dict[int, Path] = field(default_factory=dict)  # by seed
+
+    def stands(self) -> bool:
+        """Whether nobody, taking this process for dead, has taken one of its seeds over."""
+        return all(_chain(_first(path))[-1:] == [Link(path, self.content)] for path in self.paths.values())
 
     def touch(self) -> None:
-        """Show that its process is alive."""
+        """Show that this process is alive, while the seeds are its own."""
         with contextlib.suppress(OSError):
-            os.utime(self.path)
+            if self.stands():
+                for path in self.paths.values():
+                    os.utime(path)
 
     def end(self) -> None:
-        """Say that this process is done with the seeds. Raises `OSError`; this process then knows it all the same."""
-        _ended.add(self.path)
-        data = {"seeds": sorted(self.seeds), "host": self.host, "process": self.process, "over": True}
-        try:
-            files.write_text(self.path, json.dumps(data))
-        except OSError:  # a full disk: an empty claim holds nothing either, and takes no room
-            self.path.write_bytes(b"")
+        """Give the seeds back. Raises `OSError`."""
+        for path in self.paths.values():
+            _remove(Link(path, self.content))
 
 
-_ended: set[Path] = set()  # claims of this process, also those whose end a full disk kept it from writing down
-
-
-def ended(path: Path) -> bool:
-    """Whether the claim in `path` is known to be over."""
-    return path in _ended or (path.is_file() and _read(path).over)
-
-
-def place(cell: Path, number: int) -> Path:
-    """Where claim `number` on a cell is."""
-    return cell / FOLDER / f"{number:06d}.json"
-
-
-def read(cell: Path) -> list[Claim]:
-    """All claims on a cell, the first first; an unreadable one holds nothing, and keeps its number."""
-    return [_read(path) for path in sorted((cell / FOLDER).glob("[0-9]*.json"))]
-
-
-def _read(path: Path) -> Claim:
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-        return Claim(path, frozenset(data["seeds"]), data["host"], data["process"], data.get("over", False))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return Claim(path, frozenset(), "", "", over=True)
-
-
-def held(claims: Sequence[Claim], seeds: Collection[int]) -> Claim | None:
-    """A claim that somebody still holds on one of the seeds: of each seed, only the last counts."""
-    last = {seed: claim for claim in claims for seed in claim.seeds if seed in seeds}
-    return next((claim for claim in {claim.number: claim for claim in last.values()}.values() if claim.holds()), None)
-
-
-def append(cell: Path, seeds: Collection[int], known: Sequence[Claim]) -> Claim | None:
-    """This process's claim, made in the knowledge of the claims `known`; None where others have come in between.
+def take(cell: Path, seeds: Collection[int]) -> Lease | None:
+    """The lease of all these seeds; None, and of none, where a living process has one of them.
 
     Raises:
         OSError: where the folder cannot be written.
     """
-    target = place(cell, max((claim.number for claim in known), default=0) + 1)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    claim = Claim(target, frozenset(seeds), provenance.host()["id"], provenance.process(), over=False)
-    temporary = target.with_name(f".{uuid.uuid4().hex}")
+    (cell / FOLDER).mkdir(parents=True, exist_ok=True)
+    at = datetime.datetime.now(datetime.UTC).isoformat()
+    owner = {"host": provenance.host()["id"], "process": provenance.process(), "at": at}
+    lease = Lease(json.dumps(owner).encode())
     try:
-        data = {"seeds": sorted(seeds), "host": claim.host, "process": claim.process}
-        temporary.write_text(json.dumps(data), encoding="utf-8")
-        return claim if _link(temporary, target) else None
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def superseded(claim: Claim) -> bool:
-    """Whether somebody, taking its process for dead, has claimed one of its seeds since."""
-    return any(
-        other.number > claim.number and not other.seeds.isdisjoint(claim.seeds) for other in read(claim.path.parents[1])
-    )
-
-
-def _link(source: Path, target: Path) -> bool:
-    try:
-        os.link(source, target)
-    except FileExistsError:
-        return False
+        for seed in sorted(seeds):  # all in the same order: of any that overlap, one gets all of its own
+            path = _take(_place(cell, seed), lease.content)
+            if path is None:
+                lease.end()
+                return None
+            lease.paths[seed] = path
     except OSError:
-        # A network may lose the answer of a link that was made; a file system without links gets a file, not all at
-        # once but still only one.
-        if os.stat(source).st_nlink == 2:
-            return True
-        try:
-            with target.open("x", encoding="utf-8") as file:
-                file.write(source.read_text(encoding="utf-8"))
-        except FileExistsError:
-            return False
-    return True
+        with contextlib.suppress(OSError):
+            lease.end()
+        raise
+    return lease
 
 
-def _age(path: Path) -> float:
-    """Seconds since the file was touched, as far as this machine's clock and the file system's agree."""
+def holder(cell: Path, seed: int) -> tuple[str, str] | None:
+    """The host and the process that hold a seed; None where no living process does."""
+    chain = _chain(_place(cell, seed))
+    return chain[-1].owner if chain and chain[-1].is_alive() else None
+
+
+def age(path: Path) -> float:
+    """Seconds since a file was touched, both moments by the file system's clock: hosts' own may disagree by hours."""
     try:
-        return time.time() - path.stat().st_mtime
-    except OSError:
+        return max(0.0, _clock(path.parent) - path.stat().st_mtime)
+    except FileNotFoundError:
         return math.inf
 
 
-def _changes(path: Path, seconds: float) -> bool:
-    """Whether the file is touched within this time, by this process's own clock, which does not jump."""
-    before = _seen(path)
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        time.sleep(min(1.0, seconds / 10))
-        if _seen(path) != before:
-            return True
-    return False
-
-
-def _seen(path: Path) -> float:
-    """When the file was touched; it is opened, since network file systems go on telling what they knew until then."""
+def _clock(folder: Path) -> float:
+    """What time the folder's file system believes it is; this machine's where nothing can be written to it."""
+    probe = folder / f".{uuid.uuid4().hex}"
     try:
-        with path.open("rb") as file:
-            return os.fstat(file.fileno()).st_mtime
+        probe.touch(exist_ok=False)
+        return probe.stat().st_mtime
     except OSError:
-        return 0.0
+        return time.time()
+    finally:
+        with contextlib.suppress(OSError):
+            probe.unlink(missing_ok=True)
+
+
+def _place(cell: Path, seed: int) -> Path:
+    return cell / FOLDER / f"{seed:03d}"
+
+
+def _first(path: Path) -> Path:
+    """Where the chain begins that a file belongs to."""
+    return path.with_name(path.name.partition(".")[0])
+
+
+def _chain(first: Path) -> list[Link]:
+    """The leases of a seed, each the successor of the one before; the last one counts."""
+    chain: list[Link] = []
+    path = first
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        while True:
+            chain.append(Link(path, path.read_bytes()))
+            path = chain[-1].successor
+    return chain
+
+
+def _take(first: Path, content: bytes) -> Path | None:
+    """Make the next lease of a seed; None where somebody has it, or was quicker."""
+    before = _chain(first)
+    if before and before[-1].is_alive():
+        return None
+    mine = Link(before[-1].successor if before else first, content)
+    try:
+        _create(mine)
+    except FileExistsError:
+        return None
+    # In between, others may have taken the lease over, ended it and begun anew, or its process may have woken up.
+    if _chain(first) == [*before, mine] and not (before and before[-1].is_alive()):
+        return mine.path
+    _remove(mine, withdrawn=True)
+    return None
+
+
+def _create(link: Link) -> None:
+    """Raises `FileExistsError` where it is there already, and `OSError` where it cannot be written."""
+    with link.path.open("xb", buffering=0) as file:
+        try:
+            if file.write(link.content) < len(link.content):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError as error:
+            link.path.unlink(missing_ok=True)
+            error.filename = str(link.path)  # a failing write names nothing
+            raise
+
+
+def _remove(link: Link, *, withdrawn: bool = False) -> None:
+    """Remove a lease of this process, unless somebody has taken it over.
+
+    With it go those it had taken over; where it is `withdrawn`, it leaves the one before it as it was.
+    """
+    end = Link(link.successor, link.content)
+    try:
+        _create(end)
+    except FileExistsError:
+        return
+    except OSError:  # a full disk: removing takes no room
+        pass
+    chain = _chain(_first(link.path))
+    if link in chain:
+        before = () if withdrawn else chain[: chain.index(link)]
+        for each in (*before, link):  # the first one first: then the rest is no chain any more
+            each.path.unlink(missing_ok=True)
+    elif link.path.exists() and link.path.read_bytes() == link.content:  # it was made too late to belong to the chain
+        link.path.unlink()
+    end.path.unlink(missing_ok=True)

@@ -63,7 +63,7 @@ def sync(results: Path, study: str, *, upload: bool) -> tuple[int, int, Path]:
     """
     folder = index.study_folder(results, study)
     made = there = 0
-    for cell in index.read(folder)["cells"]:
+    for cell in index.STUDY.read(folder)["cells"]:
         for block in blocks.in_cell(folder / cell["path"]):
             if block.finished:
                 blocks.check(block)

@@ -3,8 +3,6 @@
 It is replaced in one step, so it is always of one moment. Every part is held against its checksum when it is read.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import hashlib
 import io
@@ -14,23 +12,22 @@ import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyarrow.parquet as pq
 
+from bench.observer import Row
 from bench.records import files
+from bench.records.files import Damaged
 from bench.records.tables import EVALUATIONS, TRAINING, write_rows
-
-if TYPE_CHECKING:  # importing anything of the learner's imports torch, which takes seconds
-    from bench.observer import Row
 
 PARTIAL = "partial.zip"
 SCHEMA = 1
 _STATE, _HEADER = "state.pt", "partial.json"
-
-
-class Damaged(Exception):
-    """An archive whose content is not what was written."""
+_UNREADABLE = (  # what zipfile, json and pyarrow raise for bytes that are not what was written
+    *(OSError, ValueError, KeyError, TypeError, AttributeError, NotImplementedError),
+    *(zipfile.BadZipFile, zlib.error, EOFError, RuntimeError),
+)
 
 
 @dataclass(frozen=True)
@@ -93,9 +90,7 @@ def read(path: Path) -> Partial | None:
         return Partial(Header(**header), parts[_STATE], *(_rows(parts[name]) for name in (EVALUATIONS, TRAINING)))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, NotImplementedError) as error:
-        raise Damaged(f"{type(error).__name__}: {error}") from error
-    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
+    except _UNREADABLE as error:
         raise Damaged(f"{type(error).__name__}: {error}") from error
 
 

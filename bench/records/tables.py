@@ -1,18 +1,16 @@
-"""The rows of a block as Parquet: the same numbers give the same bytes."""
+"""The tables of a block as Parquet: the same numbers give the same bytes."""
 
-from __future__ import annotations
-
-from collections.abc import Mapping, Sequence
+import hashlib
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-if TYPE_CHECKING:  # importing anything of the learner's imports torch, which takes seconds
-    from bench.observer import Row
-
+from bench.observer import Row
+from bench.records.files import Damaged
 
 EVALUATIONS = "evaluations.parquet"
 TRAINING = "training.parquet"
@@ -70,6 +68,41 @@ def _encodings(table: pa.Table) -> dict[str, Any]:
 def _is_varied(column: pa.ChunkedArray) -> bool:
     """Whether it holds real numbers of which a value is seen fewer than `REPEATED` times on average."""
     return bool(pa.types.is_floating(column.type) and pc.count_distinct(column).as_py() * REPEATED > len(column))
+
+
+def write_figures(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Write rows of any columns, which are laid in the order of the first row that has them.
+
+    Raises:
+        OSError: where `path` cannot be written.
+    """
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    columns = {name: pa.array([row.get(name) for row in rows], _type(rows, name)) for name in names}
+    pq.write_table(pa.table(columns), path, compression="zstd", version="2.6", store_schema=False)
+
+
+def _type(rows: Sequence[Mapping[str, Any]], name: str) -> pa.DataType:
+    """The type of a column's numbers or texts; float64 for one that is empty."""
+    kinds = {str: pa.string(), int: pa.int64()}
+    return kinds.get(type(next((row[name] for row in rows if row.get(name) is not None), 0.0)), pa.float64())
+
+
+def read_table(path: Path, checksum: str | None, columns: Collection[str]) -> pa.Table:
+    """A table with these columns, of the very bytes whose checksum was recorded. Raises `Damaged`."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise Damaged(f"{path.name} is not there") from error
+    if hashlib.sha256(content).hexdigest() != checksum:
+        raise Damaged(f"{path.name} does not match its checksum")
+    try:
+        table = pq.read_table(pa.BufferReader(content))
+    except (OSError, ValueError) as error:
+        raise Damaged(f"{path.name} is not readable as parquet ({error})") from error
+    missing = [column for column in columns if column not in table.column_names]
+    if missing:
+        raise Damaged(f"{path.name} has no column '{missing[0]}'")
+    return table
 
 
 def _plain(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Small cells in a folder of their own, trained by the fake learner."""
+"""Small cells in a folder of their own, trained by the fake learner: fixtures of several folders of tests."""
 
 import dataclasses
 import functools
@@ -12,7 +12,7 @@ from bench.execution import execute
 from tests.fake_learner import FakeLearner
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def learner(monkeypatch) -> FakeLearner:
     fake = FakeLearner()
     monkeypatch.setattr(execute, "train", fake)
@@ -20,7 +20,7 @@ def learner(monkeypatch) -> FakeLearner:
 
 
 @pytest.fixture
-def cell(tmp_path) -> Callable[..., Config]:
+def cell(tmp_path, learner) -> Callable[..., Config]:  # noqa: ARG001 - who trains them
     """Compose a small cell that writes to a folder of its own."""
 
     def compose(*overrides: str) -> Config:

@@ -15,7 +15,7 @@ from bench.records import index, mirror
 def study(cell):
     """A study of two cells that was never mirrored."""
     configs = [cell("seeds=1", f"gamma={gamma}") for gamma in (0.5, 0.6)]
-    index.update(configs)
+    index.plan(configs)
     for config in configs:
         execute.run(config)
     return blocks.study_directory(configs[0])

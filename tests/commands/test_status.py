@@ -20,7 +20,7 @@ def test_every_state_has_its_line(cell, learner):
         name: cell("seeds=2", f"name={name}", f"gamma={gamma}")
         for gamma, name in ((0.1, "whole"), (0.2, "unstable"), (0.3, "broken"), (0.4, "absent"), (0.5, "hurt"))
     }
-    index.update(list(configs.values()))
+    index.plan(list(configs.values()))
     execute.run(configs["whole"])
     learner.causes = {1: "loss is NaN"}
     execute.run(configs["unstable"])
@@ -45,7 +45,7 @@ def test_every_state_has_its_line(cell, learner):
 
 def test_seeds_are_counted_across_blocks(cell):
     execute.run(cell("seeds=2"))
-    index.update([cell("seeds=5")])
+    index.plan([cell("seeds=5")])
     text, intact = state(cell())
     assert intact
     assert text.splitlines() == [
@@ -55,7 +55,7 @@ def test_seeds_are_counted_across_blocks(cell):
 
 
 def test_an_unknown_study_is_named_with_those_there_are(cell):
-    index.update([cell("study.name=quick")])
+    index.plan([cell("study.name=quick")])
     with pytest.raises(UserError, match=r"unknown study in .* 'quik': allowed are quick; did you mean 'quick'\?"):
         status(blocks.study_directory(cell()).parent, "quik")
 
@@ -84,6 +84,6 @@ def test_a_rerun_needs_a_finished_block(where, tmp_path):
 
 def test_a_rerun_refuses_settings_that_no_longer_mean_the_same(cell, monkeypatch):
     path = execute.run(cell("seeds=2"))
-    monkeypatch.setattr("bench.config.identity.cell_hash", lambda _config: "00000000")
+    monkeypatch.setattr("bench.execution.reproduce.cell_hash", lambda _config: "00000000")
     with pytest.raises(UserError, match="its settings now mean 00000000, not "):
         rerun(path)

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from bench.commands import cli
+from bench.commands.main import main
 from bench.records import block as blocks
 
 CELLS = ("task=weekly_exam", "budget=1000", "seeds=1", "hidden=[8,8]", "advantage=td0,gae", "wandb=disabled")
@@ -41,6 +41,6 @@ def test_a_cluster_whose_package_is_missing_says_what_to_install(cluster, launch
     else:
         pytest.skip(f"{launcher} is installed")
     monkeypatch.chdir(tmp_path)
-    assert cli.main([*CELLS, f"cluster={cluster}"]) == 2
+    assert main([*CELLS, f"cluster={cluster}"]) == 2
     expected = f"error: cluster={cluster} needs a package more: pip install 'policy-gradient-bench[{cluster}]'\n"
     assert capsys.readouterr().err == expected

@@ -4,9 +4,10 @@ import json
 
 import pytest
 
-from bench.commands.verify import pick, train_again, verify
+from bench.commands.verify import pick, verify
 from bench.errors import UserError
 from bench.execution import execute
+from bench.execution.reproduce import train_again
 from bench.records import block as blocks
 from bench.records.files import sha256
 from bench.records.tables import EVALUATIONS, TRAINING, write_rows

@@ -8,14 +8,16 @@ from pathlib import Path
 import pytest
 
 import bench
-from bench.commands import cli, enjoy
+from bench.commands import enjoy
+from bench.commands.main import main
 from bench.commands.rerun import rerun
 from bench.commands.status import status
-from bench.commands.verify import is_trainable, train_again, verify
+from bench.commands.verify import verify
 from bench.config import saved_policies as policies
 from bench.config.identity import cell_hash
 from bench.errors import UserError
 from bench.execution import execute
+from bench.execution.reproduce import is_trainable, train_again
 from bench.learner import train as learner
 from bench.paths import CONF, ROOT
 from bench.records import block as blocks
@@ -34,7 +36,7 @@ def without_policies(path: Path) -> Path:
 
 def test_they_are_done_and_intact_and_can_be_trained_again(cell, learner):
     config = cell("seeds=2", *FAKE)
-    index.update([config])
+    index.plan([config])
     path = without_policies(execute.run(config))
     found = verify(path)
     assert (len(found.finished), found.unfinished, found.problems) == (1, 0, [])
@@ -65,7 +67,7 @@ def test_diagnostics_are_left_out_with_policies_or_lost(cell):
 
 def test_diagnostics_that_were_left_out_can_not_be_mirrored(cell):
     config = cell("seeds=1", *FAKE)
-    index.update([config])
+    index.plan([config])
     path = without_policies(execute.run(config))
     with pytest.raises(UserError, match=r"its training\.parquet was left out; 'python -m bench rerun "):
         mirror.sync(path.parents[4], "adhoc", upload=False)
@@ -124,12 +126,12 @@ def test_a_cell_held_to_a_policy_that_was_left_out_keeps_its_hash_and_waits(tmp_
     assert {block.path: is_trainable(block) for block in found.finished} == {honest: True, held: False}
     with pytest.raises(UserError, match="its policy was left out"):
         bench.compose([*reference, *place])
-    assert cli.main(["verify", str(tmp_path)]) == 0
+    assert main(["verify", str(tmp_path)]) == 0
     said = capsys.readouterr().out
     for what in ("policies", "checkpoints", "diagnostics"):
         assert f"{what} left out of 1 block; 'python -m bench rerun BLOCK' makes them again" in said
     assert "1 block held to a policy that is not here: not trained again" in said
-    assert cli.main(["rerun", str(honest)]) == 0  # its policy is found again although a copy lies in reruns/
+    assert main(["rerun", str(honest)]) == 0  # its policy is found again although a copy lies in reruns/
     assert f"put back in {honest}: policy.zip, checkpoint.pt, training.parquet" in capsys.readouterr().out
     assert cell_hash(bench.compose([*reference, *place])) in held.parent.name
 
@@ -154,7 +156,7 @@ def test_git_takes_records_scores_and_reports_and_nothing_else(tmp_path):
     ]
     left = [
         ".lock",
-        "runs/cartpole/ppo-01234567/.claims/000001.json",
+        "runs/cartpole/ppo-01234567/.leases/003",
         "runs/cartpole/ppo-01234567/seeds-000-019/policy.zip",
         "runs/cartpole/ppo-01234567/seeds-000-019/checkpoint.pt",
         "runs/cartpole/ppo-01234567/seeds-000-019/training.parquet",

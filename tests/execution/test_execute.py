@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from bench.config.identity import cell_hash
-from bench.config.schema import parse
+from bench.config.parse import parse
 from bench.errors import UserError
 from bench.execution import execute
 from bench.records import block as blocks

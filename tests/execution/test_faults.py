@@ -1,7 +1,6 @@
 """Whatever breaks, no finished number is lost, changed or counted twice, and what stopped is said in a line."""
 
 import errno
-import json
 import multiprocessing
 import os
 import signal
@@ -19,9 +18,8 @@ from bench.execution import dry_run as estimate
 from bench.execution import execute
 from bench.interruption import Interrupted
 from bench.records import block as blocks
-from bench.records import files, index, partial
-from bench.records import lease as claims
-from bench.records import recorder as record
+from bench.records import files, index, lease, partial
+from bench.records import training as record
 from bench.records.tables import EVALUATIONS, TRAINING
 from tests.fake_learner import FakeLearner
 
@@ -146,7 +144,7 @@ def test_failed_seeds_are_retried_in_a_block_of_their_own(cell, learner):
     assert numbers(path) == before
     execute.run(cell("seeds=3", "retry=failed"))
     assert len(learner.calls) == 2
-    index.update([cell("seeds=3")])
+    index.plan([cell("seeds=3")])
     text, _ = status(blocks.study_directory(cell()).parent, "adhoc")
     assert text == "adhoc: 3 done (seeds of cells)"
 
@@ -249,16 +247,15 @@ def test_the_index_survives_a_lock_that_cannot_be_had(cell, monkeypatch):
         raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr(files.fcntl, "flock", refuse)
-    index.update([cell("seeds=2")])
-    assert len(index.read(blocks.study_directory(cell()))["cells"]) == 1
+    index.plan([cell("seeds=2")])
+    assert len(index.STUDY.read(blocks.study_directory(cell()))["cells"]) == 1
 
 
-def test_claims_are_let_go_when_a_block_ends(cell):
+def test_leases_are_let_go_when_a_block_ends(cell):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         path = execute.run(cell("seeds=2"))
-    assert [claim.over for claim in claims.read(path.parent)] == [True]
-    assert json.loads((path / blocks.RECORD).read_text())["claim"] == 1
+    assert list((path.parent / lease.FOLDER).iterdir()) == []
 
 
 @pytest.mark.parametrize("change", [('"budget": 1000', '"budget": 1001'), ('"checksums"', '"checksuns"')])
@@ -311,17 +308,17 @@ def test_a_block_that_found_no_room_frees_what_it_wrote_and_is_nobodys(cell, mon
     assert sorted(path.name for path in block.path.iterdir()) == [blocks.CONFIG, blocks.RECORD]
 
 
-def test_a_claim_ends_on_a_disk_without_a_byte(tmp_path, monkeypatch):
-    claim = claims.append(tmp_path, {0}, [])
+def test_a_lease_ends_on_a_disk_without_a_byte(tmp_path, monkeypatch):
+    taken = lease.take(tmp_path, [0])
 
-    def refuse(path, _):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+    def refuse(link):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(link.path))
 
-    monkeypatch.setattr(files, "write_text", refuse)
-    claim.end()
-    monkeypatch.setattr(claims, "_ended", set())  # as another process knows it
-    assert claims.held(claims.read(tmp_path), {0}) is None
-    assert claims.append(tmp_path, {0}, claims.read(tmp_path)).number == 2
+    with monkeypatch.context() as patch:
+        patch.setattr(lease, "_create", refuse)
+        taken.end()
+    assert lease.holder(tmp_path, 0) is None
+    assert lease.take(tmp_path, [0]) is not None
 
 
 def test_a_dry_run_tells_what_would_be_set_aside(cell):

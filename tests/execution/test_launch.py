@@ -66,7 +66,7 @@ def test_every_cell_is_run_and_indexed(cells, display, learner):
     report = sweep(cells, Launcher(), display)
     assert (report.cells, report.skipped, report.failures) == (3, 0, [])
     assert states(cells) == [["done"]] * 3
-    entries = index.read(report.directory)["cells"]
+    entries = index.STUDY.read(report.directory)["cells"]
     assert [entry["hash"] for entry in entries] == [cell_hash(cell.config) for cell in cells]
     assert all((report.directory / entry["path"] / "seeds-000-001").is_dir() for entry in entries)
     assert len(learner.calls) == 3
@@ -200,7 +200,7 @@ def test_two_labels_of_one_cell_are_trained_once_and_both_indexed(cell, display,
     cells = [Cell(cell("seeds=2", f"name={name}"), {}) for name in ("one", "two")]
     report = sweep(cells, Launcher(), display)
     assert len(learner.calls) == 1
-    entries = index.read(report.directory)["cells"]
+    entries = index.STUDY.read(report.directory)["cells"]
     assert [entry["arm"] for entry in entries] == ["one", "two"]
     assert len({entry["path"] for entry in entries}) == 1
     assert (report.directory / entries[1]["path"] / "seeds-000-001" / "run.json").exists()
@@ -209,14 +209,14 @@ def test_two_labels_of_one_cell_are_trained_once_and_both_indexed(cell, display,
 def test_the_index_keeps_what_was_planned_before(cell, display):
     sweep([Cell(cell("seeds=[0,1]"), {})], Launcher(), display)
     sweep([Cell(cell("seeds=[1,5]"), {}), Cell(cell("seeds=1", "gamma=0.5"), {})], Launcher(), display)
-    entries = index.read(blocks.study_directory(cell()))["cells"]
+    entries = index.STUDY.read(blocks.study_directory(cell()))["cells"]
     assert [entry["seeds"] for entry in entries] == [[0, 1, 5], [0]]
 
 
 def test_a_damaged_index_is_named_and_kept(cells, display):
     study = blocks.study_directory(cells[0].config)
     study.mkdir(parents=True)
-    (study / index.INDEX).write_text("{")
+    (study / index.STUDY.file).write_text("{")
     with pytest.raises(UserError, match=r"damaged index .*study\.json"):
         sweep(cells, Launcher(), display)
-    assert (study / index.INDEX).read_text() == "{"
+    assert (study / index.STUDY.file).read_text() == "{"

@@ -20,7 +20,7 @@ from bench.execution.launch import Outcome, sweep
 from bench.execution.progress import Display
 from bench.learner import train as learner
 from bench.records import block as blocks
-from bench.records import recorder as record
+from bench.records import training as record
 from bench.records.tables import EVALUATIONS, TRAINING
 
 KILLS = 20

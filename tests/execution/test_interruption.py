@@ -11,7 +11,7 @@ from bench.execution import execute
 from bench.interruption import Interrupted
 from bench.records import block as blocks
 from bench.records import partial
-from bench.records import recorder as record
+from bench.records import training as record
 from bench.records.tables import EVALUATIONS, TRAINING
 
 
@@ -115,7 +115,7 @@ def test_a_checkpoint_is_taken_by_the_clock_and_never_costs_more_than_its_share(
 
     monkeypatch.setattr(record.partial, "write", write)
     config = cell("seeds=1", "checkpoint_minutes=1")
-    recorder = record.Recorder(config, blocks.cell_directory(config) / "seeds-000")
+    recorder = record.TrainingRecorder(config, blocks.cell_directory(config) / "seeds-000")
     recorder.begin()
     for second in range(0, 601, 10):
         now[0] = max(now[0], float(second))

@@ -6,8 +6,9 @@ import tracemalloc
 import pytest
 from hydra import compose, initialize_config_dir
 
-from bench.cells.composition import JobLoader, job, plan_studies, settings_of
-from bench.commands import cli
+from bench.cells.jobs import JobLoader, job, settings_of
+from bench.cells.planning import plan_studies
+from bench.commands.main import main
 from bench.commands.status import status
 from bench.paths import CONF
 from bench.records import files, index
@@ -51,7 +52,7 @@ def test_memory_is_flat_and_the_index_is_written_once(tmp_path, learner, monkeyp
     rates = ",".join(f"{1e-4 * (1 + number):.4g}" for number in range(CELLS))
     tracemalloc.start()
     try:
-        code = cli.main(
+        code = main(
             [
                 *(
                     "task=weekly_exam",
@@ -68,6 +69,6 @@ def test_memory_is_flat_and_the_index_is_written_once(tmp_path, learner, monkeyp
         tracemalloc.stop()
     assert code == 0
     assert len(learner.calls) == CELLS
-    assert written.count(index.INDEX) == 1
+    assert written.count(index.STUDY.file) == 1
     assert status(tmp_path, "adhoc")[0] == f"adhoc: {CELLS} done (seeds of cells)"
     assert (held[1] - held[0]) / (CELLS - WARM) < OF_ONE_CELL

@@ -11,8 +11,7 @@ import pytest
 from bench.errors import UserError
 from bench.execution import execute
 from bench.records import block as blocks
-from bench.records import lease as claims
-from bench.records import provenance
+from bench.records import lease, provenance
 
 
 @pytest.mark.parametrize(
@@ -36,17 +35,46 @@ def test_long_lists_of_seeds_get_short_names_of_their_own():
     assert blocks.seeds_name(even) != blocks.seeds_name(other)
 
 
-def running(path, **changes):
+@pytest.mark.parametrize(
+    ("name", "seeds"),
+    [
+        ("seeds-000-009", list(range(10))),
+        ("seeds-003", [3]),
+        ("seeds-000-002+007", [0, 1, 2, 7]),
+        ("seeds-003+005+1000-1002", [3, 5, 1000, 1001, 1002]),
+        ("seeds-000-001-retry-1", [0, 1]),
+        ("seeds-003-retry-12", [3]),
+        ("seeds-003-007-3-0123abcd", [3, 4, 5, 6, 7]),  # a list too long for a name: what lies between its ends
+        ("seeds-", None),
+        ("seeds-a", None),
+        ("seeds-000-001-2", None),
+        ("notes", None),
+    ],
+)
+def test_the_name_of_a_folder_tells_its_seeds(name, seeds):
+    assert blocks.seeds_of(name) == seeds
+
+
+@pytest.mark.parametrize("seeds", [[3], [0, 1, 2, 7], [5, 3, 12], list(range(20)), [*range(9), 1234]])
+def test_names_and_seeds_are_inverse(seeds):
+    assert blocks.seeds_of(blocks.seeds_name(seeds)) == sorted(seeds)
+
+
+def running(path, process=None, host=None, *, lease_of=None):
+    """A block that says it is running, and a lease of its first seed."""
     path.mkdir(parents=True)
-    seed = {"status": "running", "cause": None}
+    owner = {"host": host or provenance.host()["id"], "process": process or provenance.process()}
     record = {
         "schema": 1,
         "status": "running",
-        "seeds": {"0": seed},
-        "host": provenance.host(),
-        "process": provenance.process(),
+        "seeds": {"0": {"status": "running", "cause": None}},
+        "host": {"id": owner["host"]},
+        "process": owner["process"],
     }
-    (path / blocks.RECORD).write_text(json.dumps(record | changes))
+    (path / blocks.RECORD).write_text(json.dumps(record))
+    place = path.parent / lease.FOLDER / "000"
+    place.parent.mkdir(exist_ok=True)
+    place.write_text(json.dumps(owner | (lease_of or {})))
     return path
 
 
@@ -57,13 +85,12 @@ def test_a_block_of_a_living_process_is_running(tmp_path):
 def test_a_block_of_a_dead_process_is_stale(tmp_path):
     child = subprocess.Popen([sys.executable, "-c", "pass"])
     child.wait()
-    assert blocks.read(running(tmp_path / "b", process=f"{child.pid}-x-1")).state == "stale"
+    assert blocks.read(running(tmp_path / "b", f"{child.pid}-x-1")).state == "stale"
 
 
 def test_a_dead_child_nobody_has_collected_is_dead(tmp_path):
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    birth = provenance._birth(child.pid)
-    path = running(tmp_path / "b", process=f"{child.pid}-{birth}")
+    path = running(tmp_path / "b", f"{child.pid}-{provenance._birth(child.pid)}")
     assert blocks.read(path).state == "running"
     child.kill()
     deadline = time.monotonic() + 10
@@ -73,22 +100,23 @@ def test_a_dead_child_nobody_has_collected_is_dead(tmp_path):
     child.wait()
 
 
-def test_a_number_given_to_a_later_process_does_not_revive_a_block(tmp_path):
-    assert blocks.read(running(tmp_path / "b", process=f"{os.getpid()}-another-birth")).state == "stale"
+def test_a_block_whose_lease_is_over_is_stale_though_its_process_lives_on(tmp_path):
+    path = running(tmp_path / "b")
+    (tmp_path / lease.FOLDER / "000").unlink()
+    assert blocks.read(path).state == "stale"
 
 
-def test_an_interrupted_block_is_stale_though_its_process_lives_on(tmp_path):
-    assert blocks.read(running(tmp_path / "b", process=None)).state == "stale"
+def test_a_block_whose_seeds_another_process_works_on_is_stale(tmp_path):
+    path = running(tmp_path / "b", f"{os.getpid()}-another-birth", lease_of={"process": provenance.process()})
+    assert blocks.read(path).state == "stale"
 
 
 def test_another_machine_is_believed_for_a_while(tmp_path):
-    path = running(tmp_path / "b", host={"id": "elsewhere"})
+    path = running(tmp_path / "b", host="elsewhere")
     assert blocks.read(path).state == "running"
-    long_ago = time.time() - claims.STALE_AFTER - 1
-    os.utime(path / blocks.RECORD, (long_ago, long_ago))
+    long_ago = time.time() - lease.STALE_AFTER - 1
+    os.utime(tmp_path / lease.FOLDER / "000", (long_ago, long_ago))
     assert blocks.read(path).state == "stale"
-    (path / blocks.PROGRESS).write_text("{}")
-    assert blocks.read(path).state == "running"
 
 
 def test_a_folder_nobody_wrote_to_is_no_block(tmp_path):
@@ -99,7 +127,11 @@ def test_a_folder_nobody_wrote_to_is_no_block(tmp_path):
 
 @pytest.mark.parametrize(
     "text",
-    ["", "{", "[]", "{}", '{"schema": 2, "status": "done", "seeds": {"0": {}}}', '{"schema": 1, "status": "odd"}'],
+    [
+        *("", "{", "[]", "{}", '{"schema": 2, "status": "done", "seeds": {"0": {}}}', '{"schema": 1, "status": "odd"}'),
+        '{"schema": 1, "status": "failed", "seeds": {}}',
+        '{"schema": 1, "status": "done", "seeds": {"0": {"status": "done", "cause": null}}}',
+    ],
 )
 def test_an_unreadable_record_is_named(text, tmp_path):
     (tmp_path / blocks.RECORD).write_text(text)

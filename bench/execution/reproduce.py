@@ -1,0 +1,68 @@
+"""Training a recorded block again, and holding the numbers against those that were recorded."""
+
+import dataclasses
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from bench.config import saved_policies as policies
+from bench.config.identity import cell_hash
+from bench.config.schema import Config
+from bench.errors import UserError
+from bench.execution.execute import recorded_config, run_block
+from bench.records import block as blocks
+from bench.records.files import sha256
+from bench.records.tables import EVALUATIONS, TRAINING
+
+
+def finished(path: Path) -> blocks.Block:
+    """The finished block in `path`, whose files are intact. Raises `UserError` where there is none."""
+    block = blocks.read(path.resolve())
+    if block is None or not block.finished:
+        raise UserError(f"{path}: no finished block; give the folder that holds its {blocks.RECORD}")
+    blocks.check(block)
+    return block
+
+
+def checked_config(block: blocks.Block) -> Config:
+    """The block's settings. Raises `UserError` where the code has changed what they mean."""
+    config = recorded_config(block.path)
+    if cell_hash(config) != block.record["hash"]:
+        raise UserError(
+            f"{block.path}: its settings now mean {cell_hash(config)}, not {block.record['hash']}: "
+            f"the code has changed since commit {block.record['git']['commit']}"
+        )
+    return config
+
+
+def is_trainable(block: blocks.Block) -> bool:
+    """Whether what it takes is there: a block held to a policy that was left out waits for a rerun of the latter."""
+    try:
+        reference = recorded_config(block.path).reference
+        return reference.path is None or not policies.is_left_out(reference.path)
+    except UserError:  # what is wrong with it was said
+        return False
+
+
+def agreement(directory: Path, block: blocks.Block) -> dict[str, bool]:
+    """Of each file of numbers in `directory`, whether its bytes are those that were recorded of the block."""
+    return {name: sha256(directory / name) == block.record["checksums"][name] for name in (EVALUATIONS, TRAINING)}
+
+
+def train_again(block: blocks.Block) -> dict[str, bool]:
+    """Train a block once more in a temporary folder; → of each file of numbers whether its bytes are the same.
+
+    Raises:
+        UserError: where the code has changed what its settings mean.
+    """
+    config = checked_config(block)
+    with tempfile.TemporaryDirectory(prefix="bench-verify-") as folder:
+        config = dataclasses.replace(config, results=folder, retry="nothing")
+        directory = blocks.directory(config, config.seeds)
+        run_block(config, directory)
+        return agreement(directory, block)
+
+
+def described(agrees: Mapping[str, bool]) -> str:
+    """An agreement in words, a line for each file."""
+    return "\n".join(f"{name}: {'the same bytes' if same else 'DIFFERENT'}" for name, same in agrees.items())

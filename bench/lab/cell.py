@@ -1,0 +1,143 @@
+"""A stage of a task that is measured, and what its block says.
+
+`results/<study>/lab/<task>/<stage>-<hash8>/seeds-000/` holds
+
+- `run.json`: status, what was measured (`factors`), the precision of the truth, provenance, costs, checksums
+- `config.yaml`: the laboratory's settings and the configuration of the arm that trained the policy
+- `figures.parquet`: every figure with its standard error and interval, one row each
+- `states.parquet`: bias and variance of every estimator in every state they were measured in
+- `costs.parquet`: environment steps and seconds of every estimator for a batch, seconds being the machine's
+
+`results/<study>/lab.json` lists the cells that were planned, as `study.json` does for training.
+"""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from bench.config.identity import cell_hash, factors, identity
+from bench.config.parse import to_mapping
+from bench.lab.measure import Measured
+from bench.lab.settings import Plan, Settings
+from bench.records import block as blocks
+from bench.records import files, provenance
+from bench.records.index import LAB
+from bench.records.recorder import Recorder, Subject
+from bench.records.tables import write_figures
+
+FIGURES, STATES, COSTS = "figures.parquet", "states.parquet", "costs.parquet"
+_BOOKKEEPING = ("tasks", "stages", "policy", "overrides", "by_task", "seed")  # said otherwise in a cell's identity
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One stage of one task, to be measured with one seed."""
+
+    plan: Plan
+    settings: Settings
+    stage: str
+    study: str
+    results: str
+
+    @property
+    def task(self) -> str:
+        """The task's name."""
+        return self.plan.config.task.name
+
+    @property
+    def label(self) -> str:
+        """What it is called in messages."""
+        return f"{self.task} {self.stage}"
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What can change a figure, and nothing else."""
+        settings = dataclasses.asdict(self.settings)
+        for key in _BOOKKEEPING:
+            del settings[key]
+        policy = self.settings.policy
+        return settings | {
+            "stage": self.stage,
+            "truth": self.plan.kind,
+            "trained": identity(self.plan.config),
+            "variants": [[cell_hash(variant.arm), variant.critic] for variant in self.plan.variants],
+            "policy": None if policy is None else files.sha256(Path(policy).expanduser() / blocks.POLICY),
+        }
+
+    @property
+    def hash(self) -> str:
+        """Eight hex digits of the identity."""
+        text = json.dumps(self.identity, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+    @property
+    def study_directory(self) -> Path:
+        """The folder of everything the study writes."""
+        return Path(self.results).expanduser() / self.study
+
+    @property
+    def directory(self) -> Path:
+        """The folder of its block."""
+        cell = self.study_directory / blocks.LAB / self.task / f"{self.stage}-{self.hash}"
+        return cell / blocks.seeds_name([self.settings.seed])
+
+    @property
+    def done(self) -> bool:
+        """Whether it is measured. Raises `UserError` where its block is damaged."""
+        block = blocks.read(self.directory)
+        if block is None or not block.finished:
+            return False
+        blocks.check(block)
+        return True
+
+
+def plan_cells(cells: Sequence[Cell]) -> None:
+    """Add cells to the study's index; those planned before stay. Raises `UserError`."""
+    study = cells[0].study_directory
+
+    def merged(index: Mapping[str, Any]) -> dict[str, Any]:
+        known = {entry["path"]: entry for entry in index["cells"]}
+        for cell in cells:
+            path = cell.directory.relative_to(study).as_posix()
+            known[path] = {"task": cell.task, "stage": cell.stage, "hash": cell.hash, "path": path}
+        return {"name": cells[0].study, "cells": list(known.values())}
+
+    LAB.update(study, merged)
+
+
+def subject(cell: Cell) -> Subject:
+    """What the record of a measured stage says from its beginning."""
+    config = dataclasses.replace(cell.plan.config, results=provenance.private(cell.results))
+    settings = json.loads(json.dumps(dataclasses.asdict(cell.settings)))
+    entries = {
+        "study": cell.study,
+        "task": cell.task,
+        "stage": cell.stage,
+        "hash": cell.hash,
+        "truth": cell.plan.kind,
+        "left_out": dict(cell.plan.left_out),
+        "factors": factors(cell.plan.config),
+    }
+    return Subject(
+        results=cell.results,
+        directory=cell.directory,
+        seeds={cell.settings.seed: {"status": "running", "cause": None}},
+        entries=entries,
+        config={"lab": settings | {"stages": [cell.stage]}, "trained": to_mapping(config)},
+    )
+
+
+def finish(recorder: Recorder, measured: Measured, env_steps: int) -> None:
+    """Write what was measured of a policy that was trained for `env_steps`. Raises as `Recorder.finish` does."""
+    rows = {FIGURES: measured.figures, STATES: measured.states, COSTS: measured.costs}
+    outcome = {"status": "done", "cause": None, "env_steps": env_steps}
+    recorder.finish(
+        {name: partial(write_figures, each) for name, each in rows.items()},
+        dict.fromkeys(recorder.subject.seeds, outcome),
+        notes=measured.notes,
+    )
