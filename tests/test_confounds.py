@@ -14,7 +14,7 @@ from bench.config.schema import Config
 from bench.learner import PolicyGradient
 from bench.learner.evaluate import evaluate
 from bench.learner.train import train
-from bench.peers.train import peer_seed
+from bench.peers.library import peer_seed
 from bench.seeding import PURPOSES, seed_sequence
 from bench.tasks.base import Task
 from bench.tasks.weekly_exam import WeeklyExam

@@ -33,7 +33,7 @@ def check_task(config: Config, *, horizon: int | None, restorable: bool, discret
     `horizon` is the most steps one episode can take, None where there is no bound; `restorable` says whether its states
     can be copied, `discrete` whether its actions are numbered. Raises `UserError`.
     """
-    if config.is_peer:  # `bench.peers.train.check` asks the library
+    if config.is_peer:  # `bench.peers.check` asks the library
         return
     if discrete and config.exploration != GAUSSIAN:
         noise = config.exploration

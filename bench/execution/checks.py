@@ -20,6 +20,6 @@ def check(config: Config) -> None:
 
         check_device(config.device)
     if config.is_peer:
-        from bench.peers import train as peers  # imports torch, which takes seconds
+        from bench.peers.check import check as check_peer  # imports torch, which takes seconds
 
-        peers.check(config)
+        check_peer(config)

@@ -1,5 +1,8 @@
 """Where the arithmetic happens; environments and random numbers are NumPy's on any device."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 
 from bench.errors import UserError
@@ -9,3 +12,14 @@ def check_device(device: str) -> None:
     """Refuse a device that is not there. Raises `UserError`."""
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise UserError(f"device={device}: torch {torch.__version__} finds no such device here; use device=cpu")
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Compute on one thread: small stacked products get slower on more, and so they keep their bits on any machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

@@ -41,40 +41,22 @@ class Samples:
 
     def take(self, index: Tensor, share: Tensor) -> "Samples":
         """Return the samples at `index` (S, B) with shares of their own (S, B), 0 for padding."""
-        return Samples(
-            self.observations.gather(2, for_features(index, self.observations)),
-            self.outputs.gather(2, for_features(index, self.outputs)),
-            self.extras,
-            self.actions.gather(2, for_features(index, self.actions)),
-            self.log_prob.gather(1, index),
-            self.advantage.gather(1, index),
-            None if self.target is None else self.target.gather(1, index),
-            share,
-            share * self.weight.gather(1, index) * self.count,
-            self.count,
-            None if self.log_prob_reference is None else self.log_prob_reference.gather(1, index),
-        )
+        chosen = {
+            name: values.gather(-1, index if values.dim() == 2 else for_features(index, values))
+            for name, values in self._by_sample().items()
+        }
+        return replace(self, **chosen | {"share": share, "weight": share * chosen["weight"] * self.count})
 
     def split(self, minibatches: int) -> "list[Samples]":
         """Return the samples cut into minibatches of equal width."""
         width = self.share.shape[1] // minibatches
-        return [
-            Samples(
-                obs, outputs, self.extras, actions, log_prob, advantage, target, share, weight, self.count, reference
-            )
-            for obs, outputs, actions, log_prob, advantage, target, share, weight, reference in zip(
-                self.observations.split(width, 2),
-                self.outputs.split(width, 2),
-                self.actions.split(width, 2),
-                self.log_prob.split(width, 1),
-                self.advantage.split(width, 1),
-                [None] * minibatches if self.target is None else self.target.split(width, 1),
-                self.share.split(width, 1),
-                self.weight.split(width, 1),
-                [None] * minibatches if self.log_prob_reference is None else self.log_prob_reference.split(width, 1),
-                strict=True,
-            )
-        ]
+        pieces = {name: values.split(width, -1) for name, values in self._by_sample().items()}
+        return [replace(self, **{name: cut[number] for name, cut in pieces.items()}) for number in range(minibatches)]
+
+    def _by_sample(self) -> dict[str, Tensor]:
+        """Return, by name, the tensors whose last axis is the samples'."""
+        once = ("extras", "count")
+        return {name: value for name, value in vars(self).items() if value is not None and name not in once}
 
 
 class Minibatches:

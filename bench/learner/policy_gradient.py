@@ -10,8 +10,7 @@ One iteration, in `learn`, `collect_rollouts` and `train`:
 
 import io
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -19,7 +18,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from stable_baselines3 import PPO
-from stable_baselines3.common.callbacks import BaseCallback, ConvertCallback, ProgressBarCallback
+from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback
@@ -32,8 +31,9 @@ from bench.errors import UserError
 from bench.learner import checkpoint as saving
 from bench.learner import export
 from bench.learner.actor import Actor
+from bench.learner.callbacks import with_progress_bar
 from bench.learner.defaults import completed
-from bench.learner.device import check_device
+from bench.learner.device import check_device, one_thread
 from bench.learner.diagnostics import Diagnostics, TrainingRow, log_means, training_rows
 from bench.learner.estimation import estimate
 from bench.learner.policy import StackedPolicy
@@ -141,7 +141,7 @@ class PolicyGradient(OnPolicyAlgorithm):
         """Train every replica for `total_timesteps` steps (None: the arm's budget); from a checkpoint, see `resume`."""
         total = self.arm.budget if total_timesteps is None else total_timesteps
         self._make_ready(reset_num_timesteps)
-        with _one_thread():
+        with one_thread():
             total_timesteps, callback = self._setup_learn(
                 total, callback, reset_num_timesteps, tb_log_name, progress_bar
             )
@@ -343,11 +343,7 @@ class PolicyGradient(OnPolicyAlgorithm):
         self._retire(failed)
 
     def _init_callback(self, callback: MaybeCallback, progress_bar: bool = False) -> BaseCallback:
-        if progress_bar:
-            given = callback if isinstance(callback, list) else [] if callback is None else [callback]
-            callback = [ConvertCallback(one) if not isinstance(one, BaseCallback) else one for one in given]
-            callback = [*callback, _ProgressBar()]
-        return super()._init_callback(callback)
+        return super()._init_callback(with_progress_bar(callback) if progress_bar else callback)
 
     def replica(self, index: int) -> PPO:
         """Return one replica as a stock SB3 `PPO`, which saves, loads, evaluates and goes on learning by itself.
@@ -434,26 +430,3 @@ class PolicyGradient(OnPolicyAlgorithm):
                     generator.bit_generator.state = position
             if saved["collector"] is not None:
                 self.collector.set_state(saved["collector"])
-
-
-class _ProgressBar(ProgressBarCallback):
-    """SB3's adds up the steps of all environments, while the total is that of one seed."""
-
-    def _on_training_start(self) -> None:
-        super()._on_training_start()
-        self.begun = self.model.num_timesteps
-
-    def _on_step(self) -> bool:
-        self.pbar.update(self.num_timesteps - self.begun - self.pbar.n)
-        return True
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Small stacked products use one core well, get slower on more, and keep their bits on any machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)

@@ -1,4 +1,7 @@
-"""The three estimators: bias and spread between two Gaussians by quadrature, expected gradients by enumeration."""
+"""The three estimators: bias and spread between two Gaussians by quadrature, expected gradients by enumeration.
+
+And how the weight of a divergence follows it, by the rules of the two papers.
+"""
 
 from collections.abc import Callable
 
@@ -6,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from bench.arms.reference import kl_estimate, kl_slope
+from bench.arms.reference import adapted, controlled, kl_estimate, kl_slope
 
 # π = N(0, 1), reference N(μ, 1), true divergence μ²/2: bias / true and standard deviation / true.
 GAUSSIAN = {
@@ -59,3 +62,13 @@ def test_the_slope_is_the_derivative(kind: str) -> None:
 def test_unknown_kind(function: Callable[..., torch.Tensor]) -> None:
     with pytest.raises(ValueError, match="k4"):
         function(torch.zeros(1), torch.zeros(1), "k4")
+
+
+def test_a_penalty_halves_and_doubles_its_weight() -> None:
+    """arXiv 1707.06347, section 4: below two thirds of the target, and above one and a half times of it."""
+    assert adapted(np.array([0.0066, 0.0067, 0.015, 0.0151]), 0.01).tolist() == [0.5, 1.0, 1.0, 2.0]
+
+
+def test_the_weight_of_a_reference_changes_by_two_percent_at_most() -> None:
+    """arXiv 1909.08593, section 2.2: β(1 + 0.1·e), e the relative error, clipped to ±0.2."""
+    assert controlled(np.array([0.0, 0.045, 0.05, 0.055, 7.0]), 0.05) == pytest.approx([0.98, 0.99, 1.0, 1.01, 1.02])

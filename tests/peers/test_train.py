@@ -1,8 +1,7 @@
-"""Libraries' algorithms: recorded and judged like arms, disturbed by nothing, refused in one line."""
+"""Libraries' algorithms: recorded and judged like arms, and disturbed by nothing."""
 
 import dataclasses
 import functools
-import inspect
 import json
 import zipfile
 from collections.abc import Sequence
@@ -14,19 +13,22 @@ import pytest
 import torch
 from stable_baselines3 import PPO
 from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.callbacks import BaseCallback
 
 import bench
 from analysis.claims import comparisons
 from analysis.load import load
 from bench.commands.rerun import rerun
-from bench.config.identity import cell_hash
 from bench.config.schema import Config
 from bench.errors import UserError
 from bench.execution import execute
 from bench.learner import PolicyGradient, archive
 from bench.learner.evaluate import evaluate
-from bench.peers import train as peers
+from bench.peers import train as training
+from bench.peers.evaluate import evaluate as evaluate_peer
+from bench.peers.library import build, peer_seed
+from bench.peers.saved import TrainedPeers
+from bench.peers.saved import load as load_peer
+from bench.peers.train import train
 from bench.tasks.cartpole import CartPole
 from bench.tasks.registry import gymnasium_env, make
 from tests.learner.probes import Notes
@@ -47,14 +49,10 @@ class Breaks(PPO):
 
     def train(self) -> None:
         super().train()
-        if self.seed == peers.peer_seed(1) and self.num_timesteps > 64:
+        if self.seed == peer_seed(1) and self.num_timesteps > 64:
             raise RuntimeError("this seed breaks\nwith details nobody needs")
-        if self.seed == peers.peer_seed(2) and self.num_timesteps > 128:
+        if self.seed == peer_seed(2) and self.num_timesteps > 128:
             self.policy.value_net.bias.data.fill_(torch.nan)
-
-
-class Elsewhere:
-    """Not of SB3's interface."""
 
 
 @functools.cache
@@ -66,12 +64,12 @@ def settings(name: str, *overrides: str) -> Config:
     return composed(f"algorithm={name}", *SMALL, *PEERS[name], *overrides)
 
 
-def trained(config: Config, seeds: Sequence[int] = (0, 1)) -> tuple[peers.TrainedPeers, Notes]:
+def trained(config: Config, seeds: Sequence[int] = (0, 1)) -> tuple[TrainedPeers, Notes]:
     notes = Notes()
-    return peers.train(config, seeds, notes), notes
+    return train(config, seeds, notes), notes
 
 
-def weights(block: peers.TrainedPeers, seed: int) -> torch.Tensor:
+def weights(block: TrainedPeers, seed: int) -> torch.Tensor:
     return torch.cat([value.flatten() for value in block.weights[str(seed)]["policy"].values()])
 
 
@@ -115,17 +113,17 @@ def test_whole_batches_fill_the_budget_and_the_rest_is_recorded() -> None:
 def test_diagnostics_have_sb3s_names_and_no_more_rows_than_a_reader_needs(monkeypatch: pytest.MonkeyPatch) -> None:
     _, notes = trained(settings("sb3_ppo"), [0])
     assert {"train/approx_kl", "train/clip_fraction", "train/entropy_loss", "train/value_loss"} <= set(notes.updates[0])
-    monkeypatch.setattr(peers, "MOST_ROWS", 2)
+    monkeypatch.setattr(training, "MOST_ROWS", 2)
     _, notes = trained(settings("sb3_a2c"), [0])
     assert [row["step"] for row in notes.updates] == [120, 200]  # updates every 40 steps, rows every 100 at most
 
 
 def test_the_same_policy_plays_the_same_episodes_as_ours() -> None:
-    """One of our replicas, and the stock SB3 model made of it, in the evaluation environments of one place."""
+    """One of our replicas, and the stock SB3 model made of it, in the evaluation environments of one grid step."""
     ours = PolicyGradient(env="Pendulum-v1", seeds=[4, 5])
-    task = peers.make(bench.compose(["task=pendulum"]).task)
+    task = make(bench.compose(["task=pendulum"]).task)
     expected = evaluate(ours.policy.acting(), task, ours.seeds, 7, 3)
-    found = peers.evaluate(ours.replica(1), task, 5, 7, 3)
+    found = evaluate_peer(ours.replica(1), task, 5, 7, 3)
     for row, other in zip([row for row in expected if row["seed"] == 5], found, strict=True):
         if row["mode"] == "deterministic":
             assert other["return"] == pytest.approx(row["return"], rel=1e-5)
@@ -163,8 +161,8 @@ def test_a_grid_step_is_judged_with_the_policy_it_was_taken_with(monkeypatch: py
     def flat(model: BaseAlgorithm) -> torch.Tensor:
         return torch.nn.utils.parameters_to_vector(model.policy.parameters()).detach().clone()
 
-    def spy(model: BaseAlgorithm, _task: object, _seed: int, place: int, *_: object) -> list[dict[str, Any]]:
-        judged[place] = flat(model)
+    def spy(model: BaseAlgorithm, _task: object, _seed: int, index: int, *_: object) -> list[dict[str, Any]]:
+        judged[index] = flat(model)
         return [{"seed": 0, "mode": "deterministic", "return": 0.0}]
 
     original = PPO.train
@@ -173,17 +171,17 @@ def test_a_grid_step_is_judged_with_the_policy_it_was_taken_with(monkeypatch: py
         after.append(flat(self))
         original(self)
 
-    monkeypatch.setattr(peers, "evaluate", spy)
+    monkeypatch.setattr(training, "evaluate", spy)
     monkeypatch.setattr(PPO, "train", train_and_look)
     trained(settings("sb3_ppo", "budget=256", "evaluation.points=8"), [0])  # grid 0, 32, 64, …, 256
     updates_before = {0: 0, 1: 0, 2: 1, 3: 1, 4: 2, 5: 2, 6: 3, 7: 3}
-    for place, updates in updates_before.items():
-        assert torch.equal(judged[place], after[updates])
+    for index, updates in updates_before.items():
+        assert torch.equal(judged[index], after[updates])
     assert not any(torch.equal(judged[8], earlier) for earlier in after)  # 256 is judged after the last update
 
 
 def test_a_failing_seed_is_marked_and_the_others_go_on() -> None:
-    target = "algorithm._target_=tests.learner.test_peers:Breaks"
+    target = "algorithm._target_=tests.peers.test_train:Breaks"
     small = ("+algorithm.parameters.n_steps=64", "+algorithm.parameters.batch_size=32")
     block, notes = trained(composed("algorithm=library", target, *small, *SMALL), [0, 1, 2, 3])
     assert [outcome.status for outcome in block.outcomes.values()] == ["done", "failed", "failed", "done"]
@@ -195,14 +193,14 @@ def test_a_failing_seed_is_marked_and_the_others_go_on() -> None:
 
 
 def test_seeds_are_far_apart() -> None:
-    found = sorted(peers.peer_seed(seed, pool) for seed in range(200) for pool in ("main", "tuning"))
+    found = sorted(peer_seed(seed, pool) for seed in range(200) for pool in ("main", "tuning"))
     assert min(np.diff(found)) > 100  # SB3 seeds the environments of one seed with the integers from it on
     assert 0 <= found[0] < found[-1] < 2**31
 
 
 def test_environments_are_gymnasiums_and_time_limits_are_told_as_sb3_expects() -> None:
     assert gymnasium_env(CartPole()).unwrapped.spec.id == "CartPole-v1"
-    _, log = peers.build(settings("sb3_ppo", "task.time_limit=5"), CartPole(5), 0)
+    _, log = build(settings("sb3_ppo", "task.time_limit=5"), CartPole(5), 0)
     log.seed(0)
     log.reset()
     for _ in range(4):
@@ -230,8 +228,8 @@ def test_scales_follow_training_only_and_are_saved(tmp_path: Path) -> None:
     block.save_policy(tmp_path / "policy.zip")
     _, saved = archive.read(tmp_path / "policy.zip")
     assert torch.equal(saved["0"]["rewards"]["variance"], scales["rewards"]["variance"])
-    model = peers.load(tmp_path / "policy.zip", config, 0)
-    final = [{"step": 200, **row} for row in peers.evaluate(model, peers.make(config.task), 0, 2, 2)]
+    model = load_peer(tmp_path / "policy.zip", config, 0)
+    final = [{"step": 200, **row} for row in evaluate_peer(model, make(config.task), 0, 2, 2)]
     assert final == [row for row in notes.evaluations if row["step"] == 200]
 
 
@@ -242,147 +240,26 @@ def test_saved_policies_hold_nothing_to_execute_and_act_as_trained(tmp_path: Pat
     with zipfile.ZipFile(tmp_path / "policy.zip") as saved:
         assert json.loads(saved.read("model.json"))["class"] == "stable_baselines3.PPO"
     _, loaded = archive.read(tmp_path / "policy.zip")  # with weights_only
-    model = peers.load(tmp_path / "policy.zip", config, 1)
+    model = load_peer(tmp_path / "policy.zip", config, 1)
     assert type(model) is PPO
     for name, value in model.policy.state_dict().items():
         assert torch.equal(value, loaded["1"]["policy"][name])
     with pytest.raises(UserError, match="has no seed 7: it holds 0, 1"):
-        peers.load(tmp_path / "policy.zip", config, 7)
+        load_peer(tmp_path / "policy.zip", config, 7)
     block.save_checkpoint(tmp_path / "checkpoint.pt")
     states = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
     model.set_parameters(states["1"])
-    assert model.policy.optimizer.state_dict()["state"][0]["step"] == 6  # three batches of 64, two passes of one part
+    assert model.policy.optimizer.state_dict()["state"][0]["step"] == 6  # three batches of 64, two epochs
     with pytest.raises(UserError, match="has format peer 1"):
         PolicyGradient.load(tmp_path / "policy.zip")
 
 
-@pytest.mark.parametrize("name", ["sb3_ppo", "sb3_a2c", "contrib_trpo", "contrib_ars"])
-def test_the_files_of_conf_hold_the_librarys_defaults(name: str) -> None:
-    config = bench.compose([f"algorithm={name}"])
-    signature = inspect.signature(peers.library_class(config)).parameters
-    left_out = {"rollout_buffer_class", "rollout_buffer_kwargs", "stats_window_size", "tensorboard_log", "verbose"}
-    left_out |= {"env", "seed", "device", "_init_setup_model"}
-    assert set(config.algorithm.parameters) == set(signature) - left_out
-    for key, value in config.algorithm.parameters.items():
-        if key not in ("policy", "gamma"):  # which policy must be said, and the task's γ is the suite's
-            assert value == signature[key].default
-
-
-@pytest.mark.parametrize(
-    "override", ["baseline=group", "hidden=[32,32]", "learning_rate=1", "group.size=4", "update=vanilla", "name=mine"]
-)
-def test_a_peers_hash_leaves_out_what_it_does_not_read(override: str) -> None:
-    assert cell_hash(bench.compose(["algorithm=sb3_ppo", override])) == cell_hash(composed("algorithm=sb3_ppo"))
-
-
-@pytest.mark.parametrize(
-    "override",
-    ["algorithm.parameters.n_steps=64", "algorithm.n_envs=2", "gamma=0.9", "budget=50000", "seed_pool=tuning",
-     "task=acrobot", "norm_obs=true", "task.time_limit=400", "evaluation.points=10"],
-)  # fmt: skip
-def test_a_peers_hash_covers_what_it_reads(override: str) -> None:
-    assert cell_hash(bench.compose(["algorithm=sb3_ppo", override])) != cell_hash(composed("algorithm=sb3_ppo"))
-
-
-def test_gamma_counts_for_a_peer_without_one_only_where_rewards_are_scaled() -> None:
-    def hashes(*overrides: str) -> set[str]:
-        return {cell_hash(bench.compose(["algorithm=contrib_ars", f"gamma={g}", *overrides])) for g in (0.9, 0.99)}
-
-    assert len(hashes()) == 1
-    assert len(hashes("norm_reward=true")) == 2
-
-
-PARITY = ("preset=ppo", "grad_clip=joint", "critic.target=same", "algorithm=sb3_ppo", "algorithm.parameters=matched")
-
-
-def test_matched_settings_are_those_of_the_arm() -> None:
-    config = bench.compose([*PARITY, "task=pendulum", "hidden=[64,32]", "gae_lambda=0.8", "name=null"])
-    assert config.algorithm.n_envs == 8
-    assert config.algorithm.parameters == {
-        "policy": "MlpPolicy", "learning_rate": 1e-3, "n_steps": 128, "batch_size": 256, "n_epochs": 10, "gamma": 0.9,
-        "gae_lambda": 0.8, "clip_range": 0.2, "normalize_advantage": True, "ent_coef": 0.0, "vf_coef": 0.5,
-        "max_grad_norm": 0.5, "policy_kwargs": {"net_arch": {"pi": [64, 32], "vf": [64, 32]}},
-    }  # fmt: skip
-    noise = ("exploration=sde", "exploration.sample_freq=4", "exploration.log_std_init=-2")
-    parameters = bench.compose([*PARITY, "task=pendulum", *noise]).algorithm.parameters
-    assert (parameters["use_sde"], parameters["sde_sample_freq"], parameters["policy_kwargs"]["log_std_init"]) == (
-        True, 4, -2.0,
-    )  # fmt: skip
-    assert config.arm_name == "sb3_ppo"
-    assert bench.compose([*PARITY]).arm_name == "sb3_ppo-ppo"  # a preset's name does not hide whose learner it is
-
-
-def test_annealed_rates_are_those_of_the_arm() -> None:
-    """Batch after batch, at the same share of the budget: 4 of 1024 steps, and 904 that no batch takes."""
-    annealed = ("learning_rate_schedule=linear", "clip_range_schedule=linear", "budget=5000", "seeds=1")
-    config = bench.compose([*PARITY, *annealed])
-    assert config.algorithm.parameters["learning_rate"] == "lin_0.001"
-    assert config.algorithm.parameters["clip_range"] == "lin_0.2"
-    model, _ = peers.build(config, make(config.task), 0)
-    found: list[tuple[float, float]] = []
-
-    class Watch(BaseCallback):
-        def _on_step(self) -> bool:
-            return True
-
-        def _on_rollout_start(self) -> None:  # what the last update was made with
-            if self.model._n_updates:
-                logged = self.logger.name_to_value
-                found.append((logged["train/learning_rate"], logged["train/clip_range"]))
-
-    model.learn(5000, Watch(), log_interval=10**9)
-    left = [1 - 1024 * batch / 5000 for batch in (1, 2, 3, 4)]
-    np.testing.assert_allclose(found[:4], [[1e-3 * share, 0.2 * share] for share in left], rtol=1e-9)
-    ours = PolicyGradient(env="CartPole-v1", arm=dataclasses.replace(config, algorithm=bench.compose().algorithm))
-    ours._total_timesteps = 5000
-    for steps, rates in zip((1024, 2048, 3072, 4096), found, strict=False):
-        ours.env_steps = [steps]
-        expected = ours._rates()
-        np.testing.assert_allclose([expected.actor[0, 0], float(expected.clip_range)], rates, rtol=1e-6)
-
-
-REFUSALS = [
-    (["algorithm=sb3_pop"], "; did you mean 'sb3_ppo'?"),
-    (["algorithm=library"], "algorithm=library: which class? Give algorithm._target_=package.module:Class"),
-    (["algorithm=library", "algorithm._target_=DQN"], "_target_=DQN: must be a class as package.module:Class"),
-    (["algorithm=library", "algorithm._target_=no_such:DQN"], "cannot import no_such (No module named 'no_such')"),
-    (["algorithm=library", "algorithm._target_=stable_baselines3:DQM"], "has no DQM; did you mean 'DQN'?"),
-    (["algorithm=library", "algorithm._target_=tests.learner.test_peers:Elsewhere"], "must be a subclass of stable_"),
-    (["algorithm=library", "algorithm._target_=os.path:join"], "must be a subclass of stable_baselines3's"),
-    (["algorithm._target_=stable_baselines3:DQN"], "that is a class of its own; use algorithm=library"),
-    (["algorithm=sb3_a2c", "algorithm.parameters=matched"], "only sb3_ppo has an equal arm"),
-    (["algorithm=sb3_ppo", "algorithm.parameters=mached"], "must be a mapping of keyword arguments, or matched"),
-    (["algorithm=sb3_ppo", "algorithm.parameters.n_step=3"], "did you mean 'n_steps'?"),
-    (["algorithm=sb3_ppo", "+algorithm.parameters.n_step=3"], "has no such argument; did you mean 'n_steps'?"),
-    (["algorithm=sb3_ppo", "+algorithm.parameters.seed=3"], "algorithm.parameters.seed: is set by the suite"),
-    (["algorithm=sb3_ppo", "algorithm.parameters.batch_size=1"], "stable_baselines3.PPO refuses these settings ("),
-    (["algorithm=library", "algorithm._target_=stable_baselines3:DQN", "task=pendulum"], "DQN refuses these settings"),
-    (["algorithm=sb3_ppo", "algorithm.n_envs=0"], "algorithm.n_envs=0: must be at least 1"),
-    (["algorithm=sb3_ppo", "budget=2000"], "budget=2000: not one batch of 2048 steps fits; use at least 2048"),
-    (["algorithm.n_envs=4"], "they belong to the algorithms of libraries; use algorithm=sb3_ppo"),
-    ([*PARITY, "algorithm.n_envs=4"], "algorithm.n_envs=4 with algorithm.parameters=matched: the arm has 8"),
-    ([*PARITY, "grad_clip=separate"], "grad_clip=separate with algorithm.parameters=matched"),
-    ([*PARITY, "truncation=end"], "truncation=end with algorithm.parameters=matched"),
-    (["algorithm=sb3_ppo", "algorithm.parameters.learning_rate=cos_0.1"], "=cos_0.1: must be a number, or lin_"),
-    ([*PARITY, "update.minibatches=3", "critic.minibatches=3"], "equal parts, and 1024 steps have no 3"),
-    ([*PARITY, "collect=episodes"], "collect=episodes with algorithm.parameters=matched"),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize(("overrides", "message"), REFUSALS, ids=[" ".join(given) for given, _ in REFUSALS])
-def test_a_mistake_is_refused_in_one_line(overrides: list[str], message: str) -> None:
-    with pytest.raises(UserError) as refused:
-        bench.compose(overrides)
-    assert message in str(refused.value)
-    assert "\n" not in str(refused.value)
-
-
 def test_a_record_repeats_bit_for_bit_and_is_a_reference_line_in_tables(tmp_path: Path) -> None:
-    place = (f"results={tmp_path}", "wandb=disabled", "study.name=mine", "seeds=2", "task=weekly_exam")
-    path = execute.run(settings("sb3_ppo", *place))
+    where = (f"results={tmp_path}", "wandb=disabled", "study.name=mine", "seeds=2", "task=weekly_exam")
+    path = execute.run(settings("sb3_ppo", *where))
     assert rerun(path).agrees == {"evaluations.parquet": True, "training.parquet": True}
     overrides = ("budget=256", "evaluation.points=2", "evaluation.episodes=2", "group.size=4")
-    execute.run(bench.compose([*overrides, *place]))
+    execute.run(bench.compose([*overrides, *where]))
     runs, evaluations, training = load("mine", tmp_path)
     assert set(runs["algorithm"]) == {"sb3_ppo", "policy_gradient"}
     assert runs.loc[runs["arm"] == "sb3_ppo", "baseline"].isna().all()
