@@ -3,7 +3,3 @@
 Every measurement is a fresh process with one thread, so that nothing is shared or still warm; repeats are interleaved
 (A B C A B C …), so that a busy machine is busy for all of them; results are medians, and ratios of neighbours.
 """
-
-from bench.speed.command import main
-
-__all__ = ["main"]

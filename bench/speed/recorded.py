@@ -9,35 +9,36 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import bench
+from bench.cells.composition import compose
 from bench.execution import execute
-from bench.learner import distributions, policy_gradient, update
+from bench.learner import distributions, estimation, policy_gradient, update
 from bench.learner import train as learner
 from bench.records import block as blocks
-from bench.records import recorder as record
-from bench.speed.programs import BATCH, Measurement, Workload, overrides
+from bench.records.recorder import Recorder
+from bench.speed.lockstep import overrides
+from bench.speed.workload import BATCH, Measurement, Workload
 
 LOOK_EVERY = 0.01  # seconds between two looks at whether training has begun
 
 # Where the time goes, by name; none of these calls another.
 PLACES: dict[str, tuple[tuple[Any, str], ...]] = {
     "diagnostics": (
-        *((update, name) for name in ("_pass_diagnostics", "_rollout_diagnostics")),
-        (update.Update, "_policy_change"),
+        (estimation, "rollout_diagnostics"),
+        *((update, name) for name in ("epoch_diagnostics", "policy_change")),
         (distributions.Categorical, "summary"),
-        (policy_gradient.PolicyGradient, "_rows"),
+        *((policy_gradient, name) for name in ("training_rows", "log_means")),
     ),
     "evaluation": ((learner, "evaluate"),),
     "records": tuple(
-        (record.Recorder, name)
-        for name in ("begin", "on_update", "on_evaluation", "on_progress", "on_checkpoint", "finish", "close")
+        (Recorder, name)
+        for name in ("begin", "on_update", "on_evaluation", "on_progress", "on_checkpoint", "finish_training", "close")
     ),
     "wandb": ((execute, "mirror"),),
 }
 
 
-def measure(workload: Workload) -> Measurement:
-    """A cell from its claim to its mirror, with default evaluations and W&B offline, as a worker runs it.
+def recorded(workload: Workload) -> Measurement:
+    """Measure a cell from its claim to its mirror, with default evaluations and W&B offline, as a worker runs it.
 
     `spent` also has `startup`, the command's. This process ends with the measurement, so what is wrapped stays so.
     """
@@ -46,12 +47,11 @@ def measure(workload: Workload) -> Measurement:
         for owner, attribute in places:
             setattr(owner, attribute, _timed(getattr(owner, attribute), name, spent))
     with tempfile.TemporaryDirectory() as results:
-        given = [*overrides(workload), f"budget={workload.steps}", f"results={results}", "wandb=offline"]
-        config = bench.compose(given)
-        wall, cpu = time.perf_counter(), time.process_time()
+        config = compose([*overrides(workload), f"budget={workload.steps}", f"results={results}", "wandb=offline"])
+        began = time.perf_counter()
         execute.run(config)
-        seconds, cpu_seconds = time.perf_counter() - wall, time.process_time() - cpu
-    return Measurement(len(workload.seeds) * workload.steps, seconds, cpu_seconds, spent=spent)
+        seconds = time.perf_counter() - began
+    return Measurement(len(workload.seeds) * workload.steps, seconds, spent=spent)
 
 
 def _timed(function: Callable[..., Any], name: str, spent: dict[str, float]) -> Callable[..., Any]:
@@ -67,7 +67,7 @@ def _timed(function: Callable[..., Any], name: str, spent: dict[str, float]) -> 
 
 
 def startup(workload: Workload) -> float:
-    """Seconds from the command line until the first rollout is there: the first sign of life that others can see.
+    """Return the seconds from the command line until the first rollout is there, the first sign of life others can see.
 
     Raises RuntimeError where the command ends before.
     """

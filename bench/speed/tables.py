@@ -2,155 +2,107 @@
 
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
 
-from bench.speed.plan import SEED_COUNTS, Job
-from bench.speed.programs import LEARNING_STEPS, PROGRAMS, Measurement
+from bench.speed.plan import SEED_COUNTS, Result
+from bench.speed.programs import PROGRAMS
+from bench.speed.workload import LEARNING_STEPS, Measurement
 
 REFERENCE = "sb3_ppo"  # ratios are to this program
 MIN_RETURN = 100.0  # a random policy has 22, the best 500
-QUIET = 0.9  # share of the wall-clock time a process must have had its core, or the notes say so
-
-
-@dataclass(frozen=True)
-class Target:
-    """Something this suite wants to be, what was measured, and whether it is met; None for what is only told."""
-
-    target: str
-    measured: str
-    met: bool | None
-
+QUIET = 0.9  # share of the time a process must have had its core, or the notes say so
 
 Measured = Mapping[str, Sequence[Measurement]]  # by program, one per repeat
 
 
-@dataclass(frozen=True)
-class Result:
-    """What a process measured, when it was started (UNIX time), and how long it lived."""
-
-    job: Job
-    measurements: tuple[Measurement, ...]
-    started: float
-    process_seconds: float
-
-    @property
-    def steps_per_second(self) -> float:
-        """Of all its measurements together."""
-        return sum(m.env_steps for m in self.measurements) / sum(m.seconds for m in self.measurements)
-
-    @property
-    def startup_seconds(self) -> float | None:
-        """From the start of the process until timing began: imports, compiling and one iteration of warming up."""
-        began = self.measurements[0].began
-        return None if began is None else began - self.started
+def of_part(results: Sequence[Result], part: str) -> list[Result]:
+    """Return the results of a part."""
+    return [result for result in results if result.job.part == part]
 
 
 def by_program(results: Sequence[Result], part: str) -> Measured:
-    """The measurements of a part, one per repeat."""
-    chosen = [result for result in results if result.job.part == part]
-    names = dict.fromkeys(result.job.program for result in chosen)
-    return {name: [r.measurements[0] for r in chosen if r.job.program == name] for name in names}
+    """Return the measurements of a part, one per repeat."""
+    measured: dict[str, list[Measurement]] = {}
+    for result in of_part(results, part):
+        measured.setdefault(result.job.program, []).append(result.measurements[0])
+    return measured
 
 
-def by_seeds(results: Sequence[Result]) -> dict[tuple[str, int], list[float]]:
-    """Steps per second by program and number of seeds, one per repeat."""
-    speeds: dict[tuple[str, int], list[float]] = {}
-    for result in results:
-        if result.job.part == "seeds":
-            key = (result.job.program, len(result.job.workloads[0].seeds))
-            speeds.setdefault(key, []).append(result.steps_per_second)
-    return speeds
+def by_seeds(results: Sequence[Result]) -> dict[str, dict[int, Measurement]]:
+    """Return the measurements of `part=seeds` by program and number of seeds."""
+    measured: dict[str, dict[int, Measurement]] = {}
+    for result in of_part(results, "seeds"):
+        measured.setdefault(result.job.program, {})[result.seeds] = result.measurements[0]
+    return measured
 
 
-def seeds_table(results: Sequence[Result]) -> str:
-    """Median steps per second, a row per program and a column per number of seeds."""
-    speeds = by_seeds(results)
-    rows = [["program", *(f"{count} seeds" for count in SEED_COUNTS)]]
-    for name in by_program(results, "seeds"):
-        cells = [statistics.median(speeds[name, count]) if (name, count) in speeds else None for count in SEED_COUNTS]
-        rows.append([PROGRAMS[name].title, *("–" if cell is None else f"{cell:,.0f}" for cell in cells)])
-    return _markdown(rows)
-
-
-def costs_table(results: Sequence[Result]) -> str:
-    """A row for each cell, in the order they were trained, and one for each thing that a run spends time on."""
-    rows = [["cell", "seeds × steps", "µs per step", "rollouts"]]
-    spent = [["share of a run", "seconds", "share"]]
-    for result in (result for result in results if result.job.part == "costs"):
-        for work, measured in zip(result.job.workloads, result.measurements, strict=True):
-            if measured.spent is None:
-                name = f"{work.arm} on {work.task}, {work.epochs} epochs"
-                per_step = f"{1e6 * measured.seconds / measured.env_steps:.2f}"
-                rows.append([name, f"{measured.env_steps:,}", per_step, _share([measured], "rollout_seconds")])
-            else:
-                shares = [(name, s) for name, s in measured.spent.items() if name != "startup"]
-                spent += [[name, f"{s:.2f}", f"{s / measured.seconds:.1%}"] for name, s in shares]
-    return "\n\n".join(_markdown(part) for part in (rows, spent) if len(part) > 1)
-
-
-def targets_table(judged: Sequence[Target]) -> str:
-    """A row per target; – where a number is only to be told."""
-    words = {True: "yes", False: "no", None: "–"}
-    return _markdown([["target", "measured", "met"], *([t.target, t.measured, words[t.met]] for t in judged)])
-
-
-def study_seconds(results: Sequence[Result]) -> dict[str, list[float]]:
-    """How long each program takes for the study on one core, one per repeat.
+def study_seconds(results: Sequence[Result]) -> dict[str, float]:
+    """Return how long each program takes for the study on one core.
 
     The life of the process that trained every cell, where seeds train together. A program that trains them in turn
     trained one of each cell: its training time counts once for each seed, everything else once.
     """
-    study = [result for result in results if result.job.part == "study"]
-    together = [r for r in study if PROGRAMS[r.job.program].seeds == "together"]
-    count = max((len(result.job.workloads[0].seeds) for result in together), default=1)
-    times: dict[str, list[float]] = {}
+    study = of_part(results, "study")
+    seeds = max((result.seeds for result in study), default=1)
+    times = {}
     for result in study:
         training = sum(measurement.seconds for measurement in result.measurements)
-        further = count - 1 if PROGRAMS[result.job.program].seeds == "in_turn" else 0
-        times.setdefault(result.job.program, []).append(result.process_seconds + further * training)
+        further = 0 if PROGRAMS[result.job.program].together else seeds - 1
+        times[result.job.program] = result.process_seconds + further * training
     return times
+
+
+def ratios(measured: Measured, name: str, reference: str) -> list[float]:
+    """Return how many times the steps per second of `reference` a program has, repeat by repeat."""
+    pairs = zip(measured[name], measured[reference], strict=True)
+    return [theirs.seconds_per_step / ours.seconds_per_step for ours, theirs in pairs]
+
+
+def workload_table(results: Sequence[Result]) -> str:
+    """A row per program, and what a reader must know."""
+    measured = by_program(results, "workload")
+    references = [name for name in (REFERENCE, f"{REFERENCE}_64") if name in measured]
+    header = ["program", "steps/s on one core", "min – max", *(f"× {name}" for name in references)]
+    rows = [[*header, "rollouts", "return"]]
+    for name, repeats in measured.items():
+        speeds = [one.steps_per_second for one in repeats]
+        rollouts = [one.rollout_seconds / one.seconds for one in repeats if one.rollout_seconds is not None]
+        cells = [PROGRAMS[name].title, f"{statistics.median(speeds):,.0f}", f"{min(speeds):,.0f} – {max(speeds):,.0f}"]
+        cells += [f"{statistics.median(ratios(measured, name, reference)):.1f}" for reference in references]
+        cells.append(f"{statistics.median(rollouts):.0%}" if rollouts else "–")
+        cells.append("–" if (value := mean_return(repeats)) is None else f"{value:.0f}")
+        rows.append(cells)
+    return "\n".join([markdown(rows), *notes(measured)])
+
+
+def seeds_table(results: Sequence[Result]) -> str:
+    """Steps per second, a row per program and a column per number of seeds."""
+    rows = [["program", *(f"{count} seeds" for count in SEED_COUNTS)]]
+    for name, measured in by_seeds(results).items():
+        cells = [f"{measured[n].steps_per_second:,.0f}" if n in measured else "–" for n in SEED_COUNTS]
+        rows.append([PROGRAMS[name].title, *cells])
+    return markdown(rows)
+
+
+def costs_table(results: Sequence[Result]) -> str:
+    """What a recorded run spends its time on."""
+    rows = [["share of a run", "seconds", "share"]]
+    for measured in by_program(results, "costs").get("recorded", ()):
+        shares = [(name, seconds) for name, seconds in (measured.spent or {}).items() if name != "startup"]
+        rows += [[name, f"{seconds:.2f}", f"{seconds / measured.seconds:.1%}"] for name, seconds in shares]
+    return markdown(rows) if len(rows) > 1 else ""
 
 
 def study_table(results: Sequence[Result]) -> str:
     """Seconds for the study, start-up and compiling included."""
     times = study_seconds(results)
     ours = times.get("lockstep")
-    rows = [["program", "seconds", "min – max", "× lockstep"]]
-    for name, values in times.items():
-        ratio = "–" if ours is None else f"{statistics.median(v / o for v, o in zip(values, ours, strict=True)):.2f}"
-        spread = f"{min(values):,.0f} – {max(values):,.0f}"
-        rows.append([PROGRAMS[name].title, f"{statistics.median(values):,.0f}", spread, ratio])
-    return _markdown(rows)
+    rows = [["program", "seconds", "× lockstep"]]
+    for name, seconds in times.items():
+        rows.append([PROGRAMS[name].title, f"{seconds:,.0f}", f"{seconds / ours:.2f}" if ours else "–"])
+    return markdown(rows)
 
 
-def ratios(measured: Measured, name: str, reference: str, cpu: bool = False) -> list[float]:
-    """How many times the steps per second of `reference` a program has, repeat by repeat."""
-
-    def per_step(measurement: Measurement) -> float:
-        return (measurement.cpu_seconds if cpu else measurement.seconds) / measurement.env_steps
-
-    pairs = zip(measured[name], measured[reference], strict=True)
-    return [per_step(theirs) / per_step(ours) for ours, theirs in pairs]
-
-
-def table(measured: Measured) -> str:
-    """One row per program, in Markdown."""
-    references = [name for name in (REFERENCE, f"{REFERENCE}_64") if name in measured]
-    header = ["program", "steps/s on one core", "min – max"]
-    header += [f"× {name}" for name in references] + ["rollouts", "updates", "memory", "return"]
-    rows = []
-    for name, results in measured.items():
-        speeds = [result.steps_per_second for result in results]
-        cells = [PROGRAMS[name].title, f"{statistics.median(speeds):,.0f}", f"{min(speeds):,.0f} – {max(speeds):,.0f}"]
-        cells += [f"{statistics.median(ratios(measured, name, reference)):.1f}" for reference in references]
-        cells += [_share(results, "rollout_seconds"), _share(results, "update_seconds")]
-        cells += [f"{max(result.peak_memory for result in results) / 2**20:,.0f} MiB", _return(name, results)]
-        rows.append(cells)
-    return _markdown([header, *rows])
-
-
-def _markdown(rows: Sequence[Sequence[str]]) -> str:
+def markdown(rows: Sequence[Sequence[str]]) -> str:
     """A padded table; the first column is text, the others numbers."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = []
@@ -161,69 +113,24 @@ def _markdown(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([lines[0], f"| {' | '.join(rule)} |", *lines[1:]])
 
 
-def _share(results: Sequence[Measurement], phase: Literal["rollout_seconds", "update_seconds"]) -> str:
-    shares = [value / result.seconds for result in results if (value := getattr(result, phase)) is not None]
-    return f"{statistics.median(shares):.0%}" if shares else "–"
-
-
-def _return(name: str, results: Sequence[Measurement]) -> str:
-    """Mean and standard error over seeds."""
-    values = late_returns(name, results)
-    if not PROGRAMS[name].trains:
-        return "–"
-    if not values:
-        return "not judged"
-    if len(values) == 1:
-        return f"{values[0]:.0f}"
-    return f"{statistics.fmean(values):.0f} ± {statistics.stdev(values) / len(values) ** 0.5:.0f}"
-
-
-def late_returns(name: str, results: Sequence[Measurement]) -> list[float]:
-    """The returns by which learning is judged, one per seed: seeds trained together are the same in every repeat."""
-    different = results[:1] if PROGRAMS[name].seeds == "together" else results
-    return [value for result in different for value in result.returns or ()]
+def mean_return(repeats: Sequence[Measurement]) -> float | None:
+    """Return what learning is judged by; None where runs were too short."""
+    values = [one.mean_return for one in repeats if one.mean_return is not None]
+    return statistics.fmean(values) if values else None
 
 
 def not_learning(measured: Measured) -> list[str]:
-    """The programs that ran long enough to be judged and have learned nothing worth timing."""
-    judged = {name: late_returns(name, results) for name, results in measured.items()}
-    return [name for name, values in judged.items() if values and not statistics.fmean(values) >= MIN_RETURN]
+    """Return the programs that ran long enough to be judged and have learned nothing worth timing."""
+    judged = {name: mean_return(repeats) for name, repeats in measured.items()}
+    return [name for name, value in judged.items() if value is not None and not value >= MIN_RETURN]
 
 
 def notes(measured: Measured) -> list[str]:
-    """What a reader of the table must know, one line each."""
+    """Return what a reader of the workload's table must know, one line each."""
     lines = [f"FAILED: {name} does not learn (mean return below {MIN_RETURN:.0f})" for name in not_learning(measured)]
-    if any(PROGRAMS[name].trains and not late_returns(name, results) for name, results in measured.items()):
+    if all(mean_return(repeats) is None for repeats in measured.values()):
         lines.append(f"learning is judged from {LEARNING_STEPS:,} steps per seed on; these runs are shorter")
-    return lines + _floor(measured) + _busy(measured)
-
-
-def _floor(measured: Measured) -> list[str]:
-    shares = floor_shares(measured)
-    return (
-        [f"matrix products alone would take {statistics.median(shares):.0%} of this suite's updates"] if shares else []
-    )
-
-
-def floor_shares(measured: Measured) -> list[float]:
-    """The share of the updates that the matrix products would take by themselves, repeat by repeat."""
-    if not {"lockstep", "matrix_products"} <= set(measured):
-        return []
-    return [
-        (floor.seconds / floor.env_steps) / (ours.update_seconds / ours.env_steps)
-        for floor, ours in zip(measured["matrix_products"], measured["lockstep"], strict=True)
-        if ours.update_seconds is not None
-    ]
-
-
-def _busy(measured: Measured) -> list[str]:
-    """Whether other programs took the core, and what the ratios are by CPU time alone."""
-    every = [result for results in measured.values() for result in results]
-    least = min(result.cpu_seconds / result.seconds for result in every)
-    if least >= QUIET:
-        return []
-    lines = [f"busy machine: a measurement had its core for only {least:.0%} of the time; trust ratios, not speeds"]
-    if {"lockstep", REFERENCE} <= set(measured):
-        ratio = statistics.median(ratios(measured, "lockstep", REFERENCE, cpu=True))
-        lines.append(f"by CPU time alone, lockstep has {ratio:.1f} times the speed of {REFERENCE}")
+    least = min(one.cpu_share for repeats in measured.values() for one in repeats)
+    if least < QUIET:
+        lines.append(f"busy machine: a process had its core for only {least:.0%} of the time; trust ratios, not speeds")
     return lines
