@@ -9,13 +9,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from analysis.figures.style import Look, Style, arm_styles, grid, handles, house_style
+from analysis.figures.style import HUES, Look, Style, arm_styles, grid, handles, house_style
 from analysis.load.laboratory import WEIGHTS, Laboratory, usual
 from analysis.tables.lab import against_none, of_arm
 
 PARTS = {"future": r"future ($\Sigma_\tau$)", "action": r"action ($\Sigma_a$)", "state": r"state ($\Sigma_s$)",
          "companions": r"other episodes ($\Sigma_b$)"}  # fmt: skip
-_HUES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
+_HUES = HUES[: len(PARTS)]
 _FOR_CURVES = ("critic-td0", "critic-gae", "critic-monte_carlo", "none-monte_carlo", "rloo-monte_carlo",
                "grpo-monte_carlo")  # fmt: skip
 

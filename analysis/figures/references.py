@@ -8,11 +8,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from analysis import stats
-from analysis.figures.style import HUES
+from analysis.figures.style import HUES, LINES, MARKERS
 from analysis.tables.references import QUANTITIES
-
-_LINES: Sequence[Any] = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (6, 1.5, 1, 1.5)))
-_MARKERS = "os^DvPX<>*"
 
 
 def beta_curve(
@@ -35,7 +32,7 @@ def beta_curve(
     hues = colors if len(set(colors)) == len(lines) else HUES
     drawn: set[bytes] = set()
     for place, (label, arms) in enumerate(lines.items()):
-        color, marker = hues[place % len(hues)], _MARKERS[place % len(_MARKERS)]
+        color, marker = hues[place % len(hues)], MARKERS[place % len(MARKERS)]
         mine = values[values["arm"].isin(arms)]
         learned = mine[mine["kind"] == "learned"]
         levels = sorted(learned["coef"].unique())
@@ -54,7 +51,7 @@ def beta_curve(
         if references not in drawn:  # estimators that are held to the same policies share their optimum
             drawn.add(references)
             best = mine[mine["kind"] == "optimum"].groupby("coef")[quantity].mean()
-            line = _LINES[(len(drawn) - 1) % len(_LINES)]
+            line = LINES[(len(drawn) - 1) % len(LINES)]
             name = f"exact optimum as for {label}"
             ax.plot(best.index, best, color=color, linestyle=line, linewidth=1.4, label=name)
     free = values[(values["kind"] == "learned") & (values["coef"] == 0)]

@@ -42,8 +42,8 @@ _FAMILY_HUES: Mapping[str, str] = {
     "time_mean": "#56B4E9",
     "vine": "#8C510A",
 }
-_LINES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (6, 1.5, 1, 1.5)), (0, (3, 1, 1, 1, 1, 1)))
-_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*")
+LINES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (6, 1.5, 1, 1.5)), (0, (3, 1, 1, 1, 1, 1)))
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*")
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def _styles_of(baselines: Mapping[str, str]) -> dict[str, Style]:
     """Styles of arms that are seen together, by their baselines."""
     names = list(baselines)
     if len(names) <= len(HUES):
-        return {name: Style(i, to_rgb(HUES[i]), _LINES[i % len(_LINES)], _MARKERS[i]) for i, name in enumerate(names)}
+        return {name: Style(i, to_rgb(HUES[i]), LINES[i % len(LINES)], MARKERS[i]) for i, name in enumerate(names)}
     families = dict.fromkeys(baselines.values())
     if len(families) == 1:
         baselines = {name: str(place % len(HUES)) for place, name in enumerate(names)}
@@ -91,8 +91,8 @@ def _styles_of(baselines: Mapping[str, str]) -> dict[str, Style]:
         members = [name for name in names if baselines[name] == family]
         for place, name in enumerate(members):
             shade = _shade(hues[family], place / max(len(members) - 1, 3))
-            marker = _MARKERS[(place + 3 * list(hues).index(family)) % len(_MARKERS)]
-            styles[name] = Style(names.index(name), shade, _LINES[place % len(_LINES)], marker)
+            marker = MARKERS[(place + 3 * list(hues).index(family)) % len(MARKERS)]
+            styles[name] = Style(names.index(name), shade, LINES[place % len(LINES)], marker)
     return styles
 
 

@@ -19,7 +19,7 @@ from analysis.stats.bootstrap import (
     resample,
     resample_rows,
 )
-from analysis.stats.curves import area_under_curve, curve_metrics, relative_drawdown, steps_to_threshold
+from analysis.stats.curves import curve_metrics
 from analysis.stats.inference import (
     equivalence_test,
     holm,
@@ -45,7 +45,6 @@ __all__ = [
     "Array",
     "Interval",
     "Statistic",
-    "area_under_curve",
     "curve_metrics",
     "difference_interval",
     "equivalence_test",
@@ -66,10 +65,8 @@ __all__ = [
     "performance_profile",
     "power",
     "probability_of_improvement",
-    "relative_drawdown",
     "resample",
     "resample_rows",
     "seeds_needed",
     "sign_flip_test",
-    "steps_to_threshold",
 ]

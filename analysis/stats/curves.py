@@ -39,40 +39,37 @@ def steps_to_threshold(steps: ArrayLike, values: ArrayLike, threshold: float) ->
     return np.asarray(np.where(np.isnan(curve).all(axis=-1), np.nan, reached))
 
 
-def relative_drawdown(values: ArrayLike, floor: float = 0.0) -> Array:
+def relative_drawdown(values: ArrayLike) -> Array:
     """Instability: the mean over a curve of the share of its running best that has been lost again.
 
-    (best − value)/(best − floor), at most 1 (everything learnt is lost), 0 while nothing above `floor` was reached.
+    (best − value)/best, at most 1 (everything learnt is lost), 0 while nothing above 0 was reached.
 
     Args:
-        values: (…, points).
-        floor: the score of having learnt nothing, in the curve's units.
+        values: (…, points), normalised: 0 is the score of having learnt nothing.
     """
     curve = np.asarray(values, float)
     best = np.maximum.accumulate(curve, axis=-1)
-    gained = best - floor
-    lost = np.divide(best - curve, gained, out=np.zeros_like(curve), where=gained > 0)
+    lost = np.divide(best - curve, best, out=np.zeros_like(curve), where=best > 0)
     return np.asarray(np.minimum(lost, 1.0).mean(axis=-1))
 
 
-def curve_metrics(curves: pd.DataFrame, threshold: float, value: str = "return_normalised") -> pd.DataFrame:
+def curve_metrics(curves: pd.DataFrame, threshold: float) -> pd.DataFrame:
     """Area, steps to `threshold` and drawdown of every run.
 
     Args:
         curves: as `analysis.load.curves` gives them.
         threshold: normalised score that counts as solved.
-        value: which of their columns.
 
     Returns:
         One row per run and mode: its names, `area`, `steps_to_threshold`, `drawdown`.
     """
-    parts = [_cell_metrics(cell, threshold, value) for _, cell in curves.groupby(CELL, observed=True, sort=False)]
+    parts = [_cell_metrics(cell, threshold) for _, cell in curves.groupby(CELL, observed=True, sort=False)]
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=[*RUN, *METRICS])
 
 
-def _cell_metrics(cell: pd.DataFrame, threshold: float, value: str) -> pd.DataFrame:
+def _cell_metrics(cell: pd.DataFrame, threshold: float) -> pd.DataFrame:
     """The metrics of the runs of one cell and mode, which share their evaluation steps."""
-    wide = cell.pivot(index="seed", columns="step", values=value)
+    wide = cell.pivot(index="seed", columns="step", values="return_normalised")
     steps, values = wide.columns.to_numpy(float), wide.to_numpy(float)
     names = {name: cell[name].iloc[0] for name in CELL}
     return pd.DataFrame(

@@ -5,6 +5,8 @@ varies less than the runs themselves. A pair in which one run is missing is left
 the number of pairs it rests on.
 """
 
+import bisect
+
 import numpy as np
 import scipy.optimize
 import scipy.stats
@@ -12,6 +14,8 @@ from numpy.typing import ArrayLike
 
 from analysis.stats.scores import Array
 
+WANTED = 0.8  # power that seeds are planned for
+MOST_PAIRS = 10_000
 EXACT_PAIRS = 20  # up to a million sign patterns are enumerated, more are sampled
 _TIE = 1e-9  # relative: sums of the same numbers in another order are no other sums
 
@@ -103,31 +107,25 @@ def power(effect: float, pairs: int, alpha: float = 0.05) -> float:
     return float(np.nan_to_num(above, nan=1.0) + np.nan_to_num(below))  # scipy gives NaN far in the tail
 
 
-def seeds_needed(effect: float, alpha: float = 0.05, wanted: float = 0.8, most: int = 10_000) -> int | None:
-    """The fewest pairs that reach the `wanted` power for `effect`; None beyond `most`.
+def seeds_needed(effect: float, alpha: float = 0.05) -> int | None:
+    """The fewest pairs that reach the power `WANTED` for `effect`; None beyond `MOST_PAIRS`.
 
     `effect` must come from the smallest effect of interest, never from the effect observed: the latter only says p
     again.
     """
-    low, high = 1, 2
-    while power(effect, high, alpha) < wanted:
-        low, high = high, 2 * high
-        if high > 2 * most:
-            return None
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if power(effect, middle, alpha) >= wanted else (middle, high)
-    return high if high <= most else None
+    numbers = range(2, MOST_PAIRS + 1)
+    place = bisect.bisect_left(numbers, WANTED, key=lambda pairs: power(effect, pairs, alpha))
+    return numbers[place] if place < len(numbers) else None
 
 
-def minimum_detectable_effect(pairs: int, alpha: float = 0.05, wanted: float = 0.8) -> float:
-    """The smallest standardised effect (d_z) that `pairs` detect with power `wanted`; infinite for fewer than two."""
+def minimum_detectable_effect(pairs: int, alpha: float = 0.05) -> float:
+    """The smallest standardised effect (d_z) that `pairs` detect with power `WANTED`; infinite for fewer than two."""
     if pairs < 2:
         return float("inf")
     high = 1.0
-    while power(high, pairs, alpha) < wanted:
+    while power(high, pairs, alpha) < WANTED:
         high *= 2
-    return float(scipy.optimize.brentq(lambda effect: power(effect, pairs, alpha) - wanted, 0.0, high))
+    return float(scipy.optimize.brentq(lambda effect: power(effect, pairs, alpha) - WANTED, 0.0, high))
 
 
 def holm(p_values: ArrayLike) -> Array:

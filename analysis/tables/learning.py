@@ -60,7 +60,7 @@ def steps_text(steps: stats.Array) -> str:
 
 
 def closing_table(
-    metrics: pd.DataFrame, estimates: pd.DataFrame, costs: pd.DataFrame, figures: pd.DataFrame
+    metrics: pd.DataFrame, estimates: pd.DataFrame, costs: pd.DataFrame, measured: pd.DataFrame
 ) -> Table | None:
     """The article's closing table with numbers for adjectives: the estimators under a critic, one per row;
     arms that collect otherwise are left out.
@@ -69,7 +69,7 @@ def closing_table(
         metrics: as `analysis.claims.metrics.run_metrics` gives them.
         estimates: as `analysis.tables.final_scores.comparison` gives them.
         costs: as `analysis.tables.costs.costs_of_runs` gives them.
-        figures: those of `analysis.load.laboratory.Laboratory`.
+        measured: the numbers of `analysis.load.laboratory.Laboratory`.
 
     Returns:
         None where a study does not have two estimators under the critic.
@@ -83,11 +83,11 @@ def closing_table(
         arms = arms[arms["advantage"].isin(ESTIMATORS)].sort_values("advantage", key=_order, kind="stable")
         alike = [arm for arm in arms["arm"] if not comparisons.not_comparable(part, arm, arms["arm"].iloc[0])]
         if arms.loc[arms["arm"].isin(alike), "advantage"].nunique() > 1:
-            rows = [_closing_row(str(task), str(arm), part, estimates, costs, figures) for arm in alike]
+            rows = [_closing_row(str(task), str(arm), part, estimates, costs, measured) for arm in alike]
             sections.append(Section(str(task), tuple(rows)))
     if not sections:
         return None
-    lacking = "" if len(figures) else " They are not in this study: python -m bench lab measures them."
+    lacking = "" if len(measured) else " They are not in this study: python -m bench lab measures them."
     return Table(
         caption="The estimators of the return under one critic: final stochastic score with its interval, mean height "
         "of the learning curve, drawdown, and what a run costs. Bias, variance and cosine: of the advantages and "
@@ -107,7 +107,7 @@ def _closing_row(
     metrics: pd.DataFrame,
     estimates: pd.DataFrame,
     costs: pd.DataFrame,
-    figures: pd.DataFrame,
+    measured: pd.DataFrame,
 ) -> tuple[str, ...]:
     mine = metrics[metrics["arm"] == arm]
     names = (estimates["task"] == task) & (estimates["arm"] == arm) & (estimates["mode"] == "stochastic")
@@ -116,18 +116,18 @@ def _closing_row(
     knobs = {name: mine[name].iloc[0] for name in ("gae_lambda", "n_step") if name in mine and mine[name].notna().any()}
     estimator = {"baseline": "critic", "advantage": mine["advantage"].iloc[0], **knobs}
     absent = ["–"] * len(MEASURED_APART)
-    means = measured_texts(figures, task, MEASURED_APART, estimator) if len(figures) else absent
+    means = measured_texts(measured, task, MEASURED_APART, estimator) if len(measured) else absent
     score = interval_text(interval_of(estimate, "mean"), decimals_of(estimate[["mean"]].to_numpy(float)))
     learned = [optional_text(float(mine[name].mean()), 3) for name in ("area", "drawdown")]
     seconds = [optional_text(float(cost[name]), 2) for name in ("wall_seconds", "cpu_seconds")]
     return (arm, *means, score, *learned, *seconds, thousands_text(float(cost["parameters"])))
 
 
-def measured_texts(figures: pd.DataFrame, task: str, names: Sequence[str], factors: Mapping[str, object]) -> list[str]:
+def measured_texts(measured: pd.DataFrame, task: str, names: Sequence[str], factors: Mapping[str, object]) -> list[str]:
     """Single numbers of one estimator for a table with other columns too; dashes where nothing was measured."""
     found = []
     for name in names:
-        rows = laboratory.measured(figures, name)
+        rows = laboratory.measured(measured, name)
         rows = laboratory.select(rows[rows["task"] == task], factors)
         found.append(optional_text(float(rows["value"].iloc[0]), 3) if len(rows) else "–")
     return found

@@ -11,6 +11,8 @@ from analysis.claims import comparisons
 from analysis.load import Records
 from analysis.tables import formats
 
+FINAL = "final_stochastic"
+
 
 @dataclass(frozen=True)
 class Side:
@@ -27,7 +29,7 @@ class Side:
         return f"{done} ({', '.join(others)})" if others else str(done)
 
 
-def compare(first: Records, second: Records, mode: str = "stochastic") -> pd.DataFrame:
+def compare(first: Records, second: Records) -> pd.DataFrame:
     """Every cell of two result folders, side by side.
 
     Cells are the same where their hash is (the configuration is the same in everything that can change a number), else
@@ -41,7 +43,7 @@ def compare(first: Records, second: Records, mode: str = "stochastic") -> pd.Dat
         scores), `difference` (`_low`, `_high`), `p` (sign-flip, of pairs), `p_holm` over all of them, and `time`
         (seconds per step, second over first).
     """
-    rows = [_row(task, arm, sides, mode) for task, arm, sides in _matched(first.runs, second.runs)]
+    rows = [_row(task, arm, sides) for task, arm, sides in _matched(first.runs, second.runs)]
     table = pd.DataFrame(rows)
     table["p_holm"] = np.nan
     tested = table["p"].notna()
@@ -68,20 +70,20 @@ def _cells(runs: pd.DataFrame) -> dict[tuple[str, str], tuple[str, Side]]:
     }
 
 
-def _row(task: str, arm: str, sides: tuple[Side | None, Side | None], mode: str) -> dict[str, object]:
+def _row(task: str, arm: str, sides: tuple[Side | None, Side | None]) -> dict[str, object]:
     mine, theirs = sides
     row: dict[str, object] = {"task": task, "arm": arm, "cell": _relation(mine, theirs)}
     row |= {f"n_{name}": side.count() if side else "–" for name, side in zip(("first", "second"), sides, strict=True)}
     unknown = ("first", "second", "difference", "difference_low", "difference_high", "p", "time")
     row |= dict.fromkeys(unknown, np.nan) | {"pairs": 0, "identical": 0}
-    means = [float(side.runs[f"final_{mode}"].mean()) if side else np.nan for side in sides]
+    means = [float(side.runs[FINAL].mean()) if side else np.nan for side in sides]
     row |= {"first": means[0], "second": means[1]}
     if mine is None or theirs is None:
         return row
     common = mine.runs.index.intersection(theirs.runs.index)
-    a, b = (side.runs[f"final_{mode}"].astype(float) for side in (mine, theirs))
-    row |= _common(mine.runs.loc[common], theirs.runs.loc[common], mode)
-    rng = stats.generator(task, arm, mode, "compare")
+    a, b = (side.runs[FINAL].astype(float) for side in (mine, theirs))
+    row |= _common(mine.runs.loc[common], theirs.runs.loc[common])
+    rng = stats.generator(task, arm, "stochastic", "compare")
     if int(str(row["pairs"])) >= 2:
         differences = (b[common] - a[common]).to_numpy(float)
         found = stats.interval(differences, stats.mean, stats.REPS, stats.CONFIDENCE, rng)
@@ -98,9 +100,9 @@ def _relation(mine: Side | None, theirs: Side | None) -> str:
     return "same settings" if mine.hash == theirs.hash else "same name, other settings"
 
 
-def _common(mine: pd.DataFrame, theirs: pd.DataFrame, mode: str) -> dict[str, object]:
+def _common(mine: pd.DataFrame, theirs: pd.DataFrame) -> dict[str, object]:
     """How many seeds are done in both, and in how many of them nothing differs."""
-    pairs = mine[f"final_{mode}"].notna() & theirs[f"final_{mode}"].notna()
+    pairs = mine[FINAL].notna() & theirs[FINAL].notna()
     columns = [f"final_{each}" for each in load.MODES]
     same = (mine[columns].to_numpy(float) == theirs[columns].to_numpy(float)).all(axis=1)
     return {"pairs": int(pairs.sum()), "identical": int((pairs.to_numpy(bool) & same).sum())}
