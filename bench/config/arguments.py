@@ -45,8 +45,10 @@ def pairs(command: str, words: Sequence[str], schema: type[Any]) -> tuple[dict[s
             given[key] = value
         elif not equals and positional:
             given[positional.pop(0).name] = text
-        else:
+        elif keys:
             raise unknown(f"argument of {command}", text, [f"{name}=…" for name in keys])
+        else:
+            raise UserError(f"{command} takes no arguments, not {text!r}")
     return given, positional
 
 

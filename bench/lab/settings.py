@@ -7,12 +7,14 @@ from typing import Any, Literal
 
 import yaml
 
-from bench import compose
 from bench.arms.advantage import BASELINES, TARGETS
+from bench.cells.composition import compose
 from bench.config.build import build
 from bench.config.legality import validate
-from bench.config.schema import Advantage, Config
+from bench.config.parse import option
+from bench.config.schema import Config
 from bench.errors import UserError, unknown
+from bench.execution.checks import check
 from bench.lab.estimators import Variant
 from bench.lab.stages import OPTIMUM, TRAINED
 from bench.lab.truth import Kind
@@ -144,6 +146,7 @@ def plan(settings: Settings, task: str) -> Plan:
     """What is measured on a task. Raises `UserError` where settings do not fit it."""
     given = [f"{key}={value}" for key, value in {"task": task, **_of(settings.overrides, task)}.items()]
     config = compose(given)
+    check(config)
     built = make(config.task)
     if isinstance(built, GymTask):
         raise UserError(
@@ -210,7 +213,7 @@ def _legal(given: Sequence[str], baseline: str, advantages: Sequence[str], left_
     for advantage in advantages:
         try:
             if found:
-                arm = replace(found[0], advantage=Advantage(advantage))  # type: ignore[arg-type]  # checked before
+                arm = replace(found[0], advantage=option("advantage", advantage))
                 validate(arm)
             else:
                 arm = compose([*given, f"baseline={baseline}", f"advantage={advantage}"])
