@@ -1,6 +1,5 @@
 """What `python -m bench lab` measured: bias and variance of every estimator against ground truth, read and selected."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,10 +9,13 @@ import numpy as np
 import pandas as pd
 import scipy.stats
 
-from analysis.load.blocks import Damaged, Problem, read_json, read_parquet
+from analysis.load.blocks import Problem, frame, planned
 from analysis.stats import Interval
+from bench.records import block as blocks
+from bench.records.files import Damaged
+from bench.records.index import LAB
 
-INDEX, FIGURES, COSTS = "lab.json", "figures.parquet", "costs.parquet"
+FIGURES, COSTS = "figures.parquet", "costs.parquet"
 STAGES = ("start", "halfway", "end", "optimum", "recorded")  # in the order of reports
 CRITICS = ("learned", "exact", "none")  # of several, the first there is stands for an arm
 VARIANT = ("baseline", "advantage", "critic", "gae_lambda", "n_step", "group_size", "credit")
@@ -93,47 +95,33 @@ def read(folder: Path, root: Path, problems: list[Problem]) -> tuple[list[Stage]
 
     What cannot be used is added to `problems`.
     """
-    planned = _planned(folder, root, problems)
-    present = sorted((folder / "lab").glob("*/*/seeds-*"))
+    entries = planned(LAB, folder, root, problems)["cells"]
+    names = {folder / entry["path"]: f"{entry['task']} {entry['stage']}" for entry in entries}
+    present, _ = blocks.walk(folder, blocks.LAB)
     stages, missing = [], []
-    for path in dict.fromkeys([*planned, *present]):
+    for path in dict.fromkeys([*names, *present]):
         try:
             stage = _stage(path) if path in present else None
-        except (Damaged, KeyError) as error:
-            cause = f"run.json has no {error}" if isinstance(error, KeyError) else str(error)
-            problems.append(Problem(str(path.relative_to(root)), cause))
+        except Damaged as error:
+            problems.append(Problem(str(path.relative_to(root)), str(error)))
             continue
         if stage is not None:
             stages.append(stage)
-        elif path in planned:
-            missing.append(planned[path])
+        elif path in names:
+            missing.append(names[path])
     return stages, missing
 
 
-def _planned(folder: Path, root: Path, problems: list[Problem]) -> dict[Path, str]:
-    """What a study's index lists: the folder of each stage and what to call it."""
-    path = folder / INDEX
-    if not path.exists():
-        return {}
-    try:
-        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
-        return {folder / cell["path"]: f"{cell['task']} {cell['stage']}" for cell in cells}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        problems.append(Problem(str(path.relative_to(root)), f"unusable: {type(error).__name__}: {error}"))
-        return {}
-
-
 def _stage(path: Path) -> Stage | None:
-    """A measured stage; None while it is not done. Raises `Damaged` and `KeyError`."""
-    record = read_json(path / "run.json")
-    if record.get("status") != "done":
+    """A measured stage; None while it is not done. Raises `Damaged`."""
+    block = blocks.load(path, blocks.MEASURED)
+    if block.state != "done":
         return None
-    figures = read_parquet(path / FIGURES, COLUMNS, record)
-    costs = pd.DataFrame(columns=list(COST_COLUMNS))
-    if COSTS in record["checksums"]:
-        costs = read_parquet(path / COSTS, COST_COLUMNS, record)
-    seed = ", ".join(record["seeds"])
-    return Stage(str(record["task"]), str(record["stage"]), path.parent.name, seed, record, figures, costs)
+    figures = frame(block, FIGURES, COLUMNS)
+    has_costs = COSTS in block.record["checksums"]
+    costs = frame(block, COSTS, COST_COLUMNS) if has_costs else pd.DataFrame(columns=list(COST_COLUMNS))
+    record, seed = block.record, ", ".join(block.record["seeds"])
+    return Stage(record["task"], record["stage"], path.parent.name, seed, record, figures, costs)
 
 
 def together(stages: Sequence[Stage], missing: Sequence[str] = ()) -> Laboratory:

@@ -16,9 +16,10 @@ import pyarrow
 
 from analysis import stats
 from analysis.load import labels, laboratory
-from analysis.load.blocks import COLUMNS, EVALUATIONS, TRAINING, Block, Cell, Problem, plan, read_blocks, study_folder
+from analysis.load.blocks import COLUMNS, Block, Cell, Problem, plan, read_blocks, study_folder
 from analysis.load.laboratory import Laboratory
 from bench.records.scores import is_final
+from bench.records.tables import EVALUATIONS, TRAINING
 
 MODES = ("deterministic", "stochastic")
 # By column of the evaluations, the prefixes of its final score and of the same normalised: what was paid, and on tasks

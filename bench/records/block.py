@@ -49,6 +49,7 @@ TRAINED: _Types = {  # what the record of a trained block has
     "budget": int,
     "score": dict,
 }
+MEASURED: _Types = {"study": str, "task": str, "stage": str, "hash": str, "factors": dict}  # of a measured stage
 _STATUSES = ("running", "done", "failed")  # of a block, and of a seed
 _LONGEST_NAME = 100
 _CELL = re.compile(r"(?P<name>.+)-(?P<hash>[0-9a-f]{8})")
@@ -88,7 +89,9 @@ class Block:
     @property
     def left_out(self) -> list[str]:
         """Which of its files are not there and need not be; diagnostics alone are not left out but lost."""
-        absent = [name for name in OPTIONAL if name in self.record["checksums"] and not (self.path / name).exists()]
+        absent = [
+            name for name in OPTIONAL if name in self.record.get("checksums", {}) and not (self.path / name).exists()
+        ]
         return absent if POLICY in absent else [name for name in absent if name != TRAINING]
 
     @property

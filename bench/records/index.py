@@ -23,25 +23,23 @@ Entry = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Index:
-    """A kind of index: the name of its file, the key of its list, and the keys of every entry of that list."""
+    """A kind of index: the name of its file, the key of its list, and what every entry of that list has."""
 
     file: str
-    list: str
-    keys: tuple[str, ...]
+    entries: str
+    keys: Mapping[str, type]
 
     def load(self, study: Path) -> dict[str, Any]:
         """The index in a study's folder; one without entries where nothing was planned. Raises `Damaged`."""
         if not (study / self.file).exists():
-            return {self.list: []}
+            return {self.entries: []}
         index = files.read_json(study / self.file)
-        try:
-            for entry in index[self.list]:
-                for key in self.keys:
-                    entry[key]
-        except KeyError as error:
-            raise Damaged(f"no key {error}") from error
-        except TypeError as error:
-            raise Damaged(str(error)) from error
+        if not isinstance(index.get(self.entries), list):
+            raise Damaged(f"no list '{self.entries}'")
+        for entry in index[self.entries]:
+            for key, kind in self.keys.items():
+                if not isinstance(entry, dict) or not isinstance(entry.get(key), kind):
+                    raise Damaged(f"an entry of '{self.entries}' has no '{key}'")
         return index
 
     def read(self, study: Path) -> dict[str, Any]:
@@ -73,9 +71,15 @@ class Index:
         return index
 
 
-STUDY = Index("study.json", "cells", ("task", "arm", "hash", "seeds", "path"))  # cells that are trained
-LAB = Index("lab.json", "cells", ("task", "stage", "hash", "path"))  # stages that are measured
-TUNING = Index("tuning.json", "candidates", ("task", "arm", "seeds", "settings", "trials"))  # arms that are tuned
+STUDY = Index(  # cells that are trained
+    "study.json", "cells", {"task": str, "arm": str, "hash": str, "seeds": list, "path": str}
+)
+LAB = Index(  # stages that are measured
+    "lab.json", "cells", {"task": str, "stage": str, "hash": str, "path": str}
+)
+TUNING = Index(  # arms that are tuned
+    "tuning.json", "candidates", {"task": str, "arm": str, "seeds": list, "settings": int, "trials": list}
+)
 
 
 def plan(configs: Sequence[Config]) -> None:

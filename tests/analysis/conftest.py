@@ -1,16 +1,33 @@
-"""A writer of result folders in the record format, so that the analysis is tested without training anything."""
+"""Result folders, written by the suite's own recorder, so that the analysis is tested without training anything."""
 
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from bench.records import block as blocks
+from bench.records import files, provenance
+from bench.records.index import STUDY
+from bench.records.recorder import Recorder, Subject
+from bench.records.tables import EVALUATIONS, TRAINING, write_figures, write_rows
+
 BOUNDS = {"cartpole": (22.2, 500.0), "weekly_exam": (54.1, 71.36)}
+COMMIT = {"commit": "0123456789abcdef", "dirty": False}
+ENDED = {
+    "started": "2026-01-01T00:00:00+00:00",
+    "wall_seconds": 30.0,
+    "cpu_seconds": 28.0,
+    "steps_per_second": 30000.0,
+    "peak_memory_bytes": 4 * 10**8,
+    "parameters": {"actor": 4610, "critic": 4545},
+}
 Curve = Callable[[int, float], float]  # seed, share of the budget -> return
 
 
@@ -21,8 +38,6 @@ class ResultsWriter:
         self.root = root
 
     def study(self, name: str, cells: Sequence[Mapping[str, Any]], control: str | None = None) -> Path:
-        folder = self.root / name
-        folder.mkdir(parents=True, exist_ok=True)
         planned = [
             {
                 "task": cell["task"],
@@ -33,9 +48,9 @@ class ResultsWriter:
             }
             for cell in cells
         ]
-        study = {"schema": 1, "name": name, "title": f"The study {name}", "control": control, "cells": planned}
-        (folder / "study.json").write_text(json.dumps(study))
-        return folder
+        header = {"name": name, "title": f"The study {name}", "control": control}
+        STUDY.update(self.root / name, lambda _: header | {"cells": planned})
+        return self.root / name
 
     def block(
         self,
@@ -54,85 +69,62 @@ class ResultsWriter:
         **factors: Any,
     ) -> Path:
         cell = {"task": task, "arm": arm, **factors}
-        folder = self.root / study / "runs" / task / f"{arm}-{cell_hash(cell)}"
-        folder = folder / f"seeds-{min(seeds):03d}-{max(seeds):03d}"
-        folder.mkdir(parents=True)
-        failed = failed or {}
-        if status != "running":
-            trained = [seed for seed in seeds if seed not in failed]
-            tables = {
-                "evaluations.parquet": evaluation_rows(trained, curve, points, episodes, budget),
-                "training.parquet": training_rows(trained, points, budget),
-            }
-            if true is not None:  # a task whose rewards are not what was meant
-                worth = evaluation_rows(trained, true, points, episodes, budget)["return"]
-                tables["evaluations.parquet"] = tables["evaluations.parquet"].assign(true_return=worth)
-        record = self._record(study, cell, seeds, status, failed, budget)
-        if status == "running":  # costs and checksums are written at the end
-            for key in (
-                "parameters",
-                "threads",
-                "wall_seconds",
-                "cpu_seconds",
-                "steps_per_second",
-                "peak_memory_bytes",
-            ):
-                del record[key]
-        (folder / "run.json").write_text(json.dumps(record))
-        if status != "running":
-            write_parquet(folder, tables)
-        return folder
-
-    def _record(
-        self,
-        study: str,
-        cell: Mapping[str, Any],
-        seeds: Sequence[int],
-        status: str,
-        failed: Mapping[int, str],
-        budget: int,
-    ) -> dict[str, Any]:
-        random, reference = BOUNDS.get(cell["task"], (0.0, 1.0))
-        outcome = {"status": status, "cause": None, "env_steps": budget, "updates": 10, "unused_budget": 0}
-        return {
-            "schema": 1,
-            "status": status,
+        random, reference = BOUNDS.get(task, (0.0, 1.0))
+        header = {
             "study": study,
-            "task": cell["task"],
-            "arm": cell["arm"],
+            "task": task,
+            "arm": arm,
             "hash": cell_hash(cell),
-            "factors": {key: value for key, value in cell.items() if key != "arm"} | {"budget": budget},
-            "seeds": {
-                str(seed): outcome | ({"status": "failed", "cause": failed[seed]} if seed in failed else {})
-                for seed in seeds
-            },
+            "factors": {"task": task, **factors, "budget": budget},
             "seed_pool": "main",
             "budget": budget,
             "score": {"random": random, "reference": reference},
-            "parameters": {"actor": 4610, "critic": 4545},
-            "command": f"python -m bench study={study}",
-            "overrides": [],
-            "git": {"commit": "0123456789abcdef", "dirty": False},
-            "versions": {"python": "3.11.2", "torch": "2.13.0"},
-            "host": {"cpu": "a processor", "cores": 2},
-            "threads": 1,
-            "wall_seconds": 30.0,
-            "cpu_seconds": 28.0,
-            "steps_per_second": 30000.0,
-            "peak_memory_bytes": 4 * 10**8,
-            "started": "2026-01-01T00:00:00+00:00",
-            "finished": "2026-01-01T00:00:30+00:00",
         }
+        recorder = self._begun(study, f"runs/{task}/{arm}-{cell_hash(cell)}", seeds, header)
+        if status != "running":
+            outcome = {"status": status, "cause": None, "env_steps": budget, "updates": 10, "unused_budget": 0}
+            causes = failed or {}
+            outcomes = {
+                seed: outcome | ({"status": "failed", "cause": causes[seed]} if seed in causes else {})
+                for seed in seeds
+            }
+            trained = [seed for seed in seeds if seed not in causes]
+            rows = {
+                EVALUATIONS: evaluation_rows(trained, curve, points, episodes, budget, true),
+                TRAINING: training_rows(trained, points, budget),
+            }
+            recorder.finish({name: partial(write_rows, name, rows[name]) for name in rows}, outcomes, **ENDED)
+        recorder.close()
+        return recorder.directory
+
+    def stage(self, study: str, task: str, name: str, digest: str, figures: Sequence[Mapping[str, Any]]) -> Path:
+        """A stage of training that the laboratory measured."""
+        header = {"study": study, "task": task, "stage": name, "hash": digest, "factors": {}}
+        recorder = self._begun(study, f"lab/{task}/{name}-{digest}", [0], header)
+        recorder.finish({"figures.parquet": partial(write_figures, figures)}, {0: {"status": "done"}}, cpu_seconds=0.0)
+        recorder.close()
+        return recorder.directory
+
+    def _begun(self, study: str, cell: str, seeds: Sequence[int], header: Mapping[str, Any]) -> Recorder:
+        directory = self.root / study / cell / blocks.seeds_name(seeds)
+        running = {seed: {"status": "running", "cause": None} for seed in seeds}
+        recorder = Recorder(Subject(str(self.root), directory, running, header, {}))
+        with mock.patch.object(provenance, "git", return_value=COMMIT):
+            recorder.begin()
+        return recorder
+
+
+def edit(block: Path, **values: Any) -> None:
+    """Change entries of a record, as if they had been written so."""
+    record = json.loads((block / blocks.RECORD).read_text())
+    files.write_json(block / blocks.RECORD, blocks.sealed(record | values))
 
 
 def write_parquet(block: Path, tables: Mapping[str, pd.DataFrame]) -> None:
     """Put `tables` into a block, with their checksums."""
-    checksums = {}
     for file, table in tables.items():
         table.to_parquet(block / file, index=False)
-        checksums[file] = hashlib.sha256((block / file).read_bytes()).hexdigest()
-    record = json.loads((block / "run.json").read_text())
-    (block / "run.json").write_text(json.dumps(record | {"checksums": checksums}))
+    edit(block, checksums={file: files.sha256(block / file) for file in tables})
 
 
 def cell_hash(cell: Mapping[str, Any]) -> str:
@@ -140,22 +132,34 @@ def cell_hash(cell: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:8]
 
 
-def evaluation_rows(seeds: Sequence[int], curve: Curve, points: int, episodes: int, budget: int) -> pd.DataFrame:
-    """Stochastic returns are 1 below the deterministic ones; episodes lie symmetrically around the curve."""
-    steps = np.linspace(0, budget, points + 1).astype(int)
-    spread = np.linspace(-1.0, 1.0, episodes)
-    rows = [
-        (seed, step, mode, episode, curve(seed, step / budget) + offset + spread[episode], 10)
-        for seed in seeds
-        for step in steps
-        for mode, offset in (("deterministic", 0.0), ("stochastic", -1.0))
-        for episode in range(episodes)
-    ]
-    return pd.DataFrame(rows, columns=["seed", "step", "mode", "episode", "return", "length"])
+def evaluation_rows(
+    seeds: Sequence[int], curve: Curve, points: int, episodes: int, budget: int, true: Curve | None = None
+) -> list[dict[str, Any]]:
+    """Stochastic returns are 1 below the deterministic ones; episodes lie symmetrically around the curve.
+
+    `true` is of a task whose rewards are not what was meant.
+    """
+    curves = {"return": curve} | ({} if true is None else {"true_return": true})
+    spread = np.linspace(-1.0, 1.0, episodes).tolist()
+    rows = []
+    for seed in seeds:
+        for step in np.linspace(0, budget, points + 1).astype(int).tolist():
+            values = {
+                (column, mode): each(seed, step / budget) + offset
+                for mode, offset in (("deterministic", 0.0), ("stochastic", -1.0))
+                for column, each in curves.items()
+            }
+            rows += [
+                {"seed": seed, "step": step, "mode": mode, "episode": episode, "length": 10}
+                | {column: values[column, mode] + spread[episode] for column in curves}
+                for mode in ("deterministic", "stochastic")
+                for episode in range(episodes)
+            ]
+    return rows
 
 
-def training_rows(seeds: Sequence[int], points: int, budget: int) -> pd.DataFrame:
-    rows = [
+def training_rows(seeds: Sequence[int], points: int, budget: int) -> list[dict[str, Any]]:
+    return [
         {
             "seed": seed,
             "step": (update + 1) * budget // points,
@@ -167,7 +171,6 @@ def training_rows(seeds: Sequence[int], points: int, budget: int) -> pd.DataFram
         for seed in seeds
         for update in range(points)
     ]
-    return pd.DataFrame(rows, columns=None if rows else ["seed", "step", "update"])
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from PIL import Image
 from analysis.cli import main
 from analysis.figures import gallery
 from analysis.report import files
+from tests.analysis.conftest import edit
 
 EXPECTED = {
     *("comparison.md", "comparison.csv", "comparison.tex", "costs.csv", "runs.csv", "report.md", "index.html"),
@@ -75,7 +76,7 @@ def test_identical_results_give_identical_bytes(study):
 def test_results_that_came_without_policies_and_diagnostics_are_whole(study, capsys):
     block = study.block("quick", "cartpole", "grpo", [0, 1], rising, k=1)
     record = json.loads((block / "run.json").read_text())
-    (block / "run.json").write_text(json.dumps(record | {"checksums": record["checksums"] | {"policy.zip": "0" * 64}}))
+    edit(block, checksums=record["checksums"] | {"policy.zip": "0" * 64})
     (block / "training.parquet").unlink()
     assert main(["study=quick", f"results={study.root}"]) == 0
     assert "not usable" not in capsys.readouterr().err
@@ -88,7 +89,7 @@ def test_a_damaged_block_is_a_warning_exit_code_1_and_the_rest_is_written(study,
     block = study.block("quick", "cartpole", "grpo", [0], rising, k=1)
     (block / "training.parquet").write_bytes(b"spoilt")
     assert main(["study=quick", f"results={study.root}"]) == 1
-    assert "seeds-000-000: training.parquet does not match its checksum" in capsys.readouterr().err
+    assert "seeds-000: training.parquet does not match its checksum" in capsys.readouterr().err
     page = (study.root / "quick" / "report" / "report.md").read_text()
     assert "1 damaged" in page
     assert "training.parquet does not match its checksum" in page

@@ -1,11 +1,8 @@
 """What the laboratory measured: read like any other record, tabled, and held against claims."""
 
-import hashlib
-import json
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from analysis import load
@@ -13,6 +10,7 @@ from analysis.claims import hypotheses, verdicts
 from analysis.cli import main
 from analysis.tables import lab as lab_tables
 from analysis.tables.learning import measured_texts
+from tests.analysis.conftest import ResultsWriter
 
 CLAIM = """
 title: T
@@ -51,14 +49,10 @@ def rows(advantage: str, bias: float, variance: float, cosine: float) -> list[di
 @pytest.fixture
 def root(tmp_path) -> Path:
     """A study that trained nothing and measured two estimators."""
-    folder = tmp_path / "results" / "s" / "lab" / "weekly_exam" / "halfway-0123abcd" / "seeds-000"
-    folder.mkdir(parents=True)
-    table = pd.DataFrame(rows("td0", 0.6, 1.0, 0.5) + rows("monte_carlo", 0.0, 4.0, 0.2))
-    table.to_parquet(folder / "figures.parquet", index=False)
-    checksum = hashlib.sha256((folder / "figures.parquet").read_bytes()).hexdigest()
-    record = {"schema": 1, "status": "done", "task": "weekly_exam", "stage": "halfway", "seeds": {"0": {}}}
-    (folder / "run.json").write_text(json.dumps(record | {"checksums": {"figures.parquet": checksum}}))
-    return tmp_path / "results"
+    writer = ResultsWriter(tmp_path / "results")
+    figures = rows("td0", 0.6, 1.0, 0.5) + rows("monte_carlo", 0.0, 4.0, 0.2)
+    writer.stage("s", "weekly_exam", "halfway", "0123abcd", figures)
+    return writer.root
 
 
 def test_numbers_are_in_units_of_the_signal_and_at_the_smallest_batch(root):
@@ -85,14 +79,8 @@ def test_a_claim_is_held_against_the_difference_and_its_error(root, tmp_path, se
 
 def test_a_claim_is_held_against_what_its_own_studies_measured(root, tmp_path):
     """Another study measured the same stage otherwise and is read first; it speaks for its own claims only."""
-    (own,) = root.glob("s/lab/*/*/seeds-000")
-    other = root / "other" / "lab" / "weekly_exam" / "halfway-89abcdef" / "seeds-000"
-    other.mkdir(parents=True)
-    table = pd.DataFrame(rows("td0", 0.6, 4.0, 0.5) + rows("monte_carlo", 0.0, 1.0, 0.2))  # the other way round
-    table.to_parquet(other / "figures.parquet", index=False)
-    record = json.loads((own / "run.json").read_text())
-    checksum = hashlib.sha256((other / "figures.parquet").read_bytes()).hexdigest()
-    (other / "run.json").write_text(json.dumps(record | {"checksums": {"figures.parquet": checksum}}))
+    otherwise = rows("td0", 0.6, 4.0, 0.5) + rows("monte_carlo", 0.0, 1.0, 0.2)  # the other way round
+    ResultsWriter(root).stage("other", "weekly_exam", "halfway", "89abcdef", otherwise)
     path = tmp_path / "claims.yaml"
     path.write_text(CLAIM)
     records = load.read(["other", "s"], root)

@@ -9,6 +9,7 @@ import pytest
 
 from analysis.load import DamagedRecord, load, read
 from bench.errors import UserError
+from tests.analysis.conftest import edit
 
 QUIET = pytest.mark.filterwarnings("error")
 
@@ -102,11 +103,6 @@ def remove_file(block: Path) -> None:
     (block / "training.parquet").unlink()
 
 
-def edit(block: Path, **values: object) -> None:
-    record = json.loads((block / "run.json").read_text())
-    (block / "run.json").write_text(json.dumps(record | values))
-
-
 @pytest.mark.parametrize(
     ("spoil", "cause"),
     [
@@ -127,6 +123,21 @@ def test_a_damaged_block_is_named_and_its_neighbours_are_read(results, spoil, ca
     assert statuses(runs[runs["arm"] == "a"]) == {0: "damaged", 2: "damaged"}
     assert statuses(runs[runs["arm"] == "b"]) == {0: "done"}
     assert set(evaluations["arm"]) == {"b"}
+
+
+@pytest.mark.parametrize(
+    ("seeds", "name"),
+    [([3], "seeds-003"), ([0, 1, 7], "seeds-000-001+007"), ([0, 1], "seeds-000-001-retry-1"), ([5], "seeds-005-retry-2")],
+)
+def test_the_seeds_of_a_damaged_block_are_those_of_its_folder(results, seeds, name):
+    block = results.block("s", "cartpole", "a", seeds, level)
+    block = block.rename(block.with_name(name))
+    spoil_json(block)
+    results.study("s", [{"task": "cartpole", "arm": "a", "seeds": range(8)}])
+    records = read(["s"], results.root)
+    assert [problem.path for problem in records.problems] == [str(block.relative_to(results.root))]
+    expected = {seed: "damaged" if seed in seeds else "missing" for seed in range(8)}
+    assert statuses(records.runs) == expected
 
 
 def test_a_foreign_file_is_named(results):

@@ -1,6 +1,5 @@
 """The laboratory's section of a report, from a small study that really was measured."""
 
-import hashlib
 import json
 import re
 import shutil
@@ -13,11 +12,14 @@ import pytest
 from analysis import load
 from analysis.cli import main as analyse
 from analysis.figures import lab as lab_figures
-from analysis.load.laboratory import INDEX, Laboratory, together
+from analysis.load.laboratory import Laboratory, together
 from analysis.report import lab as lab_report
 from analysis.tables import lab as lab_tables
 from analysis.tables.learning import measured_texts
 from bench.commands.main import main
+from bench.records.files import sha256
+from bench.records.index import LAB
+from tests.analysis.conftest import edit
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +94,7 @@ def test_in_a_single_step_all_targets_are_one(found: Laboratory) -> None:
 
 def test_what_is_missing_is_named(results: Path, tmp_path: Path) -> None:
     shutil.copytree(results, tmp_path / "results")
-    index = tmp_path / "results" / "lab" / INDEX
+    index = tmp_path / "results" / "lab" / LAB.file
     planned = '{"task": "weekly_exam", "stage": "end", "hash": "0", "path": "lab/weekly_exam/end-0/seeds-000"}'
     index.write_text(index.read_text().replace('"cells": [', f'"cells": [{planned},', 1))
     laboratory = load.read(["lab"], tmp_path / "results").laboratory
@@ -104,7 +106,7 @@ def test_what_is_missing_is_named(results: Path, tmp_path: Path) -> None:
 
 def test_a_damaged_index_is_named_and_what_was_measured_is_shown(results: Path, tmp_path: Path) -> None:
     shutil.copytree(results, tmp_path / "results")
-    (tmp_path / "results" / "lab" / INDEX).write_text("{")
+    (tmp_path / "results" / "lab" / LAB.file).write_text("{")
     records = load.read(["lab"], tmp_path / "results")
     assert [problem.path for problem in records.problems] == ["lab/lab.json"]
     assert records.laboratory.labels("exam_question") == ["start"]
@@ -121,8 +123,7 @@ def doubled(results: Path, place: Path) -> Path:
     figures[numbers] *= 10
     figures.to_parquet(second / "figures.parquet", index=False)
     record = json.loads((second / "run.json").read_text())
-    record["checksums"]["figures.parquet"] = hashlib.sha256((second / "figures.parquet").read_bytes()).hexdigest()
-    (second / "run.json").write_text(json.dumps(record))
+    edit(second, checksums=record["checksums"] | {"figures.parquet": sha256(second / "figures.parquet")})
     return place
 
 

@@ -1,7 +1,5 @@
 """Arms held to a reference: numbers by hand, through the table, the lines and the figure."""
 
-import json
-
 import matplotlib.pyplot as plt
 import pytest
 
@@ -9,6 +7,7 @@ from analysis import load
 from analysis.figures import beta_curve, gallery
 from analysis.figures.style import Look
 from analysis.tables import references
+from tests.analysis.conftest import edit
 
 
 def give(block, seeds, learned, optimum):
@@ -23,10 +22,7 @@ def give(block, seeds, learned, optimum):
         | ({"optimum": [point(pair, coef=coef) for coef, pair in optimum.items()]} if optimum else {})
         for seed in seeds
     }
-    path = block / "run.json"
-    record = json.loads(path.read_text())
-    record |= {"exact_values": values}
-    path.write_text(json.dumps(record))
+    edit(block, exact_values=values)
 
 
 @pytest.fixture
