@@ -7,7 +7,6 @@ import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 from bench.cells.grids import Cell
 from bench.config.identity import cell_hash
@@ -15,7 +14,7 @@ from bench.config.schema import Tuning
 from bench.design import record, selection
 from bench.design.selection import Result
 from bench.design.space import Distribution, Values, distributions, draw
-from bench.errors import UserError
+from bench.errors import UserError, counted
 from bench.execution.launch import Report
 from bench.records import block as blocks
 
@@ -124,7 +123,7 @@ def _reads(cell: Cell, key: str, distribution: Distribution) -> bool:
 
 
 def dry_cells(cells: Sequence[Cell]) -> list[Cell]:
-    """All cells of both phases, with the first setting where only the tuning will tell the winner. Raises `UserError`."""
+    """All cells of both phases, with the first setting in place of an unknown winner. Raises `UserError`."""
     planned = [cell for cell in cells if cell.config.study.tuning is None]
     for each in tuned(cells):
         results = each.results()
@@ -146,15 +145,15 @@ def run(cells: Sequence[Cell], sweep: Sweep, say: Say) -> Report:
         return sweep(rest)
     _record_plan(candidates)
     trials = [trial for each in candidates for trial in each.trials]
-    say(f"tuning: {_count(len(trials), 'setting')} of {_count(len(candidates), 'arm')} (arm and task)")
+    say(f"tuning: {counted(len(trials), 'setting')} of {counted(len(candidates), 'arm')} (arm and task)")
     reports = [sweep(trials)]
     judged = {each.label: cell for each in candidates if (cell := _choose(each, say)) is not None}
     if rest or judged:
-        say(f"judging {_count(len(judged), 'winner')} on the main pool")
+        say(f"judging {counted(len(judged), 'winner')} on the main pool")
         reports.append(sweep([*judged.values(), *rest]))
     report = _merged(reports)
     if waiting := len(candidates) - len(judged):
-        report.warnings.append(f"{_count(waiting, 'arm')} of {len(candidates)} not judged yet")
+        report.warnings.append(f"{counted(waiting, 'arm')} of {len(candidates)} not judged yet")
     for label, cell in judged.items():
         say(f"{label}, the winner: python -m bench {words(cell)}")
     return report
@@ -219,7 +218,3 @@ def _merged(reports: Sequence[Report]) -> Report:
         failures=[line for report in reports for line in report.failures],
         warnings=list(dict.fromkeys(line for report in reports for line in report.warnings)),
     )
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"

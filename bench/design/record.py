@@ -1,18 +1,14 @@
 """`tuning.json` of a study: which settings its arms try, and which won. An index of blocks; the scores are theirs."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from bench.config.build import build
 from bench.config.schema import Config, Tuning
-from bench.errors import UserError
-from bench.records import files
 from bench.records.block import study_directory
-
-FILE = "tuning.json"
-SCHEMA = 1
+from bench.records.index import TUNING
 
 
 @dataclass(frozen=True)
@@ -37,42 +33,24 @@ class Candidate:
     judged: str | None = None
 
 
-def write(config: Config, tuning: Tuning, candidates: Sequence[Candidate]) -> Path:
+def write(config: Config, tuning: Tuning, candidates: Sequence[Candidate]) -> None:
     """Put candidates into the file of the study `config` belongs to, in place of earlier ones of their names.
 
     Raises:
         UserError: where the folder cannot be written, or the file is damaged.
     """
-    study = study_directory(config)
-    path = study / FILE
-    try:
-        with files.locked(study):
-            known = {(each.task, each.arm): each for each in read(study)}
-            known |= {(each.task, each.arm): each for each in candidates}
-            entries = [asdict(each) for each in known.values()]
-            files.write_json(path, {"schema": SCHEMA, "design": asdict(tuning), "candidates": entries})
-    except OSError as error:
-        raise UserError(f"results={config.results}: cannot write {error.filename}: {error.strerror}") from error
-    return path
+
+    def merged(index: Mapping[str, Any]) -> dict[str, Any]:
+        known = {(entry["task"], entry["arm"]): entry for entry in index["candidates"]}
+        known |= {(each.task, each.arm): asdict(each) for each in candidates}
+        return {"design": asdict(tuning), "candidates": list(known.values())}
+
+    TUNING.update(study_directory(config), merged)
 
 
 def read(study: Path) -> list[Candidate]:
     """The candidates of a study's folder; none where nothing was tuned. Raises `UserError` for a damaged file."""
-    path = study / FILE
-    if not path.exists():
-        return []
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-        if data["schema"] != SCHEMA:
-            raise ValueError(f"schema {data['schema']}")
-        return [_candidate(entry) for entry in data["candidates"]]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"damaged index {path} ({type(error).__name__}: {error}); nothing was changed") from error
-
-
-def _candidate(entry: Mapping[str, Any]) -> Candidate:
-    trials = tuple(Trial(**trial) for trial in entry["trials"])
-    return Candidate(**{**entry, "seeds": tuple(entry["seeds"]), "trials": trials})
+    return [build(Candidate, entry, TUNING.file) for entry in TUNING.read(study)["candidates"]]
 
 
 def summary(study: Path) -> str | None:

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -11,7 +10,7 @@ import pyarrow.parquet as pq
 
 from bench.config.schema import Config
 from bench.records import block as blocks
-from bench.records.scores import final_scores as scores_by_mode
+from bench.records.scores import final_scores
 from bench.records.tables import EVALUATIONS
 
 MODE = "stochastic"  # the policy that is trained, on which arms are judged
@@ -53,13 +52,7 @@ def scores(config: Config) -> dict[int, float]:
     for block in blocks.blocks(config):
         if block.finished:
             done = block.taken("failed")  # a seed may have failed in one block and be done in another
-            own = final_scores(block.path / EVALUATIONS, block.record["budget"])
+            own = final_scores(pq.read_table(block.path / EVALUATIONS), block.record["budget"])
             found |= dict.fromkeys(block.seeds - done - found.keys(), math.nan)
-            found |= {seed: own.get(seed, math.nan) for seed in done}
+            found |= {seed: own.get((seed, MODE), math.nan) for seed in done}
     return found
-
-
-def final_scores(path: Path, budget: int) -> dict[int, float]:
-    """By seed, the mean return of the trained policy's evaluations in the last tenth of the budget."""
-    found = scores_by_mode(pq.read_table(path, columns=["seed", "step", "mode", "return"]), budget)
-    return {seed: score for (seed, mode), score in found.items() if mode == MODE}

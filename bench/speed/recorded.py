@@ -14,7 +14,7 @@ from bench.execution import execute
 from bench.learner import distributions, estimation, policy_gradient, update
 from bench.learner import train as learner
 from bench.records import block as blocks
-from bench.records.recorder import Recorder
+from bench.records.training import TrainingRecorder
 from bench.speed.lockstep import overrides
 from bench.speed.workload import BATCH, Measurement, Workload
 
@@ -30,7 +30,7 @@ PLACES: dict[str, tuple[tuple[Any, str], ...]] = {
     ),
     "evaluation": ((learner, "evaluate"),),
     "records": tuple(
-        (Recorder, name)
+        (TrainingRecorder, name)
         for name in ("begin", "on_update", "on_evaluation", "on_progress", "on_checkpoint", "finish_training", "close")
     ),
     "wandb": ((execute, "mirror"),),

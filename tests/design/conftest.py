@@ -6,7 +6,7 @@ from typing import BinaryIO
 
 import pytest
 
-from bench.commands import cli
+from bench.commands.main import main
 from bench.config.schema import Config
 from bench.execution import execute
 from bench.observer import Observer
@@ -46,7 +46,7 @@ def bench(monkeypatch, tmp_path, capsys) -> Callable[..., tuple[int, str, str]]:
     monkeypatch.chdir(tmp_path)
 
     def run(*arguments: str) -> tuple[int, str, str]:
-        code = cli.main(arguments)
+        code = main(arguments)
         return code, *capsys.readouterr()
 
     return run

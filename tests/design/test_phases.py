@@ -13,7 +13,7 @@ import pytest
 
 import bench as package
 from bench.cells.grids import Cell
-from bench.commands import cli
+from bench.commands.main import main
 from bench.config.identity import cell_hash
 from bench.design import phases, record
 from tests.design.conftest import JUDGED, STUDY, TRIALS, finished, numbers
@@ -236,7 +236,7 @@ def test_a_kill_loses_no_finished_setting(bench, learner, monkeypatch, moment, d
     whole = undisturbed(bench, learner)
     with monkeypatch.context() as patch:
         MOMENTS[moment](learner, patch)
-        child = FORK.Process(target=cli.main, args=(list(STUDY),))
+        child = FORK.Process(target=main, args=(list(STUDY),))
         child.start()
         child.join()
         learner.after_progress = lambda: None

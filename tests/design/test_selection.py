@@ -3,11 +3,13 @@
 import math
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from analysis import load
-from bench.design.selection import Result, final_scores, winner
-from bench.records.tables import EVALUATIONS, write_rows
+from bench.design.selection import MODE, Result, winner
+from bench.records.scores import final_scores
+from bench.records.tables import EVALUATIONS
 from tests.analysis.conftest import ResultsWriter
 
 NAN = math.nan
@@ -49,21 +51,6 @@ def test_a_settings_state():
     assert math.isnan(result(0, 1.0, NAN).mean)
 
 
-def test_a_final_score_is_of_the_stochastic_policy_in_the_last_tenth(tmp_path):
-    rows = [
-        {"seed": seed, "step": step, "mode": mode, "episode": 0, "return": value, "length": 1}
-        for seed in (3, 5)
-        for step, mode, value in [
-            (90, "stochastic", 100.0),  # not after 90 % of the budget
-            (95, "stochastic", 1.0 * seed),
-            (100, "stochastic", 3.0 * seed),
-            (100, "deterministic", 50.0),
-        ]
-    ]
-    write_rows(EVALUATIONS, rows, tmp_path / "e.parquet")
-    assert final_scores(tmp_path / "e.parquet", 100) == {3: 6.0, 5: 10.0}
-
-
 def test_the_score_that_chooses_is_the_score_of_the_report(tmp_path):
     results = ResultsWriter(tmp_path)
     cell = {"task": "cartpole", "arm": "a", "baseline": "none"}
@@ -79,5 +66,6 @@ def test_the_score_that_chooses_is_the_score_of_the_report(tmp_path):
         baseline="none",
     )
     runs, _, _ = load.load("s", tmp_path)
-    expected = dict(zip(runs["seed"], runs["final_stochastic"], strict=True))
-    assert final_scores(block / EVALUATIONS, 1000) == pytest.approx(expected)
+    expected = dict(zip(runs["seed"], runs[f"final_{MODE}"], strict=True))
+    found = final_scores(pq.read_table(block / EVALUATIONS), 1000)
+    assert {seed: found[seed, MODE] for seed in range(3)} == expected

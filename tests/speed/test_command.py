@@ -8,7 +8,7 @@ import pytest
 
 from bench.commands.main import main
 from bench.records import provenance
-from bench.speed import command, programs
+from bench.speed import command, programs, recorded
 from bench.speed.programs import PROGRAMS
 from bench.speed.stopwatch import Stopwatch
 from bench.speed.workload import Workload
@@ -86,6 +86,12 @@ def test_stopwatch(monkeypatch, steps, expected):
     assert (measured.rollout_seconds, measured.update_seconds, measured.seconds) == (2, 20, 22)
     assert watch.steps_before == 15
     assert measured.mean_return == expected
+
+
+def test_what_a_recorded_run_is_timed_by_is_there():
+    for places in recorded.PLACES.values():
+        for owner, name in places:
+            assert callable(getattr(owner, name))
 
 
 @pytest.mark.slow
