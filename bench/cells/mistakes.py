@@ -38,7 +38,7 @@ def _missing(error: MissingConfigException) -> UserError:
         if group == "hydra/launcher" and option == launcher:
             return UserError(f"cluster={cluster} needs a package more: pip install 'policy-gradient-bench[{cluster}]'")
     top, _, rest = str(error.missing_cfg_file).partition("/")
-    if not error.options and top in options.groups():  # Hydra lists no options in folders (tuned=cartpole/...)
+    if not error.options and top in options.groups():  # Hydra lists no options in folders (task=cartpole/...)
         return unknown(top, rest, options.options(top))
     return unknown(group or "configuration", option, error.options or [])
 

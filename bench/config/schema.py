@@ -296,7 +296,8 @@ class TaskConfig:
 class Tuning:
     """How a study's cells are tuned before they are judged; see `bench.design.space`.
 
-    `space` maps a key to its distribution: `{uniform: [low, high]}`, `{log_uniform: [low, high]}` or `{choice: [...]}`.
+    `design` is the seed of the draws. `space` maps a key to its distribution: `{uniform: [low, high]}`,
+    `{log_uniform: [low, high]}` or `{choice: [...]}`.
     """
 
     settings: int

@@ -30,7 +30,7 @@ class FakeConfig:
 
 
 class FakeComposed:
-    """`preset` sets the baseline, as the overlays do."""
+    """`preset` sets the baseline."""
 
     def __init__(self, choices):
         self.values = {"baseline": "none", "gamma": 0.99, "task": "cartpole", "preset": None} | choices
