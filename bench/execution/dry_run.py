@@ -1,12 +1,9 @@
-"""What a command would do, and how long it would take at the speed that was measured here."""
+"""What a command would do, and how long it would take at the speed that was recorded here."""
 
-import contextlib
 import dataclasses
 import statistics
-import time
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from bench.cells.grids import Cell
 from bench.config.identity import cell_hash
@@ -18,12 +15,7 @@ from bench.records import block as blocks
 from bench.records import partial, provenance
 from bench.records.files import Damaged
 
-if TYPE_CHECKING:  # importing anything of the learner's imports torch, which takes seconds
-    from bench.observer import Row, Save
-
 OURS = "policy_gradient"
-MEASURED_FOR = 3.0  # seconds of training where nothing was recorded yet
-CELLS_MEASURED = 3  # at most, but one of each program; the others are taken to be like them
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,30 +47,57 @@ def dry_run(cells: Sequence[Cell], processes: int | None) -> str:
     lines += [f"to be set aside: {what}" for found in hurt.values() for what in found.values()]
     if not todo:
         return "\n".join([*lines, "nothing to train"])
-    seconds, source = _reckoned(todo)
-    for job, needed in zip(todo, seconds, strict=True):
-        verb = "go on" if _share_done(job) else "train"
-        seeds = blocks.seeds_name(job.cell.config.seeds).removeprefix("seeds-")
-        lines.append(f"{verb:6} {job.label} seeds {seeds}: {_clock(needed)}")
-    return "\n".join([*lines, _in_words(seconds, source, processes)])
+    needed = _needed(todo)
+    for each in needed:
+        seeds = blocks.seeds_name(each.job.cell.config.seeds).removeprefix("seeds-")
+        time = f"{each.steps:,} environment steps" if each.seconds is None else _clock(each.seconds)
+        lines.append(f"{'go on' if each.begun else 'train':6} {each.job.label} seeds {seeds}: {time}")
+    return "\n".join([*lines, _in_words(needed, processes)])
 
 
 def how_long(todo: Sequence[Job], processes: int | None) -> str:
-    """The time that blocks will take, in words: the last line of `dry_run`."""
-    return _in_words(*_reckoned(todo), processes)
+    """What blocks will take, in words: the last line of `dry_run`."""
+    return _in_words(_needed(todo), processes)
 
 
-def _reckoned(todo: Sequence[Job]) -> tuple[list[float], str]:
-    """The seconds that each block still takes, and where the speed is from."""
-    speeds, source = _speeds(todo)
-    return [_seconds(job.cell.config, speeds) * (1 - _share_done(job)) for job in todo], source
+@dataclasses.dataclass(frozen=True)
+class Needed:
+    """What a block still takes: environment steps over all seeds, and seconds where its program has a speed."""
+
+    job: Job
+    begun: bool
+    steps: int
+    seconds: float | None
 
 
-def _in_words(seconds: Sequence[float], source: str, processes: int | None) -> str:
-    total = sum(seconds)
+def _needed(todo: Sequence[Job]) -> list[Needed]:
+    speeds = _recorded(blocks.study_directory(todo[0].cell.config))
+    found = []
+    for job in todo:
+        config, left = job.cell.config, 1 - _share_done(job)
+        seconds = _seconds(config, speeds)
+        steps = round(config.budget * len(config.seeds) * left)
+        found.append(Needed(job, left < 1, steps, None if seconds is None else seconds * left))
+    return found
+
+
+def _in_words(needed: Sequence[Needed], processes: int | None) -> str:
+    """The time of the blocks whose program has a recorded speed, and the steps of the others."""
+    seconds = [each.seconds for each in needed if each.seconds is not None]
+    known, unknown = (sum(each.steps for each in needed if (each.seconds is None) == none) for none in (False, True))
+    said = []
+    if seconds:
+        time = f"about {_side_by_side(seconds, processes)}"
+        said.append(f"{known:,} environment steps: {time} at the speed recorded on this machine")
+    if unknown:
+        said.append(f"no recorded speed on this machine yet: {unknown:,} environment steps")
+    return "; ".join(said)
+
+
+def _side_by_side(seconds: Sequence[float], processes: int | None) -> str:
     if processes is None:
-        return f"about {_clock(total)} of computing, {_clock(max(seconds))} of it the longest block ({source})"
-    return f"about {_clock(max(total / processes, max(seconds)))} with {processes} at once ({source})"
+        return f"{_clock(sum(seconds))} of computing, {_clock(max(seconds))} of it the longest block"
+    return f"{_clock(max(sum(seconds) / processes, max(seconds)))} with {processes} at once"
 
 
 def work(program: str, budget: int, passes: int, seeds: int) -> float:
@@ -124,42 +143,22 @@ def _share_done(job: Job) -> float:
     return min(1.0, sum(last.values()) / (len(job.cell.config.seeds) * job.cell.config.budget))
 
 
-def _seconds(config: Config, speeds: Sequence[Speed]) -> float:
-    """The time of a block, from the most alike: the same cell's, else its program's on the task, or anywhere."""
+def _seconds(config: Config, speeds: Sequence[Speed]) -> float | None:
+    """The time of a block, from the most alike: the same cell's, else its program's on the task, or anywhere.
+
+    None where its program has no speed; never another program's, whose work has another unit.
+    """
     same_cell = [speed for speed in speeds if speed.hash == cell_hash(config)]
     same_program = [speed for speed in speeds if speed.program == config.algorithm.name]
     same_task = [speed for speed in same_program if speed.task == config.task.name]
-    alike = same_cell or same_task or same_program  # never another program's, whose work has another unit
-    return _work(config) * statistics.median(speed.seconds for speed in alike)
+    alike = same_cell or same_task or same_program
+    return _work(config) * statistics.median(speed.seconds for speed in alike) if alike else None
 
 
-def _speeds(todo: Sequence[Job]) -> tuple[list[Speed], str]:
-    """Speeds to reckon with, and where they are from."""
-    configs = [job.cell.config for job in todo]
-    asked = {config.algorithm.name for config in configs}
-    recorded = [speed for speed in _recorded(blocks.study_directory(configs[0])) if speed.program in asked]
-    known = {speed.program for speed in recorded}
-    measured = [_measured(config) for config in _typical([c for c in configs if c.algorithm.name not in known])]
-    count = "1 block" if len(recorded) == 1 else f"{len(recorded)} blocks"
-    sources = [f"speed of {count} trained on this machine"] if recorded else []
-    if measured:
-        sources.append(f"speed measured just now on {', '.join(dict.fromkeys(speed.task for speed in measured))}")
-    return [*recorded, *measured], ", ".join(sources)
-
-
-def _typical(configs: Sequence[Config]) -> list[Config]:
-    """One cell of each program, and of its further tasks as many as are worth the time."""
-    of_program = {config.algorithm.name: config for config in reversed(configs)}
-    first = list(reversed(of_program.values()))
-    seen = {(config.algorithm.name, config.task.name) for config in first}
-    others = {(config.algorithm.name, config.task.name): config for config in configs}
-    further = [config for key, config in others.items() if key not in seen]
-    return [*first, *further[: max(0, CELLS_MEASURED - len(first))]]
-
-
-def _recorded(study: Path) -> Iterator[Speed]:
+def _recorded(study: Path) -> list[Speed]:
     """The speeds of the study's finished blocks that this machine trained, from their records alone."""
-    for path in sorted((study / "runs").glob("*/*/seeds-*")):
+    speeds = []
+    for path in blocks.walk(study)[0]:
         try:
             block = blocks.read(path)
         except UserError:  # a damaged one
@@ -170,46 +169,8 @@ def _recorded(study: Path) -> Iterator[Speed]:
         passes = sum(record["factors"].get(f"{of}.epochs", 0) for of in ("update", "critic"))
         program = record["factors"].get("algorithm", OURS)
         units = work(program, record["budget"], passes, len(block.seeds))
-        yield Speed(record["hash"], record["task"], program, record["wall_seconds"] / units)
-
-
-class _Enough(BaseException):
-    """Trained for long enough to know the speed; no `Exception`, which would be a seed's failure and start the next."""
-
-
-class _Stopwatch:
-    """An observer that stops training after a while, with the time per share of the budget."""
-
-    def __init__(self) -> None:
-        self.began = time.perf_counter()
-        self.seconds_per_budget = 0.0
-
-    def on_update(self, rows: Sequence["Row"]) -> None:
-        """Nothing is kept."""
-
-    def on_evaluation(self, rows: Sequence["Row"]) -> None:
-        """Nothing is kept."""
-
-    def on_checkpoint(self, save: "Save | None") -> None:
-        """Nothing is saved."""
-
-    def on_progress(self, fraction: float, current_return: float | None) -> None:  # noqa: ARG002
-        """Take the time. Raises `_Enough` when it is up."""
-        passed = time.perf_counter() - self.began
-        if fraction > 0:
-            self.seconds_per_budget = passed / fraction
-            if passed > MEASURED_FOR:
-                raise _Enough
-
-
-def _measured(config: Config) -> Speed:
-    """The speed of a cell, by training it for some seconds without recording anything."""
-    import bench.learner  # noqa: F401 - torch takes seconds, which are not part of the speed
-
-    watch = _Stopwatch()
-    with contextlib.suppress(_Enough):
-        execute.train(config, config.seeds, watch)
-    return Speed(cell_hash(config), config.task.name, config.algorithm.name, watch.seconds_per_budget / _work(config))
+        speeds.append(Speed(record["hash"], record["task"], program, record["wall_seconds"] / units))
+    return speeds
 
 
 def _clock(seconds: float) -> str:

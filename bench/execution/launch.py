@@ -12,7 +12,7 @@ from bench import interruption
 from bench.cells.grids import Cell
 from bench.config.identity import cell_hash
 from bench.config.schema import Config
-from bench.errors import UserError, first_line
+from bench.errors import UserError, counted, first_line
 from bench.execution import progress
 from bench.execution.execute import parts, set_aside
 from bench.records import block as blocks
@@ -20,7 +20,6 @@ from bench.records import index
 from bench.records.recorder import abandon
 
 DEATH = "the process died without a word: killed, or out of memory"
-LONG = 10_000_000  # steps over all seeds, minutes: from here on, some seconds of measuring are worth the answer
 DEATH_SEEN_AFTER = 10.0  # seconds in which the system clears away the processes of a broken pool
 
 
@@ -74,7 +73,7 @@ class Job:
 def sweep(cells: Sequence[Cell], launch: Launch, display: progress.Display, how_long: HowLong | None = None) -> Report:
     """Run every cell that has seeds to train, longest first, and say how it went.
 
-    Before a long sweep starts, `how_long` says what it will take.
+    Before it starts, `how_long` says what it will take.
 
     Raises:
         UserError: before anything starts, for a damaged block or a folder that cannot be written.
@@ -100,14 +99,7 @@ def sweep(cells: Sequence[Cell], launch: Launch, display: progress.Display, how_
 
 def _announcement(todo: Sequence[Job], how_long: HowLong | None) -> str:
     """How much is to be trained, and how long that takes."""
-    steps = sum(job.cell.config.budget * len(job.cell.config.seeds) for job in todo)
-    size = f"{len(todo)} block{'s' if len(todo) > 1 else ''} to train, {steps:,} environment steps over all seeds"
-    if steps < LONG or how_long is None:
-        return f"{size} (dry_run=true tells how long)"
-    try:
-        return f"{size}: {how_long(todo)}"
-    except Exception as error:  # a cell that cannot be trained is its own failure, recorded when its turn comes
-        return f"{size}; how long is unknown ({type(error).__name__}: {first_line(error)})"
+    return f"{counted(len(todo), 'block')} to train" + ("" if how_long is None else f", {how_long(todo)}")
 
 
 def cost(config: Config) -> float:

@@ -9,10 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
-from rich.live import Live
-from rich.progress_bar import ProgressBar
-from rich.table import Table
-from rich.text import Text
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from bench.errors import UserError
 from bench.records import block as blocks
@@ -34,9 +31,15 @@ class Item:
 class Running:
     """A cell at work."""
 
+    path: Path
     label: str
     fraction: float
     current_return: float | None
+
+    @property
+    def value(self) -> str:
+        """The return it has come to, in words."""
+        return "" if self.current_return is None else f"return {self.current_return:.4g}"
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,7 @@ class Display:
     def watching(self, items: Sequence[Item], done_before: int) -> Iterator[None]:
         """Show the items from a thread of its own while the body runs."""
         stop = threading.Event()
-        show = self._redraw if self.console.is_terminal else self._print_lines
+        show = self._draw if self.console.is_terminal else self._print_lines
         thread = threading.Thread(target=show, args=(_Watch(items, done_before), stop), daemon=True)
         thread.start()
         try:
@@ -71,14 +74,33 @@ class Display:
             stop.set()
             thread.join()
 
-    def _redraw(self, watch: "_Watch", stop: threading.Event) -> None:
-        with Live(console=self.console, auto_refresh=False, transient=True) as live:
+    def _draw(self, watch: "_Watch", stop: threading.Event) -> None:
+        texts = [TextColumn(text, markup=False) for text in ("{task.description}", "{task.fields[note]}")]
+        with Progress(
+            texts[0], BarColumn(24), texts[1], console=self.console, auto_refresh=False, transient=True
+        ) as bars:
+            whole = bars.add_task("", total=1.0, note="")
+            shown: dict[Path, TaskID] = {}
             while not stop.wait(SCREEN_EVERY):
-                live.update(_panel(watch), refresh=True)
+                snapshot = watch.snapshot()
+                bars.update(
+                    whole, description=watch.count(snapshot), completed=snapshot.share, note=watch.left(snapshot.share)
+                )
+                for path in shown.keys() - {running.path for running in snapshot.running}:
+                    bars.remove_task(shown.pop(path))
+                for running in snapshot.running:
+                    if running.path not in shown:
+                        shown[running.path] = bars.add_task(running.label, total=1.0, note="")
+                    bars.update(shown[running.path], completed=running.fraction, note=running.value)
+                bars.refresh()
 
     def _print_lines(self, watch: "_Watch", stop: threading.Event) -> None:
         while not stop.wait(LINE_EVERY):
-            self.console.print(_line(watch), highlight=False, soft_wrap=True)
+            snapshot = watch.snapshot()
+            running = [[f"{each.label} {each.fraction:.0%}", each.value] for each in snapshot.running]
+            parts = [[watch.count(snapshot), watch.left(snapshot.share)], *running]
+            line = "; ".join(", ".join(filter(None, part)) for part in parts)
+            self.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 class _Watch:
@@ -110,6 +132,10 @@ class _Watch:
                 self._ended += item.cost
         return Snapshot(self.total - len(self._waiting), running, (self._ended + worked) / self._work)
 
+    def count(self, snapshot: Snapshot) -> str:
+        """How many blocks are done."""
+        return f"{snapshot.done}/{self.total} blocks"
+
     def left(self, share: float) -> str:
         """The time left at the speed so far."""
         elapsed = time.monotonic() - self._began
@@ -131,31 +157,6 @@ def _progress(item: Item) -> Running:
     """What the worker wrote last."""
     try:
         data = json.loads((item.path / blocks.PROGRESS).read_text(encoding="utf-8"))
-        return Running(item.label, float(data["fraction"]), data["current_return"])
+        return Running(item.path, item.label, float(data["fraction"]), data["current_return"])
     except (OSError, ValueError, KeyError, TypeError):  # not written yet, or just ended
-        return Running(item.label, 0.0, None)
-
-
-def _describe(running: Running) -> str:
-    value = "" if running.current_return is None else f", return {running.current_return:.4g}"
-    return f"{running.label} {running.fraction:.0%}{value}"
-
-
-def _line(watch: _Watch) -> Text:
-    snapshot = watch.snapshot()
-    summary = f"{snapshot.done}/{watch.total} blocks, {watch.left(snapshot.share)}"
-    return Text("; ".join([summary, *map(_describe, snapshot.running)]))
-
-
-def _panel(watch: _Watch) -> Table:
-    snapshot = watch.snapshot()
-    table = Table.grid(padding=(0, 2))
-    table.add_row(f"{snapshot.done}/{watch.total} blocks", _bar(snapshot.share), watch.left(snapshot.share))
-    for running in snapshot.running:
-        value = "" if running.current_return is None else f"return {running.current_return:.4g}"
-        table.add_row(running.label, _bar(running.fraction), value)
-    return table
-
-
-def _bar(share: float) -> ProgressBar:
-    return ProgressBar(total=1.0, completed=share, width=24)
+        return Running(item.path, item.label, 0.0, None)

@@ -144,14 +144,7 @@ def test_more_settings_keep_those_there_are(bench, learner):
     assert len(learner.calls) <= TRIALS + JUDGED + 2 + JUDGED
 
 
-def test_a_dry_run_tells_of_both_phases_and_writes_nothing(bench, monkeypatch):
-    from bench.execution import dry_run as estimate
-
-    monkeypatch.setattr(
-        estimate,
-        "_measured",
-        lambda config: estimate.Speed(cell_hash(config), config.task.name, config.algorithm.name, 1e-6),
-    )
+def test_a_dry_run_tells_of_both_phases_and_writes_nothing(bench):
     code, out, _ = bench(*STUDY, "dry_run=true")
     assert code == 0
     assert out.count("-tuning-0") == TRIALS
