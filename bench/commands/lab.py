@@ -18,8 +18,9 @@ from bench.errors import UserError, counted, first_line, nearest
 from bench.execution import progress
 from bench.lab import stages
 from bench.lab.cell import Cell, finish, plan_cells, subject
-from bench.lab.measure import Laboratory
-from bench.lab.settings import FOLDER, STAGES, Plan, Settings, plan
+from bench.lab.measure import measure as measure_stage
+from bench.lab.plan import Plan, plan
+from bench.lab.settings import FOLDER, STAGES, Settings
 from bench.lab.settings import read as read_settings
 from bench.records.recorder import Busy, Recorder, recording
 from bench.tasks.registry import TASKS, make
@@ -201,8 +202,8 @@ def measure(cell: Cell) -> Failure | None:
         with recording(Recorder(subject(cell))) as recorder:
             stage = _stage(cell)
             recorder.progress(0.1)
-            laboratory = Laboratory(cell.plan, cell.settings, stage, lambda done: recorder.progress(0.1 + 0.9 * done))
-            finish(recorder, laboratory.run(), stage.env_steps)
+            found = measure_stage(cell.plan, cell.settings, stage, lambda done: recorder.progress(0.1 + 0.9 * done))
+            finish(recorder, found, stage.env_steps)
     except interruption.Interrupted:
         return Failure(f"{cell.label}: interrupted")
     except Busy as error:

@@ -1,16 +1,16 @@
-"""Advantage level: K independent estimates at fixed states and actions, against the truth.
+"""Errors of advantages: K independent estimates at fixed states and actions, against the truth.
 
 Nested resets separate the sources of variance. Fixed: the state s with its past. Then the action a, then the future τ,
 then, for baselines computed from other episodes, those episodes: the estimate X[m, j, k, l] has state m, action j,
 future k and companions l.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 
 import numpy as np
 
-from bench.lab.statistics import Figure, mean_figure
+from bench.lab.statistics import Quantity, mean_quantity
 from bench.tasks.base import Array
 
 
@@ -28,7 +28,7 @@ class Truth:
 
     @property
     def advantage(self) -> Array:
-        """A = Q − V."""
+        """A = Q − V, (M, J)."""
         advantage: Array = self.q_values - self.value[:, None]
         return advantage
 
@@ -48,7 +48,7 @@ class Estimates:
 
     @classmethod
     def of(cls, samples: Array) -> "Estimates":
-        """From X (M, J, K, L); with L = 1 the future has all the variance."""
+        """Take the moments of X (M, J, K, L); with L = 1 the future has all the variance."""
         futures, companions = samples.shape[2:]
         per_future = samples.mean(3)
         between = per_future.var(2, ddof=1)
@@ -75,9 +75,14 @@ class Errors:
     variance: Array
     signal: Array
 
+    @classmethod
+    def concatenate(cls, several: Sequence["Errors"]) -> "Errors":
+        """Return the states of several, in order."""
+        return cls(*(np.concatenate([getattr(one, field.name) for one in several]) for field in fields(cls)))
+
     @property
     def squared_error(self) -> Array:
-        """Bias² + variance."""
+        """The squared bias and the variance together, (M,)."""
         return self.squared_bias + self.variance
 
 
@@ -101,7 +106,7 @@ def errors(estimates: Estimates, truth: Truth, weights: Array, drawn: bool) -> E
 
 
 def spread(values: Array, noise: Array, weights: Array, drawn: bool) -> Array:
-    """Var over actions of values (M, J) that are known up to independent errors of variance `noise`: (M,)."""
+    """Return the variance over actions, (M,), of values (M, J) known up to independent errors of variance `noise`."""
     centred = values - (weights * values).sum(1, keepdims=True)
     found = (weights * np.square(centred)).sum(1) - (weights * (1 - weights) * noise).sum(1)
     actions = weights.shape[1]
@@ -114,8 +119,8 @@ def _squared_mean(values: Array, noise: Array, weights: Array, further: Array) -
     return squared
 
 
-def error_figures(found: Errors, strata: Array) -> dict[str, Figure]:
-    """Averages over all states; `strata` (M,) is each state's time step."""
+def error_quantities(found: Errors, strata: Array) -> dict[str, Quantity]:
+    """Average over all states; `strata` (M,) is each state's time step."""
     parts: Mapping[str, Array] = {
         "squared_bias": found.squared_bias,
         "action_bias": found.action_bias,
@@ -124,4 +129,4 @@ def error_figures(found: Errors, strata: Array) -> dict[str, Figure]:
         "squared_error": found.squared_error,
         "signal": found.signal,
     }
-    return {name: mean_figure(values, strata) for name, values in parts.items()}
+    return {name: mean_quantity(values, strata) for name, values in parts.items()}

@@ -1,6 +1,6 @@
 """Where advantages are measured: states that the policy itself reaches, and the resets that start from them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,8 +8,9 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from bench.lab.policies import Policy
-from bench.lab.simulate import Episodes, beside, simulate, starts
+from bench.lab.estimators import Batches
+from bench.lab.policies import Critic, Policy
+from bench.lab.simulate import Episodes, RewardProcess, starts
 from bench.tasks.base import Array
 
 COLUMN_STEPS = 1 << 19  # of simulated episodes held at once
@@ -18,7 +19,7 @@ NESTED_STEPS = 1 << 17  # of batches that every variant is asked about: a dozen 
 
 @dataclass(frozen=True)
 class Anchors:
-    """M states at one time step, each with the episode that led there and J actions to be judged.
+    """M states at one time step, each with the episode that led there and J actions whose advantages are estimated.
 
     states (D, M) and prefix (M episodes, of which rows before `step` are the past); actions (K, M, J) with weights
     (M, J). Discrete actions are all there, weighted π(a|s); continuous ones are drawn from π, weighted 1/J.
@@ -36,13 +37,8 @@ class Anchors:
         """M, J."""
         return self.weights.shape[0], self.weights.shape[1]
 
-    @property
-    def elapsed(self) -> Array:
-        """The time step of each, (M,)."""
-        return np.full(self.shape[0], self.step)
-
     def take(self, which: slice) -> "Anchors":
-        """Only these states."""
+        """Return only these states."""
         columns = np.arange(self.shape[0])[which]
         return Anchors(
             self.step,
@@ -55,7 +51,7 @@ class Anchors:
 
 
 def visited_steps(episodes: Episodes, count: int) -> list[int]:
-    """At most `count` time steps, the middles of parts of time in which equally many steps are visited."""
+    """Return at most `count` time steps: the middles of spans of time in which equally many steps are visited."""
     visits = episodes.live.sum(1).cumsum()
     middles = (np.arange(count) + 0.5) / count * visits[-1]
     return sorted({int(step) for step in np.searchsorted(visits, middles)})
@@ -64,7 +60,7 @@ def visited_steps(episodes: Episodes, count: int) -> list[int]:
 def anchors_at(
     policy: Policy, episodes: Episodes, step: int, count: int, actions: int, rng: np.random.Generator
 ) -> Anchors:
-    """`count` of the episodes that live at `step`; `actions` is the number drawn where actions are continuous."""
+    """Choose `count` of the episodes that live at `step`; of continuous actions, `actions` are drawn in each state."""
     living = np.flatnonzero(episodes.live[step])
     chosen = rng.choice(living, count, replace=len(living) < count)
     states, space = episodes.states[step][:, chosen], policy.task.action_space
@@ -76,35 +72,33 @@ def anchors_at(
     return Anchors(step, states, episodes.take(chosen), repeated, weights, drawn=True)
 
 
-def in_parts(count: int, columns_each: int, length: int) -> Iterator[slice]:
-    """`count` anchors in parts of at most `NESTED_STEPS`, if each needs `columns_each` episodes of about `length`."""
+def chunks(count: int, columns_each: int, length: int) -> Iterator[slice]:
+    """Split `count` anchors into chunks of at most `NESTED_STEPS`.
+
+    Each needs `columns_each` episodes of about `length`.
+    """
     size = max(1, NESTED_STEPS // (columns_each * length))
     for start in range(0, count, size):
         yield slice(start, min(start + size, count))
 
 
 def continuations(
-    policy: Policy,
+    process: RewardProcess,
     anchors: Anchors,
     repeats: int,
     rng: np.random.Generator,
     *,
-    reward_scale: float = 1.0,
     time_limit: int | None = None,
 ) -> Episodes:
-    """`repeats` futures of every anchor and action, in the order (M, J, repeats), beginning at the anchor."""
-    _, per_state = anchors.shape
-    each = per_state * repeats
+    """Roll out `repeats` futures of every anchor and action, in the order (M, J, repeats), beginning at the anchor."""
     actions = anchors.actions.flatten(1).repeat_interleave(repeats, 1)
-    states, elapsed = np.repeat(anchors.states, each, axis=1), np.repeat(anchors.elapsed, each)
-    return simulate(
-        policy, states, elapsed, rng, first_actions=actions, reward_scale=reward_scale, time_limit=time_limit
-    )
+    states = np.repeat(anchors.states, anchors.shape[1] * repeats, axis=1)
+    return process.from_states(states, rng, elapsed=anchors.step, first_actions=actions, time_limit=time_limit)
 
 
 @dataclass(frozen=True)
 class Layout:
-    """The batch around an episode of interest: it is member 0 of the first of `groups` groups of `size`."""
+    """The batch around an episode of interest, which is member 0 of the first of `groups` groups of `size`."""
 
     groups: int
     size: int
@@ -112,46 +106,39 @@ class Layout:
 
     @property
     def n_envs(self) -> int:
-        """N."""
+        """N, the episodes of a batch."""
         return self.groups * self.size
 
 
-@dataclass(frozen=True)
-class Nested:
-    """Batches around own episodes: `episodes` hold every episode once, `columns` (S · N,) say who is where."""
-
-    episodes: Episodes
-    columns: Array
-    n_envs: int
-
-
-def nested(
-    policy: Policy,
+def with_companions(
+    process: RewardProcess,
     anchors: Anchors,
     own: Episodes,
-    peers: int,
+    count: int,
     layout: Layout,
+    critics: Mapping[str, Critic],
     rng: np.random.Generator,
-    *,
-    reward_scale: float = 1.0,
-) -> Nested:
-    """Give every own episode `peers` batches of fresh companions: S = (own episodes) × peers, in this order.
+) -> Batches:
+    """Give every own episode `count` batches of fresh companions: S = (own episodes) × count, in this order.
 
-    Members of its group begin where its own episode began, as in training, the others anywhere.
+    Members of its group begin where its own episode began, as in training, the others anywhere. The critics are asked
+    about every episode once.
     """
-    task, batches = policy.task, own.states.shape[2] * peers
-    first = anchors.prefix.states[0]
-    if layout.independent:
-        beginnings = starts(task, rng, batches * (layout.n_envs - 1), 1)
-    else:
-        mine = np.repeat(first, batches // first.shape[1] * (layout.size - 1), axis=1)
-        others = starts(task, rng, batches * (layout.groups - 1), layout.size)
-        shape = (len(first), batches, -1)
-        beginnings = np.concatenate([mine.reshape(shape), others.reshape(shape)], 2).reshape(len(first), -1)
-    elapsed = np.zeros(beginnings.shape[1], dtype=np.int64)
-    companions = simulate(policy, beginnings, elapsed, rng, reward_scale=reward_scale)
-    count = own.states.shape[2]
-    mine_at = np.repeat(np.arange(count), peers)[:, None]
-    others_at = count + np.arange(beginnings.shape[1]).reshape(batches, -1)
+    mine = own.states.shape[2]
+    batches = mine * count
+    beginnings = _beginnings(process, anchors.prefix.states[0], batches, layout, rng)
+    episodes = own.beside(process.from_states(beginnings, rng))
+    mine_at = np.repeat(np.arange(mine), count)[:, None]
+    others_at = mine + np.arange(beginnings.shape[1]).reshape(batches, -1)
     columns = np.concatenate([mine_at, others_at], 1).ravel()
-    return Nested(beside([own, companions]), columns, layout.n_envs)
+    return Batches.of(episodes, layout.n_envs, critics).take(columns, layout.n_envs)
+
+
+def _beginnings(process: RewardProcess, first: Array, batches: int, layout: Layout, rng: np.random.Generator) -> Array:
+    """Draw the companions' start states (D, batches · (N − 1)); `first` (D, M) are those of the anchors' episodes."""
+    if layout.independent:
+        return starts(process.task, rng, batches * (layout.n_envs - 1), 1)
+    mine = np.repeat(first, batches // first.shape[1] * (layout.size - 1), axis=1)
+    others = starts(process.task, rng, batches * (layout.groups - 1), layout.size)
+    shape = (len(first), batches, -1)
+    return np.concatenate([mine.reshape(shape), others.reshape(shape)], 2).reshape(len(first), -1)

@@ -4,7 +4,7 @@
 
 - `run.json`: status, what was measured (`factors`), the precision of the truth, provenance, costs, checksums
 - `config.yaml`: the laboratory's settings and the configuration of the arm that trained the policy
-- `figures.parquet`: every figure with its standard error and interval, one row each
+- `figures.parquet`: every quantity with its standard error and interval, one row each
 - `states.parquet`: bias and variance of every estimator in every state they were measured in
 - `costs.parquet`: environment steps and seconds of every estimator for a batch, seconds being the machine's
 
@@ -22,15 +22,16 @@ from typing import Any
 
 from bench.config.identity import cell_hash, factors, identity
 from bench.config.parse import to_mapping
-from bench.lab.measure import Measured
-from bench.lab.settings import Plan, Settings
+from bench.lab.plan import Plan
+from bench.lab.rows import Measured
+from bench.lab.settings import Settings
 from bench.records import block as blocks
 from bench.records import files, provenance
 from bench.records.index import LAB
 from bench.records.recorder import Recorder, Subject
-from bench.records.tables import write_figures
+from bench.records.tables import write_table
 
-FIGURES, STATES, COSTS = "figures.parquet", "states.parquet", "costs.parquet"
+QUANTITIES, STATES, COSTS = "figures.parquet", "states.parquet", "costs.parquet"
 _BOOKKEEPING = ("tasks", "stages", "policy", "overrides", "by_task", "seed")  # said otherwise in a cell's identity
 
 
@@ -56,14 +57,14 @@ class Cell:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What can change a figure, and nothing else."""
+        """What can change a measured number, and nothing else."""
         settings = dataclasses.asdict(self.settings)
         for key in _BOOKKEEPING:
             del settings[key]
         policy = self.settings.policy
         return settings | {
             "stage": self.stage,
-            "truth": self.plan.kind,
+            "truth": self.plan.truth,
             "trained": identity(self.plan.config),
             "variants": [[cell_hash(variant.arm), variant.critic] for variant in self.plan.variants],
             "policy": None if policy is None else files.sha256(Path(policy).expanduser() / blocks.POLICY),
@@ -119,7 +120,7 @@ def subject(cell: Cell) -> Subject:
         "task": cell.task,
         "stage": cell.stage,
         "hash": cell.hash,
-        "truth": cell.plan.kind,
+        "truth": cell.plan.truth,
         "left_out": dict(cell.plan.left_out),
         "factors": factors(cell.plan.config),
     }
@@ -134,10 +135,10 @@ def subject(cell: Cell) -> Subject:
 
 def finish(recorder: Recorder, measured: Measured, env_steps: int) -> None:
     """Write what was measured of a policy that was trained for `env_steps`. Raises as `Recorder.finish` does."""
-    rows = {FIGURES: measured.figures, STATES: measured.states, COSTS: measured.costs}
+    rows = {QUANTITIES: measured.quantities, STATES: measured.states, COSTS: measured.costs}
     outcome = {"status": "done", "cause": None, "env_steps": env_steps}
     recorder.finish(
-        {name: partial(write_figures, each) for name, each in rows.items()},
+        {name: partial(write_table, each) for name, each in rows.items()},
         dict.fromkeys(recorder.subject.seeds, outcome),
         notes=measured.notes,
     )

@@ -12,14 +12,12 @@ four sum to the total variance. A baseline that is a fixed function of the state
 import numpy as np
 
 from bench.lab.advantages import Estimates
-from bench.lab.statistics import Figure, jackknife, mean_figure
+from bench.lab.statistics import Quantity, jackknife, mean_quantity, pairs
 from bench.tasks.base import Array
 
-PARTS = ("future", "action", "state", "companions")  # Σ_τ, Σ_a, Σ_s, Σ_b
 
-
-def decompose(estimates: Estimates, scores: Array, weights: Array, drawn: bool) -> dict[str, Figure]:
-    """The four parts at one time step, and their sum, from M states × J actions with `scores` ∇log π (M, J, P)."""
+def decompose(estimates: Estimates, scores: Array, weights: Array, drawn: bool) -> dict[str, Quantity]:
+    """Return the four parts at one time step, and their sum, from M states × J actions, `scores` ∇log π (M, J, P)."""
     one_step = np.zeros(len(weights))
     lengths = np.square(scores).sum(2)
     future = (weights * lengths * estimates.of_future).sum(1)
@@ -30,47 +28,44 @@ def decompose(estimates: Estimates, scores: Array, weights: Array, drawn: bool) 
     squared = _squared_length(means, lengths, estimates, weights, drawn)
     whole = future + companions + second  # E ‖Â ∇log π‖² at each state
     return {
-        "future": mean_figure(future, one_step),
-        "action": mean_figure(second - squared, one_step),
+        "future": mean_quantity(future, one_step),
+        "action": mean_quantity(second - squared, one_step),
         "state": _less_common(squared, means),
-        "companions": mean_figure(companions, one_step),
+        "companions": mean_quantity(companions, one_step),
         "sum": _less_common(whole, means),
     }
 
 
 def _squared_length(means: Array, lengths: Array, estimates: Estimates, weights: Array, drawn: bool) -> Array:
-    """‖E_a[E[Â | s, a] ∇log π]‖² of each state, (M,), without the noise of what it is made from."""
+    """Return ‖E_a[E[Â | s, a] ∇log π]‖² of each state, (M,), without the noise of what it is made from."""
     if not drawn:
         exact: Array = np.square(means).sum(1) - (np.square(weights) * lengths * estimates.mean_error).sum(1)
         return exact
     actions = weights.shape[1]  # products of different actions only
     own = (np.square(weights * estimates.mean) * lengths).sum(1)
-    pairs: Array = (np.square(means).sum(1) - own) * (actions / (actions - 1))
-    return pairs
+    drawn_apart: Array = (np.square(means).sum(1) - own) * (actions / (actions - 1))
+    return drawn_apart
 
 
-def _less_common(second: Array, means: Array) -> Figure:
-    """E of `second` less ‖E means‖², the latter from products of different states."""
+def _less_common(second: Array, means: Array) -> Quantity:
+    """Return E of `second` less ‖E means‖², the latter from products of different states."""
     n = len(second)
-    products = means @ means.T
-    diagonal = np.diag(products)
-    total = products.sum() - diagonal.sum()
-    value = second.mean() - total / (n * (n - 1))
-    without_pairs = (total - 2 * (products.sum(1) - diagonal)) / ((n - 1) * (n - 2))
-    without = (second.sum() - second) / (n - 1) - without_pairs
-    return Figure.of(value, float(np.sqrt(jackknife(without))), n - 1)
+    squared, squared_without = pairs(means @ means.T)
+    without = (second.sum() - second) / (n - 1) - squared_without
+    return Quantity.of(second.mean() - squared, float(np.sqrt(jackknife(without))), n - 1)
 
 
-def total(advantages: Array, live: Array, scores: Array) -> Figure:
-    """The total variance at one time step, from advantages (S, N) of S independent batches as training collects them.
+def total(advantages: Array, live: Array, scores: Array) -> Quantity:
+    """Return the total variance at one time step, from advantages (S, N) of S independent batches.
 
-    `live` (S, N) says where the step was taken, `scores` (S · N, P) are ∇log π there. It knows nothing of resets.
+    They are collected as training does, without resets. `live` (S, N) says where the step was taken, `scores`
+    (S · N, P) are ∇log π there.
     """
     lengths = np.square(scores).sum(1).reshape(live.shape)
     second, count = (live * np.square(advantages) * lengths).sum(1), live.sum(1)
     sums = np.einsum("sn,snp->sp", live * advantages, scores.reshape(*live.shape, -1))
     products = sums @ sums.T
-    return Figure.of(
+    return Quantity.of(
         float(_total(second, count, products)),
         float(np.sqrt(jackknife(_total_without(second, count, products)))),
         len(live) - 1,
@@ -78,15 +73,15 @@ def total(advantages: Array, live: Array, scores: Array) -> Figure:
 
 
 def _total(second: Array, count: Array, products: Array) -> float:
-    pairs = count.sum() ** 2 - np.square(count).sum()
-    return float(second.sum() / count.sum() - (products.sum() - np.trace(products)) / pairs)
+    different = count.sum() ** 2 - np.square(count).sum()  # pairs of episodes of different batches
+    return float(second.sum() / count.sum() - (products.sum() - np.trace(products)) / different)
 
 
 def _total_without(second: Array, count: Array, products: Array) -> Array:
-    """`_total` without each batch, (S,)."""
+    """Return `_total` without each batch, (S,)."""
     diagonal = np.diag(products)
     crossed = products.sum() - diagonal.sum() - 2 * (products.sum(1) - diagonal)
     rest = count.sum() - count
-    pairs = np.square(rest) - (np.square(count).sum() - np.square(count))
-    without: Array = (second.sum() - second) / rest - crossed / pairs
+    different = np.square(rest) - (np.square(count).sum() - np.square(count))
+    without: Array = (second.sum() - second) / rest - crossed / different
     return without

@@ -16,12 +16,13 @@ from bench.learner.minibatches import Samples
 from bench.learner.update import Rates, actor_gradient
 from bench.tasks.base import Array
 
+NO_CRITIC = "none"
 SAMPLES_AT_ONCE = 1 << 16  # in one pass of the networks
 
 
 @dataclass(frozen=True)
 class Variant:
-    """An arm with the critic it is given; `critic` is "none" for an arm that has none."""
+    """An arm with the critic it is given; `critic` is `NO_CRITIC` for an arm that has none."""
 
     arm: Config
     critic: str
@@ -30,10 +31,6 @@ class Variant:
     def independent(self) -> bool:
         """Whether the episodes of its batch begin independently of one another."""
         return self.arm.group.start == "independent"
-
-    def fits(self, independent: bool) -> bool:
-        """Whether its batches begin like that."""
-        return self.independent == independent
 
     @property
     def alone(self) -> bool:
@@ -47,7 +44,7 @@ class Variant:
 
 
 @dataclass(frozen=True)
-class Judged:
+class Batches:
     """Episodes in batches of `n_envs` neighbours, with the values that each critic sees in them: (T + 1, C).
 
     `restored` (T, C) are the values that baseline=vine found from restored states, at the price of `restored_steps`.
@@ -60,22 +57,23 @@ class Judged:
     restored_steps: int = 0
 
     @classmethod
-    def of(cls, episodes: Episodes, n_envs: int, critics: Mapping[str, Critic]) -> "Judged":
+    def of(cls, episodes: Episodes, n_envs: int, critics: Mapping[str, Critic]) -> "Batches":
         """Ask every critic."""
         return cls(episodes, n_envs, {name: episodes.values(critic) for name, critic in critics.items()})
 
-    def merged(self, multiple: int) -> "Judged":
-        """The same episodes in batches that are `multiple` times as large."""
-        return replace(self, n_envs=self.n_envs * multiple)
+    def take(self, columns: Array, n_envs: int) -> "Batches":
+        """Return these columns, in batches of `n_envs`."""
+        values = {name: table[:, columns] for name, table in self.values.items()}
+        restored = None if self.restored is None else self.restored[:, columns]
+        return Batches(self.episodes.take(columns), n_envs, values, restored)
 
-    def columns(self, index: Array, n_envs: int) -> "Judged":
-        """These columns, in batches of `n_envs`."""
-        values = {name: table[:, index] for name, table in self.values.items()}
-        restored = None if self.restored is None else self.restored[:, index]
-        return Judged(self.episodes.take(index), n_envs, values, restored)
+    def live(self, step: int) -> Array:
+        """Return which episodes live at a time step, (S, N)."""
+        live: Array = self.episodes.live[step].reshape(-1, self.n_envs)
+        return live
 
     def batch(self, critic: str) -> Batch:
-        """What the arms are given, (T, S, N)."""
+        """Return what the arms are given, (T, S, N)."""
         episodes, values = self.episodes, self.values.get(critic)
         return Batch(
             rewards=self._shaped(episodes.rewards),
@@ -88,7 +86,7 @@ class Judged:
         )
 
     def advantages(self, variant: Variant) -> Tensor:
-        """The advantages of a variant, (T, S, N), float64."""
+        """Return the advantages of a variant, (T, S, N), float64."""
         return advantage(self.batch(variant.critic), sized(variant.arm, self.n_envs))
 
     def _shaped(self, values: Array) -> Tensor:
@@ -97,7 +95,7 @@ class Judged:
 
 
 def sized(arm: Arm, n_envs: int) -> Arm:
-    """The arm with batches of `n_envs` episodes: more groups of the same size, or the one group made larger."""
+    """Return the arm with batches of `n_envs` episodes: more groups of the same size, or the one group made larger."""
     group = arm.group
     if group.start == "independent":
         return replace(arm, group=replace(group, groups=1, size=n_envs))
@@ -105,7 +103,7 @@ def sized(arm: Arm, n_envs: int) -> Arm:
 
 
 def gradients(policy: NetworkPolicy, episodes: Episodes, advantages: Tensor, weights: Array | None = None) -> Tensor:
-    """Each batch's policy gradient (S, P): the mean over its N episodes of Σ_t w_t Â_t ∇log π(a_t | s_t).
+    """Return each batch's policy gradient (S, P): the mean over its N episodes of Σ_t w_t Â_t ∇log π(a_t | s_t).
 
     `advantages` are (T, S, N); `weights` (T,) default to 1. The network is differentiated by training's own backward
     pass, for as many batches at once as fit `SAMPLES_AT_ONCE`. float64, from the network's own precision.
@@ -114,16 +112,16 @@ def gradients(policy: NetworkPolicy, episodes: Episodes, advantages: Tensor, wei
     weighted = advantages if weights is None else advantages * torch.from_numpy(weights)[:length, None, None]
     live = episodes.live.reshape(length, batches, size)
     longest = int(live.sum((0, 2)).max())
-    per_pass = max(1, SAMPLES_AT_ONCE // longest)
-    parts = [
-        _gradients(policy, episodes, weighted, live, np.arange(start, min(start + per_pass, batches)))
-        for start in range(0, batches, per_pass)
+    chunk = max(1, SAMPLES_AT_ONCE // longest)
+    chunks = [
+        _gradients(policy, episodes, weighted, live, np.arange(start, min(start + chunk, batches)))
+        for start in range(0, batches, chunk)
     ]
-    return torch.cat(parts)
+    return torch.cat(chunks)
 
 
 def _gradients(policy: NetworkPolicy, episodes: Episodes, weighted: Tensor, live: Array, batches: Array) -> Tensor:
-    """The gradients of these batches, a replica of the network for each."""
+    """Return the gradients of these batches, from a replica of the network for each."""
     network = policy.actor.stack
     copies = network.like(network.flat.expand(len(batches), -1).clone())
     obs_rms = None if policy.actor.obs_rms is None else policy.actor.obs_rms.select([0] * len(batches))
@@ -135,7 +133,7 @@ def _gradients(policy: NetworkPolicy, episodes: Episodes, weighted: Tensor, live
 def _samples(
     policy: NetworkPolicy, actor: Actor, episodes: Episodes, weighted: Tensor, live: Array, batches: Array
 ) -> Samples:
-    """The live steps of these batches, each weighted 1/N."""
+    """Return the live steps of these batches, each weighted 1/N."""
     size = live.shape[2]
     flat = live[:, batches].transpose(1, 0, 2).reshape(len(batches), -1)  # (S', T·N)
     count = flat.sum(1, keepdims=True)
@@ -166,7 +164,7 @@ def _samples(
 
 
 def _plain(arm: Arm) -> Arm:
-    """The arm with an objective of log π · Â alone: what every update's gradient is at the policy that acted."""
+    """Return the arm with an objective of log π · Â alone: what every update's gradient is at the policy that acted."""
     return replace(arm, update=Update("vanilla", 1, 1), ent_coef=0.0)
 
 
@@ -174,7 +172,7 @@ _NO_RATES = Rates(np.zeros((1, 1)), np.zeros((1, 1)), *[torch.ones(1)] * 3)  # v
 
 
 def scores(policy: NetworkPolicy, states: Array, actions: Tensor) -> Tensor:
-    """∇log π(a | s) for states (D, C) and actions (K, C): (C, P), float64."""
+    """Return ∇log π(a | s) for states (D, C) and actions (K, C): (C, P), float64."""
     single = np.ones((1, states.shape[1]), dtype=bool)
     step = Episodes(states[None], actions[:, None], single * 1.0, single, ~single, single)
     return gradients(policy, step, torch.ones(1, states.shape[1], 1, dtype=torch.float64))

@@ -1,4 +1,4 @@
-"""What acts and what judges in the laboratory: one policy and one critic, in any state."""
+"""The policies and the critics that the laboratory measures, in any state."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -23,11 +23,11 @@ class Policy(ABC):
 
     @abstractmethod
     def sample(self, states: Array, rng: np.random.Generator) -> Tensor:
-        """Actions (K, C), as `bench.learner.distributions` has them (not yet clipped)."""
+        """Draw actions (K, C), as `bench.learner.distributions` has them (not yet clipped)."""
 
     @abstractmethod
     def probabilities(self, states: Array) -> Array:
-        """π (A, C), float64, of a task with discrete actions."""
+        """Return π (A, C), float64, of a task with discrete actions."""
 
 
 @dataclass(frozen=True)
@@ -42,12 +42,12 @@ class NetworkPolicy(Policy):
         """See `Policy.sample`."""
         shape = (1, max(1, self.actor.stack.extra), states.shape[1])
         noise = torch.from_numpy(self.actor.distribution.draw(rng, shape)).to(self.actor.stack.flat.dtype)
-        parts = []
+        actions = []
         for start in range(0, states.shape[1], CHUNK):
-            part = slice(start, start + CHUNK)
-            policy = self.actor.policy(self._seen(states[:, part]))
-            parts.append(policy.sample(noise[:, :, part])[0])
-        return torch.cat(parts, 1)
+            chunk = slice(start, start + CHUNK)
+            policy = self.actor.policy(self._seen(states[:, chunk]))
+            actions.append(policy.sample(noise[:, :, chunk])[0])
+        return torch.cat(actions, 1)
 
     def probabilities(self, states: Array) -> Array:
         """See `Policy.probabilities`."""
@@ -81,7 +81,7 @@ class Critic(ABC):
 
     @abstractmethod
     def values(self, states: Array) -> Array:
-        """V (C,), float64; what it says of terminal states is never read."""
+        """Return V (C,), float64; what it says of terminal states is never read."""
 
 
 @dataclass(frozen=True)
@@ -94,12 +94,12 @@ class NetworkCritic(Critic):
 
     def values(self, states: Array) -> Array:
         """See `Critic.values`."""
-        parts = []
+        values = []
         for start in range(0, states.shape[1], CHUNK):
             observations = torch.from_numpy(self.task.observe(states[:, start : start + CHUNK])).unsqueeze(0)
             outputs, _ = self.stack.forward(self.seen.seen(observations.to(self.stack.flat.dtype)))
-            parts.append(outputs[0, 0].double().numpy())
-        return np.concatenate(parts)
+            values.append(outputs[0, 0].double().numpy())
+        return np.concatenate(values)
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,10 @@ class TableCritic(Critic):
 
 
 def tabulated(task: ExactTask, table: Array, states: Array) -> Array:
-    """The entries of a table with the axes of `Model.table` and more, for states (D, C): (C, …); 0 for ended ones."""
+    """Return the entries (C, …) of a table for states (D, C); 0 for states that have ended.
+
+    The table's first axes are those of `Model.table`.
+    """
     axes = np.array(task.model.table)
     index = states[: len(axes)].astype(np.intp)
     inside = (index >= 0).all(0) & (index < axes[:, None]).all(0)
@@ -125,7 +128,7 @@ def tabulated(task: ExactTask, table: Array, states: Array) -> Array:
 
 
 def table_of(task: ExactTask, policy: Policy) -> Array:
-    """π (*table, action) of an exactly solved world."""
+    """Return π (*table, action) of an exactly solved world."""
     if isinstance(policy, TabularPolicy):
         return policy.table
     return policy.probabilities(task.states()).T.reshape(*task.model.table, task.model.n_actions)

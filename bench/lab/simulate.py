@@ -1,7 +1,8 @@
 """Rolling a policy out from any states: restored ones, with their elapsed time, or fresh starts."""
 
-from collections.abc import Sequence
+import math
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -11,13 +12,16 @@ from bench.lab.policies import Critic, Policy
 from bench.learner.distributions import env_actions
 from bench.tasks.base import Array, Task
 
+TruthKind = Literal["time_limited", "continuing"]
+NEGLIGIBLE = 1e-3  # a continuing return is followed until γ^k is smaller
+
 
 @dataclass(frozen=True)
 class Episodes:
     """C episodes up to their end, time first; row 0 is the state they were begun in.
 
     states (T + 1, D, C); actions (K, T, C); rewards (T, C) float64; terminated, truncated, live (T, C) bool. Rows in
-    which a column is not live hold its last state, no reward and no flags. `steps` counts what was simulated.
+    which a column is not live hold its last state, no reward and no flags.
     """
 
     states: Array
@@ -29,16 +33,16 @@ class Episodes:
 
     @property
     def steps(self) -> int:
-        """Environment steps taken."""
+        """The environment steps that were taken."""
         return int(self.live.sum())
 
     @property
     def length(self) -> int:
-        """T, the length of the longest."""
+        """T, the length of the longest episode."""
         return len(self.rewards)
 
     def take(self, columns: Array) -> "Episodes":
-        """Only these columns."""
+        """Return only these columns."""
         return Episodes(
             self.states[:, :, columns],
             self.actions[:, :, torch.from_numpy(np.asarray(columns))],
@@ -46,7 +50,7 @@ class Episodes:
         )
 
     def padded(self, length: int, offset: int = 0) -> "Episodes":
-        """The same in `length` rows, the first of them in row `offset`; what is added is not live."""
+        """Return the same in `length` rows, the first of them in row `offset`; what is added is not live."""
         before, after = offset, length - offset - self.length
         rows = ((before, after), (0, 0))
         return Episodes(
@@ -56,7 +60,7 @@ class Episodes:
         )
 
     def after(self, prefix: "Episodes", step: int) -> "Episodes":
-        """These episodes as continuations of the first `step` rows of `prefix`, column by column."""
+        """Return these episodes as continuations of the first `step` rows of `prefix`, column by column."""
         whole = self.padded(step + self.length, step)
         whole.states[:step] = prefix.states[:step]
         whole.actions[:, :step] = prefix.actions[:, :step]
@@ -64,59 +68,92 @@ class Episodes:
             getattr(whole, name)[:step] = getattr(prefix, name)[:step]
         return whole
 
+    def beside(self, other: "Episodes") -> "Episodes":
+        """Return these columns and those of `other`, in as many rows as the longer has."""
+        length = max(self.length, other.length)
+        left, right = self.padded(length), other.padded(length)
+        return Episodes(
+            np.concatenate([left.states, right.states], 2),
+            torch.cat([left.actions, right.actions], 2),
+            *(np.concatenate([getattr(left, name), getattr(right, name)], 1) for name in _PER_STEP),
+        )
+
     def values(self, critic: Critic) -> Array:
-        """V of every row's state, (T + 1, C); 0 where the row is neither live nor follows a live one."""
+        """Return V of every row's state, (T + 1, C); 0 where the row is neither live nor follows a live one."""
         asked = np.concatenate([self.live, np.zeros_like(self.live[:1])])
         asked[1:] |= self.live
         values = np.zeros(asked.shape)
         values[asked] = critic.values(self.states.transpose(1, 0, 2)[:, asked])
         return values
 
+    def returns(self, gamma: float) -> Array:
+        """Return the discounted sums of rewards from row 0, (C,)."""
+        returns: Array = (gamma ** np.arange(self.length)) @ self.rewards
+        return returns
+
 
 _PER_STEP = ("rewards", "terminated", "truncated", "live")
 
 
-def beside(parts: Sequence[Episodes]) -> Episodes:
-    """The columns of several, in order, in as many rows as the longest has."""
-    length = max(part.length for part in parts)
-    same = [part.padded(length) for part in parts]
-    return Episodes(
-        np.concatenate([part.states for part in same], 2),
-        torch.cat([part.actions for part in same], 2),
-        *(np.concatenate([getattr(part, name) for part in same], 1) for name in _PER_STEP),
-    )
+@dataclass(frozen=True)
+class RewardProcess:
+    """A policy in its task, which together are a Markov reward process, and which of its values count as true.
 
-
-def simulate(
-    policy: Policy,
-    states: Array,
-    elapsed: Array,
-    rng: np.random.Generator,
-    *,
-    first_actions: Tensor | None = None,
-    time_limit: int | None = None,
-    reward_scale: float = 1.0,
-) -> Episodes:
-    """Follow `policy` from `states` (D, C), reached after `elapsed` (C,) steps, until every column's episode ends.
-
-    `first_actions` (K, C) are taken first, whatever the policy would do. `time_limit` stands in for the task's own.
-    Rewards are divided by `reward_scale`. Only columns that live are stepped.
+    Rewards are divided by `reward_scale` and discounted by `gamma`. The truth is the value of what is left until the
+    time limit, which ends the episode (`time_limited`), or the value in a world without that limit (`continuing`).
     """
-    task, limit = policy.task, time_limit if time_limit is not None else policy.task.time_limit
-    columns = np.arange(states.shape[1])
-    record = _Record(states)
-    now, elapsed = states, elapsed.copy()
-    while columns.size:
-        actions = policy.sample(now, rng) if first_actions is None else first_actions
-        first_actions = None
-        step = task.step(now, env_actions(actions[None], task.action_space), task.noise(rng, columns.size))
-        elapsed[columns] += 1
-        terminated = step.terminated
-        truncated = np.zeros_like(terminated) if limit is None else (elapsed[columns] >= limit) & ~terminated
-        record.add(columns, actions, step.state, step.reward / reward_scale, terminated, truncated)
-        going = ~(terminated | truncated)
-        columns, now = columns[going], step.state[:, going]
-    return record.episodes()
+
+    policy: Policy
+    gamma: float
+    truth: TruthKind = "time_limited"
+    reward_scale: float = 1.0
+
+    @property
+    def task(self) -> Task:
+        """The task in which the policy acts."""
+        return self.policy.task
+
+    def horizon(self, step: int) -> int | None:
+        """Return the elapsed time at which a future that matters from `step` on is over; None where none is known."""
+        if self.truth == "time_limited" or self.task.time_limit is None:
+            return self.task.time_limit
+        return step + math.ceil(math.log(NEGLIGIBLE) / math.log(self.gamma))
+
+    def from_start(
+        self, rng: np.random.Generator, groups: int, size: int = 1, *, time_limit: int | None = None
+    ) -> Episodes:
+        """Roll out fresh episodes: `groups` start states, and `size` neighbours from each."""
+        return self.from_states(starts(self.task, rng, groups, size), rng, time_limit=time_limit)
+
+    def from_states(
+        self,
+        states: Array,
+        rng: np.random.Generator,
+        *,
+        elapsed: int = 0,
+        first_actions: Tensor | None = None,
+        time_limit: int | None = None,
+    ) -> Episodes:
+        """Roll out from `states` (D, C), reached after `elapsed` steps, until every column's episode ends.
+
+        `first_actions` (K, C) are taken first, whatever the policy would do. `time_limit` stands in for the task's own.
+        Only columns that live are stepped.
+        """
+        task, limit = self.task, time_limit if time_limit is not None else self.task.time_limit
+        columns = np.arange(states.shape[1])
+        record = _Record(states)
+        now = states
+        while columns.size:
+            actions = self.policy.sample(now, rng) if first_actions is None else first_actions
+            first_actions = None
+            step = task.step(now, env_actions(actions[None], task.action_space), task.noise(rng, columns.size))
+            elapsed += 1
+            terminated = step.terminated
+            truncated = ~terminated if limit is not None and elapsed >= limit else np.zeros_like(terminated)
+            record.add(columns, actions, step.state, step.reward / self.reward_scale, terminated, truncated)
+            going = ~(terminated | truncated)
+            columns, now = columns[going], step.state[:, going]
+        return record.episodes()
 
 
 class _Record:
@@ -130,7 +167,7 @@ class _Record:
     def add(
         self, columns: Array, actions: Tensor, states: Array, rewards: Array, terminated: Array, truncated: Array
     ) -> None:
-        """One step of `columns`; the others keep their states."""
+        """Add one step of `columns`; the others keep their states."""
         size = self.states[0].shape[1]
         following = self.states[-1].copy()
         following[:, columns] = states
@@ -145,11 +182,11 @@ class _Record:
             self.rows[name].append(whole)
 
     def episodes(self) -> Episodes:
-        """What was recorded."""
+        """Return what was recorded."""
         rows = (np.stack(self.rows[name]) for name in _PER_STEP)
         return Episodes(np.stack(self.states), torch.stack(self.actions, 1), *rows)
 
 
-def starts(task: Task, rng: np.random.Generator, groups: int, share: int) -> Array:
-    """Start states (D, groups · share), `share` neighbours from the same one."""
-    return np.repeat(task.start(rng, groups), share, axis=1)
+def starts(task: Task, rng: np.random.Generator, groups: int, size: int) -> Array:
+    """Draw start states (D, groups · size), `size` neighbours the same."""
+    return np.repeat(task.start(rng, groups), size, axis=1)

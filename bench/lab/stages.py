@@ -7,10 +7,12 @@ from pathlib import Path
 import numpy as np
 from stable_baselines3.common.callbacks import BaseCallback
 
-from bench.config.schema import Config
+from bench.config.schema import Arm, Config
 from bench.errors import UserError
 from bench.execution.execute import recorded_config
 from bench.lab.policies import NetworkCritic, NetworkPolicy, Policy, TabularPolicy
+from bench.learner import checkpoint
+from bench.learner.policy import StackedPolicy
 from bench.learner.policy_gradient import PolicyGradient
 from bench.records import block as blocks
 from bench.tasks.base import Task
@@ -44,13 +46,13 @@ def trained(config: Config, seed: int, name: str) -> Stage:
     """
     if name == START:
         return _after(config, seed, name, 0)
-    seen = _Episodes()
+    seen = _Returns()
     stage = _after(config, seed, name, config.budget, seen)
     return stage if name == END else _after(config, seed, name, halfway(seen.begun, seen.returns))
 
 
 def _after(config: Config, seed: int, name: str, steps: int, *watching: BaseCallback) -> Stage:
-    """The policy that collects the first batch to begin at `steps` or later, or the last one."""
+    """Return the policy that collects the first batch to begin at `steps` or later, or the last one."""
     task = make(config.task)
     env = BatchedVecEnv(environments(task, [seed], config.n_envs, config.seed_pool))
     model = PolicyGradient("MlpPolicy", env, config, [seed], config.seed_pool)
@@ -59,7 +61,7 @@ def _after(config: Config, seed: int, name: str, steps: int, *watching: BaseCall
         model.learn(config.budget, callback=callbacks, log_interval=None)
     if model.failures:
         raise UserError(f"seed={seed}: training {config.task.name} failed ({model.failures[0]}); choose another seed")
-    return stage_of(name, task, model, 0)
+    return stage_of(name, task, model.policy, config, 0, model.env_steps[0])
 
 
 class _Stop(BaseCallback):
@@ -78,8 +80,8 @@ class _Stop(BaseCallback):
         self._going = self.model.env_steps[0] < self.after
 
 
-class _Episodes(BaseCallback):
-    """Of every finished episode, its return and the environment steps before the batch it ended in."""
+class _Returns(BaseCallback):
+    """Keeps the return of every finished episode, and the environment steps before the batch it ended in."""
 
     model: PolicyGradient
 
@@ -97,7 +99,7 @@ class _Episodes(BaseCallback):
 
 
 def halfway(begun: Sequence[int], returns: Sequence[float]) -> int:
-    """The environment steps after which half of what is learned is learned.
+    """Return the environment steps after which half of what is learned is learned.
 
     Args:
         begun: (episodes,) in the order they ended; the environment steps before the batch each ended in.
@@ -116,19 +118,18 @@ def halfway(begun: Sequence[int], returns: Sequence[float]) -> int:
     return begun[int(beyond.argmax()) + width // 2]
 
 
-def stage_of(name: str, task: Task, model: PolicyGradient, replica: int) -> Stage:
-    """A copy of what a model is now."""
-    policy = model.policy
+def stage_of(name: str, task: Task, policy: StackedPolicy, arm: Arm, replica: int, env_steps: int) -> Stage:
+    """Return a copy of what one replica is now, after `env_steps` of training as `arm`."""
     actor = policy.acting().select([replica])
     critic = None if policy.critic is None else NetworkCritic(task, policy.critic.stack.select([replica]), actor)
     scale = 1.0
     if policy.reward_scale is not None:
         scale = float(policy.reward_scale.ret_rms.variance[replica, 0]) ** 0.5
-    return Stage(name, NetworkPolicy(task, actor, model.arm), critic, scale, model.env_steps[replica])
+    return Stage(name, NetworkPolicy(task, actor, arm), critic, scale, env_steps)
 
 
 def recorded(path: Path, task_name: str, seed: int | None) -> tuple[Config, Stage]:
-    """The final policy of a seed of a recorded block, and the configuration that trained it.
+    """Return the final policy of a seed of a recorded block, and the configuration that trained it.
 
     Raises:
         UserError: where `path` holds no finished block, or one of another task or without this seed.
@@ -148,12 +149,13 @@ def recorded(path: Path, task_name: str, seed: int | None) -> tuple[Config, Stag
         raise UserError(f"seed={seed}: no such policy in {path}; it has {usable}")
     blocks.check(block)
     config = recorded_config(block.path)
-    model = PolicyGradient.load(blocks.needed(block, blocks.POLICY))
-    return config, stage_of(RECORDED, make(config.task), model, seeds.index(seed))
+    policy = checkpoint.load_policy(blocks.needed(block, blocks.POLICY))
+    env_steps = block.record["seeds"][str(seed)]["env_steps"]
+    return config, stage_of(RECORDED, make(config.task), policy, config, policy.seeds.index(seed), env_steps)
 
 
 def optimum(task: Task, task_name: str, gamma: float) -> Stage:
-    """The exact optimum. Raises `UserError` for a task that is not solved."""
+    """Return the exact optimum. Raises `UserError` for a task that is not solved."""
     if not isinstance(task, ExactTask):
         raise UserError(f"stages={OPTIMUM}: {task_name} has no exact solution; use {', '.join(TRAINED)}")
     return Stage(OPTIMUM, TabularPolicy(task, task.solve("optimal", gamma).policy), None, 1.0, 0)

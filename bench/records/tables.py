@@ -70,7 +70,7 @@ def _is_varied(column: pa.ChunkedArray) -> bool:
     return bool(pa.types.is_floating(column.type) and pc.count_distinct(column).as_py() * REPEATED > len(column))
 
 
-def write_figures(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
+def write_table(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     """Write rows of any columns, which are laid in the order of the first row that has them.
 
     Raises:

@@ -6,18 +6,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench.lab.measure import Laboratory
-from bench.lab.settings import plan, read
+from bench.lab.measure import measure
+from bench.lab.plan import plan
+from bench.lab.settings import read
 from bench.lab.stages import Stage
-from bench.lab.statistics import bonferroni
-from tests.lab.conftest import policy_of
+from tests.lab.conftest import bonferroni, policy_of
 
 PARTS = ("future", "action", "state", "companions")
 
 
 @pytest.fixture(scope="module")
 def steps() -> pd.DataFrame:
-    """Figures of single steps of the weekly exam, one row per variant and step."""
+    """Quantities of single steps of the weekly exam, one row per variant and step."""
     given = {
         "baselines": ["none", "batch_mean", "critic", "group", "rloo", "time_mean", "vine"],
         "advantages": ["td0", "monte_carlo"],
@@ -32,8 +32,8 @@ def steps() -> pd.DataFrame:
     settings = read("none", given)
     planned = plan(settings, "weekly_exam")
     policy = policy_of(planned.config)
-    measured = Laboratory(replace(planned, sizes=()), settings, Stage("start", policy, None, 1.0, 0)).run()
-    rows = pd.DataFrame(measured.figures)
+    measured = measure(replace(planned, sizes=()), settings, Stage("start", policy, None, 1.0, 0))
+    rows = pd.DataFrame(measured.quantities)
     rows = rows[(rows["level"] == "step") & (rows["credit"] != "outcome")]
     keys = ["baseline", "advantage", "critic", "step"]
     return rows.pivot(index=keys, columns="quantity", values=["value", "error"])

@@ -8,11 +8,12 @@ import torch
 from scipy import stats
 
 from bench.arms.advantage import Batch, advantage, dead_group_fraction
-from bench.lab.estimators import Judged, Variant, gradients, scores
+from bench.lab.estimators import Batches, Variant, gradients, scores
 from bench.lab.policies import TableCritic
-from bench.lab.simulate import simulate, starts
-from bench.lab.statistics import Products, gradient_figures
-from bench.lab.truth import exact_gradients, solution
+from bench.lab.simulate import RewardProcess, starts
+from bench.lab.statistics import Products, gradient_quantities
+from bench.lab.true_gradient import exact_gradients
+from bench.lab.truth import solution
 from tests.lab.conftest import arm, policy_of
 
 PAIRS = [(0.1, 4), (0.1, 8), (0.3, 8), (0.5, 8), (0.9, 64), (0.02, 3), (0.77, 2), (0.5, 16)]
@@ -64,9 +65,8 @@ def test_the_measured_gradient_of_a_network_has_the_same_factor(baseline: str) -
     right = np.arange(size + 1)
     grpo = float(stats.binom.pmf(right, size, p) @ np.sqrt(right * (size - right))) / size / (p * (1 - p))
     factor = {"none": 1.0, "group": 1 - 1 / size, "rloo": 1.0, "grpo": grpo}[baseline]
-    begun = starts(policy.task, rng, batches * size, 1)
-    judged = Judged.of(simulate(policy, begun, np.zeros(batches * size, dtype=int), rng), size, {})
-    found = gradients(policy, judged.episodes, judged.advantages(Variant(config, "none"))).numpy()
+    collected = Batches.of(RewardProcess(policy, 1.0).from_start(rng, batches * size), size, {})
+    found = gradients(policy, collected.episodes, collected.advantages(Variant(config, "none"))).numpy()
     (true,) = exact_gradients(policy.task, policy, 1.0)["undiscounted"]  # type: ignore[arg-type]
     along = found @ true / (true @ true)
     assert abs(along.mean() - factor) < 4 * along.std(ddof=1) / np.sqrt(batches)
@@ -94,14 +94,14 @@ def test_the_measured_variance_is_the_closed_form(critic: bool) -> None:
     baseline = solved.value.reshape(-1, 1) if critic else 0.0
     second = (chances * lengths * (np.square(model.reward - baseline) + model.reward_variance)).sum(1).mean()
     (true,) = exact_gradients(task, policy, 1.0)["undiscounted"]  # type: ignore[arg-type]
-    judged = Judged.of(
-        simulate(policy, starts(task, rng, episodes, 1), np.zeros(episodes, dtype=int), rng),
+    batches = Batches.of(
+        RewardProcess(policy, 1.0).from_start(rng, episodes),
         1,
         {"exact": TableCritic(task, solved.value)} if critic else {},  # type: ignore[arg-type]
     )
     one = replace(config, group=replace(config.group, size=1))
-    found = gradients(policy, judged.episodes, judged.advantages(Variant(one, "exact" if critic else "none"))).numpy()
+    found = gradients(policy, batches.episodes, batches.advantages(Variant(one, "exact" if critic else "none"))).numpy()
     squares = np.square(found).sum(1)
     assert abs(squares.mean() - second) < 4 * squares.std(ddof=1) / np.sqrt(episodes)
-    bias = gradient_figures(Products.of(found, true[None]))["squared_bias"]
+    bias = gradient_quantities(Products.of(found, true[None]))["squared_bias"]
     assert abs(bias.value) < 4 * bias.error

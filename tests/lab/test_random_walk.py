@@ -10,7 +10,7 @@ import torch
 
 from bench.arms.returns import lambda_return, n_step_return
 from bench.lab.policies import TabularPolicy
-from bench.lab.simulate import Episodes, simulate, starts
+from bench.lab.simulate import Episodes, RewardProcess
 from bench.tasks.random_walk import N_STATES, RandomWalk
 
 RUNS, EPISODES = 500, 10
@@ -24,8 +24,8 @@ def episodes() -> list[Episodes]:
     task = RandomWalk(time_limit=None)
     policy = TabularPolicy(task, np.full((N_STATES, 2), 0.5))
     rng = np.random.default_rng(4)
-    begun = starts(task, rng, RUNS, 1)
-    return [simulate(policy, begun, np.zeros(RUNS, dtype=int), rng) for _ in range(EPISODES)]
+    process = RewardProcess(policy, gamma=1.0)
+    return [process.from_start(rng, RUNS) for _ in range(EPISODES)]
 
 
 class Run:

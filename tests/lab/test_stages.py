@@ -26,17 +26,18 @@ def test_halfway_of_few_or_no_episodes() -> None:
 def test_halfway_has_part_of_what_is_learned_and_lacks_another() -> None:
     """By the exact value of the policies, which the stage is not chosen by.
 
-    A mean of a hundred scores has a standard error of 0.02, a sixth of all there is to learn: about half is a tenth to
-    nine tenths.
+    A mean of a hundred answers has a standard error of 0.05, a tenth of all there is to learn, and the policy changes
+    over these hundred: about half is a quarter to three quarters.
 
-    At half of the budget, where the stage once was, the policy is deterministic: no advantage is left to measure.
+    At half of the budget the policy is deterministic: no advantage is left to measure.
     """
     config = bench.compose(
-        ["task=exam_question", "baseline=critic", "advantage=gae", "truncation=end", "group.size=4", "budget=4_000"]
-    )
+        ["task=exam_question", "task.answers=two", "baseline=critic", "advantage=gae", "truncation=end", "group.size=4",
+         "group.groups=10", "batch.epochs=2", "batch.minibatches=1", "learning_rate=0.002", "budget=2_000"]
+    )  # fmt: skip
     found = [trained(config, 0, name) for name in ("start", "halfway", "end")]
     task = found[0].policy.task
     assert isinstance(task, ExactTask)
     start, half, end = (task.solve(table_of(task, stage.policy), 1.0).objective for stage in found)
     assert 0 == found[0].env_steps < found[1].env_steps < found[2].env_steps / 4
-    assert 0.1 < (half - start) / (end - start) < 0.9
+    assert 0.25 < (half - start) / (end - start) < 0.75

@@ -1,0 +1,177 @@
+"""Measuring at the level of gradients: what a batch's policy gradient is, against the true one."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bench.lab.anchors import Layout
+from bench.lab.decomposition import total
+from bench.lab.estimators import Batches, Variant, gradients, scores
+from bench.lab.fairness import kind_quantities
+from bench.lab.policies import NetworkPolicy
+from bench.lab.rows import Measured
+from bench.lab.setup import Progress, Setup
+from bench.lab.statistics import Products, Quantity, gradient_quantities
+from bench.lab.true_gradient import RolledOutGradient, exact_gradients, exact_kind_shares
+from bench.lab.truth import restored_values, until_precise
+from bench.tasks.base import Array
+from bench.tasks.exact import ExactTask
+
+TrueGradient = Mapping[str, Array]  # in m blocks (m, P), by the weighting of the states
+
+
+def measure_gradients(
+    setup: Setup, policy: NetworkPolicy, steps: Sequence[int], measured: Measured, progress: Progress
+) -> None:
+    """Add what every variant's gradients are worth, and the whole variance of the terms of some time steps."""
+    truth = _true_gradient(setup, policy, measured)
+    progress(0.65)
+    batches_by_start = {layout.independent: _collected(setup, layout) for layout in setup.layouts}
+    scores_by_start = {
+        independent: _step_scores(policy, batches, steps) for independent, batches in batches_by_start.items()
+    }
+    for number, variant in enumerate(setup.plan.variants):
+        batches = batches_by_start[variant.independent]
+        began = time.perf_counter()
+        advantages = batches.advantages(variant)
+        found = gradients(policy, batches.episodes, advantages)
+        _add_cost(measured, variant, batches, time.perf_counter() - began)
+        _add(measured, variant, found, truth, "gradient", batches.n_envs)
+        for multiple in setup.settings.batch_multiples:
+            if multiple > 1:
+                larger = _larger(policy, variant, batches, advantages, found, multiple)
+                _add(measured, variant, larger, truth, "gradient", batches.n_envs * multiple)
+        _add_totals(measured, variant, batches, advantages.numpy(), scores_by_start[variant.independent])
+        progress(0.65 + 0.3 * (number + 1) / len(setup.plan.variants))
+    _add_kinds(setup, policy, batches_by_start, measured)
+    _add_group_sizes(setup, policy, truth, measured)
+
+
+def _true_gradient(setup: Setup, policy: NetworkPolicy, measured: Measured) -> TrueGradient:
+    """Return the true gradient; how precise it is goes to the notes."""
+    if isinstance(policy.task, ExactTask):
+        measured.notes["gradient_precision"] = 0.0
+        found = exact_gradients(policy.task, policy, setup.process.gamma)
+        return {weights: gradient / setup.stage.reward_scale for weights, gradient in found.items()}
+    critic, stream = setup.critics.get("learned"), setup.streams("gradient_truth")
+    rolled = RolledOutGradient(setup.process, policy, critic, setup.layout.n_envs, stream)
+    reached = until_precise(rolled, setup.settings)
+    measured.notes |= {"gradient_precision": reached, "gradient_steps": rolled.steps}
+    return rolled.truth()
+
+
+def _collected(setup: Setup, layout: Layout) -> Batches:
+    """Collect batches as training does, with restored states where a variant needs them."""
+    rng = setup.stream("batches", int(layout.independent))
+    batches = _rolled_out(setup, layout, rng)
+    if setup.vine is None or layout.independent:
+        return batches
+    every, rollouts = setup.vine.every, setup.vine.rollouts
+    values, steps = restored_values(setup.process, batches.episodes, every, rollouts, rng)
+    return replace(batches, restored=values, restored_steps=steps)
+
+
+def _rolled_out(setup: Setup, layout: Layout, rng: np.random.Generator) -> Batches:
+    size = 1 if layout.independent else layout.size
+    groups = setup.settings.batches * layout.n_envs // size
+    return Batches.of(setup.process.from_start(rng, groups, size), layout.n_envs, setup.critics)
+
+
+def _step_scores(policy: NetworkPolicy, batches: Batches, steps: Sequence[int]) -> dict[int, Array]:
+    """Return ∇log π of every episode at those of the time steps that three batches reach, (S · N, P).
+
+    The total variance has no error from fewer.
+    """
+    episodes = batches.episodes
+    return {
+        step: scores(policy, episodes.states[step], episodes.actions[:, step]).float().numpy()
+        for step in steps
+        if step < episodes.length and batches.live(step).any(1).sum() >= 3
+    }
+
+
+def _add_cost(measured: Measured, variant: Variant, batches: Batches, seconds: float) -> None:
+    """Add what one batch of a variant costs."""
+    count = batches.episodes.live.shape[1] // batches.n_envs
+    steps = batches.episodes.steps + (batches.restored_steps if variant.restores else 0)
+    measured.add_cost(variant, batches.n_envs, steps / count, seconds / count)
+
+
+def _add(measured: Measured, variant: Variant, found: Tensor, truth: TrueGradient, level: str, episodes: int) -> None:
+    """Compare a variant's gradients (S, P) with the truth under either weighting."""
+    for weights, target in truth.items():
+        quantities = gradient_quantities(Products.of(found.numpy(), target))
+        measured.add(variant, quantities, level=level, weights=weights, episodes=episodes)
+
+
+def _larger(
+    policy: NetworkPolicy, variant: Variant, batches: Batches, advantages: Tensor, found: Tensor, multiple: int
+) -> Tensor:
+    """Return the gradients of batches of `multiple` times as many episodes, from those `found` of single batches.
+
+    Where the advantages change with the batch, they are computed anew.
+    """
+    count = len(found) // multiple
+    used = np.arange(count * multiple * batches.n_envs)
+    larger = batches.take(used, batches.n_envs * multiple)
+    same = advantages[:, : count * multiple].reshape(len(advantages), count, -1)
+    anew = larger.advantages(variant)
+    if not torch.allclose(anew, same, rtol=1e-9, atol=1e-12):
+        return gradients(policy, larger.episodes, anew)
+    merged: Tensor = found[: count * multiple].unflatten(0, (count, multiple)).mean(1)
+    return merged
+
+
+def _add_totals(
+    measured: Measured, variant: Variant, batches: Batches, advantages: Array, scores_by_step: Mapping[int, Array]
+) -> None:
+    """Add the whole variance of single steps, without resets: what its parts must add up to."""
+    for step, scores_there in scores_by_step.items():
+        whole = total(advantages[step], batches.live(step), scores_there)
+        measured.add(variant, {"total": whole}, level="step", step=step, episodes=batches.n_envs)
+
+
+def _add_kinds(
+    setup: Setup, policy: NetworkPolicy, batches_by_start: Mapping[bool, Batches], measured: Measured
+) -> None:
+    """Add of each kind of episode (brother) its share of what is learned, and its share of the noise."""
+    task = policy.task
+    if not isinstance(task, ExactTask) or len(task.model.starts) < 2:
+        return
+    true = exact_kind_shares(task, policy, setup.process.gamma)
+    scores_by_start = {independent: _episode_scores(policy, of) for independent, of in batches_by_start.items()}
+    for variant in setup.plan.variants:
+        if variant.arm.advantage.name != "monte_carlo":  # fairness is a matter of the baseline
+            continue
+        batches = batches_by_start[variant.independent]
+        batch = np.repeat(np.arange(setup.settings.batches), batches.n_envs)
+        kind = task.kind(batches.episodes.states[0])
+        each = batches.advantages(variant).flatten(1).unsqueeze(2)
+        found = gradients(policy, batches.episodes, each).numpy()
+        own = scores_by_start[variant.independent]
+        for name, quantities in kind_quantities(found, own, batch, kind, list(task.model.starts)).items():
+            exact = {"true_share": Quantity.of(true[name], 0.0, 0)}
+            measured.add(variant, quantities | exact, level="kind", kind=name, episodes=batches.n_envs)
+
+
+def _episode_scores(policy: NetworkPolicy, batches: Batches) -> Array:
+    """Return the sum of ∇log π over the steps of every episode, (E, P)."""
+    live = torch.from_numpy(batches.episodes.live.astype(np.float64)).unsqueeze(2)
+    found: Array = gradients(policy, batches.episodes, live).numpy()
+    return found
+
+
+def _add_group_sizes(setup: Setup, policy: NetworkPolicy, truth: TrueGradient, measured: Measured) -> None:
+    """Compare groups of several sizes, all in batches of as many episodes."""
+    sizes = sorted({variant.arm.group.size for variant in setup.plan.sizes})
+    for size in sizes:
+        layout = Layout(sizes[-1] // size, size, independent=False)
+        batches = _rolled_out(setup, layout, setup.stream("sizes", size))
+        for variant in setup.plan.sizes:
+            if variant.arm.group.size == size:
+                found = gradients(policy, batches.episodes, batches.advantages(variant))
+                _add(measured, variant, found, truth, "size", layout.n_envs)
