@@ -26,14 +26,17 @@ def parse(mapping: Mapping[str, Any]) -> Config:
     data["task"] = _with_knobs(data.get("task"))
     for key in FACTORS:
         data[key] = _without_needs(key, data.get(key))
-    config = _with_task_code(_resolved(build(Config, data)))
+    config = _with_task_code(_with_reference_code(_with_needs(build(Config, data))))
     legality.validate(config)
     return peer_settings.resolved(config) if config.is_peer else config
 
 
 def parse_arm(mapping: Mapping[str, Any]) -> Arm:
-    """Return the arm of a saved policy, which was validated when it was trained. Raises `UserError`."""
-    return _resolved(build(Arm, mapping))
+    """Return the arm of a saved policy, which was validated when it was trained. Raises `UserError`.
+
+    Which policy its own reference was is left open: it may no longer lie where it lay.
+    """
+    return _with_needs(build(Arm, mapping))
 
 
 def to_mapping(config: Config) -> dict[str, Any]:
@@ -89,13 +92,18 @@ def _without_needs(factor: str, section: Any) -> Any:
     return {key: value for key, value in section.items() if key != "needs"}
 
 
-def _resolved(arm: A) -> A:
-    """Find out what plug-ins need and are, and which policy the reference is. Raises `UserError`."""
+def _with_needs(arm: A) -> A:
+    """Find out what the options of factors need, and what plug-ins are. Raises `UserError`."""
     found: dict[str, Any] = {key: _resolved_factor(key, getattr(arm, key)) for key in FACTORS}
-    reference = arm.reference
-    if reference.name == "checkpoint" and reference.path is not None:
-        found["reference"] = replace(reference, policy=saved_policies.digest(reference.path))
     return replace(arm, **found)
+
+
+def _with_reference_code(config: Config) -> Config:
+    """Find out which policy the reference is. Raises `UserError`."""
+    reference = config.reference
+    if reference.name != "checkpoint" or reference.path is None:
+        return config
+    return replace(config, reference=replace(reference, policy=saved_policies.digest(reference.path)))
 
 
 def _resolved_factor(key: plugin.Factor, factor: Factor) -> Factor:

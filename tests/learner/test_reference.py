@@ -119,6 +119,14 @@ def test_each_seed_is_held_to_its_own_policy_or_all_to_one(policy: Path) -> None
     assert torch.equal(one.stack.flat, theirs[[1, 1]])
 
 
+def test_a_model_is_loaded_where_its_reference_is_gone(policy: Path, tmp_path: Path) -> None:
+    reference = tmp_path / "reference.zip"
+    reference.write_bytes(policy.read_bytes())
+    learner_of(reference).save(tmp_path / "held.zip")
+    reference.unlink()
+    assert PolicyGradient.load(tmp_path / "held.zip").seeds == SEEDS
+
+
 def learner_of(policy: Path, *overrides: str) -> PolicyGradient:
     config = composed(policy, *SMALL, *overrides)
     return learner(make(config.task), config, SEEDS)  # type: ignore[attr-defined, arg-type]
