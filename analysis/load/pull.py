@@ -9,6 +9,7 @@ import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from analysis.load.blocks import Problem
 from bench.errors import UserError
 from bench.records import block as blocks
 from bench.records import files
+from bench.records.index import STUDY
 from bench.records.tables import EVALUATIONS, TRAINING, write_rows
 
 _NAME = re.compile(r"[^./\\\x00-\x1f][^/\\\x00-\x1f]*")  # one part of a path, and not a hidden one
@@ -125,8 +127,8 @@ def _write(runs: Iterable[Run], folder: Path, pulled: Pulled, title: str) -> Non
         cell = cells.setdefault(path, {key: record[key] for key in ("task", "arm", "hash")} | {"seeds": []})
         cell |= {"seeds": sorted({*cell["seeds"], *seeds}), "path": path}
         pulled.runs, pulled.blocks = pulled.runs + len(seeds), pulled.blocks + 1
-    header = {"schema": files.SCHEMA, "name": pulled.folder.name, "title": title, "control": None}
-    files.write_json(folder / "study.json", header | {"cells": list(cells.values())})
+    header = {"name": pulled.folder.name, "title": title, "control": None}
+    STUDY.update(folder, lambda _: header | {"cells": list(cells.values())})
 
 
 def _checked(run: Run) -> int:
@@ -164,12 +166,11 @@ def _write_block(folder: Path, record: dict[str, Any], seeds: Mapping[int, Run])
             diagnostics = {key: value for key, value in known.items() if not key.startswith("eval/")}
             training += [{"seed": seed, **diagnostics}] if "update" in diagnostics else []
             evaluations += _evaluated(seed, known)
-    write_rows(TRAINING, training, folder / TRAINING)
     columns = ["seed", "step", "mode", "episode", "return", "length"]
-    table = pd.DataFrame(evaluations, columns=None if evaluations else columns)
-    pq.write_table(pa.Table.from_pandas(table, preserve_index=False), folder / EVALUATIONS)
-    checksums = {path.name: files.sha256(path) for path in (folder / TRAINING, folder / EVALUATIONS)}
-    files.write_json(folder / "run.json", blocks.sealed(record | {"checksums": checksums}))
+    frame = pd.DataFrame(evaluations, columns=None if evaluations else columns)
+    means = pa.Table.from_pandas(frame, preserve_index=False)
+    tables = {TRAINING: partial(write_rows, TRAINING, training), EVALUATIONS: partial(pq.write_table, means)}
+    blocks.write(folder, record, tables)
 
 
 def _evaluated(seed: int, row: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -21,8 +21,8 @@ from bench.config import saved_policies as policies
 from bench.config.identity import cell_hash
 from bench.config.schema import Config
 from bench.errors import UserError
-from bench.records import lease
-from bench.records.files import Damaged, read_json, sha256
+from bench.records import files, lease
+from bench.records.files import Damaged
 from bench.records.tables import EVALUATIONS, TRAINING, read_table
 
 RUNS, LAB = "runs", "lab"  # the parts of a study
@@ -204,7 +204,7 @@ def read(path: Path) -> Block | None:
             return None
         raise damaged(path, f"{RECORD} is missing")
     try:
-        return _block(path, read_json(path / RECORD), {})
+        return _block(path, files.read_json(path / RECORD), {})
     except Damaged as error:
         raise damaged(path, f"{RECORD} cannot be read ({str(error).removeprefix(f'{RECORD}: ')})") from error
 
@@ -215,7 +215,7 @@ def load(path: Path, fields: _Types = TRAINED) -> Block:
     Raises:
         Damaged: with the reason why it cannot be used.
     """
-    record = read_json(path / RECORD)
+    record = files.read_json(path / RECORD)
     if not is_intact(record):
         raise Damaged(f"{RECORD} does not match its own checksum")
     block = _block(path, record, fields)
@@ -282,6 +282,20 @@ def check(block: Block) -> None:
         raise damaged(block.path, problem)
 
 
+def write(
+    path: Path, record: Mapping[str, Any], tables: Mapping[str, Callable[[Path], None]], others: Sequence[str] = ()
+) -> None:
+    """Write a block that has ended: its tables, then its record with their checksums and those of `others` beside them.
+
+    Raises:
+        OSError: where that fails; the record is then as it was.
+    """
+    for name, fill in tables.items():
+        files.write_atomic(path / name, fill)
+    checksums = {name: files.sha256(path / name) for name in (*others, *tables)}
+    files.write_json(path / RECORD, sealed({**record, "checksums": checksums}))
+
+
 def sealed(record: Mapping[str, Any]) -> dict[str, Any]:
     """A record that has ended, with the checksum of all its other entries as they are read back."""
     return {**record, SEAL: _seal(record)}
@@ -306,7 +320,7 @@ def mismatches(block: Block) -> Iterator[str]:
         if name in absent:
             continue
         try:
-            if sha256(block.path / name) != expected:
+            if files.sha256(block.path / name) != expected:
                 yield f"{name} is not the file that was written (checksum)"
         except OSError as error:
             yield f"{name} cannot be read ({error.strerror})"

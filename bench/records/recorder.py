@@ -175,14 +175,12 @@ class Recorder:
         spent = costs(*self.spent())
         self.check_lease()
         self._tables = tuple(tables)
-        for name, write in tables.items():
-            files.write_atomic(self.directory / name, write)
-        self._end(
-            status="done" if any(outcome["status"] == "done" for outcome in outcomes.values()) else "failed",
-            seeds={str(seed): dict(outcome) for seed, outcome in outcomes.items()},
-            **{**spent, **entries},
-            checksums={name: files.sha256(self.directory / name) for name in (blocks.CONFIG, *tables)},
-        )
+        ended = {
+            "status": "done" if any(outcome["status"] == "done" for outcome in outcomes.values()) else "failed",
+            "seeds": {str(seed): dict(outcome) for seed, outcome in outcomes.items()},
+        }
+        blocks.write(self.directory, self._ended(ended | spent | entries), tables, (blocks.CONFIG,))
+        self._remove(blocks.PROGRESS, *self.resumable)
 
     def fail(self, error: Exception) -> None:
         """Record that the whole block broke off, and why; it has no numbers and will be run again."""
@@ -190,9 +188,10 @@ class Recorder:
         trace = provenance.private("".join(traceback.format_exception(error)))
         with contextlib.suppress(OSError):  # a full disk may be what it is about: numbers without a record make room
             if self._lease.stands():
-                for name in self._tables:
-                    (self.directory / name).unlink(missing_ok=True)
-                self._end(**_failure(self.record, cause), traceback=trace)
+                self._remove(*self._tables)
+                failed = self._ended(_failure(self.record, cause) | {"traceback": trace})
+                files.write_json(self.directory / blocks.RECORD, blocks.sealed(failed))
+                self._remove(blocks.PROGRESS)
 
     def release(self) -> None:
         """Give the block up unfinished: an interruption, not a failure."""
@@ -200,10 +199,13 @@ class Recorder:
             if self._lease.stands():
                 files.write_json(self.directory / blocks.RECORD, self.record | {"process": None})
 
-    def _end(self, **entries: Any) -> None:
+    def _ended(self, entries: Mapping[str, Any]) -> dict[str, Any]:
+        """The record of a block that nobody works on any more."""
         begun = {key: value for key, value in self.record.items() if key != "process"}
-        files.write_json(self.directory / blocks.RECORD, blocks.sealed(begun | entries | {"finished": now()}))
-        for name in (blocks.PROGRESS, *(self.resumable if "checksums" in entries else ())):
+        return {**begun, **entries, "finished": now()}
+
+    def _remove(self, *names: str) -> None:
+        for name in names:
             (self.directory / name).unlink(missing_ok=True)
 
     def close(self) -> None:

@@ -14,6 +14,7 @@ from bench.records.files import Damaged
 
 EVALUATIONS = "evaluations.parquet"
 TRAINING = "training.parquet"
+QUANTITIES, STATES, COSTS = "quantities.parquet", "states.parquet", "costs.parquet"  # of a measured stage
 LEVEL = 19  # of zstd: these tables are small
 REPEATED = 6  # times, on average, that a value must be seen for a dictionary to be smaller
 
