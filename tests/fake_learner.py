@@ -30,7 +30,7 @@ class FakeLearner:
 
     def __init__(self) -> None:
         self.calls: list[tuple[int, ...]] = []
-        self.begun_at: list[int] = []  # the place of each call's first evaluation: 0, or that of its checkpoint
+        self.begun_at: list[int] = []  # the index of each call's first evaluation: 0, or that of its checkpoint
         self.causes: dict[int, str] = {}
         self.offset = 0
         self.before: Callable[[], object] = lambda: None
@@ -44,12 +44,12 @@ class FakeLearner:
         done = 0 if checkpoint is None else self._read(checkpoint)
         self.begun_at.append(done)
         streams = {seed: np.random.default_rng(seed + self.offset) for seed in seeds}
-        for place, step in enumerate((0, config.budget // 2, config.budget)):
-            if place < done:
+        for index, step in enumerate((0, config.budget // 2, config.budget)):
+            if index < done:
                 for rng in streams.values():
                     rng.random(2), rng.random(2), rng.random()
                 continue
-            observer.on_checkpoint(lambda file, place=place: file.write(bytes([place])))
+            observer.on_checkpoint(lambda file, index=index: file.write(bytes([index])))
             for seed, rng in streams.items():
                 observer.on_evaluation(
                     [

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from bench.errors import UserError
+from bench.errors import UserError, first_line
 
 DESCRIPTION, WEIGHTS = "model.json", "weights.pt"
 
@@ -25,17 +25,16 @@ def write(path: str | Path | io.BufferedIOBase, description: Mapping[str, Any], 
 
 
 def read(path: str | Path | io.BufferedIOBase) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What `write` wrote. Raises `UserError`."""
+    """Return the description and the weights that `write` wrote. Raises `UserError`."""
     try:
         with zipfile.ZipFile(path) as archive:
             return json.loads(archive.read(DESCRIPTION)), torch.load(
                 io.BytesIO(archive.read(WEIGHTS)), map_location="cpu", weights_only=True
             )
     except (OSError, KeyError, ValueError, RuntimeError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise UserError(f"{path} is not a saved model: {reason}") from error
+        raise UserError(f"{path} is not a saved model: {first_line(error)}") from error
 
 
 def _entry(name: str) -> zipfile.ZipInfo:
-    """A file in an archive whose bytes do not depend on the clock."""
+    """Return a file's entry whose bytes do not depend on the clock."""
     return zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))

@@ -22,7 +22,7 @@ TANH_VECTOR = 32  # the fast tanh needs element counts that are multiples of thi
 
 
 def padded(width: int) -> int:
-    """The width of a batch of at least `width` samples that the processor likes."""
+    """Return the width of a batch of at least `width` samples that the processor likes."""
     return width + -width % WIDTH
 
 
@@ -38,7 +38,7 @@ class Scratch:
         self._views: dict[str, Tensor] = {}  # of it, in the shape last asked for: ragged batches ask for many
 
     def __call__(self, name: str, shape: Sequence[int], like: Tensor) -> Tensor:
-        """Uninitialised memory of this shape, and of the type and device of `like`."""
+        """Return uninitialised memory of this shape, and of the type and device of `like`."""
         view = self._views.get(name)
         if view is None or view.shape != shape or view.dtype != like.dtype or view.device != like.device:
             size, memory = math.prod(shape), self._memory.get(name)
@@ -99,7 +99,7 @@ class Stack:
         return self.flat[:, self.used - self.extra : self.used]
 
     def like(self, flat: Tensor) -> "Stack":
-        """A stack of networks of this shape with the parameters `flat` (replicas, P)."""
+        """Return a stack of networks of this shape with the parameters `flat` (replicas, P)."""
         stack = Stack(
             0,
             self.inputs,
@@ -114,11 +114,11 @@ class Stack:
         return stack
 
     def select(self, rows: Sequence[int]) -> "Stack":
-        """A stack with copies of these replicas only."""
+        """Return a stack with copies of these replicas only."""
         return self.like(self.flat[list(rows)])
 
     def initialise(self, replica: int, rng: np.random.Generator, head_gain: float) -> None:
-        """Orthogonal weights with gain √2 in hidden layers and `head_gain` in the head, zero biases (as SB3)."""
+        """Draw orthogonal weights, with gain √2 in hidden layers and `head_gain` in the head; zero biases (as SB3)."""
         generator = torch.Generator().manual_seed(int(rng.integers(2**63)))
         gains = [2**0.5] * len(self.hidden) + [head_gain]
         for weights, shape, gain in zip(self.weights[::2], self.shapes[::2], gains, strict=True):
@@ -127,8 +127,9 @@ class Stack:
             weights[replica] = weight
 
     def forward(self, inputs: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Inputs (S, in, B) → outputs (S, out, B), and what `backward` needs, which the next pass of any stack with the
-        same scratch memory overwrites.
+        """Return the outputs (S, out, B) for inputs (S, in, B), and what `backward` needs.
+
+        The latter is overwritten by the next pass of any stack with the same scratch memory.
         """
         *hidden, (weight, bias) = zip(self.weights[::2], self.weights[1::2], strict=True)
         saved = [inputs]

@@ -53,7 +53,7 @@ class Adam:
         )
 
     def select(self, rows: Sequence[int]) -> "Adam":
-        """The state of these replicas only, copied."""
+        """Return copies of the state of these replicas only."""
         chosen = Adam(self.first[list(rows)], self.eps)
         chosen.first, chosen.second = self.first[list(rows)], self.second[list(rows)]
         chosen.steps = self.steps[list(rows)].copy()
@@ -65,7 +65,7 @@ class Adam:
             getattr(self, name)[list(rows)] = getattr(chosen, name)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Both moments (S, P) and the step counts (S, 1)."""
+        """Return both moments (S, P) and the step counts (S, 1)."""
         return {"first": self.first, "second": self.second, "steps": torch.from_numpy(self.steps)}
 
     def load_state_dict(self, state: Mapping[str, Tensor], strict: bool = True) -> None:  # noqa: ARG002 - SB3 passes it

@@ -7,7 +7,7 @@ from gymnasium import spaces
 
 
 def space_to_json(space: spaces.Space[Any]) -> dict[str, Any]:
-    """A Box or Discrete space as plain data. Raises ValueError for others."""
+    """Return a Box or Discrete space as plain data. Raises ValueError for others."""
     if isinstance(space, spaces.Discrete):
         return {"type": "Discrete", "n": int(space.n), "start": int(space.start)}
     if isinstance(space, spaces.Box):
@@ -17,7 +17,7 @@ def space_to_json(space: spaces.Space[Any]) -> dict[str, Any]:
 
 
 def space_from_json(data: dict[str, Any]) -> spaces.Space[Any]:
-    """The inverse of `space_to_json`."""
+    """Return the space that `space_to_json` described."""
     if data["type"] == "Discrete":
         return spaces.Discrete(data["n"], start=data["start"])
     dtype: Any = np.dtype(data["dtype"])

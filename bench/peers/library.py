@@ -101,7 +101,7 @@ class EpisodeLog(VecEnvWrapper):
         return self.venv.reset()
 
     def step_wait(self) -> VecEnvStepReturn:
-        """One step of every environment."""
+        """Take one step of every environment."""
         observations, rewards, dones, infos = self.venv.step_wait()
         self.episodes += [(info["episode"]["r"], info["episode"]["l"]) for info in infos if "episode" in info]
         return observations, rewards, dones, infos

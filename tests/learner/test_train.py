@@ -78,10 +78,10 @@ def test_a_grid_step_is_judged_with_the_policy_it_was_taken_with(monkeypatch: py
 
     monkeypatch.setattr(training.PolicyGradient, "train", train_and_look)
     block(*SEGMENTS)
-    updates_before = {0: 0, 1: 1, 2: 2, 3: 3, 4: 5}  # place on the grid → updates; 320 is reached after the fifth
+    updates_before = {0: 0, 1: 1, 2: 2, 3: 3, 4: 5}  # index on the grid → updates; 320 is reached after the fifth
     assert judged.keys() == updates_before.keys()
-    for place, updates in updates_before.items():
-        assert torch.equal(judged[place], after[updates])
+    for index, updates in updates_before.items():
+        assert torch.equal(judged[index], after[updates])
 
 
 def test_training_rows_count_per_seed() -> None:
@@ -150,7 +150,7 @@ def test_evaluation_waits_for_the_longest_episode() -> None:
 @pytest.mark.parametrize("update", ["vanilla", "unclipped", "clip", "clip_without_min", "kl_penalty"])
 def test_every_combination_learns_to_match(baseline: str, advantage: str, update: str) -> None:
     """Four matches of four: in this world each step's reward depends on its own action only, so every arm must."""
-    passes = () if update == "vanilla" else ("update.epochs=4",)
+    epochs = () if update == "vanilla" else ("update.epochs=4",)
     batch = (
         "group.size=16" if baseline == "time_mean" else "group.groups=4",
         "budget=5120",
@@ -159,7 +159,7 @@ def test_every_combination_learns_to_match(baseline: str, advantage: str, update
         "critic.epochs=4",
     )
     rate = "learning_rate=0.05" if update == "vanilla" else "learning_rate=0.01"
-    _, notes = block(f"baseline={baseline}", f"advantage={advantage}", f"update={update}", rate, *batch, *passes)
+    _, notes = block(f"baseline={baseline}", f"advantage={advantage}", f"update={update}", rate, *batch, *epochs)
     final = [r["return"] for r in notes.evaluations if r["step"] == 5120 and r["mode"] == "deterministic"]
     assert np.mean(final) > 3.9
 
