@@ -26,7 +26,6 @@ from analysis.figures.style import (
     legend_below,
     legend_right,
     ragged,
-    remove_rest,
     wrapped,
 )
 from analysis.load import MODES, Records, labels
@@ -197,12 +196,10 @@ def final_scores(material: Material, look: Look, mode: str) -> Figure:
     records, shown, styles = material.records, material.measures, material.styles
     most = min(len(shown), MOST_BESIDE)
     columns = 1 if look.width is not None and look.width < 4.6 * look.scale * most else most
-    rows = -(-len(shown) // columns)
     width = 5.6 + 0.075 * max(0, max(map(len, styles)) - 28)  # long names, as arms of several studies have, need room
     arms = records.runs.groupby("task")["arm"].nunique().max()
-    figure, axes = grid(rows, columns, (width, 0.32 * arms + 0.9), look, extra=0.3)
-    remove_rest(figure, axes, len(shown))
-    for ax, measure in zip(axes.flat, shown, strict=False):
+    figure, placed = ragged(wrapped([shown], columns), (width, 0.32 * arms + 0.9), look, extra=0.3)
+    for ax, measure in itertools.chain.from_iterable(placed):
         panel.final_scores(records.runs, material.estimates, styles, ax=ax, measure=measure, mode=mode)
         ax.set_title(measure.label, loc="right")  # grows over the names, where there is room for it
     key = [
@@ -219,15 +216,26 @@ def performance_profiles(material: Material, look: Look) -> Figure | None:
     scores = on_every_task(material.records.runs, "normalised_stochastic")
     if not scores:
         return None
-    facets = facet_arms(material.records.runs[material.records.runs["arm"].isin(scores)])
+    span = panel.profile_span(scores)
+
+    def profiles(arms: Sequence[str], ax: Axes) -> None:
+        panel.performance_profile({arm: scores[arm] for arm in arms}, material.styles, ax=ax, span=span)
+
+    return _faceted(material, list(scores), profiles, look)
+
+
+def _faceted(
+    material: Material, arms: Sequence[str], draw: Callable[[Sequence[str], Axes], None], look: Look
+) -> Figure:
+    """The facets of some arms below each other, each with its legend beside it, or below where width is short."""
+    runs = material.records.runs
+    facets = facet_arms(runs[runs["arm"].isin(arms)])
     beside = look.width is None or look.width > 5 * look.scale
     figure, axes = grid(len(facets), 1, (6.4, 2.8 if beside else 3.8), look)
-    for ax, (facet, arms) in zip(axes.flat, facets.items(), strict=True):
-        chosen = {arm: scores[arm] for arm in arms}
-        panel.performance_profile(chosen, material.styles, ax=ax, span=panel.profile_span(scores))
+    for ax, (facet, chosen) in zip(axes.flat, facets.items(), strict=True):
+        draw(chosen, ax)
         ax.set_title(facet)
-        styles = {arm: material.styles[arm] for arm in chosen}
-        (legend_right if beside else _legend_under)(ax, styles)
+        (legend_right if beside else _legend_under)(ax, {arm: material.styles[arm] for arm in chosen})
     return figure
 
 
@@ -240,17 +248,15 @@ def sample_efficiency(material: Material, look: Look) -> Figure | None:
     complete = [arm for arm in material.styles if found.get(arm, 0) == len(tasks)]
     if len(tasks) < 2 or not complete:
         return None
-    facets = facet_arms(runs[runs["arm"].isin(complete)])
-    beside = look.width is None or look.width > 5 * look.scale
-    figure, axes = grid(len(facets), 1, (6.4, 2.8 if beside else 3.8), look)
     table = curves.merge(runs[["task", "hash", "seed", "budget"]])
     by_arm = {str(arm): part for arm, part in table.groupby("arm", sort=False)}
-    for ax, (facet, arms) in zip(axes.flat, facets.items(), strict=True):
+
+    def efficiency(arms: Sequence[str], ax: Axes) -> None:
         chosen = {arm: _on_one_grid(by_arm[arm], tasks) for arm in arms}
         panel.sample_efficiency(chosen, SHARES, material.styles, ax=ax)
-        ax.set_title(facet)
-        (legend_right if beside else _legend_under)(ax, {arm: material.styles[arm] for arm in chosen})
-    _share_limits(list(axes.flat))
+
+    figure = _faceted(material, complete, efficiency, look)
+    _share_limits(figure.axes)
     return figure
 
 
@@ -288,10 +294,8 @@ def heat_maps(material: Material, look: Look) -> Figure | None:
     panels = [(task, label, runs) for task, families in by_task.items() for label, runs in families.items()]
     if not panels:
         return None
-    across = look.columns(len(panels))
-    figure, axes = grid(-(-len(panels) // across), across, (4.4, 3.4), look)
-    remove_rest(figure, axes, len(panels))
-    for ax, (task, label, runs) in zip(axes.flat, panels, strict=False):
+    figure, placed = ragged(wrapped([panels], look.columns(len(panels))), (4.4, 3.4), look)
+    for ax, (task, label, runs) in itertools.chain.from_iterable(placed):
         panel.heat_map(runs, "gae_lambda", "gamma", "normalised_stochastic", ax=ax)
         ax.set_title(task if len(by_task[task]) == 1 else f"{task}\n{label}")
     return figure
@@ -350,12 +354,11 @@ def beta_curves(material: Material, look: Look) -> Figure | None:
     colors = [material.styles[arms[0]].color for arms in lines.values()]
     across = look.columns(len(references.QUANTITIES))
     panels = [(task, quantity) for task in tasks for quantity in references.QUANTITIES]
-    figure, axes = grid(-(-len(panels) // across), across, (4.6, 3.2), look, extra=0.22 * len(lines))
-    remove_rest(figure, axes, len(panels))
-    for ax, (task, quantity) in zip(axes.flat, panels, strict=True):
+    figure, placed = ragged(wrapped([panels], across), (4.6, 3.2), look, extra=0.22 * len(lines))
+    for ax, (task, quantity) in itertools.chain.from_iterable(placed):
         beta_curve(values[values["task"] == task], lines, quantity, ax=ax, colors=colors)
         ax.set_title(task)
-    found, labels = axes.flat[0].get_legend_handles_labels()
+    found, labels = figure.axes[0].get_legend_handles_labels()
     figure.legend(found, labels, loc="outside lower center", ncols=across)
     return figure
 

@@ -214,12 +214,6 @@ def wrapped(rows: Sequence[Sequence[T]], columns: int) -> list[list[T]]:
     return [list(row[start : start + columns]) for row in rows for start in range(0, len(row), columns)]
 
 
-def remove_rest(figure: Figure, axes: Any, panels: int) -> None:
-    """Take the places of a grid behind its last panel away, which would be empty frames."""
-    for ax in axes.flat[panels:]:
-        figure.delaxes(ax)
-
-
 def handles(styles: Mapping[str, Style]) -> list[Line2D]:
     """Legend entries of arms."""
     return [

@@ -127,7 +127,12 @@ def test_a_damaged_block_is_named_and_its_neighbours_are_read(results, spoil, ca
 
 @pytest.mark.parametrize(
     ("seeds", "name"),
-    [([3], "seeds-003"), ([0, 1, 7], "seeds-000-001+007"), ([0, 1], "seeds-000-001-retry-1"), ([5], "seeds-005-retry-2")],
+    [
+        ([3], "seeds-003"),
+        ([0, 1, 7], "seeds-000-001+007"),
+        ([0, 1], "seeds-000-001-retry-1"),
+        ([5], "seeds-005-retry-2"),
+    ],
 )
 def test_the_seeds_of_a_damaged_block_are_those_of_its_folder(results, seeds, name):
     block = results.block("s", "cartpole", "a", seeds, level)
