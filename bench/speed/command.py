@@ -35,11 +35,11 @@ def main(words: Sequence[str]) -> int:
     """
     options = parse(words)
     folder = _folder(options)
-    absent = missing()
+    absent = missing(options.peers_python)
     if options.only in absent:
-        raise UserError(f"only={options.only}: needs {absent[options.only]}: {INSTALL}")
+        raise UserError(f"only={options.only}: needs {absent[options.only]}: {INSTALL}, or peers_python=PYTHON")
     try:
-        results = _measure_all(jobs(options, list(absent)))
+        results = _measure_all(jobs(options, list(absent)), options.peers_python)
     except MeasurementFailed as error:
         print(f"\n{error}", file=sys.stderr)
         return 1
@@ -67,7 +67,7 @@ def _folder(options: Options) -> Path:
         raise UserError(f"results={options.results}: cannot write {error.filename}: {error.strerror}") from error
 
 
-def _measure_all(planned: Sequence[Job]) -> list[Result]:
+def _measure_all(planned: Sequence[Job], peers_python: str) -> list[Result]:
     """Return the results of all jobs, told about on stderr."""
     results = []
     for place, job in enumerate(planned, 1):
@@ -76,7 +76,7 @@ def _measure_all(planned: Sequence[Job]) -> list[Result]:
         label = f"[{place}/{len(planned)}] {PROGRAMS[job.program].title}{seeds} ({title}) …"
         print(label, end=" ", file=sys.stderr, flush=True)
         clock = time.perf_counter()
-        measurements = spawn(job.program, job.workloads)
+        measurements = spawn(job.program, job.workloads, peers_python)
         results.append(Result(job, measurements, time.perf_counter() - clock))
         print(f"{results[-1].steps_per_second:,.0f} steps/s", file=sys.stderr, flush=True)
     return results
@@ -102,7 +102,8 @@ def record(options: Options, results: Sequence[Result], absent: Mapping[str, str
         "versions": provenance.versions(),
         "host": provenance.host(),
         "threads": provenance.THREADS,
-        "options": dataclasses.asdict(options) | {"results": None},  # a place on this machine says nothing
+        "options": dataclasses.asdict(options)
+        | {"results": None, "peers_python": None},  # places on this machine say nothing
         "not_measured": dict(absent),
         "measurements": [
             {"part": result.job.part, "program": result.job.program, "repeat": result.job.repeat}

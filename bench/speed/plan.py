@@ -1,6 +1,7 @@
 """What `python -m bench speed` measures: its options, and the jobs they stand for, interleaved."""
 
 import itertools
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -31,6 +32,7 @@ class Options:
     seeds: int = 10
     steps: int = LEARNING_STEPS
     repeats: int = 3
+    peers_python: str = sys.executable
     results: str = "results"
 
     @property

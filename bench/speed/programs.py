@@ -1,7 +1,6 @@
 """The programs that are measured, and the process that each measurement gets to itself."""
 
 import dataclasses
-import importlib.util
 import json
 import os
 import subprocess
@@ -9,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from bench.errors import UserError
 from bench.paths import ROOT
 from bench.speed.workload import Measurement, Workload
 
@@ -45,14 +45,21 @@ class MeasurementFailed(Exception):
     """A program crashed; the message holds what it said."""
 
 
-def missing() -> dict[str, str]:
-    """Return the programs that cannot be run, with the package that is not installed."""
-    needs = {name: program.needs for name, program in PROGRAMS.items()}
-    return {name: package for name, package in needs.items() if package and not importlib.util.find_spec(package)}
+def missing(peers_python: str) -> dict[str, str]:
+    """Return the programs that `peers_python` cannot run, with the package it lacks. Raises `UserError`."""
+    needs = {name: program.needs for name, program in PROGRAMS.items() if program.needs}
+    code = "import importlib.util as u, sys; print(*[p for p in sys.argv[1:] if u.find_spec(p) is None])"
+    try:
+        done = subprocess.run([peers_python, "-c", code, *needs.values()], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise UserError(f"peers_python={peers_python}: cannot be run as Python ({error})") from error
+    return {name: package for name, package in needs.items() if package in done.stdout.split()}
 
 
-def spawn(name: str, workloads: Sequence[Workload]) -> list[Measurement]:
+def spawn(name: str, workloads: Sequence[Workload], peers_python: str = sys.executable) -> list[Measurement]:
     """Measure workloads one after another in a fresh process with one thread on one core.
+
+    Programs of the extra `peers` run in `peers_python`, which may be an environment of their own.
 
     Raises:
         MeasurementFailed: with what the process said.
@@ -61,7 +68,7 @@ def spawn(name: str, workloads: Sequence[Workload]) -> list[Measurement]:
     path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
     request = json.dumps({"program": name, "workloads": [dataclasses.asdict(workload) for workload in workloads]})
     done = subprocess.run(
-        [sys.executable, "-m", "bench.speed", request],
+        [peers_python if PROGRAMS[name].needs else sys.executable, "-m", "bench.speed", request],
         env={**os.environ, **threads, "PYTHONPATH": path, "JAX_PLATFORMS": "cpu"},
         capture_output=True,
         text=True,

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from bench.commands.main import main
+from bench.errors import UserError
 from bench.records import provenance
 from bench.speed import command, programs, recorded
 from bench.speed.programs import PROGRAMS
@@ -23,8 +24,8 @@ def test_unwritable_results_are_found_out_first(tmp_path, monkeypatch, capsys):
 
 
 def test_what_is_absent_is_left_out_and_said(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(command, "missing", lambda: {"sbx_ppo": "sbx"})
-    monkeypatch.setattr(command, "spawn", lambda _, workloads: [took(1) for _ in workloads])
+    monkeypatch.setattr(command, "missing", lambda _: {"sbx_ppo": "sbx"})
+    monkeypatch.setattr(command, "spawn", lambda _, workloads, __: [took(1) for _ in workloads])
     assert main(["speed", "part=workload", "repeats=1", f"results={tmp_path}"]) == 0
     said = capsys.readouterr()
     assert "SBX" not in said.err
@@ -34,8 +35,8 @@ def test_what_is_absent_is_left_out_and_said(tmp_path, monkeypatch, capsys):
 
 
 def test_everything_is_shown_drawn_and_recorded(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(command, "missing", dict)
-    monkeypatch.setattr(command, "spawn", lambda _, workloads: [took(1, mean_return=200.0) for _ in workloads])
+    monkeypatch.setattr(command, "missing", lambda _: {})
+    monkeypatch.setattr(command, "spawn", lambda _, workloads, __: [took(1, mean_return=200.0) for _ in workloads])
     assert command.main([f"results={tmp_path}"]) == 0
     printed = capsys.readouterr().out
     for title in ("the workload", "steps/s against the number of seeds", "a study", "targets"):
@@ -124,3 +125,8 @@ def test_every_program_runs_in_a_process_of_its_own(name, tmp_path, capsys, monk
     assert f"{measurement['steps_per_second']:,.0f} steps/s" == last
     assert data["threads"] == 1
     assert {"torch", "stable-baselines3", "numpy"} <= set(data["versions"])
+
+
+def test_a_python_that_is_none_is_named(tmp_path):
+    with pytest.raises(UserError, match="peers_python=/nowhere/python: cannot be run as Python"):
+        command.main(["peers_python=/nowhere/python", f"results={tmp_path}"])

@@ -1,5 +1,6 @@
 """What `python -m bench speed` accepts, and which processes it starts in which order."""
 
+import sys
 from dataclasses import replace
 
 import pytest
@@ -33,7 +34,7 @@ def test_mistakes_are_refused_before_anything_runs(arguments, message):
 
 
 def test_options():
-    assert parse([]) == Options(None, None, 10, 51_200, 3, "results")
+    assert parse([]) == Options(None, None, 10, 51_200, 3, sys.executable, "results")
     assert parse(["only=lockstep", "seeds=2", "steps=51_200"]) == Options("lockstep", None, 2, 51_200)
 
 
