@@ -17,6 +17,7 @@ import hashlib
 import json
 import math
 import os
+import threading
 import time
 import uuid
 from collections.abc import Collection
@@ -39,10 +40,15 @@ class Link:
     content: bytes
 
     @property
+    def first(self) -> Path:
+        """Where its chain begins."""
+        return self.path.with_name(self.path.name.partition(".")[0])
+
+    @property
     def successor(self) -> Path:
-        """The file that takes it over. The name is never used for another lease: each has a content of its own."""
+        """The file that takes it over. No other lease ever has that successor: each has a content of its own."""
         digest = hashlib.sha256(self.path.name.encode() + b"\n" + self.content).hexdigest()
-        return self.path.with_name(f"{self.path.name.partition('.')[0]}.{digest[:16]}")
+        return self.path.with_name(f"{self.first.name}.{digest[:16]}")
 
     @property
     def owner(self) -> tuple[str, str] | None:
@@ -66,24 +72,35 @@ class Link:
 class Lease:
     """This process's lease of some seeds of a cell."""
 
-    content: bytes
-    paths: dict[int, Path] = field(default_factory=dict)  # by seed
+    links: list[Link]
+    _over: threading.Event = field(default_factory=threading.Event)
 
-    def stands(self) -> bool:
-        """Whether nobody, taking this process for dead, has taken one of its seeds over."""
-        return all(_chain(_first(path))[-1:] == [Link(path, self.content)] for path in self.paths.values())
+    def keep(self) -> None:
+        """Show from a thread that this process is alive, until the lease ends."""
+
+        def touch_again() -> None:
+            while not self._over.wait(HEARTBEAT):
+                self.touch()
+
+        threading.Thread(target=touch_again, daemon=True).start()
 
     def touch(self) -> None:
         """Show that this process is alive, while the seeds are its own."""
         with contextlib.suppress(OSError):
             if self.stands():
-                for path in self.paths.values():
-                    os.utime(path)
+                for link in self.links:
+                    os.utime(link.path)
+
+    def stands(self) -> bool:
+        """Whether nobody, taking this process for dead, has taken one of its seeds over."""
+        return all(_chain(link.first)[-1:] == [link] for link in self.links)
 
     def end(self) -> None:
-        """Give the seeds back. Raises `OSError`."""
-        for path in self.paths.values():
-            _remove(Link(path, self.content))
+        """Give the seeds back."""
+        self._over.set()
+        for link in self.links:
+            with contextlib.suppress(OSError):
+                _remove(link)
 
 
 def take(cell: Path, seeds: Collection[int]) -> Lease | None:
@@ -95,17 +112,17 @@ def take(cell: Path, seeds: Collection[int]) -> Lease | None:
     (cell / FOLDER).mkdir(parents=True, exist_ok=True)
     at = datetime.datetime.now(datetime.UTC).isoformat()
     owner = {"host": provenance.host()["id"], "process": provenance.process(), "at": at}
-    lease = Lease(json.dumps(owner).encode())
+    content = json.dumps(owner).encode()
+    lease = Lease([])
     try:
         for seed in sorted(seeds):  # all in the same order: of any that overlap, one gets all of its own
-            path = _take(_place(cell, seed), lease.content)
-            if path is None:
+            link = _take(_place(cell, seed), content)
+            if link is None:
                 lease.end()
                 return None
-            lease.paths[seed] = path
+            lease.links.append(link)
     except OSError:
-        with contextlib.suppress(OSError):
-            lease.end()
+        lease.end()
         raise
     return lease
 
@@ -141,11 +158,6 @@ def _place(cell: Path, seed: int) -> Path:
     return cell / FOLDER / f"{seed:03d}"
 
 
-def _first(path: Path) -> Path:
-    """Where the chain begins that a file belongs to."""
-    return path.with_name(path.name.partition(".")[0])
-
-
 def _chain(first: Path) -> list[Link]:
     """The leases of a seed, each the successor of the one before; the last one counts."""
     chain: list[Link] = []
@@ -157,7 +169,7 @@ def _chain(first: Path) -> list[Link]:
     return chain
 
 
-def _take(first: Path, content: bytes) -> Path | None:
+def _take(first: Path, content: bytes) -> Link | None:
     """Make the next lease of a seed; None where somebody has it, or was quicker."""
     before = _chain(first)
     if before and before[-1].is_alive():
@@ -169,7 +181,7 @@ def _take(first: Path, content: bytes) -> Path | None:
         return None
     # In between, others may have taken the lease over, ended it and begun anew, or its process may have woken up.
     if _chain(first) == [*before, mine] and not (before and before[-1].is_alive()):
-        return mine.path
+        return mine
     _remove(mine, withdrawn=True)
     return None
 
@@ -198,11 +210,11 @@ def _remove(link: Link, *, withdrawn: bool = False) -> None:
         return
     except OSError:  # a full disk: removing takes no room
         pass
-    chain = _chain(_first(link.path))
+    chain = _chain(link.first)
     if link in chain:
-        before = () if withdrawn else chain[: chain.index(link)]
+        before = [] if withdrawn else chain[: chain.index(link)]
         for each in (*before, link):  # the first one first: then the rest is no chain any more
             each.path.unlink(missing_ok=True)
-    elif link.path.exists() and link.path.read_bytes() == link.content:  # it was made too late to belong to the chain
+    elif _chain(link.path)[:1] == [link]:  # it was made too late to belong to the chain
         link.path.unlink()
     end.path.unlink(missing_ok=True)

@@ -9,7 +9,6 @@ import datetime
 import resource
 import shutil
 import sys
-import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -66,7 +65,6 @@ class Recorder:
         self.record: dict[str, Any] = {}
         self._tables: Sequence[str] = ()
         self._last_progress = 0.0
-        self._over = threading.Event()
 
     def begin(self) -> None:
         """Take the lease of the seeds and say what is being run; what a dead process left in the folder goes.
@@ -76,34 +74,27 @@ class Recorder:
             UserError: where a block of the cell is damaged, or the folder cannot be written.
         """
         try:
-            self._lease = self._leased()
+            taken = lease.take(self.directory.parent, self.subject.seeds.keys())
+            if taken is None:
+                raise Busy(f"{self.directory}: another process works on some of its seeds")
+            self._lease = taken
             try:
+                self._refuse_finished()
                 self._open()
             except BaseException:
-                with contextlib.suppress(OSError):
-                    self._lease.end()
+                self._lease.end()
                 raise
         except OSError as error:
             where = f"results={self.subject.results}"
             raise UserError(f"{where}: cannot write {error.filename}: {error.strerror}") from error
-        threading.Thread(target=self._show_life, daemon=True).start()
+        self._lease.keep()
         self._wall, self._cpu = time.perf_counter(), time.process_time()
 
-    def _leased(self) -> lease.Lease:
-        """The lease of the seeds, none of which is finished."""
-        cell, seeds = self.directory.parent, self.subject.seeds.keys()
-        taken = lease.take(cell, seeds)
-        if taken is None:
-            raise Busy(f"{self.directory}: another process works on some of its seeds")
-        try:
-            for block in blocks.in_cell(cell):
-                if block.finished and not block.taken(self.subject.retry).isdisjoint(seeds):
-                    raise Busy(f"{block.path} is {block.state}")
-        except BaseException:
-            with contextlib.suppress(OSError):
-                taken.end()
-            raise
-        return taken
+    def _refuse_finished(self) -> None:
+        """Raise `Busy` where another process has finished one of the seeds just before the lease was free."""
+        for block in blocks.in_cell(self.directory.parent):
+            if block.finished and not block.taken(self.subject.retry).isdisjoint(self.subject.seeds):
+                raise Busy(f"{block.path} is {block.state}")
 
     def _open(self) -> None:
         """Make the folder this process's."""
@@ -136,10 +127,6 @@ class Recorder:
             OSError: where what is damaged cannot be set aside.
         """
         return False
-
-    def _show_life(self) -> None:
-        while not self._over.wait(lease.HEARTBEAT):
-            self._lease.touch()
 
     def progress(self, fraction: float, current_return: float | None = None) -> None:
         """Tell whoever watches, at most every half second; work that cannot be saved is stopped here.
@@ -210,9 +197,7 @@ class Recorder:
 
     def close(self) -> None:
         """Let others have the seeds, however it ended."""
-        self._over.set()
-        with contextlib.suppress(OSError):
-            self._lease.end()
+        self._lease.end()
 
 
 AnyRecorder = TypeVar("AnyRecorder", bound=Recorder)

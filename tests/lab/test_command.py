@@ -7,10 +7,11 @@ import pandas as pd
 import pytest
 
 import bench
-from bench.commands.cli import main
 from bench.commands.lab import parse, planned
+from bench.commands.main import main
 from bench.config.schema import Config
-from bench.lab.record import Recorder
+from bench.lab.cell import subject
+from bench.records.recorder import Recorder
 
 SMALL = [
     "task=exam_question", "stages=start", "jobs=1", "baselines=none,critic,rloo", "advantages=monte_carlo",
@@ -67,7 +68,7 @@ def test_arms_left_out_are_recorded_with_the_reason(tmp_path: Path) -> None:
     assert "vine" not in names
     assert set(cell.plan.left_out) == {f"vine-{target}" for target in ("td0", "nstep", "gae", "monte_carlo")}
     assert all("larger vine.every" in reason for reason in cell.plan.left_out.values())
-    recorder = Recorder(cell)
+    recorder = Recorder(subject(cell))
     recorder.begin()
     recorder.close()
     assert json.loads((cell.directory / "run.json").read_text())["left_out"] == cell.plan.left_out
@@ -87,7 +88,8 @@ def test_the_studies_measure_every_arm_that_is_legal() -> None:
 
 def test_settings_of_one_task() -> None:
     """The study's file has more batches for its smallest world; what is given holds for all, and hashes tell it."""
-    cells = {given: planned(parse(["study=bias_variance", *given])) for given in [(), ("batches=64",)]}
+    small = ["study=bias_variance", "baselines=none", "advantages=monte_carlo"]
+    cells = {given: planned(parse([*small, *given])) for given in [(), ("batches=64",)]}
     batches = {given: {cell.task: cell.settings.batches for cell in found} for given, found in cells.items()}
     assert batches[()] == batches["batches=64",] | {"exam_question": 256}
     assert set(batches["batches=64",].values()) == {64}
@@ -138,26 +140,26 @@ def test_what_is_measured_is_kept_and_repeats(tmp_path: Path, capsys: pytest.Cap
     assert main(["lab", *SMALL, f"results={tmp_path / 'a'}"]) == 0
     (block,) = (tmp_path / "a").glob("lab/lab/exam_question/start-*/seeds-000")
     before = {path.name: path.stat().st_mtime_ns for path in block.iterdir()}
-    assert set(before) == {"run.json", "config.yaml", "figures.parquet", "states.parquet", "costs.parquet"}
+    assert set(before) == {"run.json", "config.yaml", "quantities.parquet", "states.parquet", "costs.parquet"}
     capsys.readouterr()
     assert main(["lab", *SMALL, f"results={tmp_path / 'a'}"]) == 0
     assert "1 of them measured before" in capsys.readouterr().out
     assert {path.name: path.stat().st_mtime_ns for path in block.iterdir()} == before
     assert main(["lab", *SMALL, f"results={tmp_path / 'b'}"]) == 0
     (again,) = (tmp_path / "b").glob("lab/lab/exam_question/start-*/seeds-000")
-    for name in ("figures.parquet", "states.parquet"):
+    for name in ("quantities.parquet", "states.parquet"):
         assert (block / name).read_bytes() == (again / name).read_bytes()
-    figures = pd.read_parquet(block / "figures.parquet")
-    assert set(figures["level"]) == {"advantage", "step", "gradient", "kind", "size"}
+    quantities = pd.read_parquet(block / "quantities.parquet")
+    assert set(quantities["level"]) == {"advantage", "step", "gradient", "kind", "size"}
 
 
 def test_a_damaged_block_is_said_and_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["lab", *SMALL, f"results={tmp_path}"]) == 0
-    (figures,) = tmp_path.glob("lab/lab/exam_question/start-*/seeds-000/figures.parquet")
-    figures.write_bytes(b"other")
+    (quantities,) = tmp_path.glob("lab/lab/exam_question/start-*/seeds-000/quantities.parquet")
+    quantities.write_bytes(b"other")
     capsys.readouterr()
     assert "damaged block" in mistake(capsys, *SMALL, f"results={tmp_path}")
-    assert figures.read_bytes() == b"other"
+    assert quantities.read_bytes() == b"other"
 
 
 def test_too_small_a_budget_names_what_is_needed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

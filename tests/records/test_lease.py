@@ -33,14 +33,14 @@ def write(cell: Path, seed: int, content: bytes) -> lease.Lease:
     path = cell / lease.FOLDER / f"{seed:03d}"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
-    return lease.Lease(content, {seed: path})
+    return lease.Lease([lease.Link(path, content)])
 
 
 def silent(found: lease.Lease, seconds: float) -> None:
     """Nobody has touched it for so long."""
-    for path in found.paths.values():
-        at = path.stat().st_mtime - seconds
-        os.utime(path, (at, at))
+    for link in found.links:
+        at = link.path.stat().st_mtime - seconds
+        os.utime(link.path, (at, at))
 
 
 def dead_process() -> str:
@@ -113,10 +113,10 @@ def _hold_again_and_again(cell, number, taken):
         for mark in marks:
             mark.unlink()
         if rng.random() < 0.1:  # as if it were killed: the lease stays, of a process that is no more
-            for path in mine.paths.values():
-                dead = path.with_name(f".dead-{number}")
+            for link in mine.links:
+                dead = link.path.with_name(f".dead-{number}")
                 dead.write_bytes(another(provenance.host()["id"], f"{DEAD}-{rng.random()}"))
-                os.replace(dead, path)
+                os.replace(dead, link.path)
         else:
             mine.end()
 
@@ -182,8 +182,7 @@ def test_a_touch_in_the_future_is_no_age(tmp_path):
     """The file system's clock was set back since."""
     left = write(tmp_path, 0, another())
     silent(left, -HOURS)
-    (path,) = left.paths.values()
-    assert lease.age(path) == 0.0
+    assert lease.age(left.links[0].path) == 0.0
     assert lease.take(tmp_path, [0]) is None
 
 
@@ -229,7 +228,7 @@ def test_who_is_late_takes_nobodys_lease_over(tmp_path, monkeypatch, content):
     def create_late(link):
         monkeypatch.setattr(lease, "_create", create)
         lease.take(tmp_path, [0]).end()
-        others.append(write(tmp_path, 0, content or b"") if not content else lease.take(tmp_path, [0]))
+        others.append(lease.take(tmp_path, [0]) if content else write(tmp_path, 0, b""))
         create(link)
 
     monkeypatch.setattr(lease, "_create", create_late)
@@ -251,8 +250,7 @@ def test_a_lease_that_names_no_process_is_believed_for_a_moment(tmp_path, conten
 def test_leases_of_many_that_were_killed_in_turn_go_with_the_last(tmp_path):
     for number in range(5):
         taken = lease.take(tmp_path, [0])
-        (path,) = taken.paths.values()
-        path.write_bytes(another(provenance.host()["id"], f"{DEAD}-{number}"))
+        taken.links[0].path.write_bytes(another(provenance.host()["id"], f"{DEAD}-{number}"))
     assert len(names(tmp_path)) == 5
     lease.take(tmp_path, [0]).end()
     assert names(tmp_path) == []

@@ -1,25 +1,44 @@
-"""The final score of a seed, on a table made by hand."""
+"""The one definition of the final score, by hand."""
 
-import pyarrow as pa
+import hashlib
+import math
 
-from bench.records.scores import final_scores
+import numpy as np
+import pytest
+
+from bench.records.scores import final_scores, is_final
+from bench.records.tables import EVALUATIONS, read_table, write_rows
 
 
-def test_a_final_score_is_the_mean_over_the_last_tenth_by_seed_and_mode():
+def table(tmp_path, rows):
+    """Rows of (seed, step, mode, return) as they are read back from a block."""
+    path = tmp_path / EVALUATIONS
+    names = ("seed", "step", "mode", "return", "episode", "length")
+    write_rows(EVALUATIONS, [dict(zip(names, (*row, place, 1), strict=True)) for place, row in enumerate(rows)], path)
+    return read_table(path, hashlib.sha256(path.read_bytes()).hexdigest(), names)
+
+
+def test_it_is_the_mean_of_what_comes_after_nine_tenths_of_the_budget(tmp_path):
     rows = [
-        {"seed": seed, "step": step, "mode": mode, "return": value}
-        for seed in (3, 5)
-        for step, mode, value in [
-            (90, "stochastic", 100.0),  # not after 90 % of the budget
-            (95, "stochastic", 1.0 * seed),
-            (100, "stochastic", 3.0 * seed),
-            (100, "deterministic", 50.0),
-        ]
+        (0, 90, "stochastic", 1000.0),  # not after
+        (0, 91, "stochastic", 1.0),
+        (0, 100, "stochastic", 4.0),
+        (0, 100, "deterministic", 7.0),
+        (3, 100, "stochastic", -2.0),
+        (4, 50, "stochastic", 5.0),  # never evaluated that late
     ]
-    found = final_scores(pa.Table.from_pylist(rows), 100)
-    assert found == {
-        (3, "stochastic"): 6.0,
-        (3, "deterministic"): 50.0,
-        (5, "stochastic"): 10.0,
-        (5, "deterministic"): 50.0,
-    }
+    found = final_scores(table(tmp_path, rows), 100)
+    assert found == {(0, "stochastic"): 2.5, (0, "deterministic"): 7.0, (3, "stochastic"): -2.0}
+
+
+def test_its_last_digit_does_not_depend_on_the_order_and_what_is_not_finite_stays_so(tmp_path):
+    """0.1 added ten times is 0.9999999999999999; their mean is 0.1. ∞ − ∞ is no number."""
+    rows = [(0, 100, "stochastic", 0.1)] * 10 + [(1, 100, "stochastic", math.inf), (1, 100, "stochastic", -math.inf)]
+    found = final_scores(table(tmp_path, rows), 100)
+    assert found[0, "stochastic"] == 0.1
+    assert math.isnan(found[1, "stochastic"])
+
+
+@pytest.mark.parametrize("budget", [100, np.array([100.0, 100.0, 1000.0])])
+def test_arrays_are_selected_by_the_same_rule(budget):
+    assert is_final(np.array([90, 91, 95]), budget).tolist() == [False, True, np.ndim(budget) == 0]
