@@ -72,8 +72,8 @@ def judge(file: ClaimsFile, records: Records, metrics: pd.DataFrame) -> list[Jud
         if not set(studies).isdisjoint(claim.studies):
             planned = claim.studies[0] in studies
             if claim.metric in laboratory.METRICS:
-                figures = records.measured_in(claim.studies).figures
-                findings = [_measured(claim, task, figures) for task in claim.tasks]
+                quantities = records.measured_in(claim.studies).quantities
+                findings = [_measured(claim, task, quantities) for task in claim.tasks]
             else:
                 runs = records.runs_of(claim.studies, metrics)
                 tasks = [task for task in claim.tasks if planned or (runs["task"] == task).any()] or claim.tasks
@@ -130,9 +130,9 @@ def _finding(name: str, claim: Claim, task: str, runs: pd.DataFrame, factors: Se
     return _decide(claim, task, differences, stats.generator(name, task))
 
 
-def _measured(claim: Claim, task: str, figures: pd.DataFrame) -> Finding:
+def _measured(claim: Claim, task: str, quantities: pd.DataFrame) -> Finding:
     """What the laboratory says: two estimates with their standard errors, in place of pairs of runs."""
-    rows = laboratory.measured(figures[figures["task"] == task], claim.metric)
+    rows = laboratory.measured(quantities[quantities["task"] == task], claim.metric)
     found = [laboratory.select(rows, selector) for selector in (claim.arm, claim.against)]
     if any(len(each) != 1 for each in found):
         return _nothing(task, "missing", f"not measured; python -m bench lab study={claim.studies[0]} measures it")

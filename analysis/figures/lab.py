@@ -47,8 +47,8 @@ def plane(found: Laboratory, task: str, stage: str, styles: Mapping[str, Style],
             x, y, line, color=color, marker=".", markersize=5, linewidth=1.2, label=f"critic ({critic} V), λ = 0 … 1"
         )
         if critic == "learned":
-            for place in (0, len(x) - 1):
-                ax.annotate(f"λ={wide.index[place]:g}", (x.iloc[place], y.iloc[place]), fontsize="x-small",
+            for index in (0, len(x) - 1):
+                ax.annotate(f"λ={wide.index[index]:g}", (x.iloc[index], y.iloc[index]), fontsize="x-small",
                             xytext=(6, 0), textcoords="offset points", va="center", zorder=5)  # fmt: skip
     for arm, style in styles.items():
         mine = of_arm(usual(rows), arm)
@@ -118,8 +118,8 @@ def decomposition(found: Laboratory, task: str, stage: str, *, ax: Axes) -> None
         wide["sum"] / scale, range(len(wide)), xerr=whiskers, fmt="none", ecolor="0.2", elinewidth=0.9, capsize=2
     )
     ends = wide["sum"].to_numpy(float) / scale
-    for place, (end, whisker) in enumerate(zip(ends, whiskers, strict=True)):  # many a bar is too short to be read off
-        at = (max(end + whisker, 0.0), place)
+    for index, (end, whisker) in enumerate(zip(ends, whiskers, strict=True)):  # many a bar is too short to be read off
+        at = (max(end + whisker, 0.0), index)
         ax.annotate(f"{end:.2g}", at, (4, 0), textcoords="offset points", va="center", fontsize="x-small")
     ax.set_xlim(0, 1.15 * float(np.nanmax(ends + whiskers)))
     ax.set_yticks(range(len(wide)), list(wide.index))
@@ -134,13 +134,13 @@ def effect(found: Laboratory, task: str, *, ax: Axes) -> None:
     names = list(dict.fromkeys(table["baseline"]))
     stages = found.labels(task)
     ax.axvline(1, color="0.3", linewidth=0.9)
-    for place, stage in enumerate(stages):
+    for index, stage in enumerate(stages):
         mine = table[table["label"] == stage]
-        y = np.array([names.index(name) for name in mine["baseline"]]) + (place - (len(stages) - 1) / 2) * 0.2
+        y = np.array([names.index(name) for name in mine["baseline"]]) + (index - (len(stages) - 1) / 2) * 0.2
         x = mine["value"].to_numpy(float)
         spread = np.stack([x - mine["low"], mine["high"] - x])
         ax.errorbar(
-            x, y, xerr=spread, fmt="os^Dv"[place % 5], color=_HUES[place % 4], markersize=4, linewidth=1, label=stage
+            x, y, xerr=spread, fmt="os^Dv"[index % 5], color=_HUES[index % 4], markersize=4, linewidth=1, label=stage
         )
     ax.set_xscale("log")
     ax.set_yticks(range(len(names)), names)
@@ -154,8 +154,8 @@ def effect(found: Laboratory, task: str, *, ax: Axes) -> None:
 
 def _styles(found: Laboratory) -> dict[str, Style]:
     """Styles of the arms that figures draw: every critic's, and other baselines under Monte Carlo."""
-    figures = found.figures
-    drawn = figures[figures["baseline"].eq("critic") | figures["advantage"].eq("monte_carlo")]
+    rows = found.quantities
+    drawn = rows[rows["baseline"].eq("critic") | rows["advantage"].eq("monte_carlo")]
     return arm_styles(drawn[["arm", "baseline"]].drop_duplicates("arm"))
 
 

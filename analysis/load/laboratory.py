@@ -14,14 +14,15 @@ from analysis.stats import Interval
 from bench.records import block as blocks
 from bench.records.files import Damaged
 from bench.records.index import LAB
+from bench.records.tables import COSTS, QUANTITIES
 
-FIGURES, COSTS = "figures.parquet", "costs.parquet"
+EARLIER = "figures.parquet"  # what quantities were called in earlier records
 STAGES = ("start", "halfway", "end", "optimum", "recorded")  # in the order of reports
 CRITICS = ("learned", "exact", "none")  # of several, the first there is stands for an arm
 VARIANT = ("baseline", "advantage", "critic", "gae_lambda", "n_step", "group_size", "credit")
 COLUMNS = (*VARIANT, "level", "weights", "episodes", "kind", "quantity", "value", "error", "low", "high")
 COST_COLUMNS = (*VARIANT, "episodes", "steps", "seconds")
-PLACE = ("task", "stage", "label", "first")  # of a measured stage, see `Laboratory`
+IDENTIFIERS = ("task", "stage", "label", "first")  # of a measured stage, see `Laboratory`
 STAGE, CRITIC = "halfway", "learned"  # what stands for an estimator where one number has to
 WEIGHTS = "undiscounted"  # of states in the gradient: what everybody's update uses
 WEAKER = "younger"  # the brother whose share tells whether pay is fair
@@ -46,7 +47,7 @@ class Stage:
     hash: str
     seed: str
     record: Mapping[str, Any]
-    figures: pd.DataFrame
+    quantities: pd.DataFrame
     costs: pd.DataFrame
 
 
@@ -58,14 +59,14 @@ class Laboratory:
     hash of each. Of several, that which was planned `first` stands for the stage where one number has to.
 
     Attributes:
-        figures: one row per stage, variant and quantity with value, error, low and high; see `COLUMNS`. `arm` is such
-            as `critic-gae`, and `swept` says whether it is a further λ, n or credit of that arm.
+        quantities: one row per stage, variant and quantity with value, error, low and high; see `COLUMNS`. `arm` is
+            such as `critic-gae`, and `swept` says whether it is a further λ, n or credit of that arm.
         costs: environment steps and seconds of a batch of every variant, named alike.
         notes: one row per stage: which truth, how precise, what was left out.
         missing: stages that were planned and are not measured.
     """
 
-    figures: pd.DataFrame
+    quantities: pd.DataFrame
     costs: pd.DataFrame
     notes: pd.DataFrame
     missing: tuple[str, ...]
@@ -73,16 +74,16 @@ class Laboratory:
     @property
     def empty(self) -> bool:
         """Whether nothing was measured."""
-        return self.figures.empty
+        return self.quantities.empty
 
     @property
     def tasks(self) -> list[str]:
         """In the order they were planned."""
-        return [str(task) for task in self.figures["task"].unique()]
+        return [str(task) for task in self.quantities["task"].unique()]
 
     def of(self, task: str, level: str, label: str | None = None) -> pd.DataFrame:
         """Rows of one task and level, and of one stage."""
-        rows = self.figures[(self.figures["task"] == task) & (self.figures["level"] == level)]
+        rows = self.quantities[(self.quantities["task"] == task) & (self.quantities["level"] == level)]
         return rows if label is None else rows[rows["label"] == label]
 
     def labels(self, task: str) -> list[str]:
@@ -117,11 +118,11 @@ def _stage(path: Path) -> Stage | None:
     block = blocks.load(path, blocks.MEASURED)
     if block.state != "done":
         return None
-    figures = frame(block, FIGURES, COLUMNS)
+    quantities = frame(block, EARLIER if EARLIER in block.record["checksums"] else QUANTITIES, COLUMNS)
     has_costs = COSTS in block.record["checksums"]
     costs = frame(block, COSTS, COST_COLUMNS) if has_costs else pd.DataFrame(columns=list(COST_COLUMNS))
     record, seed = block.record, ", ".join(block.record["seeds"])
-    return Stage(record["task"], record["stage"], path.parent.name, seed, record, figures, costs)
+    return Stage(record["task"], record["stage"], path.parent.name, seed, record, quantities, costs)
 
 
 def together(stages: Sequence[Stage], missing: Sequence[str] = ()) -> Laboratory:
@@ -129,22 +130,22 @@ def together(stages: Sequence[Stage], missing: Sequence[str] = ()) -> Laboratory
     tasks = list(dict.fromkeys(stage.task for stage in stages))
     unique = list({(stage.task, stage.hash, stage.seed): stage for stage in reversed(stages)}.values())[::-1]
     unique.sort(key=lambda stage: (tasks.index(stage.task), _rank(stage.name)))
-    figures, costs, notes = [], [], []
+    quantities, costs, notes = [], [], []
     for stage in unique:
         alike = [other for other in unique if (other.task, other.name) == (stage.task, stage.name)]
-        place: dict[str, Any] = {
+        identifiers: dict[str, Any] = {
             "task": stage.task,
             "stage": stage.name,
             "label": _label(stage, alike),
             "first": stage is alike[0],
         }
-        figures.append(stage.figures.assign(**place))
-        costs.append(stage.costs.assign(**place))
-        notes.append(place | _notes(stage.record))
+        quantities.append(stage.quantities.assign(**identifiers))
+        costs.append(stage.costs.assign(**identifiers))
+        notes.append(identifiers | _notes(stage.record))
     return Laboratory(
-        _labelled(_concatenated(figures, (*PLACE, *COLUMNS))),
-        _labelled(_concatenated(costs, (*PLACE, *COST_COLUMNS))),
-        pd.DataFrame(notes, columns=list(dict.fromkeys([*PLACE, *(key for note in notes for key in note)]))),
+        _labelled(_concatenated(quantities, (*IDENTIFIERS, *COLUMNS))),
+        _labelled(_concatenated(costs, (*IDENTIFIERS, *COST_COLUMNS))),
+        pd.DataFrame(notes, columns=list(dict.fromkeys([*IDENTIFIERS, *(key for note in notes for key in note)]))),
         tuple(missing),
     )
 
@@ -182,16 +183,16 @@ def _labelled(table: pd.DataFrame) -> pd.DataFrame:
 def usual(rows: pd.DataFrame) -> pd.DataFrame:
     """One variant per arm: its usual λ and n, and of the critics the one training has."""
     rows = rows[~rows["swept"].astype(bool)]
-    rank = rows["critic"].map({name: place for place, name in enumerate(CRITICS)})
+    rank = rows["critic"].map({name: index for index, name in enumerate(CRITICS)})
     rows = rows.assign(rank=rank).dropna(subset="rank")
     best = rows.groupby(["task", "label", "arm"])["rank"].transform("min")
     return rows[rows["rank"] == best]
 
 
-def measured(figures: pd.DataFrame, metric: str) -> pd.DataFrame:
+def measured(quantities: pd.DataFrame, metric: str) -> pd.DataFrame:
     """The rows of one of `METRICS`, in its units: at one batch, with the weights and for the brother it is about."""
     level, quantity, relative = METRICS[metric]
-    rows = figures[(figures["level"] == level) & (figures["quantity"] == quantity)]
+    rows = quantities[(quantities["level"] == level) & (quantities["quantity"] == quantity)]
     if level == "gradient":
         smallest = rows.groupby(["task", "label"])["episodes"].transform("min")  # the batch an update uses
         rows = rows[(rows["weights"] == WEIGHTS) & (rows["episodes"] == smallest)]
@@ -199,7 +200,7 @@ def measured(figures: pd.DataFrame, metric: str) -> pd.DataFrame:
         rows = rows[rows["kind"] == WEAKER]
     if not relative:
         return rows
-    signal = figures[(figures["level"] == level) & (figures["quantity"] == "signal")]
+    signal = quantities[(quantities["level"] == level) & (quantities["quantity"] == "signal")]
     keys = ["task", "label", *VARIANT]
     found = rows[keys].merge(signal[[*keys, "value"]].drop_duplicates(keys), on=keys, how="left")
     scale = found["value"].to_numpy(float)

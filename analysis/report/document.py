@@ -171,7 +171,7 @@ def _committed(file: ClaimsFile, records: Records) -> str:
 
 
 def _closing(material: Material, metrics: pd.DataFrame, costs: pd.DataFrame) -> list[Part]:
-    found = closing_table(metrics, material.estimates, costs, material.records.laboratory.figures)
+    found = closing_table(metrics, material.estimates, costs, material.records.laboratory.quantities)
     return [Part("TD, GAE and Monte Carlo", tables=(found,))] if found else []
 
 

@@ -110,7 +110,7 @@ def _of_page(saved: Drawn) -> dict[str, dict[str, str]]:
 
 def _write_measured(records: Records, saved: Drawn, folder: Path) -> Iterator[Path]:
     if not records.laboratory.empty:
-        yield write_file(folder / "laboratory.csv", formats.csv(records.laboratory.figures).encode())
+        yield write_file(folder / "laboratory.csv", formats.csv(records.laboratory.quantities).encode())
     for name, found in saved.items():
         yield from _write_kinds(found, folder / name)
 

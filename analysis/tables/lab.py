@@ -42,7 +42,7 @@ def closing_table(found: Laboratory, task: str, returns: Mapping[str, tuple[floa
 
 
 def of_arm(rows: pd.DataFrame, arm: str) -> pd.DataFrame:
-    """The figures of one arm by quantity."""
+    """The rows of one arm by quantity."""
     return rows[rows["arm"] == arm].drop_duplicates("quantity").set_index("quantity")
 
 
@@ -67,7 +67,7 @@ def _row(
 
 
 def _cell(rows: pd.DataFrame, quantity: str, scale: float) -> str:
-    """A figure with its interval, divided by `scale`; a dash where there is none."""
+    """A quantity with its interval, divided by `scale`; a dash where there is none."""
     if quantity not in rows.index or not scale > 0:
         return "–"
     row = rows.loc[[quantity], ["value", "low", "high"]].to_numpy(float)[0]
@@ -150,7 +150,7 @@ def _true_shares(rows: pd.DataFrame, kinds: Sequence[str]) -> tuple[str, ...]:
 def _shares(rows: pd.DataFrame, kinds: Sequence[str]) -> list[str]:
     """Both shares of every kind; what of an interval lies outside 0 to 1 no share can be."""
     shares = rows.set_index(["kind", "quantity"])[["value", "low", "high"]].astype(float).clip(0, 1)
-    numbers = {place: list(map(float, row)) for place, row in zip(shares.index, shares.to_numpy(), strict=True)}
+    numbers = {key: list(map(float, row)) for key, row in zip(shares.index, shares.to_numpy(), strict=True)}
     return [interval_text(numbers[kind, share], 3) for kind in kinds for share in SHARES]
 
 

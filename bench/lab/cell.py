@@ -4,7 +4,7 @@
 
 - `run.json`: status, what was measured (`factors`), the precision of the truth, provenance, costs, checksums
 - `config.yaml`: the laboratory's settings and the configuration of the arm that trained the policy
-- `figures.parquet`: every quantity with its standard error and interval, one row each
+- `quantities.parquet`: every quantity with its standard error and interval, one row each
 - `states.parquet`: bias and variance of every estimator in every state they were measured in
 - `costs.parquet`: environment steps and seconds of every estimator for a batch, seconds being the machine's
 
@@ -29,9 +29,8 @@ from bench.records import block as blocks
 from bench.records import files, provenance
 from bench.records.index import LAB
 from bench.records.recorder import Recorder, Subject
-from bench.records.tables import write_table
+from bench.records.tables import COSTS, QUANTITIES, STATES, write_table
 
-QUANTITIES, STATES, COSTS = "figures.parquet", "states.parquet", "costs.parquet"
 _BOOKKEEPING = ("tasks", "stages", "policy", "overrides", "by_task", "seed")  # said otherwise in a cell's identity
 
 

@@ -16,7 +16,7 @@ from bench.records import block as blocks
 from bench.records import files, provenance
 from bench.records.index import STUDY
 from bench.records.recorder import Recorder, Subject
-from bench.records.tables import EVALUATIONS, TRAINING, write_table, write_rows
+from bench.records.tables import EVALUATIONS, QUANTITIES, TRAINING, write_rows, write_table
 
 BOUNDS = {"cartpole": (22.2, 500.0), "weekly_exam": (54.1, 71.36)}
 COMMIT = {"commit": "0123456789abcdef", "dirty": False}
@@ -97,11 +97,13 @@ class ResultsWriter:
         recorder.close()
         return recorder.directory
 
-    def stage(self, study: str, task: str, name: str, digest: str, figures: Sequence[Mapping[str, Any]]) -> Path:
+    def stage(
+        self, study: str, task: str, name: str, digest: str, rows: Sequence[Mapping[str, Any]], file: str = QUANTITIES
+    ) -> Path:
         """A stage of training that the laboratory measured."""
         header = {"study": study, "task": task, "stage": name, "hash": digest, "factors": {}}
         recorder = self._begun(study, f"lab/{task}/{name}-{digest}", [0], header)
-        recorder.finish({"figures.parquet": partial(write_table, figures)}, {0: {"status": "done"}}, cpu_seconds=0.0)
+        recorder.finish({file: partial(write_table, rows)}, {0: {"status": "done"}}, cpu_seconds=0.0)
         recorder.close()
         return recorder.directory
 

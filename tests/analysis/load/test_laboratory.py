@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from analysis import load
@@ -32,7 +33,7 @@ claims:
 
 
 def rows(advantage: str, bias: float, variance: float, cosine: float) -> list[dict]:
-    """Figures of one estimator under a learned critic, the true advantages having a mean square of 2."""
+    """Quantities of one estimator under a learned critic, the true advantages having a mean square of 2."""
     common = {"baseline": "critic", "advantage": advantage, "critic": "learned", "gae_lambda": np.nan}
     common |= {"n_step": np.nan, "group_size": np.nan, "credit": "", "kind": "", "error": 0.1, "weights": ""}
     advantages = {"action_bias": bias, "variance": variance, "signal": 2.0}
@@ -46,23 +47,31 @@ def rows(advantage: str, bias: float, variance: float, cosine: float) -> list[di
     ]  # fmt: skip
 
 
+MEASURED = rows("td0", 0.6, 1.0, 0.5) + rows("monte_carlo", 0.0, 4.0, 0.2)
+
+
 @pytest.fixture
 def root(tmp_path) -> Path:
     """A study that trained nothing and measured two estimators."""
     writer = ResultsWriter(tmp_path / "results")
-    figures = rows("td0", 0.6, 1.0, 0.5) + rows("monte_carlo", 0.0, 4.0, 0.2)
-    writer.stage("s", "weekly_exam", "halfway", "0123abcd", figures)
+    writer.stage("s", "weekly_exam", "halfway", "0123abcd", MEASURED)
     return writer.root
 
 
 def test_numbers_are_in_units_of_the_signal_and_at_the_smallest_batch(root):
-    figures = load.read(["s"], root).laboratory.figures
+    quantities = load.read(["s"], root).laboratory.quantities
     td = {"baseline": "critic", "advantage": "td0"}
-    assert measured_texts(figures, "weekly_exam", ["bias", "variance", "cosine"], td) == ["0.300", "0.500", "0.500"]
-    assert measured_texts(figures, "cartpole", ["bias"], td) == ["–"]
+    assert measured_texts(quantities, "weekly_exam", ["bias", "variance", "cosine"], td) == ["0.300", "0.500", "0.500"]
+    assert measured_texts(quantities, "cartpole", ["bias"], td) == ["–"]
     (section,) = lab_tables.closing_table(load.read(["s"], root).laboratory, "weekly_exam", {}).sections
     row = ("critic-td0", "–", "0.300 [0.200, 0.400]", "0.500 [0.400, 0.600]", "0.500 [0.300, 0.700]")
     assert (section.heading, section.rows[0][:5]) == ("halfway", row)
+
+
+def test_an_earlier_record_calls_its_quantities_figures(root):
+    ResultsWriter(root).stage("earlier", "weekly_exam", "halfway", "0123abcd", MEASURED, file="figures.parquet")
+    earlier, now = (load.read([study], root).laboratory.quantities for study in ("earlier", "s"))
+    pd.testing.assert_frame_equal(earlier, now)
 
 
 @pytest.mark.parametrize(("sesoi", "verdict"), [("0.5", "supported"), ("1.5", "undecided"), ("2.0", "refuted")])
@@ -98,7 +107,7 @@ def test_a_study_that_only_measured_has_a_report(root, capsys):
 
 
 def test_a_damaged_measurement_is_named(root, capsys):
-    (path,) = root.glob("s/lab/*/*/*/figures.parquet")
+    (path,) = root.glob("s/lab/*/*/*/quantities.parquet")
     path.write_bytes(b"spoilt")
     assert main(["study=s", f"results={root}"]) == 2  # nothing else is there
-    assert "figures.parquet does not match its checksum" in capsys.readouterr().err
+    assert "quantities.parquet does not match its checksum" in capsys.readouterr().err

@@ -55,10 +55,10 @@ def test_a_damaged_stage_is_named_and_told_by_the_exit_code(
     results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shutil.copytree(results, tmp_path / "results")
-    (file,) = (tmp_path / "results").rglob("figures.parquet")
+    (file,) = (tmp_path / "results").rglob("quantities.parquet")
     second = file.parents[1].with_name("halfway-0") / file.parent.name
     shutil.copytree(file.parent, second)
-    (second / "figures.parquet").write_bytes(b"damaged")
+    (second / "quantities.parquet").write_bytes(b"damaged")
     assert analyse(["study=lab", f"results={tmp_path / 'results'}"]) == 1
     assert "halfway-0" in capsys.readouterr().err
 
@@ -67,23 +67,23 @@ def test_the_closing_table_divides_by_the_signal(found: Laboratory) -> None:
     table = lab_tables.closing_table(found, "exam_question", {"none-monte_carlo": (0.6, 0.5, 0.7)})
     (section,) = table.sections
     row = next(row for row in section.rows if row[0] == "none-monte_carlo")
-    figures = found.of("exam_question", "advantage").query("arm == 'none-monte_carlo'").set_index("quantity")["value"]
-    assert row[3].startswith(f"{figures['variance'] / figures['signal']:.3f}"[:4])
+    values = found.of("exam_question", "advantage").query("arm == 'none-monte_carlo'").set_index("quantity")["value"]
+    assert row[3].startswith(f"{values['variance'] / values['signal']:.3f}"[:4])
     assert row[-1] == "0.60 [0.50, 0.70]"
     assert {row[-1] for row in section.rows if row[0] != "none-monte_carlo"} == {"–"}
 
 
 def test_ratios_to_hardly_any_signal_are_short(found: Laboratory) -> None:
-    figures = found.figures.copy()
-    figures.loc[figures["quantity"] == "signal", "value"] = 1e-20
-    table = lab_tables.closing_table(replace(found, figures=figures), "exam_question", {})
+    quantities = found.quantities.copy()
+    quantities.loc[quantities["quantity"] == "signal", "value"] = 1e-20
+    table = lab_tables.closing_table(replace(found, quantities=quantities), "exam_question", {})
     row = next(row for row in table.sections[0].rows if row[0] == "none-monte_carlo")
     assert re.fullmatch(r"\d\.\de1\d \[\d\.\de1\d, \d\.\de\d\d\]", row[3]), row
 
 
 def test_in_a_single_step_all_targets_are_one(found: Laboratory) -> None:
     """A negative control: TD, GAE and Monte Carlo cannot differ where an episode has one step."""
-    rows = found.figures[(found.figures["baseline"] == "critic") & (found.figures["critic"] == "exact")]
+    rows = found.quantities[(found.quantities["baseline"] == "critic") & (found.quantities["critic"] == "exact")]
     rows = rows[~rows["swept"]]
     keys = ["level", "weights", "episodes", "step", "kind", "quantity"]
     wide = rows[rows["level"] != "kind"].pivot_table(index=keys, columns="advantage", values="value", dropna=False)
@@ -118,12 +118,12 @@ def doubled(results: Path, place: Path) -> Path:
     (block,) = (place / "lab").glob("lab/exam_question/start-*/seeds-000")
     second = block.parents[1] / "start-ffffffff" / block.name
     shutil.copytree(block, second)
-    figures = pd.read_parquet(second / "figures.parquet")
+    quantities = pd.read_parquet(second / "quantities.parquet")
     numbers = ["value", "error", "low", "high"]
-    figures[numbers] *= 10
-    figures.to_parquet(second / "figures.parquet", index=False)
+    quantities[numbers] *= 10
+    quantities.to_parquet(second / "quantities.parquet", index=False)
     record = json.loads((second / "run.json").read_text())
-    edit(second, checksums=record["checksums"] | {"figures.parquet": sha256(second / "figures.parquet")})
+    edit(second, checksums=record["checksums"] | {"quantities.parquet": sha256(second / "quantities.parquet")})
     return place
 
 
@@ -134,8 +134,8 @@ def test_two_settings_of_a_stage_stay_apart(results: Path, found: Laboratory, tm
     assert second == "start ffffffff"
     assert first.startswith("start ")
     selector = {"baseline": "critic", "advantage": "gae", "stage": "start"}
-    alone = measured_texts(found.figures, "exam_question", ["cosine"], selector)
-    assert measured_texts(both.figures, "exam_question", ["cosine"], selector) == alone
+    alone = measured_texts(found.quantities, "exam_question", ["cosine"], selector)
+    assert measured_texts(both.quantities, "exam_question", ["cosine"], selector) == alone
     one, two = lab_tables.closing_table(both, "exam_question", {}).sections
     (before,) = lab_tables.closing_table(found, "exam_question", {}).sections
     assert one.rows == before.rows
@@ -171,7 +171,7 @@ def test_fairness_is_tabled_for_every_baseline(found: Laboratory) -> None:
     names = ["none-monte_carlo", "critic-monte_carlo", "rloo-monte_carlo G=4 reward_to_go"]
     assert {(name, critic) for name, critic in zip(names, ("none", "learned", "none"), strict=True)} <= set(rows)
     assert {name.partition("-")[0] for name, _ in rows} == set(baselines)
-    measured = found.figures.query("level == 'kind' and baseline == 'none' and advantage == 'monte_carlo'")
+    measured = found.quantities.query("level == 'kind' and baseline == 'none' and advantage == 'monte_carlo'")
     value = measured.set_index(["kind", "quantity"])["value"].clip(0, 1)
     place = table.header.index("younger's share of the variance") - 2
     assert rows["none-monte_carlo", "none"][place].startswith(f"{value['younger', 'variance_share']:.3f}")

@@ -37,7 +37,7 @@ def test_the_closing_table_has_the_estimators_in_order_and_says_what_it_lacks(re
     results.block("s", "cartpole", "none", [0, 1], lambda *_: 101.0, baseline="none", advantage="gae")
     records = load.read(["s"], results.root)
     estimates, costs = comparison(records.runs, reps=50), costs_of_runs(records.runs)
-    table = learning.closing_table(run_metrics(records), estimates, costs, records.laboratory.figures)
+    table = learning.closing_table(run_metrics(records), estimates, costs, records.laboratory.quantities)
     assert [row[0] for row in table.sections[0].rows] == ["td0", "gae", "monte_carlo"]
     assert table.sections[0].rows[0][1:5] == ("–", "–", "–", "100.0 [100.0, 100.0]")
     assert "They are not in this study" in table.caption
@@ -48,4 +48,4 @@ def test_a_study_without_two_estimators_has_no_closing_table(results, factors):
     results.block("s", "cartpole", "a", [0, 1], lambda *_: 101.0, **factors)
     records = load.read(["s"], results.root)
     estimates, costs = comparison(records.runs, reps=50), costs_of_runs(records.runs)
-    assert learning.closing_table(run_metrics(records), estimates, costs, records.laboratory.figures) is None
+    assert learning.closing_table(run_metrics(records), estimates, costs, records.laboratory.quantities) is None
