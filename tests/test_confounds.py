@@ -10,6 +10,7 @@ import torch
 from stable_baselines3.common.callbacks import BaseCallback
 
 import bench
+from bench.config.parse import to_mapping
 from bench.config.schema import Config
 from bench.learner import PolicyGradient
 from bench.learner.evaluate import evaluate
@@ -189,9 +190,9 @@ def test_5_choosing_a_baseline_chooses_nothing_else() -> None:
         "rloo": {"group.leave_one_out"},
         "time_mean": {"group.groups", "group.size", "group.start"},
     }
-    default = flat(dataclasses.asdict(bench.compose(["task=weekly_exam", "baseline=none"])))
+    default = flat(to_mapping(bench.compose(["task=weekly_exam", "baseline=none"])))
     for baseline in BASELINES:
-        chosen = flat(dataclasses.asdict(bench.compose(["task=weekly_exam", f"baseline={baseline}"])))
+        chosen = flat(to_mapping(bench.compose(["task=weekly_exam", f"baseline={baseline}"])))
         changed = {key for key, value in chosen.items() if value != default[key]} - {"baseline.name"}
         assert changed == defines.get(baseline, set()), baseline
 
