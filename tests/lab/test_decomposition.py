@@ -27,7 +27,7 @@ def steps() -> pd.DataFrame:
         "batches": 64,
         "anchors": 24,
         "times": 3,
-        "overrides": {"group.size": 4, "vine.every": 4},
+        "overrides": {"group.size": 4, "vine.every": 4, "hidden": [8, 8]},
     }
     settings = read("none", given)
     planned = plan(settings, "weekly_exam")

@@ -19,9 +19,10 @@ from tests.lab.conftest import arm, policy_of
 PAIRS = [(0.1, 4), (0.1, 8), (0.3, 8), (0.5, 8), (0.9, 64), (0.02, 3), (0.77, 2), (0.5, 16)]
 
 
-def expected_gradient(baseline: str, p: float, size: int, *overrides: str) -> tuple[float, float]:
+def expected_gradient(baseline: str, p: float, size: int, ddof: int = 0) -> tuple[float, float]:
     """E ∂/∂logit by enumerating how many of a group are right, through the arms' own code; and the dead share."""
-    config = arm("exam_question", baseline, "monte_carlo", f"group.size={size}", "group.groups=1", *overrides)
+    config = arm("exam_question", baseline, "monte_carlo")
+    config = replace(config, group=replace(config.group, groups=1, size=size, ddof=ddof))
     right = torch.arange(size) < torch.arange(size + 1)[:, None]  # replica K has K right answers
     rewards = right.double()[None]
     yes = torch.ones_like(right)[None]
@@ -43,7 +44,7 @@ def test_group_gradients_equal_their_closed_forms(p: float, size: int) -> None:
     grpo, dead = expected_gradient("grpo", p, size)
     assert grpo == pytest.approx(spread, rel=1e-6)
     assert dead == pytest.approx(p**size + (1 - p) ** size, rel=1e-6)
-    sample = expected_gradient("grpo", p, size, "group.ddof=1")[0]
+    sample = expected_gradient("grpo", p, size, ddof=1)[0]
     assert sample == pytest.approx(spread * np.sqrt((size - 1) / size), rel=1e-6)
 
 
@@ -58,7 +59,8 @@ def test_the_table_that_is_in_print() -> None:
 def test_the_measured_gradient_of_a_network_has_the_same_factor(baseline: str) -> None:
     """E ĝ = c g, with c = 1, 1 − 1/G, 1 and E√(K(G − K))/(G p(1 − p)), within 4 standard errors."""
     size, batches = 8, 1500
-    config = arm("exam_question", baseline, "monte_carlo", "task.answers=two", f"group.size={size}", "group.groups=1")
+    config = arm("exam_question", baseline, "monte_carlo", "task.answers=two", "hidden=[8,8]",
+                 f"group.size={size}", "group.groups=1")  # fmt: skip
     policy = policy_of(config)
     rng = np.random.default_rng(2)
     p = float(policy.probabilities(starts(policy.task, rng, 1, 1))[1, 0])
@@ -77,7 +79,7 @@ def test_the_measured_gradient_of_a_network_has_the_same_factor(baseline: str) -
 @pytest.mark.parametrize("critic", [False, True])
 def test_the_measured_variance_is_the_closed_form(critic: bool) -> None:
     """tr Cov of one episode's gradient: E ‖∇log π‖² ((r − b)² + σ²) − ‖g‖², with and without the exact baseline."""
-    config = arm("exam_question", "critic" if critic else "none", "monte_carlo")
+    config = arm("exam_question", "critic" if critic else "none", "monte_carlo", "hidden=[8,8]")
     policy, episodes = policy_of(config), 3000
     task, model = policy.task, policy.task.model  # type: ignore[attr-defined]
     rng = np.random.default_rng(3)

@@ -15,7 +15,7 @@ from tests.lab.conftest import arm, policy_of
 
 def test_the_exact_gradient_is_what_unbiased_estimators_aim_at() -> None:
     """Monte Carlo and an exact critic's GAE agree with the exact gradient in every direction, γ^t weights or none."""
-    config = arm("weekly_exam", "critic", "gae", "gamma=0.9")
+    config = arm("weekly_exam", "critic", "gae", "gamma=0.9", "hidden=[8,8]")
     policy, count = policy_of(config), 1500
     rng = np.random.default_rng(5)
     value = solution(policy.task, policy, 0.9).value  # type: ignore[arg-type]
@@ -34,7 +34,7 @@ def test_the_exact_gradient_is_what_unbiased_estimators_aim_at() -> None:
 
 def test_merged_blocks_of_the_true_gradient_keep_its_mean(monkeypatch: pytest.MonkeyPatch) -> None:
     """At most `MOST_BLOCKS` blocks are kept, each the mean of as many neighbours, from the same steps."""
-    config = arm("cartpole", "critic", "gae", "task.time_limit=20")
+    config = arm("cartpole", "critic", "gae", "task.time_limit=20", "hidden=[8,8]")
     policy = policy_of(config)
     process = RewardProcess(policy, 0.99)
     found = []
