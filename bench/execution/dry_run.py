@@ -10,12 +10,10 @@ from bench.config.identity import cell_hash
 from bench.config.schema import Config
 from bench.errors import UserError
 from bench.execution import execute
-from bench.execution.launch import Job, jobs
+from bench.execution.launch import OURS, Job, cost, jobs, work
 from bench.records import block as blocks
 from bench.records import partial, provenance
 from bench.records.files import Damaged
-
-OURS = "policy_gradient"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,16 +98,6 @@ def _side_by_side(seconds: Sequence[float], processes: int | None) -> str:
     return f"{_clock(max(sum(seconds) / processes, max(seconds)))} with {processes} at once"
 
 
-def work(program: str, budget: int, passes: int, seeds: int) -> float:
-    """How much a block is to do, in no particular unit: ten seeds in lockstep take about three times one."""
-    return budget * (10 + passes) * (3 + seeds) / 4 if program == OURS else budget * seeds
-
-
-def _work(config: Config) -> float:
-    passes = config.update.epochs + (config.critic.epochs if config.has_critic else 0)
-    return work(config.algorithm.name, config.budget, passes, len(config.seeds))
-
-
 def _afresh(cell: Cell, damaged: Container[Path]) -> Job:
     """What there is to train of a cell once its damaged blocks are set aside."""
     taken = {seed for block in _intact(cell.config, damaged) for seed in block.taken()}
@@ -152,7 +140,7 @@ def _seconds(config: Config, speeds: Sequence[Speed]) -> float | None:
     same_program = [speed for speed in speeds if speed.program == config.algorithm.name]
     same_task = [speed for speed in same_program if speed.task == config.task.name]
     alike = same_cell or same_task or same_program
-    return _work(config) * statistics.median(speed.seconds for speed in alike) if alike else None
+    return cost(config) * statistics.median(speed.seconds for speed in alike) if alike else None
 
 
 def _recorded(study: Path) -> list[Speed]:

@@ -98,7 +98,7 @@ class Block:
     def causes(self) -> dict[int, str]:
         """Why its failed seeds failed."""
         seeds = self.record["seeds"].items()
-        return {int(seed): entry["cause"] or "unknown" for seed, entry in seeds if entry["status"] == "failed"}
+        return {int(seed): entry.get("cause") or "unknown" for seed, entry in seeds if entry["status"] == "failed"}
 
 
 def study_directory(config: Config) -> Path:

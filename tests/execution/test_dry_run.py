@@ -8,22 +8,22 @@ import pytest
 
 import bench
 from bench.cells.grids import Cell
-from bench.execution import dry_run, execute
+from bench.execution import dry_run, execute, launch
 from bench.execution.launch import Job
 from bench.records import block as blocks
 
 
 def test_cells_are_reckoned_with_the_speed_of_their_own_program() -> None:
-    """Ten seconds per million steps of a seed of the library's; of ours 10 seeds take 13/4 of one."""
+    """The library's 5 seeds take five times one, our 10 take 13/4 of one."""
     ours, more = (
         bench.compose(["task=exam_question", "preset=ppo", f"seeds={seeds}", "budget=8192"]) for seeds in (1, 10)
     )
     library = bench.compose(["algorithm=sb3_ppo", "task=cartpole", "seeds=5", "budget=8192"])
     speeds = [
-        dry_run.Speed("", "acrobot", "sb3_ppo", 1e-5),
-        dry_run.Speed("", "exam_question", "policy_gradient", 1 / dry_run._work(ours)),
+        dry_run.Speed("", "acrobot", "sb3_ppo", 1 / launch.work("sb3_ppo", 8192, 0, 1)),
+        dry_run.Speed("", "exam_question", "policy_gradient", 1 / launch.cost(ours)),
     ]
-    assert dry_run._seconds(library, speeds) == pytest.approx(5 * 8192 * 1e-5)
+    assert dry_run._seconds(library, speeds) == pytest.approx(5)
     assert dry_run._seconds(more, speeds) == pytest.approx(13 / 4)
     assert dry_run._seconds(library, speeds[1:]) is None
 
