@@ -1,8 +1,9 @@
 """What stands beside the type of a setting in the schema: the numbers it may be, and where it is read."""
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TypeVar, cast, get_type_hints
 
 T = TypeVar("T")
 
@@ -39,12 +40,17 @@ class Resolved:
 
 def about(cls: type[Any], kind: type[T]) -> dict[str, T]:
     """Return what of a `kind` (`Range`, `ReadIf`) stands beside the keys of a section."""
-    hints = get_type_hints(cls, include_extras=True)
-    notes = {key: getattr(hint, "__metadata__", ()) for key, hint in hints.items()}
+    notes = _notes(cast(Any, cls))
     return {key: note for key, beside in notes.items() for note in beside if isinstance(note, kind)}
 
 
 def resolved(cls: type[Any]) -> set[str]:
     """Return the keys of a section that `bench.config.parse` finds out."""
+    return {key for key, beside in _notes(cast(Any, cls)).items() if Resolved in beside}
+
+
+@functools.cache  # it takes a tenth of a millisecond, and every hash of a cell asks of every section
+def _notes(cls: Any) -> dict[str, tuple[Any, ...]]:
+    """Return everything that stands beside the keys of a section."""
     hints = get_type_hints(cls, include_extras=True)
-    return {key for key, hint in hints.items() if Resolved in getattr(hint, "__metadata__", ())}
+    return {key: getattr(hint, "__metadata__", ()) for key, hint in hints.items()}
