@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from bench.cells import grids
 from bench.cells.grids import plan, product, read_grids
 from bench.errors import UserError
 
@@ -21,12 +22,14 @@ class FakeConfig:
     seeds: tuple[int, ...] = (0,)
 
     @property
-    def hash(self) -> str:
-        return str([item for item in self.values if item[0] != "preset"])
-
-    @property
     def arm_name(self) -> str:
         return str(dict(self.values)["preset"])
+
+
+@pytest.fixture(autouse=True)
+def hashes_of_fakes(monkeypatch):
+    """A preset is a label, and no part of a cell."""
+    monkeypatch.setattr(grids, "cell_hash", lambda config: str([each for each in config.values if each[0] != "preset"]))
 
 
 class FakeComposed:
@@ -135,9 +138,9 @@ def test_grids_hold_values_or_lists_of_them():
     assert read_grids([{"a": 1, "b": [1, 2], "hidden": [[64, 64]]}], "s") == [
         {"a": [1], "b": [1, 2], "hidden": [[64, 64]]}
     ]
-    for grids in ({"a": 1}, ["a"], "a", [{"a": []}]):
+    for wrong in ({"a": 1}, ["a"], "a", [{"a": []}]):
         with pytest.raises(UserError, match="study s"):
-            read_grids(grids, "s")
+            read_grids(wrong, "s")
 
 
 def test_a_product_runs_through_the_last_key_first():
