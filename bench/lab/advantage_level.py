@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 from torch import Tensor
@@ -59,7 +60,7 @@ def _truths(setup: Setup, anchors: Sequence[Anchors], measured: Measured) -> lis
     if setup.solved is not None and isinstance(setup.policy.task, ExactTask):
         measured.notes["truth_precision"] = 0.0
         return [exact_truth(setup.policy.task, setup.solved, at) for at in anchors]
-    rolled = RolledOutValues(setup.process, anchors, setup.streams("truth"))
+    rolled = RolledOutValues(setup.process, anchors, partial(setup.stream, "truth"))
     reached = until_precise(rolled, setup.settings)
     measured.notes |= {"truth_precision": reached, "truth_steps": rolled.steps}
     return rolled.truth()

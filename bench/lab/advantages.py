@@ -5,7 +5,7 @@ then, for baselines computed from other episodes, those episodes: the estimate X
 future k and companions l.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -121,12 +121,5 @@ def _squared_mean(values: Array, noise: Array, weights: Array, further: Array) -
 
 def error_quantities(found: Errors, strata: Array) -> dict[str, Quantity]:
     """Average over all states; `strata` (M,) is each state's time step."""
-    parts: Mapping[str, Array] = {
-        "squared_bias": found.squared_bias,
-        "action_bias": found.action_bias,
-        "state_bias": found.state_bias,
-        "variance": found.variance,
-        "squared_error": found.squared_error,
-        "signal": found.signal,
-    }
-    return {name: mean_quantity(values, strata) for name, values in parts.items()}
+    names = ("squared_bias", "action_bias", "state_bias", "variance", "squared_error", "signal")
+    return {name: mean_quantity(getattr(found, name), strata) for name in names}

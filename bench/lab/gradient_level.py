@@ -3,6 +3,7 @@
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -57,7 +58,7 @@ def _true_gradient(setup: Setup, policy: NetworkPolicy, measured: Measured) -> T
         measured.notes["gradient_precision"] = 0.0
         found = exact_gradients(policy.task, policy, setup.process.gamma)
         return {weights: gradient / setup.stage.reward_scale for weights, gradient in found.items()}
-    critic, stream = setup.critics.get("learned"), setup.streams("gradient_truth")
+    critic, stream = setup.critics.get("learned"), partial(setup.stream, "gradient_truth")
     rolled = RolledOutGradient(setup.process, policy, critic, setup.layout.n_envs, stream)
     reached = until_precise(rolled, setup.settings)
     measured.notes |= {"gradient_precision": reached, "gradient_steps": rolled.steps}

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property
 
 import numpy as np
 
@@ -45,10 +45,6 @@ class Setup:
         """Return the random numbers of a purpose."""
         sequence = np.random.SeedSequence(self.settings.seed, spawn_key=(PURPOSES.index(purpose), *keys))
         return np.random.default_rng(sequence)
-
-    def streams(self, purpose: str) -> Callable[..., np.random.Generator]:
-        """Return the function from keys to the random numbers of a purpose."""
-        return partial(self.stream, purpose)
 
     @property
     def layout(self) -> Layout:

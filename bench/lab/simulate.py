@@ -1,6 +1,7 @@
 """Rolling a policy out from any states: restored ones, with their elapsed time, or fresh starts."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from bench.lab.policies import Critic, Policy
 from bench.learner.distributions import env_actions
-from bench.tasks.base import Array, Task
+from bench.tasks.base import Array, Step, Task
 
 TruthKind = Literal["time_limited", "continuing"]
 NEGLIGIBLE = 1e-3  # a continuing return is followed until γ^k is smaller
@@ -140,51 +141,38 @@ class RewardProcess:
         Only columns that live are stepped.
         """
         task, limit = self.task, time_limit if time_limit is not None else self.task.time_limit
-        columns = np.arange(states.shape[1])
-        record = _Record(states)
-        now = states
+        columns, now = np.arange(states.shape[1]), states
+        steps = []
         while columns.size:
             actions = self.policy.sample(now, rng) if first_actions is None else first_actions
             first_actions = None
             step = task.step(now, env_actions(actions[None], task.action_space), task.noise(rng, columns.size))
             elapsed += 1
-            terminated = step.terminated
-            truncated = ~terminated if limit is not None and elapsed >= limit else np.zeros_like(terminated)
-            record.add(columns, actions, step.state, step.reward / self.reward_scale, terminated, truncated)
-            going = ~(terminated | truncated)
+            over = limit is not None and elapsed >= limit
+            truncated = ~step.terminated if over else np.zeros_like(step.terminated)
+            steps.append((columns, actions, step, truncated))
+            going = ~(step.terminated | truncated)
             columns, now = columns[going], step.state[:, going]
-        return record.episodes()
+        return _episodes(states, steps, self.reward_scale)
 
 
-class _Record:
-    """Rows of episodes, of which ever fewer columns go on."""
+_Row = tuple[Array, Tensor, Step, Array]  # the columns that take it, their actions, the step, and which are truncated
 
-    def __init__(self, states: Array) -> None:
-        self.states: list[Array] = [states]
-        self.actions: list[Tensor] = []
-        self.rows: dict[str, list[Array]] = {name: [] for name in _PER_STEP}
 
-    def add(
-        self, columns: Array, actions: Tensor, states: Array, rewards: Array, terminated: Array, truncated: Array
-    ) -> None:
-        """Add one step of `columns`; the others keep their states."""
-        size = self.states[0].shape[1]
-        following = self.states[-1].copy()
-        following[:, columns] = states
-        self.states.append(following)
-        row = actions.new_zeros((len(actions), size))
-        row[:, torch.from_numpy(columns)] = actions
-        self.actions.append(row)
-        live = np.ones(len(columns), dtype=bool)
-        for name, values in zip(_PER_STEP, (rewards, terminated, truncated, live), strict=True):
-            whole = np.zeros(size, dtype=values.dtype)
-            whole[columns] = values
-            self.rows[name].append(whole)
-
-    def episodes(self) -> Episodes:
-        """Return what was recorded."""
-        rows = (np.stack(self.rows[name]) for name in _PER_STEP)
-        return Episodes(np.stack(self.states), torch.stack(self.actions, 1), *rows)
+def _episodes(begun: Array, steps: Sequence[_Row], reward_scale: float) -> Episodes:
+    """Put together the steps of ever fewer columns; those that have ended keep their states."""
+    length, size = len(steps), begun.shape[1]
+    states = np.repeat(begun[None], length + 1, axis=0)
+    actions = steps[0][1].new_zeros((len(steps[0][1]), length, size))
+    rewards = np.zeros((length, size))
+    terminated, truncated, live = np.zeros((3, length, size), dtype=bool)
+    for t, (columns, acted, step, cut) in enumerate(steps):
+        states[t + 1] = states[t]
+        states[t + 1][:, columns] = step.state
+        actions[:, t, torch.from_numpy(columns)] = acted
+        rewards[t, columns] = step.reward / reward_scale
+        terminated[t, columns], truncated[t, columns], live[t, columns] = step.terminated, cut, True
+    return Episodes(states, actions, rewards, terminated, truncated, live)
 
 
 def starts(task: Task, rng: np.random.Generator, groups: int, size: int) -> Array:
