@@ -4,13 +4,13 @@ import warnings
 from typing import Any
 
 import pytest
-from bench.cells.catalogue import groups_of
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bench.cells.planning import Composer
+from bench.config.options import groups
 from bench.config.schema import Config
 from bench.errors import UserError
 from bench.learner import train as learner
@@ -18,7 +18,7 @@ from bench.paths import CONF
 
 # Groups whose options are cells; a plug-in, a library's class or a trained policy would have to be there first, and a
 # winner of tuning fixes the arm and the task.
-GROUPS = [group for group in groups_of() if group not in ("study", "cluster", "algorithm", "preset")]
+GROUPS = [group for group in groups() if group not in ("study", "cluster", "algorithm", "preset")]
 ABSENT = ("plugin", "checkpoint", "gym")
 OPTIONS = {
     group: [path.stem for path in sorted((CONF / group).glob("*.yaml")) if path.stem not in ABSENT] for group in GROUPS
@@ -98,7 +98,7 @@ def composer():
     """Composes once per choice of options: composing takes a tenth of a second."""
     with initialize_config_dir(str(CONF), version_base="1.3"):
         load = lambda overrides: hydra_compose("config", overrides=overrides, return_hydra_config=True)  # noqa: E731
-        yield Composer(load, [], groups_of())
+        yield Composer(load, [], groups())
 
 
 @pytest.mark.slow

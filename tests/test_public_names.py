@@ -53,9 +53,7 @@ def test_the_learner(tmp_path):
     model = PolicyGradient(env="bench/ExamQuestion-v0", seeds=2).learn(64)
     assert model.env_steps == [64, 64]
     question = model.observation_space.sample()
-    actions, _ = model.predict(
-        np.stack([question, question]), deterministic=True
-    )  # replica-major
+    actions, _ = model.predict(np.stack([question, question]), deterministic=True)  # replica-major
     model.save(tmp_path / "two-seeds")
     again = PolicyGradient.load(tmp_path / "two-seeds")
     assert again.predict(np.stack([question, question]), deterministic=True)[0].tolist() == actions.tolist()

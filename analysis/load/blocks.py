@@ -32,7 +32,7 @@ class Problem:
 
 
 @dataclass(frozen=True)
-class Block:
+class LoadedBlock:
     """One block as read: its record, the status of each seed, and its rows (none where it did not finish)."""
 
     study: str
@@ -43,7 +43,7 @@ class Block:
 
 
 @dataclass(frozen=True)
-class Cell:
+class PlannedCell:
     """A cell a study planned."""
 
     study: str
@@ -65,11 +65,12 @@ def study_folder(root: Path, name: str) -> Path:
     return root / name
 
 
-def plan(folder: Path, root: Path, problems: list[Problem]) -> tuple[Mapping[str, Any], list[Cell]]:
+def plan(folder: Path, root: Path, problems: list[Problem]) -> tuple[Mapping[str, Any], list[PlannedCell]]:
     """The study's own file: its header and its planned cells. Cells run by hand have no such file."""
     header = planned(STUDY, folder, root, problems)
     cells = [
-        Cell(folder.name, cell["task"], cell["arm"], cell["hash"], tuple(cell["seeds"])) for cell in header["cells"]
+        PlannedCell(folder.name, cell["task"], cell["arm"], cell["hash"], tuple(cell["seeds"]))
+        for cell in header["cells"]
     ]
     return header, cells
 
@@ -83,7 +84,7 @@ def planned(index: Index, folder: Path, root: Path, problems: list[Problem]) -> 
         return {"cells": []}
 
 
-def read_blocks(folder: Path, root: Path, problems: list[Problem]) -> list[Block]:
+def read_blocks(folder: Path, root: Path, problems: list[Problem]) -> list[LoadedBlock]:
     """Every block below a study's folder; what cannot be used is added to `problems` and stands for damaged seeds."""
     paths, foreign = blocks.walk(folder)
     problems += [Problem(str(path.relative_to(root)), "foreign file, not a block") for path in foreign]
@@ -93,7 +94,7 @@ def read_blocks(folder: Path, root: Path, problems: list[Problem]) -> list[Block
     return [block for block, _ in found]
 
 
-def _read_block(study: str, path: Path, name: str) -> tuple[Block, Problem | None]:
+def _read_block(study: str, path: Path, name: str) -> tuple[LoadedBlock, Problem | None]:
     try:
         found = blocks.load(path)
         statuses = _statuses(found.record)
@@ -101,7 +102,7 @@ def _read_block(study: str, path: Path, name: str) -> tuple[Block, Problem | Non
         if found.record["status"] != "running" and "done" in statuses.values():
             kept = {file: columns for file, columns in COLUMNS.items() if file not in found.left_out}
             tables = {file: frame(found, file, columns) for file, columns in kept.items()}
-        return Block(study, name, found.record, statuses, tables), None
+        return LoadedBlock(study, name, found.record, statuses, tables), None
     except Damaged as error:
         return _damaged_block(study, path, name), Problem(name, str(error))
 
@@ -121,10 +122,10 @@ def frame(block: blocks.Block, file: str, columns: Collection[str]) -> pd.DataFr
     return table
 
 
-def _damaged_block(study: str, path: Path, name: str) -> Block:
+def _damaged_block(study: str, path: Path, name: str) -> LoadedBlock:
     """A stand-in for a block that cannot be read: what its folder's name says."""
     cell, seeds = blocks.cell_of(path), blocks.seeds_of(path.name)
     if cell is None or seeds is None:
-        return Block(study, name, {}, {}, {})
+        return LoadedBlock(study, name, {}, {}, {})
     record = {"task": path.parent.parent.name, "arm": cell[0], "hash": cell[1]}
-    return Block(study, name, record, dict.fromkeys(seeds, "damaged"), {})
+    return LoadedBlock(study, name, record, dict.fromkeys(seeds, "damaged"), {})

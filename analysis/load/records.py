@@ -16,7 +16,7 @@ import pyarrow
 
 from analysis import stats
 from analysis.load import labels, laboratory
-from analysis.load.blocks import COLUMNS, Block, Cell, Problem, plan, read_blocks, study_folder
+from analysis.load.blocks import COLUMNS, LoadedBlock, PlannedCell, Problem, plan, read_blocks, study_folder
 from analysis.load.laboratory import Laboratory
 from bench.records.scores import is_final
 from bench.records.tables import EVALUATIONS, TRAINING
@@ -215,20 +215,20 @@ def read(studies: Sequence[str], results: str | Path = "results") -> Records:
     )
 
 
-def _control(name: object, runs: pd.DataFrame, plans: Sequence[Cell]) -> str | None:
+def _control(name: object, runs: pd.DataFrame, plans: Sequence[PlannedCell]) -> str | None:
     """Label of the arm called `name`, which may be a second name of a cell; None where it is no arm, or several."""
     hashes = {cell.hash for cell in plans if cell.arm == name}
     found = runs.loc[(runs["name"] == name) | runs["hash"].isin(hashes), "arm"].unique()
     return str(found[0]) if len(found) == 1 else None
 
 
-def _factor_names(blocks: Sequence[Block]) -> list[str]:
+def _factor_names(blocks: Sequence[LoadedBlock]) -> list[str]:
     """All factors any block has, in order of first appearance; the task is not one, it is half of a cell's name."""
     names = dict.fromkeys(key for block in blocks for key in block.record.get("factors", {}))
     return [name for name in names if name not in _KEYS]
 
 
-def _runs(blocks: Sequence[Block], plans: Sequence[Cell]) -> pd.DataFrame:
+def _runs(blocks: Sequence[LoadedBlock], plans: Sequence[PlannedCell]) -> pd.DataFrame:
     """One row per cell and seed in the planned order; of a run that was found several times the best."""
     factors = _factor_names(blocks)
     planned = [row for cell in plans for row in _planned_rows(cell)]
@@ -256,7 +256,7 @@ def _without_unplanned(found: list[dict[str, Any]], planned: list[dict[str, Any]
     ]
 
 
-def _planned_rows(cell: Cell) -> list[dict[str, Any]]:
+def _planned_rows(cell: PlannedCell) -> list[dict[str, Any]]:
     common = {"study": cell.study, "task": cell.task, "arm": cell.arm, "hash": cell.hash}
     return [common | {"seed": seed, "status": "missing", "block": -1} for seed in cell.seeds]
 
@@ -267,7 +267,7 @@ def _known_of_cells(table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame
     return table.assign(**{str(column): first[column].to_numpy() for column in first})
 
 
-def _block_rows(index: int, block: Block, factors: Sequence[str]) -> list[dict[str, Any]]:
+def _block_rows(index: int, block: LoadedBlock, factors: Sequence[str]) -> list[dict[str, Any]]:
     record = block.record
     common = {"study": block.study, "block": index} | {key: record.get(key) for key in ("task", "arm", "hash")}
     common |= {factor: _plain(record.get("factors", {}).get(factor)) for factor in factors}
@@ -295,7 +295,7 @@ def _plain(value: Any) -> Hashable:
     return str(value) if isinstance(value, (list, dict)) else value
 
 
-def _long_table(blocks: Sequence[Block], runs: pd.DataFrame, file: str) -> pd.DataFrame:
+def _long_table(blocks: Sequence[LoadedBlock], runs: pd.DataFrame, file: str) -> pd.DataFrame:
     """The rows of one file of all blocks, each run once, with the names of its cell."""
     winners = set(zip(runs["block"], runs["seed"], strict=True))
     parts, owners = [], []

@@ -17,9 +17,9 @@ from bench.config.arguments import read, typed
 from bench.errors import UserError, counted, first_line, nearest
 from bench.execution import progress
 from bench.lab import stages
-from bench.lab.cell import Cell, finish, plan_cells, subject
 from bench.lab.measure import measure as measure_stage
 from bench.lab.plan import Plan, plan
+from bench.lab.planned import PlannedStage, add_to_index, finish, subject
 from bench.lab.settings import FOLDER, STAGES, Settings
 from bench.lab.settings import read as read_settings
 from bench.records.recorder import Busy, Recorder, recording
@@ -57,29 +57,29 @@ class Request:
 
 
 def main(words: Sequence[str]) -> int:
-    """Run `python -m bench lab`; the exit code: 0, 1 where a cell failed, 2 for a mistake. Raises `UserError`."""
+    """Run `python -m bench lab`; the exit code: 0, 1 where a stage failed, 2 for a mistake. Raises `UserError`."""
     if {"-h", "--help", "help"} & set(words):
         print(USAGE)
         return 0
     torch.set_num_threads(1)
     request = parse(words)
-    cells = planned(request)
-    plan_cells(cells)
-    left = [cell for cell in cells if not cell.done]
+    wanted = plan_stages(request)
+    add_to_index(wanted)
+    left = [each for each in wanted if not each.done]
     with interruption.leading():
-        failures = _measure(left, len(cells) - len(left), request.jobs)
+        failures = _measure(left, len(wanted) - len(left), request.jobs)
         if (asked := interruption.asked()) is not None:
             raise interruption.Interrupted(asked)
     for failure in failures:
         print(f"failed: {failure.line}", file=sys.stderr)
-    before = f", {len(cells) - len(left)} of them measured before" if len(left) < len(cells) else ""
-    print(f"{counted(len(cells), 'stage')}{before}, {len(failures)} failures: {cells[0].study_directory / 'lab'}")
+    before = f", {len(wanted) - len(left)} of them measured before" if len(left) < len(wanted) else ""
+    print(f"{counted(len(wanted), 'stage')}{before}, {len(failures)} failures: {wanted[0].study_directory / 'lab'}")
     return max((2 if failure.mistake else 1 for failure in failures), default=0)
 
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a cell was not measured, in one line; a `mistake` is the user's to mend."""
+    """Why a stage was not measured, in one line; a `mistake` is the user's to mend."""
 
     line: str
     mistake: bool = False
@@ -129,9 +129,9 @@ def _mapping(key: str, text: str) -> Any:
         raise UserError(f"lab: cannot read '{key}={text}': write {key}={{…}} as in conf/lab") from error
 
 
-def planned(request: Request) -> list[Cell]:
-    """The cells, every one checked. Raises `UserError` for the first that cannot be measured."""
-    cells = []
+def plan_stages(request: Request) -> list[PlannedStage]:
+    """The stages, every one checked. Raises `UserError` for the first that cannot be measured."""
+    wanted = []
     for task in (*request.settings.tasks, *request.settings.by_task):
         if task not in TASKS:
             raise UserError(f"unknown task '{task}': allowed are {', '.join(TASKS)}{nearest(task, TASKS)}")
@@ -141,8 +141,8 @@ def planned(request: Request) -> list[Cell]:
         _check_critics(request, found)
         for name in [stages.RECORDED] if settings.policy else settings.stages:
             _check_stage(settings, found, name)
-            cells.append(Cell(found, settings, name, request.study, request.results))
-    return sorted(cells, key=_work, reverse=True)
+            wanted.append(PlannedStage(found, settings, name, request.study, request.results))
+    return sorted(wanted, key=_work, reverse=True)
 
 
 def _check_critics(request: Request, found: Plan) -> None:
@@ -172,54 +172,58 @@ def _check_stage(settings: Settings, found: Plan, name: str) -> None:
         raise UserError(f"critics=learned on {found.config.task.name} {name}: {arm} has no critic; use {known}")
 
 
-def _work(cell: Cell) -> float:
+def _work(planned: PlannedStage) -> float:
     """How much there is to do, in no particular unit."""
-    horizon = make(cell.plan.config.task).horizon or 1
-    trained = cell.plan.config.budget if cell.stage in (stages.HALFWAY, stages.END) else 0
-    return len(cell.plan.variants) * min(horizon, 500) + trained / 10
+    horizon = make(planned.plan.config.task).horizon or 1
+    trained = planned.plan.config.budget if planned.stage in (stages.HALFWAY, stages.END) else 0
+    return len(planned.plan.variants) * min(horizon, 500) + trained / 10
 
 
-def _measure(cells: Sequence[Cell], done_before: int, jobs: int) -> list[Failure]:
-    """Measure cells in processes of their own, the longest first; → what went wrong."""
-    if not cells:
+def _measure(wanted: Sequence[PlannedStage], done_before: int, jobs: int) -> list[Failure]:
+    """Measure stages in processes of their own, the longest first; → what went wrong."""
+    if not wanted:
         return []
-    items = [progress.Item(cell.label, cell.directory, _work(cell)) for cell in cells]
+    items = [progress.Item(planned.label, planned.directory, _work(planned)) for planned in wanted]
     with progress.Display(Console(stderr=True)).watching(items, done_before):
-        workers = min(jobs, len(cells))
+        workers = min(jobs, len(wanted))
         if workers == 1:
-            found = [measure(cell) for cell in cells]
+            found = [measure(planned) for planned in wanted]
         else:
-            found = Parallel(n_jobs=workers, backend="loky", batch_size=1)(delayed(measure)(cell) for cell in cells)
+            found = Parallel(n_jobs=workers, backend="loky", batch_size=1)(
+                delayed(measure)(planned) for planned in wanted
+            )
     return [failure for failure in found if failure is not None]
 
 
-def measure(cell: Cell) -> Failure | None:
-    """Measure one cell and record it; → what went wrong."""
+def measure(planned: PlannedStage) -> Failure | None:
+    """Measure one stage and record it; → what went wrong."""
     torch.set_num_threads(1)
     if interruption.asked() is not None:
-        return Failure(f"{cell.label}: not begun, since a signal asked to stop")
+        return Failure(f"{planned.label}: not begun, since a signal asked to stop")
     try:
-        with recording(Recorder(subject(cell))) as recorder:
-            stage = _stage(cell)
+        with recording(Recorder(subject(planned))) as recorder:
+            stage = _stage(planned)
             recorder.progress(0.1)
-            found = measure_stage(cell.plan, cell.settings, stage, lambda done: recorder.progress(0.1 + 0.9 * done))
+            found = measure_stage(
+                planned.plan, planned.settings, stage, lambda done: recorder.progress(0.1 + 0.9 * done)
+            )
             finish(recorder, found, stage.env_steps)
     except interruption.Interrupted:
-        return Failure(f"{cell.label}: interrupted")
+        return Failure(f"{planned.label}: interrupted")
     except Busy as error:
-        return Failure(f"{cell.label}: {error}")
+        return Failure(f"{planned.label}: {error}")
     except Exception as error:  # whatever measuring raises is recorded: the other stages go on
         mistake = isinstance(error, UserError)
         kind = "" if mistake else f"{type(error).__name__}: "
-        return Failure(f"{cell.label}: {kind}{first_line(error)}", mistake)
+        return Failure(f"{planned.label}: {kind}{first_line(error)}", mistake)
     return None
 
 
-def _stage(cell: Cell) -> stages.Stage:
-    settings, config = cell.settings, cell.plan.config
+def _stage(planned: PlannedStage) -> stages.Stage:
+    settings, config = planned.settings, planned.plan.config
     if settings.policy is not None:
-        return stages.recorded(Path(settings.policy), cell.task, settings.seed)[1]
-    if cell.stage == stages.OPTIMUM:
-        return stages.optimum(make(config.task), cell.task, config.gamma)
-    assert cell.stage in STAGES
-    return stages.trained(config, settings.seed, cell.stage)
+        return stages.recorded(Path(settings.policy), planned.task, settings.seed)[1]
+    if planned.stage == stages.OPTIMUM:
+        return stages.optimum(make(config.task), planned.task, config.gamma)
+    assert planned.stage in STAGES
+    return stages.trained(config, settings.seed, planned.stage)

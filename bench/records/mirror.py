@@ -27,7 +27,8 @@ from bench.records.tables import EVALUATIONS, TRAINING
 COMPLETE = ".complete"  # in the folder of a run that was written to its end
 PATIENCE = 30.0  # seconds to wait for a server
 
-Row = Mapping[str, Any]
+
+TableRow = Mapping[str, Any]  # of a Parquet file
 
 _given_up: set[str] = set()  # modes that failed once in this process: waiting for every block again would take hours
 
@@ -162,7 +163,7 @@ def run_id(block: blocks.Block, seed: int) -> str:
     return f"{block.record['hash']}-{seed:03d}"
 
 
-def history(training: Iterable[Row], evaluations: Iterable[Row]) -> dict[int, list[dict[str, float]]]:
+def history(training: Iterable[TableRow], evaluations: Iterable[TableRow]) -> dict[int, list[dict[str, float]]]:
     """By seed, one row per step: the diagnostics of the update and the means of the evaluation at that step."""
     rows: dict[int, dict[int, dict[str, float]]] = defaultdict(lambda: defaultdict(dict))
     for row in training:
@@ -231,8 +232,8 @@ def _settings(wandb: Any, mode: str) -> Any:
     )
 
 
-def _grouped(rows: Iterable[Row], *keys: str) -> dict[tuple[Any, ...], list[Row]]:
-    groups: dict[tuple[Any, ...], list[Row]] = {}
+def _grouped(rows: Iterable[TableRow], *keys: str) -> dict[tuple[Any, ...], list[TableRow]]:
+    groups: dict[tuple[Any, ...], list[TableRow]] = {}
     for row in rows:
         groups.setdefault(tuple(row[key] for key in keys), []).append(row)
     return groups

@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 
 import bench
-from bench.commands.lab import parse, planned
+from bench.commands.lab import parse, plan_stages
 from bench.commands.main import main
 from bench.config.schema import Config
-from bench.lab.cell import subject
+from bench.lab.planned import subject
 from bench.records.recorder import Recorder
 
 SMALL = [
@@ -63,7 +63,7 @@ def test_a_mistake_costs_one_line(
 def test_arms_left_out_are_recorded_with_the_reason(tmp_path: Path) -> None:
     """CartPole's restored episodes cost more than this budget, so that no vine arm is measured."""
     request = parse(["task=cartpole", "stages=start", "critics=learned", "budget=20_000", f"results={tmp_path}"])
-    (cell,) = planned(request)
+    (cell,) = plan_stages(request)
     names = {variant.arm.baseline.name for variant in cell.plan.variants}
     assert "vine" not in names
     assert set(cell.plan.left_out) == {f"vine-{target}" for target in ("td0", "nstep", "gae", "monte_carlo")}
@@ -76,10 +76,10 @@ def test_arms_left_out_are_recorded_with_the_reason(tmp_path: Path) -> None:
 
 def test_the_studies_measure_every_arm_that_is_legal() -> None:
     """Only vine is refused: on Acrobot, whose rewards are scaled, and where a walk may take longer than the budget."""
-    left_out = {cell.task: set(cell.plan.left_out) for cell in planned(parse(["study=bias_variance"]))}
+    left_out = {cell.task: set(cell.plan.left_out) for cell in plan_stages(parse(["study=bias_variance"]))}
     assert {task for task, arms in left_out.items() if arms} == {"acrobot", "random_walk"}
     assert {arm.partition("-")[0] for arms in left_out.values() for arm in arms} == {"vine"}
-    article = planned(parse(["study=article"]))
+    article = plan_stages(parse(["study=article"]))
     assert {(cell.task, cell.stage) for cell in article} == {
         (task, stage) for task in ("exam_question", "weekly_exam") for stage in ("start", "halfway", "end")
     }
@@ -89,7 +89,7 @@ def test_the_studies_measure_every_arm_that_is_legal() -> None:
 def test_settings_of_one_task() -> None:
     """The study's file has more batches for its smallest world; what is given holds for all, and hashes tell it."""
     small = ["study=bias_variance", "baselines=none", "advantages=monte_carlo"]
-    cells = {given: planned(parse([*small, *given])) for given in [(), ("batches=64",)]}
+    cells = {given: plan_stages(parse([*small, *given])) for given in [(), ("batches=64",)]}
     batches = {given: {cell.task: cell.settings.batches for cell in found} for given, found in cells.items()}
     assert batches[()] == batches["batches=64",] | {"exam_question": 256}
     assert set(batches["batches=64",].values()) == {64}

@@ -8,7 +8,7 @@
 - `states.parquet`: bias and variance of every estimator in every state they were measured in
 - `costs.parquet`: environment steps and seconds of every estimator for a batch, seconds being the machine's
 
-`results/<study>/lab.json` lists the cells that were planned, as `study.json` does for training.
+`results/<study>/lab.json` lists the stages that were planned, as `study.json` does for training.
 """
 
 import dataclasses
@@ -31,11 +31,11 @@ from bench.records.index import LAB
 from bench.records.recorder import Recorder, Subject
 from bench.records.tables import COSTS, QUANTITIES, STATES, write_table
 
-_BOOKKEEPING = ("tasks", "stages", "policy", "overrides", "by_task", "seed")  # said otherwise in a cell's identity
+_BOOKKEEPING = ("tasks", "stages", "policy", "overrides", "by_task", "seed")  # said otherwise in its identity
 
 
 @dataclass(frozen=True)
-class Cell:
+class PlannedStage:
     """One stage of one task, to be measured with one seed."""
 
     plan: Plan
@@ -83,8 +83,8 @@ class Cell:
     @property
     def directory(self) -> Path:
         """The folder of its block."""
-        cell = self.study_directory / blocks.LAB / self.task / f"{self.stage}-{self.hash}"
-        return cell / blocks.seeds_name([self.settings.seed])
+        folder = self.study_directory / blocks.LAB / self.task / f"{self.stage}-{self.hash}"
+        return folder / blocks.seeds_name([self.settings.seed])
 
     @property
     def done(self) -> bool:
@@ -96,39 +96,39 @@ class Cell:
         return True
 
 
-def plan_cells(cells: Sequence[Cell]) -> None:
-    """Add cells to the study's index; those planned before stay. Raises `UserError`."""
-    study = cells[0].study_directory
+def add_to_index(wanted: Sequence[PlannedStage]) -> None:
+    """Add stages to the study's index; those planned before stay. Raises `UserError`."""
+    study = wanted[0].study_directory
 
     def merged(index: Mapping[str, Any]) -> dict[str, Any]:
         known = {entry["path"]: entry for entry in index["cells"]}
-        for cell in cells:
-            path = cell.directory.relative_to(study).as_posix()
-            known[path] = {"task": cell.task, "stage": cell.stage, "hash": cell.hash, "path": path}
-        return {"name": cells[0].study, "cells": list(known.values())}
+        for each in wanted:
+            path = each.directory.relative_to(study).as_posix()
+            known[path] = {"task": each.task, "stage": each.stage, "hash": each.hash, "path": path}
+        return {"name": wanted[0].study, "cells": list(known.values())}
 
     LAB.update(study, merged)
 
 
-def subject(cell: Cell) -> Subject:
+def subject(planned: PlannedStage) -> Subject:
     """What the record of a measured stage says from its beginning."""
-    config = dataclasses.replace(cell.plan.config, results=provenance.private(cell.results))
-    settings = json.loads(json.dumps(dataclasses.asdict(cell.settings)))
+    config = dataclasses.replace(planned.plan.config, results=provenance.private(planned.results))
+    settings = json.loads(json.dumps(dataclasses.asdict(planned.settings)))
     entries = {
-        "study": cell.study,
-        "task": cell.task,
-        "stage": cell.stage,
-        "hash": cell.hash,
-        "truth": cell.plan.truth,
-        "left_out": dict(cell.plan.left_out),
-        "factors": factors(cell.plan.config),
+        "study": planned.study,
+        "task": planned.task,
+        "stage": planned.stage,
+        "hash": planned.hash,
+        "truth": planned.plan.truth,
+        "left_out": dict(planned.plan.left_out),
+        "factors": factors(planned.plan.config),
     }
     return Subject(
-        results=cell.results,
-        directory=cell.directory,
-        seeds={cell.settings.seed: {"status": "running", "cause": None}},
+        results=planned.results,
+        directory=planned.directory,
+        seeds={planned.settings.seed: {"status": "running", "cause": None}},
         entries=entries,
-        config={"lab": settings | {"stages": [cell.stage]}, "trained": to_mapping(config)},
+        config={"lab": settings | {"stages": [planned.stage]}, "trained": to_mapping(config)},
     )
 
 
