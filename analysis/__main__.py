@@ -1,7 +1,14 @@
-"""`python -m analysis`."""
+"""`python -m analysis`, and the console script `policy-gradient-analysis`."""
 
 import sys
 
 from analysis.cli import main
 
-sys.exit(main(sys.argv[1:]))
+
+def script() -> int:
+    """Run the command line of this process and return its exit code."""
+    return main(sys.argv[1:])
+
+
+if __name__ == "__main__":
+    sys.exit(script())

@@ -13,11 +13,13 @@ also declare what a function needs, which decides where it is legal and whether 
 
 import hashlib
 import importlib
+import os
 import re
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Literal, TypeVar
 
 from bench.errors import UserError, nearest
@@ -90,7 +92,7 @@ def load(factor: Factor, name: str | None) -> Plugin:
         raise UserError(f"{key}={name}: name what you wrote as module:name, such as {key}=my_module:my_{factor}")
     module_name, _, attribute = name.partition(":")
     try:
-        module = importlib.import_module(module_name)
+        module = import_module(module_name)
     except Exception as error:  # whatever a user's module raises while it is imported
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise UserError(
@@ -108,29 +110,41 @@ def load(factor: Factor, name: str | None) -> Plugin:
     return marked[attribute]
 
 
-def refuse_unnamed(mapping: Mapping[str, Any], where: object) -> None:
-    """Refuse recorded settings that name code which nobody here has imported: a record imports nothing by itself.
+def import_module(name: str) -> ModuleType:
+    """Import a module that the user has named: from Python's path, or else from the current folder.
+
+    Python itself looks there first for `python -m`, and not at all for scripts and for `python -P`. Nothing that only a
+    record names comes here: see `refuse_recorded`.
+    """
+    if name not in sys.modules:
+        folder = os.getcwd()
+        if folder not in map(os.path.abspath, sys.path):
+            sys.path.append(folder)  # last, so that its files stand in for no library
+    return importlib.import_module(name)
+
+
+def refuse_recorded(named: Mapping[str, object]) -> None:
+    """Refuse code that a record names and nobody here has imported: a record imports nothing by itself.
+
+    `named` maps keys of the configuration to `module:name`, or to None.
 
     Raises:
         UserError: with the argument that says one wants it.
     """
-    for factor in ("baseline", "advantage", "update", "task", "algorithm"):
-        section = mapping.get(factor)
-        section = section if isinstance(section, Mapping) else {}
-        for key in ("plugin", "_target_"):
-            module = re.split(r"[:.](?=[^:.]*$)", str(section.get(key) or ""))[0]
-            if module and module not in sys.modules:
-                raise UserError(
-                    f"{where} names code outside the suite, {factor}.{key}={section[key]}; "
-                    f"if you trust it, add plugins={module} to the command"
-                )
+    for key, name in named.items():
+        module = re.split(r"[:.](?=[^:.]*$)", str(name or ""))[0]
+        if module and module not in sys.modules:
+            raise UserError(
+                f"the record names code outside the suite, {key}={name}; "
+                f"if you trust it, add plugins={module} to the command"
+            )
 
 
 def import_modules(names: str) -> None:
     """Import the modules of `plugins=a,b`, which whoever gives the command names. Raises `UserError`."""
     for name in filter(None, names.split(",")):
         try:
-            importlib.import_module(name)
+            import_module(name)
         except Exception as error:  # whatever a user's module raises while it is imported
             raise UserError(f"plugins={name}: cannot be imported ({type(error).__name__}: {error})") from error
 

@@ -1,6 +1,7 @@
 """Functions and tasks of the user's own: what they may be called, what they need, what their results must be."""
 
 import dataclasses
+import sys
 
 import pytest
 import torch
@@ -137,19 +138,39 @@ def test_the_hash_covers_the_plugins_code_and_every_setting_it_may_read():
 def test_recorded_settings_import_nothing_by_themselves(tmp_path, monkeypatch):
     """Whoever reads somebody's results must not run what these name."""
     (tmp_path / "theirs.py").write_text("raise RuntimeError('imported')\n")
-    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    before = list(sys.path)
     for factor, section in (
         ("advantage", {"name": "plugin", "plugin": "theirs:target"}),
         ("task", {"name": "theirs", "plugin": "theirs:Task"}),
+        ("task", {"name": "theirs", "knobs": {"plugin": "theirs:Task"}}),
         ("algorithm", {"name": "library", "_target_": "theirs.Algorithm"}),
     ):
         block = tmp_path / factor
-        block.mkdir()
-        (block / "config.yaml").write_text(yaml.safe_dump(to_mapping(cell()) | {factor: section}))
+        block.mkdir(exist_ok=True)
+        mapping = to_mapping(cell())
+        (block / "config.yaml").write_text(yaml.safe_dump(mapping | {factor: mapping[factor] | section}))
         with pytest.raises(UserError, match=r"names code outside the suite, .*; if you trust it, add plugins=theirs"):
             recorded_config(block)
+    assert sys.path == before
     with pytest.raises(UserError, match=r"plugins=theirs: cannot be imported \(RuntimeError: imported\)"):
         plugin.import_modules("theirs")
+
+
+def test_a_module_of_the_current_folder_is_found_after_all_others(tmp_path, monkeypatch):
+    """As Python does not look there by itself for a script, and for `python -P`."""
+    named = "\n".join(["from bench import plugin", "@plugin.update()", "def mine(*_, **__): ..."])
+    (tmp_path / "plugin_of_this_folder.py").write_text(named)
+    (tmp_path / "colorsys.py").write_text("raise RuntimeError('a library of this name is meant')\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry not in ("", str(tmp_path))])
+    monkeypatch.delitem(sys.modules, "colorsys", raising=False)
+    before = list(sys.path)
+    assert cell("update=plugin", "update.plugin=plugin_of_this_folder:mine").update.plugin is not None
+    assert sys.path == [*before, str(tmp_path)]
+    plugin.import_modules("colorsys,plugin_of_this_folder")
+    assert sys.path == [*before, str(tmp_path)]
 
 
 def test_what_its_reader_has_imported_is_no_surprise(tmp_path):

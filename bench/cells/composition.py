@@ -75,7 +75,7 @@ class Composition:
         with explained():
             mapping = OmegaConf.to_container(self._config, resolve=True)
         assert isinstance(mapping, dict)
-        parsed = parse({str(key): value for key, value in mapping.items()})
+        parsed = parse({str(key): value for key, value in mapping.items()}, recorded=False)
         task = make(parsed.task)
         described = replace(parsed.task, score=score_bounds(parsed.task, task), knobs=knobs(parsed.task, task))
         parsed = replace(parsed, task=described)

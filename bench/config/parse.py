@@ -18,15 +18,21 @@ FACTORS: Mapping[plugin.Factor, type[Factor]] = {"baseline": Baseline, "advantag
 REMOVED = ("study.tuning.sampler", "study.tuning.startup", "study.tuning.overlays")
 
 
-def parse(mapping: Mapping[str, Any]) -> Config:
-    """Return the validated configuration of a composed or recorded mapping. Raises `UserError` with one clear line."""
+def parse(mapping: Mapping[str, Any], *, recorded: bool = True) -> Config:
+    """Return the validated configuration of a recorded or composed mapping. Raises `UserError` with one clear line.
+
+    What a recorded one names as code of others must have been imported: only its reader can say that it is wanted.
+    """
     data = _without_removed(mapping)
     data.pop("batch", None)  # what the options of collect and update were made from
     data["seeds"] = _seeds(data.get("seeds"))
     data["task"] = _with_knobs(data.get("task"))
     for key in FACTORS:
         data[key] = _without_needs(key, data.get(key))
-    config = _with_task_code(_with_reference_code(_with_needs(build(Config, data))))
+    config = build(Config, data)
+    if recorded:
+        plugin.refuse_recorded(_code_of_others(config))
+    config = _with_task_code(_with_reference_code(_with_needs(config)))
     legality.validate(config)
     return peer_settings.resolved(config) if config.is_peer else config
 
@@ -90,6 +96,15 @@ def _without_needs(factor: str, section: Any) -> Any:
     if name in options.options(factor) and given != list(options.needs(factor, str(name))):
         raise UserError(f"{factor}.needs={given}: belongs to {factor}={name} and cannot be set")
     return {key: value for key, value in section.items() if key != "needs"}
+
+
+def _code_of_others(config: Config) -> dict[str, object]:
+    """Return every key that may name a function or a class outside the suite, and what it names."""
+    factors = {f"{key}.plugin": getattr(config, key).plugin for key in FACTORS}
+    return factors | {
+        "task.plugin": config.task.knobs.get("plugin"),
+        "algorithm._target_": config.algorithm._target_,
+    }
 
 
 def _with_needs(arm: A) -> A:

@@ -8,7 +8,6 @@ from typing import BinaryIO
 
 import yaml
 
-from bench import plugin
 from bench.config.parse import parse
 from bench.config.schema import Config
 from bench.errors import DamagedCheckpoint, UserError
@@ -67,7 +66,6 @@ def recorded_config(path: Path) -> Config:
         mapping = yaml.safe_load((path / blocks.CONFIG).read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError) as error:
         raise blocks.damaged(path, f"{blocks.CONFIG} cannot be read ({type(error).__name__})") from error
-    plugin.refuse_unnamed(mapping, path / blocks.CONFIG)
     return parse(mapping)
 
 

@@ -5,7 +5,6 @@ task normalises. Nothing of ours stands between the two, so a comparison with a 
 Gymnasium's.
 """
 
-import importlib
 import math
 import random
 import re
@@ -25,6 +24,7 @@ from stable_baselines3.common.utils import LinearSchedule, set_random_seed
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecEnvWrapper, VecNormalize
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
 
+from bench import plugin
 from bench.config import peer_settings
 from bench.config.schema import Config
 from bench.errors import UserError, nearest
@@ -48,7 +48,7 @@ def library_class(config: Config) -> type[BaseAlgorithm]:
     if not re.fullmatch(r"\w+(\.\w+)*", module):
         raise UserError(f"{where}: must be a class as package.module:Class")
     try:
-        found = getattr(importlib.import_module(module), name, None)
+        found = getattr(plugin.import_module(module), name, None)
     except ImportError as error:
         raise UserError(f"{where}: cannot import {module} ({error})") from error
     if found is None:
