@@ -49,7 +49,7 @@ clean:  ## remove the environment and caches; results stay
 	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 # A stamp is newer than what it was made from, so a second `make` installs nothing.
-$(STAMP): pyproject.toml constraints.txt
+$(STAMP): pyproject.toml constraints.txt setup.py $(wildcard bench/kernel/source/*)
 	@echo "installing the pinned packages into $(VENV): minutes, the first time only"
 	@test -x $(PYTHON) || $(BASE_PYTHON) -m venv $(VENV)
 	@$(if $(strip $(TORCH_INDEX)),$(PYTHON) -m pip install -q -c constraints.txt --index-url $(TORCH_INDEX) torch)

@@ -1,0 +1,64 @@
+"""Loading the kernel: the library for this processor, made of the sources that lie beside it."""
+
+import ctypes
+import functools
+import hashlib
+import os
+import platform
+from pathlib import Path
+
+from bench.errors import UserError, unknown
+
+FOLDER = Path(__file__).resolve().parent
+SOURCES = ("kernel.h", "elementary.h", "networks.h", "kernel.c", "processor.c")
+VARIANT = "BENCH_KERNEL"  # names another library than the processor's best, for tests
+REMEDY = "'make setup' or 'pip install .' builds the kernel"
+
+
+def digest() -> str:
+    """Return the SHA-256 of the kernel's sources."""
+    content = b"".join((FOLDER / "source" / name).read_bytes() for name in SOURCES)
+    return hashlib.sha256(content).hexdigest()
+
+
+def variants() -> list[str]:
+    """Return the names of the libraries that this processor can run, the best one first."""
+    machine = platform.machine().lower()
+    if machine in ("aarch64", "arm64"):
+        return ["aarch64"]
+    if machine not in ("x86_64", "amd64"):
+        return []
+    level: int = _load("processor").processor_level()
+    return [f"x86_64_v{each}" for each in (4, 3) if each <= level]
+
+
+@functools.cache
+def library() -> ctypes.CDLL:
+    """Return the kernel for this processor.
+
+    Raises:
+        UserError: where there is none, or the one there is was made of other sources.
+    """
+    found = variants()
+    chosen = os.environ.get(VARIANT) or next(iter(found), "")
+    if not found:
+        raise UserError(f"the kernel has no library for this processor ({platform.machine()}): it needs AVX2")
+    if chosen not in found:
+        raise unknown(VARIANT, chosen, found)
+    loaded = _load(chosen)
+    loaded.kernel_sources.restype = ctypes.c_char_p
+    if loaded.kernel_sources().decode() != digest():
+        raise UserError(
+            f"the kernel's library {_path(chosen).name} was made of other sources; 'make setup' makes it again"
+        )
+    return loaded
+
+
+def _path(name: str) -> Path:
+    return FOLDER / f"{name}.so"
+
+
+def _load(name: str) -> ctypes.CDLL:
+    if not _path(name).exists():
+        raise UserError(f"the kernel's library {_path(name).name} is not built; {REMEDY}")
+    return ctypes.CDLL(str(_path(name)))
