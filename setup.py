@@ -1,7 +1,7 @@
 """What setuptools cannot be told in pyproject.toml: where conf/ lies in a wheel, and how the kernel is compiled.
 
-The compiler is zig's, a build requirement from PyPI that is gone after the build: nobody needs one of their own. One source
-makes a library for each kind of processor; bench/kernel/library.py chooses when it is loaded.
+The compiler is zig's, a build requirement from PyPI that is gone after the build: nobody needs one of their own.
+One source makes a library for each kind of processor; bench/kernel/library.py chooses when it is loaded.
 """
 
 import hashlib

@@ -47,7 +47,8 @@ def library() -> ctypes.CDLL:
         raise unknown(VARIANT, chosen, found)
     loaded = _load(chosen)
     loaded.kernel_sources.restype = ctypes.c_char_p
-    if loaded.kernel_sources().decode() != digest():
+    made_of = loaded.kernel_sources().decode()
+    if made_of != digest():
         raise UserError(
             f"the kernel's library {_path(chosen).name} was made of other sources; 'make setup' makes it again"
         )

@@ -31,7 +31,7 @@ class Passes:
             raise ValueError(f"{self}: at most {MAX_DEPTH} hidden layers, and one number at least everywhere")
 
     def forward(self, flat: Tensor, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the outputs (S, outputs, B) of parameters (S, P) for inputs (S, inputs, B), and what `backward` needs."""
+        """Return the outputs (S, outputs, B) for parameters (S, P) and inputs (S, inputs, B), and what is kept of them."""
         replicas, samples = len(inputs), inputs.shape[2]
         out = inputs.new_empty(replicas, self.outputs, samples)
         saved = inputs.new_empty(replicas * int(self._call("hidden_size", inputs, samples, *self._hidden)))
@@ -42,7 +42,7 @@ class Passes:
         return out, saved
 
     def backward(self, flat: Tensor, inputs: Tensor, saved: Tensor, d_outputs: Tensor, grad: Tensor) -> None:
-        """Write the gradient of the networks' parameters into grad (S, P), given that by the outputs (S, outputs, B)."""
+        """Write the gradient of the parameters into grad (S, P), given that by the outputs (S, outputs, B)."""
         self._call(
             "backward", inputs, len(inputs), inputs.shape[2], flat.stride(0), *self._shape,
             flat, inputs, _strides(inputs), saved, d_outputs, _strides(d_outputs), grad, self._work(inputs.dtype),
@@ -53,7 +53,8 @@ class Passes:
         lanes = 64 // saved.element_size()
         widths = [-(-width // lanes) * lanes for width in self.hidden]
         layer = saved.view(replicas, -1)[:, samples * sum(widths[:-1]) :].unflatten(1, (samples, widths[-1]))
-        return layer[:, :, : self.hidden[-1]].transpose(1, 2)
+        features: Tensor = layer[:, :, : self.hidden[-1]].transpose(1, 2)
+        return features
 
     @functools.cached_property
     def _widths(self) -> "ctypes.Array[c_int64]":

@@ -1,5 +1,7 @@
 """The kernel's passes of stacked networks: against autograd in double precision, and bit for bit beside others."""
 
+import itertools
+
 import pytest
 import torch
 
@@ -20,13 +22,13 @@ VARIANTS = library.variants()
 
 def size(shape: Passes) -> int:
     widths = (shape.inputs, *shape.hidden, shape.outputs)
-    return sum(out * (into + 1) for into, out in zip(widths, widths[1:], strict=False))
+    return sum(out * (into + 1) for into, out in itertools.pairwise(widths))
 
 
 def reference(shape: Passes, flat: torch.Tensor, inputs: torch.Tensor) -> torch.Tensor:
     """The same networks in torch's own words, (S, outputs, B)."""
     widths, activations, place = (shape.inputs, *shape.hidden, shape.outputs), inputs, 0
-    for layer, (into, out) in enumerate(zip(widths, widths[1:], strict=False)):
+    for layer, (into, out) in enumerate(itertools.pairwise(widths)):
         weight = flat[:, place : place + into * out].unflatten(1, (out, into))
         bias = flat[:, place + into * out : place + into * out + out]
         place += out * (into + 1)
@@ -37,11 +39,9 @@ def reference(shape: Passes, flat: torch.Tensor, inputs: torch.Tensor) -> torch.
 
 def case(shape: Passes, replicas: int, samples: int, dtype: torch.dtype) -> tuple[torch.Tensor, ...]:
     generator = torch.Generator().manual_seed(1)
-    numbers = [(replicas, size(shape) + 3), (replicas, shape.inputs, samples), (replicas, shape.outputs, samples)]
-    return tuple(
-        torch.randn(*each, generator=generator, dtype=dtype) * scale
-        for each, scale in zip(numbers, (0.5, 1, 1), strict=True)
-    )
+    flat = torch.randn(replicas, size(shape) + 3, generator=generator, dtype=dtype) / 2
+    inputs = torch.randn(replicas, shape.inputs, samples, generator=generator, dtype=dtype)
+    return flat, inputs, torch.randn(replicas, shape.outputs, samples, generator=generator, dtype=dtype)
 
 
 def run(
@@ -62,10 +62,11 @@ def variant(request, monkeypatch):
     library.library.cache_clear()
 
 
+@pytest.mark.usefixtures("variant")
 @pytest.mark.parametrize("shape", [Passes(*each) for each in SHAPES], ids=str)
 @pytest.mark.parametrize("samples", [1, 5, 6, 70])
 @pytest.mark.parametrize(("dtype", "error"), [(torch.float64, 1e-13), (torch.float32, 2e-5)])
-def test_values_and_gradients_are_those_of_autograd(variant, shape, samples, dtype, error):
+def test_values_and_gradients_are_those_of_autograd(shape, samples, dtype, error):
     flat, inputs, d_outputs = case(shape, 3, samples, dtype)
     outputs, grad = run(shape, flat, inputs, d_outputs)
     exact = flat.double().requires_grad_()
