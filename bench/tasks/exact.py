@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import rel_entr, softmax
 
 from bench.errors import UserError, unknown
+from bench.kernel import arrays
 from bench.tasks.base import Array, Task
 
 POLICIES = ("optimal", "myopic", "uniform")  # those `solve` knows by name
@@ -80,7 +80,7 @@ class Model:
         if not self.paid_last:
             return 1.0
         assert self.horizon is not None
-        return float(gamma ** (self.horizon - 1 - step))
+        return float(arrays.powers(gamma, self.horizon)[self.horizon - 1 - step])
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ def solve(
         q_values=q_values.reshape(*model.table, model.n_actions),
         policy=chosen.reshape(*model.table, model.n_actions),
         penalty=judge.penalty(chosen).reshape(*model.table, model.n_actions),
-        objectives={name: float(start @ value[0]) for name, start in model.starts.items()},
+        objectives={name: float((start * value[0]).sum()) for name, start in model.starts.items()},
     )
 
 
@@ -163,7 +163,7 @@ class _Judge:
         """β KL(π ‖ π_ref), (S,)."""
         if self.reference is None:
             return 0.0
-        divergence: Array = rel_entr(policy, self.reference[step]).sum(axis=-1)
+        divergence: Array = arrays.relative_entropy(policy, self.reference[step]).sum(axis=-1)
         if not np.isfinite(divergence).all():
             raise ValueError("the policy takes actions that its reference never takes: the divergence is infinite")
         return self.kl_coef * divergence
@@ -172,16 +172,15 @@ class _Judge:
         """The best π (S, A): the first of the best actions, or the reference tilted by exp(Q/β)."""
         if self.reference is None:
             return _greedy(q_values)
-        with np.errstate(divide="ignore"):  # log 0 = -∞: what the reference never does stays impossible
-            tilted: Array = softmax(np.log(self.reference[step]) + q_values / self.kl_coef, axis=-1)
-        return tilted
+        # log 0 = -∞: what the reference never does stays impossible.
+        return arrays.softmax(arrays.log(self.reference[step]) + q_values / self.kl_coef)
 
     def penalty(self, policy: Array) -> Array:
         """β log(π/π_ref), (steps, S, A); 0 where π is 0."""
         penalty = np.zeros_like(policy)
         if self.reference is not None:
             taken = policy > 0
-            penalty[taken] = self.kl_coef * np.log(policy[taken] / self.reference[taken])
+            penalty[taken] = self.kl_coef * arrays.log(policy[taken] / self.reference[taken])
         return penalty
 
 
@@ -191,7 +190,7 @@ def _induct(model: Model, given: Array | None, gamma: float, judge: _Judge) -> t
     chosen = np.empty_like(q_values)
     following = np.zeros(len(model.reward))
     for step in reversed(range(model.steps)):
-        q_values[step] = model.pay(step, gamma) * model.reward + gamma * (model.transition @ following).T
+        q_values[step] = model.pay(step, gamma) * model.reward + gamma * arrays.product(model.transition, following).T
         chosen[step] = judge.best(step, q_values[step]) if given is None else given[step]
         following = judge.value(step, q_values[step], chosen[step])
     return q_values, chosen
@@ -207,8 +206,8 @@ def _iterate(model: Model, given: Array | None, gamma: float, judge: _Judge) -> 
     policy = given[0] if given is not None else judge.reference[0] if judge.reference is not None else uniform
     for _ in range(MAX_ITERATIONS):
         mean_reward = (policy * model.reward).sum(axis=-1) - judge.cost(0, policy)
-        value = np.linalg.solve(_occupation(model, policy, gamma), mean_reward)
-        q_values = model.reward + gamma * (model.transition @ value).T
+        value = arrays.solve(_occupation(model, policy, gamma), mean_reward)
+        q_values = model.reward + gamma * arrays.product(model.transition, value).T
         if given is not None:
             return q_values[None], policy[None]
         best = judge.best(0, q_values)
@@ -222,7 +221,7 @@ def _iterate(model: Model, given: Array | None, gamma: float, judge: _Judge) -> 
 def _occupation(model: Model, policy: Array, gamma: float) -> Array:
     """I - γ P_π (S, S). Raises `UserError` where it has no inverse: from some state the episode need not end."""
     matrix: Array = np.eye(len(policy)) - gamma * np.einsum("sa,ast->st", policy, model.transition)
-    if np.linalg.cond(matrix) > 1e12:
+    if arrays.condition(matrix) > 1e12:
         raise UserError(f"gamma={gamma}: an episode of this policy need not end: it has no value; use gamma below 1")
     return matrix
 
@@ -237,12 +236,12 @@ def visits(model: Model, policy: PolicyTable, gamma: float = 1.0, start: Start =
     first = model.start(start)
     if model.horizon is None:
         matrix = _occupation(model, chosen[0], gamma)
-        frequency: Array = np.linalg.solve(matrix.T, first)
+        frequency: Array = arrays.solve(matrix.T, first)
         return frequency.reshape(model.table)
     frequency = np.empty(chosen.shape[:2])
     for step in range(model.steps):
         frequency[step] = first
-        first = gamma * np.einsum("s,sa,ast->t", first, chosen[step], model.transition)
+        first = gamma * np.einsum("sa,ast->t", first[:, None] * chosen[step], model.transition)
     return frequency.reshape(model.table)
 
 
@@ -307,8 +306,9 @@ def _second_moments(model: Model, policy: Array, value: Array, gamma: float) -> 
     moments = np.empty_like(policy)
     following, following_value = np.zeros(policy.shape[1]), np.zeros(policy.shape[1])
     for step in reversed(range(model.steps)):
-        cross = ((model.transition * model.reward_to) @ following_value).T
-        moments[step] = reward_square + 2 * gamma * cross + gamma**2 * (model.transition @ following).T
+        cross = arrays.product(model.transition * model.reward_to, following_value).T
+        squared = arrays.product(model.transition, following).T
+        moments[step] = reward_square + 2 * gamma * cross + gamma * gamma * squared
         following, following_value = (policy[step] * moments[step]).sum(axis=-1), value[step]
     return moments
 
@@ -421,7 +421,7 @@ class ExactTask(Task):
     ) -> dict[str, float]:
         """Fairness of what is learned: each kind's share of Σ ‖E[ĝ | kind]‖."""
         gradients = self.gradients(policy, gamma, state_gamma=state_gamma)
-        return shares({kind: float(np.linalg.norm(gradient)) for kind, gradient in gradients.items()})
+        return shares({kind: arrays.norm(gradient) for kind, gradient in gradients.items()})
 
     def variance_shares(
         self, policy: Policy, baseline: npt.ArrayLike = 0.0, gamma: float = 1.0, *, state_gamma: float | None = None

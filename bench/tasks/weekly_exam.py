@@ -8,9 +8,9 @@ from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
 from gymnasium import spaces
-from scipy.special import ndtr
 
 from bench.errors import UserError, unknown
+from bench.kernel import arrays
 from bench.tasks.base import Array, Step
 from bench.tasks.exact import ExactTask, Model
 
@@ -227,7 +227,8 @@ class WeeklyExam(ExactTask):
         shape = (MAX_LEVEL + 1, MAX_FATIGUE + 1, len(BROTHERS))
         n_states, n_plans = int(np.prod(shape)), len(self.plans)
         level_moves, fatigue_moves = self._moves()
-        transition = np.einsum("afkl,afg,bc->akfblgc", level_moves, fatigue_moves, np.eye(len(BROTHERS)))
+        moves = np.einsum("afkl,afg->akflg", level_moves, fatigue_moves)
+        transition = moves[:, :, :, None, :, :, None] * np.eye(len(BROTHERS))[:, None, None, :]
         transition = transition.reshape(n_plans, n_states, n_states)
         mean, square = self._pay_moments(*np.indices(shape)[:2].reshape(2, n_states))
         reward = np.einsum("ast,at->sa", transition, mean)
@@ -319,7 +320,7 @@ def _capped_moments(mean: Array, spread: float, cap: float | None) -> tuple[Arra
     if spread == 0:
         return np.minimum(mean, cap), np.minimum(mean, cap) ** 2
     z = (cap - mean) / spread
-    below, density = ndtr(z), np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi)
+    below, density = arrays.normal_distribution(z)
     first = mean * below - spread * density + cap * (1 - below)
     second = (mean**2 + spread**2) * below - spread * (mean + cap) * density + cap**2 * (1 - below)
     return first, second
