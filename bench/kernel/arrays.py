@@ -29,9 +29,7 @@ def log(x: npt.ArrayLike) -> Array:
 def _mapped(name: str, x: npt.ArrayLike) -> Array:
     given = np.ascontiguousarray(x, dtype=np.float64)
     result = np.empty_like(given)
-    getattr(library(), f"{name}_f64")(
-        c_int64(given.size), c_void_p(given.ctypes.data), c_void_p(result.ctypes.data)
-    )
+    getattr(library(), f"{name}_f64")(c_int64(given.size), c_void_p(given.ctypes.data), c_void_p(result.ctypes.data))
     return result.reshape(np.shape(x))
 
 
@@ -75,6 +73,12 @@ def normal_distribution(z: npt.ArrayLike) -> tuple[Array, Array]:
 def product(matrix: Array, vector: Array) -> Array:
     """Return the product of a matrix, or of a stack of them, and a vector."""
     result: Array = (matrix * vector).sum(axis=-1)
+    return result
+
+
+def matrix_product(left: Array, right: Array) -> Array:
+    """Return the product of two matrices, (n, k) by (k, m)."""
+    result: Array = np.einsum("nk,mk->nm", left, np.ascontiguousarray(right.T))
     return result
 
 

@@ -31,7 +31,7 @@ class Passes:
             raise ValueError(f"{self}: at most {MAX_DEPTH} hidden layers, and one number at least everywhere")
 
     def forward(self, flat: Tensor, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the outputs (S, outputs, B) for parameters (S, P) and inputs (S, inputs, B), and what is kept of them."""
+        """Return outputs (S, outputs, B) for parameters (S, P) and inputs (S, inputs, B), and what `backward` reads."""
         replicas, samples = len(inputs), inputs.shape[2]
         out = inputs.new_empty(replicas, self.outputs, samples)
         saved = inputs.new_empty(replicas * int(self._call("hidden_size", inputs, samples, *self._hidden)))

@@ -11,6 +11,7 @@ four sum to the total variance. A baseline that is a fixed function of the state
 
 import numpy as np
 
+from bench.kernel import arrays
 from bench.lab.advantages import Estimates
 from bench.lab.statistics import Quantity, jackknife, mean_quantity, pairs
 from bench.tasks.base import Array
@@ -50,7 +51,7 @@ def _squared_length(means: Array, lengths: Array, estimates: Estimates, weights:
 def _less_common(second: Array, means: Array) -> Quantity:
     """Return E of `second` less ‖E means‖², the latter from products of different states."""
     n = len(second)
-    squared, squared_without = pairs(means @ means.T)
+    squared, squared_without = pairs(arrays.matrix_product(means, means.T))
     without = (second.sum() - second) / (n - 1) - squared_without
     return Quantity.of(second.mean() - squared, float(np.sqrt(jackknife(without))), n - 1)
 
@@ -64,7 +65,7 @@ def total(advantages: Array, live: Array, scores: Array) -> Quantity:
     lengths = np.square(scores).sum(1).reshape(live.shape)
     second, count = (live * np.square(advantages) * lengths).sum(1), live.sum(1)
     sums = np.einsum("sn,snp->sp", live * advantages, scores.reshape(*live.shape, -1))
-    products = sums @ sums.T
+    products = arrays.matrix_product(sums, sums.T)
     return Quantity.of(
         float(_total(second, count, products)),
         float(np.sqrt(jackknife(_total_without(second, count, products)))),

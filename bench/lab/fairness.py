@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from bench.kernel import arrays
 from bench.lab.statistics import Quantity, jackknife, relative
 from bench.tasks.base import Array
 
@@ -45,7 +46,7 @@ def kind_quantities(
     learning, variance = found
     unknown = [Quantity.of(np.nan, np.nan, freedom)] * len(names)
     mean_scores = np.stack([_sums(scores[kind == k], batch[kind == k], batches) for k in range(len(names))])
-    if any(is_told_from_zero(of_kind @ of_kind.T) for of_kind in mean_scores):
+    if any(is_told_from_zero(arrays.matrix_product(of_kind, of_kind.T)) for of_kind in mean_scores):
         learning = variance = unknown
     elif not all(is_told_from_zero(of_kind) for of_kind in products):
         learning = unknown
@@ -60,7 +61,7 @@ def is_told_from_zero(products: Array) -> bool:
     """
     different = products - np.diag(np.diag(products))
     signs = np.random.default_rng(0).choice([-1.0, 1.0], (FLIPS, len(products)))
-    flipped = ((signs @ different) * signs).sum(1)
+    flipped = (arrays.matrix_product(signs, different) * signs).sum(1)
     return bool((1 + (flipped >= different.sum()).sum()) / (1 + FLIPS) <= FLIP_LEVEL)
 
 
@@ -71,8 +72,7 @@ def _errors(without: Array) -> Array:
 
 def _sums(gradients: Array, batch: Array, batches: Array) -> Array:
     """Return the sum over each batch's episodes, (B, P)."""
-    sums: Array = (batches[:, None] == batch).astype(float) @ gradients
-    return sums
+    return arrays.matrix_product((batches[:, None] == batch).astype(float), gradients)
 
 
 def _kind_shares(counts: Array, second: Array, products: Array, used: Array) -> Array:

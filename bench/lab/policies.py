@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from bench.config.schema import Arm
+from bench.kernel import functions
 from bench.learner.actor import Actor
 from bench.learner.network import Stack
 from bench.tasks.base import Array, Task
@@ -52,7 +53,7 @@ class NetworkPolicy(Policy):
     def probabilities(self, states: Array) -> Array:
         """See `Policy.probabilities`."""
         logits, _ = self.actor.stack.forward(self.actor.seen(self._seen(states)))
-        probabilities: Array = logits[0].double().softmax(0).numpy()
+        probabilities: Array = functions.softmax(logits[0].double(), 0).numpy()
         return probabilities
 
     def _seen(self, states: Array) -> Tensor:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bench.kernel import arrays
 from bench.lab.policies import Critic, Policy
 from bench.learner.distributions import env_actions
 from bench.tasks.base import Array, Step, Task
@@ -89,7 +90,7 @@ class Episodes:
 
     def returns(self, gamma: float) -> Array:
         """Return the discounted sums of rewards from row 0, (C,)."""
-        returns: Array = (gamma ** np.arange(self.length)) @ self.rewards
+        returns: Array = (arrays.powers(gamma, self.length)[:, None] * self.rewards).sum(0)
         return returns
 
 

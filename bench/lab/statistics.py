@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
+from bench.kernel import arrays
 from bench.tasks.base import Array
 
 CONFIDENCE = 0.95
@@ -75,7 +76,11 @@ class Products:
     @classmethod
     def of(cls, gradients: Array, truth: Array) -> "Products":
         """Multiply gradients (n, P) and truth (m, P)."""
-        return cls(gradients @ gradients.T, gradients @ truth.T, truth @ truth.T)
+        return cls(
+            arrays.matrix_product(gradients, gradients.T),
+            arrays.matrix_product(gradients, truth.T),
+            arrays.matrix_product(truth, truth.T),
+        )
 
     @property
     def directions(self) -> Array:

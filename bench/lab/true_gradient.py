@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from bench.arms.returns import monte_carlo_return
+from bench.kernel import arrays
 from bench.lab.anchors import COLUMN_STEPS
 from bench.lab.estimators import gradients
 from bench.lab.policies import Critic, NetworkPolicy, table_of
@@ -38,7 +39,7 @@ def exact_kind_shares(task: ExactTask, policy: NetworkPolicy, gamma: float) -> d
     by_logits = {
         kind: policy_gradient(task.model, table, gamma, state_gamma=1.0, start=kind) for kind in task.model.starts
     }
-    return shares({kind: float(np.linalg.norm(through_network(policy, states, of))) for kind, of in by_logits.items()})
+    return shares({kind: arrays.norm(through_network(policy, states, of)) for kind, of in by_logits.items()})
 
 
 def through_network(policy: NetworkPolicy, states: Array, by_logits: Array) -> Array:
@@ -120,6 +121,6 @@ class RolledOutGradient:
 
 
 _WEIGHTS: Mapping[str, Callable[[float, int], Array | None]] = {
-    "discounted": lambda gamma, length: gamma ** np.arange(length),
+    "discounted": arrays.powers,
     "undiscounted": lambda _gamma, _length: None,
 }

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from bench.kernel import functions
 from bench.learner.distributions import Categorical, Distribution
 from bench.learner.network import Stack, padded
 from bench.learner.normalisation import RunningMeanStd
@@ -57,7 +58,7 @@ class Actor:
         """
         policy = self.policy(torch.from_numpy(observations).expand(self.stack.replicas, -1, -1))
         assert isinstance(policy, Categorical), "only Discrete actions have probabilities"
-        table: Array = policy.log_probs.double().softmax(1).transpose(1, 2).cpu().numpy()
+        table: Array = functions.softmax(policy.log_probs.double().cpu(), 1).transpose(1, 2).numpy()
         return table
 
     def seen(self, observations: Tensor) -> Tensor:

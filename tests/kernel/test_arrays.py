@@ -52,3 +52,9 @@ def test_products_norms_and_powers():
     assert arrays.norm(np.array([[3.0, 0.0], [0.0, 4.0]])) == 5
     assert arrays.powers(0.5, 4).tolist() == [1, 0.5, 0.25, 0.125]
     assert [arrays.powers(0.0, n).tolist() for n in (0, 1, 2)] == [[], [1], [1, 0]]
+
+
+def test_products_of_matrices():
+    left, right = RNG.normal(size=(3, 5)), RNG.normal(size=(5, 4))
+    assert np.allclose(arrays.matrix_product(left, right), left @ right, rtol=1e-14)
+    assert arrays.matrix_product(left[:0], right).shape == (0, 4)
