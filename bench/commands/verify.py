@@ -14,7 +14,7 @@ from bench.config.schema import Config
 from bench.errors import UserError, counted, nearest
 from bench.execution.reproduce import checked_config, described, is_trainable, train_again
 from bench.records import block as blocks
-from bench.records.tables import EVALUATIONS, TRAINING
+from bench.records.tables import CURVES, EPISODES, TRAINING
 
 MODES = 2  # of evaluation: deterministic, stochastic
 
@@ -100,7 +100,12 @@ def verify(root: Path) -> Verified:
 
 def left_out(found: Sequence[blocks.Block]) -> dict[str, int]:
     """What some of the blocks came without, and how many of them."""
-    kinds = {blocks.POLICY: "policies", blocks.CHECKPOINT: "checkpoints", TRAINING: "diagnostics"}
+    kinds = {
+        blocks.POLICY: "policies",
+        blocks.CHECKPOINT: "checkpoints",
+        TRAINING: "diagnostics",
+        EPISODES: "single episodes",
+    }
     counts = {what: sum(name in block.left_out for block in found) for name, what in kinds.items()}
     return {what: number for what, number in counts.items() if number}
 
@@ -141,11 +146,12 @@ def _problems(block: blocks.Block) -> Iterator[str]:
 def _miscounted(block: blocks.Block, config: Config) -> Iterator[str]:
     """Done seeds that do not have every episode of every evaluation."""
     try:
-        seeds = pq.read_table(block.path / EVALUATIONS, columns=["seed"])["seed"].to_pylist()
+        rows = pq.read_table(block.path / CURVES, columns=["seed", "episodes"]).to_pylist()
     except Exception as error:  # a damaged file makes the reader raise all kinds
-        yield f"{EVALUATIONS} is not readable as Parquet ({type(error).__name__})"
+        yield f"{CURVES} is not readable as Parquet ({type(error).__name__})"
         return
-    expected = (config.evaluation.points + 1) * MODES * config.evaluation.episodes
+    expected = [config.evaluation.episodes] * (config.evaluation.points + 1) * MODES
     for seed in sorted(block.seeds - block.causes.keys()):
-        if seeds.count(seed) != expected:
-            yield f"seed {seed} has {seeds.count(seed)} evaluation episodes, not {expected}"
+        found = [row["episodes"] for row in rows if row["seed"] == seed]
+        if found != expected:
+            yield f"seed {seed} has {sum(found)} evaluation episodes, not {sum(expected)}"

@@ -12,7 +12,6 @@ from bench.errors import UserError
 from bench.execution.execute import recorded_config, run_block
 from bench.records import block as blocks
 from bench.records.files import sha256
-from bench.records.tables import EVALUATIONS, TRAINING
 
 
 def finished(path: Path) -> blocks.Block:
@@ -45,8 +44,9 @@ def is_trainable(block: blocks.Block) -> bool:
 
 
 def agreement(directory: Path, block: blocks.Block) -> dict[str, bool]:
-    """Of each file of numbers in `directory`, whether its bytes are those that were recorded of the block."""
-    return {name: sha256(directory / name) == block.record["checksums"][name] for name in (EVALUATIONS, TRAINING)}
+    """Of each file of numbers that the block had, whether that in `directory` has the bytes that were recorded."""
+    recorded = {name: block.record["checksums"].get(name) for name in blocks.NUMBERS}
+    return {name: sha256(directory / name) == sum for name, sum in recorded.items() if sum is not None}
 
 
 def train_again(block: blocks.Block) -> dict[str, bool]:

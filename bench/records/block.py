@@ -22,9 +22,10 @@ from bench.config.identity import cell_hash
 from bench.config.schema import Config
 from bench.errors import UserError
 from bench.records import files, lease
-from bench.records.files import Damaged
-from bench.records.tables import EVALUATIONS, TRAINING, read_table
+from bench.records.files import Damaged, OtherSchema
+from bench.records.tables import CURVES, EPISODES, STATES, TRAINING, read_table
 
+SCHEMA = 2  # of a record
 RUNS, LAB = "runs", "lab"  # the parts of a study
 RECORD = "run.json"
 CONFIG = "config.yaml"
@@ -32,8 +33,10 @@ POLICY = "policy.zip"
 CHECKPOINT = "checkpoint.pt"
 PROGRESS = "progress.json"  # only while running
 SEAL = "record_checksum"  # of the record's own
-FILES = (CONFIG, EVALUATIONS, TRAINING, POLICY, CHECKPOINT)  # what run.json holds the checksums of
-OPTIONAL = (POLICY, CHECKPOINT, TRAINING)  # no score depends on them, and they are large: results may come without
+NUMBERS = (CURVES, EPISODES, TRAINING)  # what a training again is held against
+FILES = (CONFIG, *NUMBERS, POLICY, CHECKPOINT)  # what run.json holds the checksums of
+# No score depends on them, and they are large: results may come without.
+OPTIONAL = (POLICY, CHECKPOINT, TRAINING, EPISODES, STATES)
 
 State = Literal["done", "failed", "running", "stale"]
 Retry = Literal["nothing", "failed", "damaged"]
@@ -195,7 +198,8 @@ def read(path: Path) -> Block | None:
     """The block in `path`; None where nothing was begun there.
 
     Raises:
-        UserError: where its record is missing or cannot be read.
+        DamagedBlock: where its record is missing or cannot be read.
+        OtherVersion: where another version wrote it.
     """
     if not path.is_dir():
         return None
@@ -204,7 +208,9 @@ def read(path: Path) -> Block | None:
             return None
         raise damaged(path, f"{RECORD} is missing")
     try:
-        return _block(path, files.read_json(path / RECORD), {})
+        return _block(path, _record(path), {})
+    except OtherSchema as error:
+        raise other_version(path, error) from error
     except Damaged as error:
         raise damaged(path, f"{RECORD} cannot be read ({str(error).removeprefix(f'{RECORD}: ')})") from error
 
@@ -214,14 +220,25 @@ def load(path: Path, fields: _Types = TRAINED) -> Block:
 
     Raises:
         Damaged: with the reason why it cannot be used.
+        OtherVersion: where another version wrote it.
     """
-    record = files.read_json(path / RECORD)
+    try:
+        record = _record(path)
+    except OtherSchema as error:
+        raise other_version(path, error) from error
     if not is_intact(record):
         raise Damaged(f"{RECORD} does not match its own checksum")
     block = _block(path, record, fields)
     if "score" in fields:
         _check_bounds(block.record["score"])
     return block
+
+
+def _record(path: Path) -> dict[str, Any]:
+    try:
+        return files.parse_json((path / RECORD).read_bytes(), SCHEMA)
+    except OSError as error:
+        raise Damaged(f"not readable as JSON ({error})") from error
 
 
 def _block(path: Path, record: Mapping[str, Any], fields: _Types) -> Block:
@@ -350,6 +367,23 @@ def set_aside(path: Path) -> Path:
     raise AssertionError("unreachable")
 
 
-def damaged(path: Path, what: str) -> UserError:
+class DamagedBlock(UserError):
+    """A block whose files are not what was written."""
+
+
+class OtherVersion(UserError):
+    """A block that another version of this suite wrote."""
+
+
+def damaged(path: Path, what: str) -> DamagedBlock:
     """The error for a block whose files are not what was written."""
-    return UserError(f"damaged block {path}: {what}; nothing was changed: restore it, or run with retry=damaged")
+    return DamagedBlock(f"damaged block {path}: {what}; nothing was changed: restore it, or run with retry=damaged")
+
+
+def other_version(path: Path, error: OtherSchema) -> OtherVersion:
+    """The error for a block whose record has another schema."""
+    which = "an earlier" if error.found < error.read else "a later"
+    return OtherVersion(
+        f"{path}: written by {which} version (schema {error.found}); this version reads schema {error.read}: "
+        "read it with that version, or give another folder (results=…)"
+    )

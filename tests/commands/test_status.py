@@ -8,7 +8,6 @@ from bench.errors import UserError
 from bench.execution import execute
 from bench.records import block as blocks
 from bench.records import index
-from bench.records.tables import EVALUATIONS, TRAINING
 
 
 def state(config):
@@ -63,7 +62,7 @@ def test_an_unknown_study_is_named_with_those_there_are(cell):
 def test_a_rerun_lies_beside_and_agrees(cell):
     path = execute.run(cell("seeds=[1,4]"))
     again = rerun(path)
-    assert again.agrees == {EVALUATIONS: True, TRAINING: True}
+    assert again.agrees == dict.fromkeys(blocks.NUMBERS, True)
     assert again.path.relative_to(blocks.study_directory(cell())).parts[0] == "reruns"
     assert rerun(path).path != again.path
     assert blocks.read(again.path).seeds == {1, 4}
@@ -72,7 +71,7 @@ def test_a_rerun_lies_beside_and_agrees(cell):
 def test_a_rerun_tells_of_other_numbers(cell, learner):
     path = execute.run(cell("seeds=2"))
     learner.offset = 1
-    assert rerun(path).agrees == {EVALUATIONS: False, TRAINING: False}
+    assert rerun(path).agrees == dict.fromkeys(blocks.NUMBERS, False)
 
 
 @pytest.mark.parametrize("where", ["nowhere", "runs"])

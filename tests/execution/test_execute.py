@@ -6,6 +6,8 @@ import shutil
 import stat
 from pathlib import Path
 
+import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import yaml
 
@@ -15,7 +17,7 @@ from bench.errors import UserError
 from bench.execution import execute
 from bench.records import block as blocks
 from bench.records import provenance
-from bench.records.tables import EVALUATIONS, TRAINING
+from bench.records.tables import EPISODES, TRAINING
 
 
 def record(path: Path) -> dict:
@@ -35,7 +37,17 @@ def test_a_block_holds_what_the_design_says(learner, cell):
     assert sorted(file.name for file in path.iterdir()) == sorted([blocks.RECORD, *blocks.FILES])
     run = record(path)
     assert run["status"] == "done"
-    assert run["seeds"]["0"] == {"status": "done", "cause": None, "env_steps": 90, "updates": 2, "unused_budget": 10}
+    divergences = pq.read_table(path / TRAINING, filters=[("seed", "==", 0)])["train/kl"].to_numpy()
+    assert run["seeds"]["0"] == {
+        "status": "done",
+        "cause": None,
+        "env_steps": 90,
+        "updates": 2,
+        "unused_budget": 10,
+        "largest_kl": pytest.approx(np.quantile(divergences, 0.99)),
+        "explained_variance": None,
+        "first_above_random": None,
+    }
     assert run["seeds"]["2"]["status"] == "failed"
     assert run["seeds"]["2"]["cause"] == "loss is NaN"
     assert run["factors"]["baseline"] == "critic"
@@ -100,7 +112,7 @@ def test_another_setting_is_another_cell_beside_it(cell):
 def test_the_same_command_gives_the_same_bytes(cell):
     one = execute.run(cell("seeds=3"))
     other = execute.run(cell("seeds=3", "results=again"))
-    for name in (EVALUATIONS, TRAINING, blocks.POLICY, blocks.CHECKPOINT):
+    for name in (*blocks.NUMBERS, blocks.POLICY, blocks.CHECKPOINT):
         assert (one / name).read_bytes() == (other / name).read_bytes()
 
 
@@ -181,7 +193,7 @@ def test_a_damaged_block_is_named_and_nothing_is_lost(damage, cell):
     if damage == "record":
         (path / blocks.RECORD).write_text('{"schema": 1,')
     elif damage == "numbers":
-        (path / EVALUATIONS).write_bytes((path / EVALUATIONS).read_bytes()[:-10])
+        (path / EPISODES).write_bytes((path / EPISODES).read_bytes()[:-10])
     else:
         (path / TRAINING).unlink()
     before = snapshot(path)

@@ -13,7 +13,7 @@ from bench.config.identity import cell_hash
 from bench.execution import execute
 from bench.records import block as blocks
 from bench.records import mirror
-from bench.records.tables import EVALUATIONS, TRAINING
+from bench.records.tables import EPISODES, TRAINING
 
 
 @pytest.fixture(autouse=True)
@@ -42,7 +42,7 @@ def test_an_offline_run_equals_the_files(cell, learner):
         f"{cell_hash(config)}-001",
     ]
     training = pq.read_table(path / TRAINING).to_pylist()
-    evaluations = pq.read_table(path / EVALUATIONS).to_pylist()
+    evaluations = pq.read_table(path / EPISODES).to_pylist()
     for seed, folder in enumerate(folders(config)):
         records = read_back(folder)
         (run,) = [record["run"] for record in records if record["type"] == "run"]
