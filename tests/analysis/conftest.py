@@ -101,13 +101,11 @@ class ResultsWriter:
         recorder.close()
         return recorder.directory
 
-    def stage(
-        self, study: str, task: str, name: str, digest: str, rows: Sequence[Mapping[str, Any]], file: str = QUANTITIES
-    ) -> Path:
+    def stage(self, study: str, task: str, name: str, digest: str, rows: Sequence[Mapping[str, Any]]) -> Path:
         """A stage of training that the laboratory measured."""
         header = {"study": study, "task": task, "stage": name, "hash": digest, "factors": {}}
         recorder = self._begun(study, f"lab/{task}/{name}-{digest}", [0], header)
-        recorder.finish({file: partial(write_table, rows)}, {0: {"status": "done"}}, cpu_seconds=0.0)
+        recorder.finish({QUANTITIES: partial(write_table, rows)}, {0: {"status": "done"}}, cpu_seconds=0.0)
         recorder.close()
         return recorder.directory
 
