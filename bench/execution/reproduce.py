@@ -34,6 +34,12 @@ def checked_config(block: blocks.Block) -> Config:
     return config
 
 
+def refuse_converted(block: blocks.Block) -> None:
+    """Raise `UserError` for a block that an earlier version trained, with what was the same code then."""
+    if block.converted:
+        raise UserError(f"{block.path}: of an earlier version (converted): its numbers cannot be trained again")
+
+
 def is_trainable(block: blocks.Block) -> bool:
     """Whether what it takes is there: a block held to a policy that was left out waits for a rerun of the latter."""
     try:

@@ -18,11 +18,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
+from bench import packs
 from bench.config.schema import Config
 from bench.errors import RunWarning, UserError, first_line
 from bench.records import block as blocks
 from bench.records import index, provenance, scores
-from bench.records.tables import CURVES, TRAINING
+from bench.records.tables import TRAINING
 
 COMPLETE = ".complete"  # in the folder of a run that was written to its end
 PATIENCE = 30.0  # seconds to wait for a server
@@ -89,7 +90,7 @@ def _written(block: blocks.Block, folder: Path, project: str) -> int:
 def _project(block: blocks.Block) -> str:
     """The W&B project its settings name. Raises `UserError`."""
     try:
-        settings = yaml.safe_load((block.path / blocks.CONFIG).read_text(encoding="utf-8"))
+        settings = yaml.safe_load(packs.read_bytes(block.path / blocks.CONFIG))
         return str(settings["wandb_project"])
     except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
         raise blocks.damaged(block.path, f"{blocks.CONFIG} cannot be read ({type(error).__name__})") from error
@@ -114,8 +115,9 @@ def _mirror(block: blocks.Block, folder: Path, mode: str, project: str) -> int:
     _check_writable(folder / "wandb")
     wandb = _wandb(mode)
     settings = _settings(wandb, mode)
-    curves = pq.read_table(block.path / CURVES)
-    histories = history(pq.read_table(blocks.needed(block, TRAINING)).to_pylist(), curves.to_pylist())
+    updates = pq.read_table(blocks.needed(block, TRAINING))
+    curves = blocks.curves(block)
+    histories = history(updates.to_pylist(), curves.to_pylist())
     summaries = summary(block.record, curves)
     for seed in missing:
         _remove(folder, block, seed)  # begun once, and not finished

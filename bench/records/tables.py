@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from bench import packs
 from bench.observer import Row
 from bench.records.files import Damaged
 from bench.records.scores import mean
@@ -137,9 +138,11 @@ def _type(rows: Sequence[Mapping[str, Any]], name: str) -> pa.DataType:
 def read_table(path: Path, checksum: str | None, columns: Collection[str]) -> pa.Table:
     """A table with these columns, of the very bytes whose checksum was recorded. Raises `Damaged`."""
     try:
-        content = path.read_bytes()
-    except OSError as error:
+        content = packs.read_bytes(path)
+    except FileNotFoundError as error:
         raise Damaged(f"{path.name} is not there") from error
+    except OSError as error:
+        raise Damaged(f"{path.name} cannot be read ({error.strerror})") from error
     if hashlib.sha256(content).hexdigest() != checksum:
         raise Damaged(f"{path.name} does not match its checksum")
     try:
