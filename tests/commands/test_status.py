@@ -53,6 +53,16 @@ def test_seeds_are_counted_across_blocks(cell):
     ]
 
 
+def test_seeds_that_were_never_trained_are_missing_beside_a_damaged_block(cell):
+    path = execute.run(cell("seeds=2"))
+    index.plan([cell("seeds=5")])
+    (path / "curves.parquet").write_bytes(b"other")
+    lines = state(cell())[0].splitlines()
+    assert lines[0] == "adhoc: 3 missing, 2 damaged (seeds of cells)"
+    assert lines[1].startswith("damaged  weekly_exam critic-gae-clip seeds 000-001: damaged block ")
+    assert lines[2:] == ["missing  weekly_exam critic-gae-clip seeds 002-004"]
+
+
 def test_an_unknown_study_is_named_with_those_there_are(cell):
     index.plan([cell("study.name=quick")])
     with pytest.raises(UserError, match=r"unknown study in .* 'quik': allowed are quick; did you mean 'quick'\?"):

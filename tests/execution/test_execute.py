@@ -15,9 +15,10 @@ from bench.config.identity import cell_hash
 from bench.config.parse import parse
 from bench.errors import UserError
 from bench.execution import execute
+from bench.execution.reproduce import train_again
 from bench.records import block as blocks
 from bench.records import provenance
-from bench.records.tables import EPISODES, TRAINING
+from bench.records.tables import CURVES, EPISODES, TRAINING
 
 
 def record(path: Path) -> dict:
@@ -114,6 +115,30 @@ def test_the_same_command_gives_the_same_bytes(cell):
     other = execute.run(cell("seeds=3", "results=again"))
     for name in (*blocks.NUMBERS, blocks.POLICY, blocks.CHECKPOINT):
         assert (one / name).read_bytes() == (other / name).read_bytes()
+
+
+def test_single_episodes_are_kept_unless_they_are_not_wanted(cell):
+    with_episodes, without = cell("seeds=2"), cell("seeds=2", "keep_episodes=false", "results=again")
+    assert cell_hash(with_episodes) == cell_hash(without)
+    one, other = execute.run(with_episodes), execute.run(without)
+    assert not (other / EPISODES).exists()
+    assert set(record(other)["checksums"]) == set(blocks.FILES) - {EPISODES}
+    assert (one / CURVES).read_bytes() == (other / CURVES).read_bytes()
+    block = blocks.read(other)
+    blocks.check(block)
+    assert block.left_out == []
+    assert train_again(block) == {CURVES: True, TRAINING: True}
+    assert train_again(blocks.read(one)) == {CURVES: True, EPISODES: True, TRAINING: True}
+
+
+def test_curves_are_the_means_of_the_episodes(cell):
+    path = execute.run(cell("seeds=2"))
+    episodes = pq.read_table(path / EPISODES).to_pandas().groupby(["seed", "step", "mode"])["return"]
+    curves = pq.read_table(path / CURVES).to_pandas().set_index(["seed", "step", "mode"])
+    assert len(curves) == 2 * 3 * 2
+    assert curves["episodes"].tolist() == [2] * 12
+    np.testing.assert_allclose(curves["return"], episodes.mean(), rtol=1e-15)
+    np.testing.assert_allclose(curves["return_variance"], episodes.var(ddof=1), rtol=1e-12)
 
 
 def test_a_failure_is_recorded_and_run_again(learner, cell):

@@ -20,12 +20,12 @@ from bench.interruption import Interrupted
 from bench.records import block as blocks
 from bench.records import files, index, lease, partial
 from bench.records import training as record
-from bench.records.tables import EPISODES, TRAINING
+from bench.records.tables import EPISODES
 from tests.fake_learner import FakeLearner
 
 
 def numbers(path: Path) -> dict[str, bytes]:
-    return {name: (path / name).read_bytes() for name in (EPISODES, TRAINING)}
+    return {name: (path / name).read_bytes() for name in blocks.NUMBERS}
 
 
 def interrupted(cell, learner, *overrides: str) -> Path:

@@ -140,6 +140,18 @@ def test_an_unreadable_record_is_named(text, tmp_path):
         blocks.read(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("schema", "which"), [(1, "an earlier"), (-1, "an earlier"), (3, "a later"), (2**70, "a later")]
+)
+def test_a_record_of_another_version_is_no_damage(schema, which, tmp_path):
+    (tmp_path / blocks.RECORD).write_text(json.dumps({"schema": schema, "status": "odd"}))
+    for read in (blocks.read, blocks.load):
+        with pytest.raises(blocks.OtherVersion) as refused:
+            read(tmp_path)
+        expected = f"{tmp_path}: written by {which} version (schema {schema}); this version reads schema 2: "
+        assert str(refused.value).startswith(expected)
+
+
 def test_numbers_without_a_record_are_damage(tmp_path):
     (tmp_path / "episodes.parquet").write_text("numbers")
     with pytest.raises(UserError, match=r"run\.json is missing"):

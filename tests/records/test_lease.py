@@ -391,5 +391,5 @@ def test_a_stale_lease_is_taken_over_and_its_checkpoint_gone_on_with(learner, ce
     assert blocks.read(directory).state == "stale"
     assert execute.run(config) == directory
     assert learner.begun_at == [0, 0, 2]
-    for name in ("episodes.parquet", "training.parquet"):
+    for name in blocks.NUMBERS:
         assert (directory / name).read_bytes() == (uninterrupted / name).read_bytes()
