@@ -148,15 +148,22 @@ def committed(folder: Path) -> set[str]:
 def test_git_takes_records_scores_and_reports_and_nothing_else(tmp_path):
     taken = [
         "study.json",
-        "runs/cartpole/ppo-01234567/seeds-000-019/run.json",
-        "runs/cartpole/ppo-01234567/seeds-000-019/config.yaml",
-        "runs/cartpole/ppo-01234567/seeds-000-019/episodes.parquet",
+        "tuning.json",
+        "runs.zip",
+        "lab.zip",
         "report/report.md",
         "report/learning_curves_stochastic.svg",
         "report/figures/learning-curves.png",
     ]
     left = [
         ".lock",
+        ".writing-runs.zip",
+        "lab/cartpole/end-01234567/seeds-000/run.json",
+        "lab/cartpole/end-01234567/seeds-000/quantities.parquet",
+        "runs/cartpole/ppo-01234567/seeds-000-019/run.json",
+        "runs/cartpole/ppo-01234567/seeds-000-019/config.yaml",
+        "runs/cartpole/ppo-01234567/seeds-000-019/curves.parquet",
+        "runs/cartpole/ppo-01234567/seeds-000-019/episodes.parquet",
         "runs/cartpole/ppo-01234567/.leases/003",
         "runs/cartpole/ppo-01234567/seeds-000-019/policy.zip",
         "runs/cartpole/ppo-01234567/seeds-000-019/checkpoint.pt",
