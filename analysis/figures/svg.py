@@ -7,7 +7,6 @@ from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
 _SVG, _XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
-_TEXT = {f"{{{_SVG}}}text", f"{{{_SVG}}}style"}  # the elements in which white space is content
 _ARM = re.compile(r"arm-\d+")
 _REFERENCE = re.compile(r"#([\w-]+)")
 _DECIMAL = re.compile(r"\d+\.\d+")
@@ -54,7 +53,7 @@ def _shorten(element: Element) -> None:
     for key in element.attrib.keys() & {"d", "x", "y", "transform"}:
         element.set(key, _DECIMAL.sub(_rounded, element.attrib[key]))
     if "d" in element.attrib:
-        element.set("d", re.sub(r"\s*([A-Za-z])\s*", r"\1", element.attrib["d"]))
+        element.set("d", re.sub(r"\s*([A-Za-z])\s*", r"\1", element.attrib["d"]).strip())
     if element.get("transform", "").startswith("rotate(-0 "):
         del element.attrib["transform"]
     if len(element) > 1 and all(child.tag == f"{{{_SVG}}}use" for child in element):
@@ -103,9 +102,10 @@ def _classify(root: Element) -> None:
 
 
 def _lay_out(element: Element) -> None:
-    """Put every element on a line of its own, so that versions can be compared."""
-    element.tail = "\n"
-    if element.tag not in _TEXT:
+    """Put every element on a line of its own, so that versions can be compared; words stay as they are."""
+    if not (element.text or "").strip():
         element.text = "\n" if len(element) else None
-        for child in element:
-            _lay_out(child)
+    if not (element.tail or "").strip():
+        element.tail = "\n"
+    for child in element:
+        _lay_out(child)

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
+from bench import packs
 from bench.errors import UserError, unknown
 from bench.records import block as blocks
 from bench.records.files import Damaged, OtherSchema
@@ -68,14 +69,19 @@ class PlannedCell:
 
 def study_folder(root: Path, name: str) -> Path:
     """The folder of a study below `root`. Raises `UserError`, with the studies there are, if it does not exist."""
-    parts = (STUDY.file, blocks.RUNS, blocks.LAB)  # any of them makes a folder a study's
     found = (path for path in root.glob("[!.]*") if path.is_dir())
-    existing = sorted(path.name for path in found if any((path / part).exists() for part in parts))
+    existing = sorted(path.name for path in found if _is_study(path))
     if not existing:
         raise UserError(f"study={name}: {root} has no results yet; 'python -m bench study=quick' makes some")
     if name not in existing:
         raise unknown("study", name, existing)
     return root / name
+
+
+def _is_study(folder: Path) -> bool:
+    """Whether it has a plan, or blocks, be they packed."""
+    parts = (folder / part for part in (blocks.RUNS, blocks.LAB))
+    return (folder / STUDY.file).exists() or any(part.exists() or packs.children(part) for part in parts)
 
 
 def plan(folder: Path, root: Path, problems: list[Problem]) -> tuple[Mapping[str, Any], list[PlannedCell]]:
