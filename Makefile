@@ -7,9 +7,11 @@ TORCH_INDEX ?=  # CPU-only wheels for Linux: the index URL that pytorch.org's "S
 JOBS ?= 2  # test processes
 STAMP := $(VENV)/.installed
 DEV_STAMP := $(VENV)/.installed-dev
+RELEASE := build/release
+RELEASE_TOOLS := build==1.6.1 twine==7.0.0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo scores readme test lint types test-fast test-slow clean
+.PHONY: help setup demo scores readme test lint types test-fast test-slow release clean
 
 help:  ## show this
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -45,8 +47,18 @@ test-fast: $(DEV_STAMP)  ## the tests to run while working
 test-slow: $(DEV_STAMP)  ## the tests that take minutes
 	$(PYTHON) -m pytest -q -m slow -n $(JOBS) --dist worksteal --durations=10
 
+release:  ## sdist and wheel of the last commit in dist/, checked; publishing them is left to you
+	rm -rf $(RELEASE) dist
+	mkdir -p $(RELEASE)/source
+	git archive HEAD -- . ':(exclude)results' | tar -x -C $(RELEASE)/source
+	$(BASE_PYTHON) -m venv $(RELEASE)/tools
+	$(RELEASE)/tools/bin/python -m pip install -q $(RELEASE_TOOLS)
+	$(RELEASE)/tools/bin/python -m build --outdir dist $(RELEASE)/source
+	$(RELEASE)/tools/bin/python -m twine check --strict dist/*
+	$(RELEASE)/tools/bin/python -m tests.archives dist $(RELEASE)/source
+
 clean:  ## remove the environment and caches; results stay
-	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 # A stamp is newer than what it was made from, so a second `make` installs nothing.
 $(STAMP): pyproject.toml constraints.txt setup.py $(wildcard bench/kernel/source/*)

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from analysis import load
@@ -115,7 +115,6 @@ def _report(words: Sequence[str]) -> int:
     look, names = _look(options), gallery.chosen(options.figures)
     folder = Path(options.results) / options.study[0] / "report"
     records, tuning = tuned.split(load.read(options.study, options.results), folder.parent)
-    records = replace(records, evaluations=records.evaluations.iloc[:0].copy())  # most of the memory, and done with
     _warn(records)
     if len(records.runs):
         print(document.summary(records.runs))

@@ -1,7 +1,15 @@
 """Errors that are the user's to mend: one line, exit code 2, never a traceback."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+
+# What the extras of pyproject.toml hold: no index knows their names, for the suite itself is on none.
+EXTRAS: Mapping[str, str] = {
+    "peers": "gymnax==0.0.9 jax==0.10.2 rejax==0.1.3 sbx-rl==0.28.0",
+    "ray": "hydra-ray-launcher",
+    "render": "pygame",
+    "slurm": "hydra-submitit-launcher",
+}
 
 
 class UserError(Exception):
@@ -25,6 +33,11 @@ def nearest(given: object, allowed: Iterable[object]) -> str:
     """`"; did you mean 'x'?"` for the option closest to `given`, or `""` where none is close."""
     match = difflib.get_close_matches(str(given), [str(option) for option in allowed], n=1, cutoff=0.5)
     return f"; did you mean '{match[0]}'?" if match else ""
+
+
+def install(extra: str) -> str:
+    """Return the command that installs what an extra holds, from wherever the suite itself came."""
+    return f"pip install {EXTRAS[extra]}"
 
 
 def unknown(kind: str, given: object, allowed: Iterable[object]) -> UserError:

@@ -10,7 +10,7 @@ Save = Callable[[BinaryIO], None]  # writes to an open file; what it writes load
 
 
 class Observer(Protocol):
-    """Receives the rows of `training.parquet` and `evaluations.parquet` as they come into being."""
+    """Receives the rows of `training.parquet` and `episodes.parquet` as they come into being."""
 
     def on_update(self, rows: Sequence[Row]) -> None:
         """One row per seed after an update: `seed`, `step`, `update`, then the diagnostics."""

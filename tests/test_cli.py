@@ -203,7 +203,7 @@ def test_status_and_rerun(bench):
     (record,) = Path("results").rglob("run.json")
     code, out, _ = bench("rerun", str(record.parent))
     assert code == 0
-    assert out.splitlines()[1:] == ["evaluations.parquet: the same bytes", "training.parquet: the same bytes"]
+    assert out.splitlines()[1:] == [f"{name}.parquet: the same bytes" for name in ("curves", "episodes", "training")]
 
 
 def test_list_describes_every_choice(bench):

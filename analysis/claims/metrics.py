@@ -8,8 +8,6 @@ from analysis.load import Records
 
 SOLVED = 0.8  # normalised score whose first crossing counts as learnt
 
-LARGE = 0.99  # quantile of a run's updates that counts as its largest: the maximum of hundreds is mostly noise
-
 
 def run_metrics(records: Records) -> pd.DataFrame:
     """`records.runs` with a column per `Metric` it has, of the stochastic policy unless the metric says otherwise."""
@@ -26,14 +24,5 @@ def run_metrics(records: Records) -> pd.DataFrame:
     return runs.assign(
         steps=np.minimum(runs["steps_to_threshold"].astype(float) / runs["budget"].astype(float), 1.0),
         spread=(runs["final"] - median).abs(),
-        largest_kl=_largest(records.training, "train/kl", runs[keys]),
         log_parameters=np.log(parameters.where(runs["status"] == "done")),
     )
-
-
-def _largest(training: pd.DataFrame, column: str, runs: pd.DataFrame) -> stats.Array:
-    """The `LARGE` quantile of a diagnostic over each run's updates; NaN where it was not recorded."""
-    if column not in training:
-        return np.full(len(runs), np.nan)
-    found = training.groupby(list(runs), observed=True)[column].quantile(LARGE)
-    return found.reindex(pd.MultiIndex.from_frame(runs)).to_numpy(float)

@@ -5,7 +5,6 @@ Okabe and Ito's, which colour-blind readers can tell apart; line and marker diff
 """
 
 import io
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -25,6 +24,7 @@ from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
 from matplotlib.transforms import ScaledTranslation
 
+from analysis.figures.svg import compact
 from analysis.load import labels
 
 T = TypeVar("T")
@@ -253,16 +253,4 @@ def save(figure: Figure, kind: str, look: Look) -> bytes:
         figure.set_dpi(200 if kind == "png" else 72)
         canvas = _CANVASES[kind](figure)  # its own method: `savefig` would draw the figure once more to lay it out
         getattr(canvas, f"print_{kind}")(buffer, metadata=dates[kind])
-    return _compact(buffer.getvalue()) if kind == "svg" else buffer.getvalue()
-
-
-def _compact(svg: bytes) -> bytes:
-    """An SVG whose arms are classes, with coordinates to a hundredth of a point and fonts that others have, too."""
-    svg = re.sub(rb'id="arm-(\d+)"', rb'class="arm-\1"', svg)
-    svg = re.sub(rb' (?:d|x|y)="[^"]*"', _rounded, svg)  # nothing else: words have numbers, too
-    svg = svg.replace(b"'DejaVu Sans'", b"'DejaVu Sans', Verdana, sans-serif")
-    return re.sub(rb" ?\n *", b"\n", svg)
-
-
-def _rounded(attribute: re.Match[bytes]) -> bytes:
-    return re.sub(rb"\d+\.\d{3,}", lambda number: b"%.2f" % float(number[0]), attribute[0])
+    return compact(buffer.getvalue()) if kind == "svg" else buffer.getvalue()

@@ -4,10 +4,9 @@
 >>> records = load.read(["quick", "article"])
 """
 
-from analysis.load.blocks import Problem
+from analysis.load.blocks import SCORES, Problem
 from analysis.load.records import (
     MODES,
-    SCORES,
     STATUSES,
     TRUE_SCORE,
     DamagedRecord,

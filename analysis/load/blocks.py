@@ -2,21 +2,30 @@
 
 from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 
+from bench import packs
 from bench.errors import UserError, unknown
 from bench.records import block as blocks
-from bench.records.files import Damaged
+from bench.records.files import Damaged, OtherSchema
 from bench.records.index import STUDY, Index
-from bench.records.tables import EVALUATIONS, TRAINING
+from bench.records.scores import final_scores
+from bench.records.tables import CURVES, TRAINING
 
 COLUMNS: Mapping[str, tuple[str, ...]] = {
-    EVALUATIONS: ("seed", "step", "mode", "episode", "return", "length"),
+    CURVES: ("seed", "step", "mode", "episodes", "return", "return_variance", "length", "length_variance"),
     TRAINING: ("seed", "step", "update"),
+}
+# By column of the curves, the prefixes of its final score and of the same normalised: what was paid, and on tasks
+# where that is not what was meant, what it is worth.
+SCORES: Mapping[str, tuple[str, str]] = {
+    "return": ("final", "normalised"),
+    "true_return": ("true_final", "true_normalised"),
 }
 
 
@@ -33,13 +42,18 @@ class Problem:
 
 @dataclass(frozen=True)
 class LoadedBlock:
-    """One block as read: its record, the status of each seed, and its rows (none where it did not finish)."""
+    """One block as read: its record, the status of each seed, and where it has finished its rows.
+
+    Attributes:
+        scores: by column of `SCORES`, the final score of each seed and mode.
+    """
 
     study: str
     path: str
     record: Mapping[str, Any]
     statuses: Mapping[int, str]
-    tables: Mapping[str, pd.DataFrame]
+    tables: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    scores: Mapping[str, Mapping[tuple[int, str], float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -55,14 +69,19 @@ class PlannedCell:
 
 def study_folder(root: Path, name: str) -> Path:
     """The folder of a study below `root`. Raises `UserError`, with the studies there are, if it does not exist."""
-    parts = (STUDY.file, blocks.RUNS, blocks.LAB)  # any of them makes a folder a study's
     found = (path for path in root.glob("[!.]*") if path.is_dir())
-    existing = sorted(path.name for path in found if any((path / part).exists() for part in parts))
+    existing = sorted(path.name for path in found if _is_study(path))
     if not existing:
         raise UserError(f"study={name}: {root} has no results yet; 'python -m bench study=quick' makes some")
     if name not in existing:
         raise unknown("study", name, existing)
     return root / name
+
+
+def _is_study(folder: Path) -> bool:
+    """Whether it has a plan, or blocks, be they packed."""
+    parts = (folder / part for part in (blocks.RUNS, blocks.LAB))
+    return (folder / STUDY.file).exists() or any(part.exists() or packs.children(part) for part in parts)
 
 
 def plan(folder: Path, root: Path, problems: list[Problem]) -> tuple[Mapping[str, Any], list[PlannedCell]]:
@@ -76,9 +95,15 @@ def plan(folder: Path, root: Path, problems: list[Problem]) -> tuple[Mapping[str
 
 
 def planned(index: Index, folder: Path, root: Path, problems: list[Problem]) -> Mapping[str, Any]:
-    """An index of a study; one without cells where it cannot be used, which is added to `problems`."""
+    """An index of a study; one without cells where it cannot be used, which is added to `problems`.
+
+    Raises:
+        UserError: where another version wrote it.
+    """
     try:
         return index.load(folder)
+    except OtherSchema as error:
+        raise UserError(f"{folder / index.file}: {error}") from error
     except Damaged as error:
         problems.append(Problem(str((folder / index.file).relative_to(root)), f"unusable: {error}"))
         return {"cells": []}
@@ -97,14 +122,19 @@ def read_blocks(folder: Path, root: Path, problems: list[Problem]) -> list[Loade
 def _read_block(study: str, path: Path, name: str) -> tuple[LoadedBlock, Problem | None]:
     try:
         found = blocks.load(path)
-        statuses = _statuses(found.record)
-        tables = {}
-        if found.record["status"] != "running" and "done" in statuses.values():
+        loaded = LoadedBlock(study, name, found.record, _statuses(found.record))
+        if found.record["status"] != "running" and "done" in loaded.statuses.values():
             kept = {file: columns for file, columns in COLUMNS.items() if file not in found.left_out}
-            tables = {file: frame(found, file, columns) for file, columns in kept.items()}
-        return LoadedBlock(study, name, found.record, statuses, tables), None
+            tables = {file: blocks.table(found, file, columns) for file, columns in kept.items()}
+            frames = {file: table.to_pandas() for file, table in tables.items()}
+            loaded = replace(loaded, tables=frames, scores=_scores(tables[CURVES], found.record["budget"]))
+        return loaded, None
     except Damaged as error:
         return _damaged_block(study, path, name), Problem(name, str(error))
+
+
+def _scores(curves: pa.Table, budget: int) -> dict[str, dict[tuple[int, str], float]]:
+    return {column: final_scores(curves, budget, column) for column in SCORES if column in curves.column_names}
 
 
 def _statuses(record: Mapping[str, Any]) -> dict[int, str]:
@@ -126,6 +156,6 @@ def _damaged_block(study: str, path: Path, name: str) -> LoadedBlock:
     """A stand-in for a block that cannot be read: what its folder's name says."""
     cell, seeds = blocks.cell_of(path), blocks.seeds_of(path.name)
     if cell is None or seeds is None:
-        return LoadedBlock(study, name, {}, {}, {})
+        return LoadedBlock(study, name, {}, {})
     record = {"task": path.parent.parent.name, "arm": cell[0], "hash": cell[1]}
-    return LoadedBlock(study, name, record, dict.fromkeys(seeds, "damaged"), {})
+    return LoadedBlock(study, name, record, dict.fromkeys(seeds, "damaged"))

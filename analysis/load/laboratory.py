@@ -16,7 +16,6 @@ from bench.records.files import Damaged
 from bench.records.index import LAB
 from bench.records.tables import COSTS, QUANTITIES
 
-EARLIER = "figures.parquet"  # what quantities were called in earlier records
 STAGES = ("start", "halfway", "end", "optimum", "recorded")  # in the order of reports
 CRITICS = ("learned", "exact", "none")  # of several, the first there is stands for an arm
 VARIANT = ("baseline", "advantage", "critic", "gae_lambda", "n_step", "group_size", "credit")
@@ -118,7 +117,7 @@ def _stage(path: Path) -> Stage | None:
     block = blocks.load(path, blocks.MEASURED)
     if block.state != "done":
         return None
-    quantities = frame(block, EARLIER if EARLIER in block.record["checksums"] else QUANTITIES, COLUMNS)
+    quantities = frame(block, QUANTITIES, COLUMNS)
     has_costs = COSTS in block.record["checksums"]
     costs = frame(block, COSTS, COST_COLUMNS) if has_costs else pd.DataFrame(columns=list(COST_COLUMNS))
     record, seed = block.record, ", ".join(block.record["seeds"])

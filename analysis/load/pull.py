@@ -1,7 +1,7 @@
 """From Weights & Biases back to result folders: what the mirror holds, as blocks that the analysis reads like others.
 
 The mirror has one run per seed: its configuration is the seed's factors and the block's record, its history one row per
-update and evaluation. Evaluations come back as the mean over their episodes, which is all it was sent.
+update and evaluation, its summary how the seed ended. Single episodes are not sent, so they do not come back.
 """
 
 import json
@@ -13,23 +13,20 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 from rich.console import Console
 from rich.progress import track
 
 from analysis.load.blocks import Problem
 from bench.errors import UserError
 from bench.records import block as blocks
-from bench.records import files
+from bench.records import summaries
 from bench.records.index import STUDY
-from bench.records.tables import EVALUATIONS, TRAINING, write_rows
+from bench.records.tables import CURVES, TRAINING, write_rows
 
 _NAME = re.compile(r"[^./\\\x00-\x1f][^/\\\x00-\x1f]*")  # one part of a path, and not a hidden one
 _HASH = re.compile(r"[0-9a-f]{8}")
 _EVALUATED = re.compile(r"eval/(?P<mode>deterministic|stochastic)_(?P<name>\w+)")
-_OUTCOME = ("status", "cause", "env_steps", "updates", "unused_budget")
+_OUTCOME = ("status", "cause", "env_steps", "updates", "unused_budget", *summaries.KEYS)
 
 
 @dataclass(frozen=True)
@@ -141,6 +138,10 @@ def _checked(run: Run) -> int:
         raise _Foreign(f"task '{run.task}', arm '{run.arm}', hash '{config['hash']}': not names of a cell")
     if not isinstance(config["record"], Mapping) or not isinstance(config["seed"], int) or config["seed"] < 0:
         raise _Foreign("its record or its seed is not what this suite writes")
+    if any(_EVALUATED.fullmatch(key) for row in run.history for key in row) and not any(
+        key.endswith("_episodes") for row in run.history for key in row
+    ):
+        raise _Foreign("mirrored by an earlier version, which did not send how many episodes there were")
     return int(config["seed"])
 
 
@@ -153,33 +154,36 @@ def _record(seeds: Mapping[int, Run], study: str) -> dict[str, Any]:
         str(seed): {key: run.summary.get(key) for key in _OUTCOME} if "status" in run.summary else {"status": "running"}
         for seed, run in sorted(seeds.items())
     }
-    named = {"schema": files.SCHEMA, "study": study, "task": first.task, "arm": first.arm, "hash": first.config["hash"]}
+    named = {
+        "schema": blocks.SCHEMA,
+        "study": study,
+        "task": first.task,
+        "arm": first.arm,
+        "hash": first.config["hash"],
+    }
     return {**first.config["record"], **named, "factors": factors, "seeds": outcomes}
 
 
 def _write_block(folder: Path, record: dict[str, Any], seeds: Mapping[int, Run]) -> None:
     folder.mkdir(parents=True)
-    training, evaluations = [], []
+    training, curves = [], []
     for seed, run in seeds.items():
         for row in run.history:
             known = {key: _number(value) for key, value in row.items() if not key.startswith("_")}
             diagnostics = {key: value for key, value in known.items() if not key.startswith("eval/")}
             training += [{"seed": seed, **diagnostics}] if "update" in diagnostics else []
-            evaluations += _evaluated(seed, known)
-    columns = ["seed", "step", "mode", "episode", "return", "length"]
-    frame = pd.DataFrame(evaluations, columns=None if evaluations else columns)
-    means = pa.Table.from_pandas(frame, preserve_index=False)
-    tables = {TRAINING: partial(write_rows, TRAINING, training), EVALUATIONS: partial(pq.write_table, means)}
-    blocks.write(folder, record, tables)
+            curves += _evaluated(seed, known)
+    rows = {CURVES: curves, TRAINING: training}
+    blocks.write(folder, record, {name: partial(write_rows, name, rows[name]) for name in rows})
 
 
 def _evaluated(seed: int, row: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The evaluations logged in a row: one per mode, the means over its episodes as one episode."""
+    """The evaluations logged in a row, one per mode."""
     by_mode: dict[str, dict[str, Any]] = {}
     for key, value in row.items():
         if found := _EVALUATED.fullmatch(key):
             mode = found["mode"]
-            by_mode.setdefault(mode, {"seed": seed, "step": row["step"], "mode": mode, "episode": 0})
+            by_mode.setdefault(mode, {"seed": seed, "step": row["step"], "mode": mode})
             by_mode[mode][found["name"]] = value
     return list(by_mode.values())
 

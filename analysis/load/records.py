@@ -14,20 +14,13 @@ import numpy as np
 import pandas as pd
 import pyarrow
 
-from analysis import stats
 from analysis.load import labels, laboratory
-from analysis.load.blocks import COLUMNS, LoadedBlock, PlannedCell, Problem, plan, read_blocks, study_folder
+from analysis.load.blocks import COLUMNS, SCORES, LoadedBlock, PlannedCell, Problem, plan, read_blocks, study_folder
 from analysis.load.laboratory import Laboratory
-from bench.records.scores import is_final
-from bench.records.tables import EVALUATIONS, TRAINING
+from bench.records import summaries
+from bench.records.tables import CURVES, TRAINING
 
 MODES = ("deterministic", "stochastic")
-# By column of the evaluations, the prefixes of its final score and of the same normalised: what was paid, and on tasks
-# where that is not what was meant, what it is worth.
-SCORES: Mapping[str, tuple[str, str]] = {
-    "return": ("final", "normalised"),
-    "true_return": ("true_final", "true_normalised"),
-}
 STATUSES = (
     "done",
     "failed",
@@ -42,7 +35,7 @@ _KEYS = ("study", "task", "arm", "hash", "seed")
 _CELL = ["task", "hash"]
 _RUN = [*_CELL, "seed"]
 _BOUNDS = ("score_random", "score_reference", "budget")
-_OUTCOME = ("env_steps", "updates", "unused_budget")
+_OUTCOME = ("env_steps", "updates", "unused_budget", *summaries.KEYS)
 _PARAMETERS = ("parameters_actor", "parameters_critic")
 _SHARED_COSTS = ("wall_seconds", "cpu_seconds")  # of a block; divided by its seeds, so that sums over runs are right
 _BLOCK_COSTS = ("steps_per_second", "peak_memory_bytes", "seconds_per_update")
@@ -102,10 +95,12 @@ class Records:
         control: label of the arm the others are compared with, if the study has one.
         factors: names of the factor columns of `runs`.
         runs: one row per cell and seed, planned ones that do not exist included; scores are NaN unless it is done.
-        evaluations: one row per evaluation episode; cells are named by `task`, `arm` and `hash`.
-        curves: one row per run that is done, mode and evaluation step, with the means over its episodes of every column
-            of `SCORES` the evaluations have, and the same normalised (`return_normalised`).
-        training: one row per update of a seed.
+        evaluations: one row per run, step and mode: the number of `episodes`, and for every number of an episode, such
+            as `return` and `length`, the mean and the unbiased variance (`return_variance`; NaN for a single episode).
+            Cells are named by `task`, `arm` and `hash`.
+        curves: the same rows of the runs that are done, with the means of every column of `SCORES` there is, and the
+            same normalised (`return_normalised`).
+        training: one row per update of a run whose diagnostics are there.
         problems: what could not be used.
         laboratory: what `python -m bench lab` measured.
         blocks: the `run.json` of every block that could be read, in order of path.
@@ -153,7 +148,8 @@ def load(
         results: the folder of all studies.
 
     Returns:
-        `runs` (one row per cell and seed), `evaluations` (per episode) and `training` (per update); see `Records`.
+        `runs` (one row per cell and seed), `evaluations` (per run, step and mode) and `training` (per update); see
+        `Records`.
 
     Raises:
         UserError: if there is no such study.
@@ -168,7 +164,7 @@ def load(
 
 
 def with_factors(table: pd.DataFrame, records: Records) -> pd.DataFrame:
-    """`table` with the factor columns of its cells, as categories (a study has millions of evaluation rows)."""
+    """`table` with the factor columns of its cells, as categories (a study may have millions of updates)."""
     cells = records.runs.drop_duplicates(_CELL).set_index(_CELL)
     columns = [factor for factor in records.factors if factor not in table.columns]
     rows = cells.index.get_indexer(pd.MultiIndex.from_frame(table[_CELL]))
@@ -196,8 +192,9 @@ def read(studies: Sequence[str], results: str | Path = "results") -> Records:
         missing += absent
     runs = _runs(blocks, plans)
     runs = runs.assign(name=runs["arm"], arm=labels.arm_labels(runs, _factor_names(blocks)))
-    evaluations = _long_table(blocks, runs, EVALUATIONS)
-    runs = _with_scores(runs, evaluations, problems)
+    runs = _normalised_scores(runs)
+    problems += _without_score(runs)
+    evaluations = _long_table(blocks, runs, CURVES)
     pyarrow.default_memory_pool().release_unused()  # the pages of files that were read, as much as all tables
     return Records(
         name="+".join(studies),
@@ -234,7 +231,8 @@ def _runs(blocks: Sequence[LoadedBlock], plans: Sequence[PlannedCell]) -> pd.Dat
     planned = [row for cell in plans for row in _planned_rows(cell)]
     found = [row for index, block in enumerate(blocks) for row in _block_rows(index, block, factors)]
     numbers = [key for key in (*_BOUNDS, *_OUTCOME, *_PARAMETERS, *_SHARED_COSTS, *_BLOCK_COSTS) if key not in factors]
-    columns = [*_KEYS, "status", "cause", *factors, *numbers, "block"]
+    scores = [f"{name}_{mode}" for mode in MODES for names in _recorded_scores(blocks) for name in names]
+    columns = [*_KEYS, "status", "cause", *factors, *numbers, "block", *scores]
     table = pd.DataFrame([*planned, *_without_unplanned(found, planned)], columns=columns)
     table["_place"] = table.groupby(_CELL, sort=False).ngroup()
     table["_rank"] = table["status"].map(STATUSES.index)
@@ -275,7 +273,14 @@ def _block_rows(index: int, block: LoadedBlock, factors: Sequence[str]) -> list[
     rows = []
     for seed, status in sorted(block.statuses.items()):
         outcome = record.get("seeds", {}).get(str(seed), {})
-        numbers = {key: outcome.get(key, np.nan) for key in _OUTCOME}
+        numbers = {key: np.nan if outcome.get(key) is None else outcome[key] for key in _OUTCOME}
+        if status == "done":
+            numbers |= {
+                f"{SCORES[column][0]}_{mode}": score
+                for column, scores in block.scores.items()
+                for (of, mode), score in scores.items()
+                if of == seed
+            }
         cause = outcome.get("cause") or {"damaged": f"{block.path} is damaged"}.get(status)
         rows.append(common | numbers | {"seed": seed, "status": status, "cause": cause})
     return rows
@@ -329,27 +334,25 @@ def _categories(values: Any, rows: Any) -> pd.Categorical:
     return pd.Categorical.from_codes(np.where(rows < 0, -1, codes[rows]), categories=pd.Index(levels))
 
 
-def _with_scores(runs: pd.DataFrame, evaluations: pd.DataFrame, problems: list[Problem]) -> pd.DataFrame:
-    """The final scores of each run that is done, raw and normalised, for both modes; see `SCORES`."""
-    budgets = runs.drop_duplicates(_CELL).set_index(_CELL)["budget"]
-    budget = _of_cells(evaluations, budgets.astype(float))
-    last = evaluations[is_final(evaluations["step"].to_numpy(float), budget)]
-    columns = [column for column in SCORES if column in evaluations]
-    final = last.groupby([*_RUN, "mode"], observed=True)[columns].mean(skipna=False)
-    done = runs["status"] == "done"
-    scored = runs.copy()
-    for mode in MODES:
-        index = pd.MultiIndex.from_frame(scored[_RUN].assign(mode=mode))
-        means = final.reindex(index) if len(final) else pd.DataFrame(np.nan, index, columns)
-        for column in columns:
-            score, normalised = SCORES[column]
-            scored[f"{score}_{mode}"] = np.where(done, means[column].to_numpy(float), np.nan)
-            scored[f"{normalised}_{mode}"] = _normalised(scored[f"{score}_{mode}"], scored)
-    empty = scored[done & scored["final_stochastic"].isna()]
-    for (task, arm), seeds in empty.groupby(["task", "arm"], sort=False)["seed"]:
-        listed = ", ".join(map(str, seeds))
-        problems.append(Problem(f"{task}/{arm}", f"no evaluation in the last tenth of the budget (seeds {listed})"))
-    return scored
+def _recorded_scores(blocks: Sequence[LoadedBlock]) -> list[tuple[str, str]]:
+    """The return's names, and those of the others of `SCORES` that any block has."""
+    known = {"return"}.union(*(block.scores for block in blocks))
+    return [names for column, names in SCORES.items() if column in known]
+
+
+def _normalised_scores(runs: pd.DataFrame) -> pd.DataFrame:
+    """`runs` with each final score normalised, too; see `SCORES`."""
+    pairs = [(f"{final}_{mode}", f"{normalised}_{mode}") for final, normalised in SCORES.values() for mode in MODES]
+    return runs.assign(**{normalised: _normalised(runs[final], runs) for final, normalised in pairs if final in runs})
+
+
+def _without_score(runs: pd.DataFrame) -> list[Problem]:
+    """The cells with runs that are done and have no final score."""
+    empty = runs[(runs["status"] == "done") & runs["final_stochastic"].isna()]
+    return [
+        Problem(f"{task}/{arm}", f"no evaluation in the last tenth of the budget (seeds {', '.join(map(str, seeds))})")
+        for (task, arm), seeds in empty.groupby(["task", "arm"], sort=False)["seed"]
+    ]
 
 
 def _normalised(scores: pd.Series, bounds: pd.DataFrame) -> pd.Series:
@@ -358,19 +361,11 @@ def _normalised(scores: pd.Series, bounds: pd.DataFrame) -> pd.Series:
     return (scores.astype(float) - low) / (high - low)
 
 
-def _of_cells(table: pd.DataFrame, values: pd.Series) -> stats.Array:
-    """For every row of a long table, the value of its cell."""
-    tasks, hashes = (table[key].astype("category").cat for key in _CELL)
-    pairs = pd.MultiIndex.from_product([tasks.categories, hashes.categories])
-    by_code = values.reindex(pairs).to_numpy(float).reshape(len(tasks.categories), len(hashes.categories))
-    return np.asarray(by_code[tasks.codes.to_numpy(), hashes.codes.to_numpy()], float)
-
-
 def curves(evaluations: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
     """The learning curves of the runs that are done; see `Records.curves`."""
     keys = ["task", "arm", "hash", "seed", "mode", "step"]
     columns = [column for column in SCORES if column in evaluations]
-    means = evaluations.groupby(keys, observed=True, sort=True)[columns].mean().reset_index()
+    means = evaluations[[*keys, *columns]].sort_values(keys)
     kept = runs.loc[runs["status"] == "done", [*_RUN, "score_random", "score_reference"]]
     table = means.astype({"task": object, "hash": object, "arm": object, "mode": str}).merge(kept, on=_RUN)
     table = table.assign(**{f"{column}_normalised": _normalised(table[column], table) for column in columns})

@@ -165,7 +165,7 @@ def _is_relevant(judged: Judged, records: Records) -> bool:
 
 def _committed(file: ClaimsFile, records: Records) -> str:
     if not file.commit:
-        return "not committed, so its hypotheses may have been written after the runs"
+        return "no commit of it is known, so its hypotheses may have been written after the runs"
     before = {True: "before the first run", False: "after the first run", None: "at an unknown time"}
     return f"commit {file.commit[:12]}, {before[predates(file, records)]}"
 

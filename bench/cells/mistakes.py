@@ -8,7 +8,7 @@ from hydra.errors import ConfigCompositionException, HydraException, MissingConf
 from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
 
 from bench.config import options
-from bench.errors import UserError, first_line, nearest, unknown
+from bench.errors import UserError, first_line, install, nearest, unknown
 
 LAUNCHERS = {
     "submitit_slurm": "slurm",
@@ -36,7 +36,7 @@ def _missing(error: MissingConfigException) -> UserError:
     group, _, option = str(error.missing_cfg_file).rpartition("/")
     for launcher, cluster in LAUNCHERS.items():
         if group == "hydra/launcher" and option == launcher:
-            return UserError(f"cluster={cluster} needs a package more: pip install 'policy-gradient-bench[{cluster}]'")
+            return UserError(f"cluster={cluster} needs a package more: {install(cluster)}")
     top, _, rest = str(error.missing_cfg_file).partition("/")
     if not error.options and top in options.groups():  # Hydra lists no options in folders (task=cartpole/...)
         return unknown(top, rest, options.options(top))

@@ -16,7 +16,7 @@ import numpy as np
 from bench import plugin
 from bench.config.arguments import read, word
 from bench.config.schema import Config
-from bench.errors import UserError
+from bench.errors import UserError, install
 from bench.execution.reproduce import checked_config, finished
 from bench.records import block as blocks
 from bench.records import files
@@ -25,7 +25,6 @@ from bench.tasks.foreign import GymTask
 from bench.tasks.registry import GYMNASIUM_TASKS, make
 
 FRAMES_PER_SECOND = 30  # where the environment does not say
-INSTALL = "pip install 'policy-gradient-bench[render]'"
 
 
 @dataclass(frozen=True)
@@ -153,7 +152,7 @@ def _frame(env: Any) -> Any:
     try:
         return env.render()
     except gymnasium.error.DependencyNotInstalled as error:
-        raise UserError(f"drawing this task needs pygame: {INSTALL}") from error
+        raise UserError(f"drawing this task needs pygame: {install('render')}") from error
 
 
 def _gif(frames: Sequence[Any], rate: float) -> bytes:

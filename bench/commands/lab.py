@@ -22,6 +22,7 @@ from bench.lab.plan import Plan, plan
 from bench.lab.planned import PlannedStage, add_to_index, finish, subject
 from bench.lab.settings import FOLDER, STAGES, Settings
 from bench.lab.settings import read as read_settings
+from bench.records import block as blocks
 from bench.records.recorder import Busy, Recorder, recording
 from bench.tasks.registry import TASKS, make
 
@@ -64,6 +65,7 @@ def main(words: Sequence[str]) -> int:
     torch.set_num_threads(1)
     request = parse(words)
     wanted = plan_stages(request)
+    blocks.refuse_other_versions(wanted[0].study_directory)
     add_to_index(wanted)
     left = [each for each in wanted if not each.done]
     with interruption.leading():

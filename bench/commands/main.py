@@ -22,6 +22,7 @@ python -m bench list                factors and their options, presets, tasks, s
 python -m bench status study=NAME   what is done, running, failed or missing
 python -m bench rerun RUN_DIR       train a block again, beside the results, and compare the numbers
 python -m bench verify RESULTS      hold files against their checksums and train a random block again
+python -m bench pack study=NAME     one file of a study's records and curves, to hand on
 python -m bench enjoy RUN_DIR [seed=3]       an episode as an animation, or as text
 python -m bench wandb-sync study=NAME        what Weights & Biases does not have yet
 python -m bench lab study=NAME      bias and variance of every estimator against ground truth
@@ -30,7 +31,7 @@ python -m bench --cfg job [...]     print the composed configuration; --hydra-he
 
 For example: python -m bench baseline=none,critic advantage=gae task=weekly_exam seeds=5 budget=20000
 Then `python -m analysis study=NAME` writes the report; without study=NAME runs go to the study adhoc."""
-VERBS = ("list", "status", "rerun", "verify", "enjoy", "wandb-sync", "speed", "lab")
+VERBS = ("list", "status", "rerun", "verify", "pack", "enjoy", "wandb-sync", "speed", "lab")
 HYDRA_FLAGS = (  # those that are of use here
     "--hydra-help", "--cfg", "-c", "--resolve", "--package", "-p", "--info", "-i", "--run", "-r", "--multirun", "-m",
     "--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn", "--shell-completion", "-sc",

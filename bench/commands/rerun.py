@@ -12,7 +12,7 @@ from bench.config.arguments import read, word
 from bench.config.schema import Config
 from bench.errors import UserError
 from bench.execution.execute import run_block
-from bench.execution.reproduce import agreement, checked_config, described, finished
+from bench.execution.reproduce import agreement, checked_config, described, finished, refuse_converted
 from bench.records import block as blocks
 from bench.records.files import sha256, write_atomic
 
@@ -59,6 +59,7 @@ def rerun(path: Path) -> Rerun:
         UserError: where `path` holds no finished block, or the code has changed what its settings mean.
     """
     block = finished(path)
+    refuse_converted(block)
     config = _config(block)
     place = _free_place(blocks.study_directory(config) / "reruns" / config.task.name / block.path.parent.name)
     directory = place / block.path.name
@@ -82,6 +83,7 @@ def _put_back(made: Path, block: blocks.Block) -> bool:
         shutil.copyfile(made, temporary)
 
     try:
+        block.path.mkdir(parents=True, exist_ok=True)  # it may lie in a pack
         write_atomic(block.path / made.name, copy)
     except OSError as error:
         raise UserError(f"cannot write {block.path / made.name}: {error.strerror}; it is in {made.parent}") from error

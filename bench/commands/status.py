@@ -8,7 +8,6 @@ from pathlib import Path
 
 from bench.config.arguments import read
 from bench.design import record as tuning
-from bench.errors import UserError
 from bench.records import block as blocks
 from bench.records import index
 from bench.records.partial import PARTIAL
@@ -67,12 +66,14 @@ def _cell(study: Path, cell: index.Entry) -> Iterator[Line]:
     name = f"{cell['task']} {cell['arm']}"
     left = set(cell["seeds"])
     found: list[blocks.Block] = []
-    damage: list[str] = []
+    damage: dict[Path, str] = {}
     for path in blocks.folders(study / cell["path"]):
         try:
             block = blocks.read(path)
-        except UserError as error:
-            damage.append(str(error))
+            if block is not None and block.finished:
+                blocks.check(block, blocks.SCORED)
+        except blocks.DamagedBlock as error:
+            damage[path] = str(error)
             continue
         if block is not None:
             found.append(block)
@@ -86,9 +87,11 @@ def _cell(study: Path, cell: index.Entry) -> Iterator[Line]:
         mine = left & block.seeds
         left -= mine
         yield from _block(name, block, mine)
-    if damage:  # whose seeds nobody can tell: of those planned, any that are nowhere else
-        yield Line("damaged", name, sorted(left), "; ".join(damage))
-    elif left:
+    for path, cause in damage.items():
+        hurt = left & set(blocks.seeds_of(path.name) or left)  # a strange name may stand for any of them
+        left -= hurt
+        yield Line("damaged", name, sorted(hurt), cause)
+    if left:
         yield Line("missing", name, sorted(left))
 
 

@@ -6,15 +6,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import pyarrow.parquet as pq
-
-from bench import plugin
+from bench import packs, plugin
 from bench.config.arguments import read, word
-from bench.config.schema import Config
 from bench.errors import UserError, counted, nearest
 from bench.execution.reproduce import checked_config, described, is_trainable, train_again
 from bench.records import block as blocks
-from bench.records.tables import EVALUATIONS, TRAINING
+from bench.records.files import Damaged
+from bench.records.tables import CURVES, EPISODES, TRAINING
 
 MODES = 2  # of evaluation: deterministic, stochastic
 
@@ -41,9 +39,13 @@ def main(words: Sequence[str]) -> int:
         f"{counted(len(found.finished), 'finished block')}, {found.unfinished} unfinished, "
         f"{counted(len(found.problems), 'problem')} with their files"
     )
-    for what, number in left_out(found.finished).items():
+    own = [block for block in found.finished if not block.converted]
+    if len(own) < len(found.finished):
+        converted = counted(len(found.finished) - len(own), "block")
+        print(f"{converted} of an earlier version (converted): their numbers cannot be trained again")
+    for what, number in left_out(own).items():
         print(f"{what} left out of {counted(number, 'block')}; 'python -m bench rerun BLOCK' makes them again")
-    agree = _train_again(found.finished, asked.rerun) if asked.rerun else True
+    agree = _train_again(own, asked.rerun) if asked.rerun else True
     return 1 if found.problems or not agree else 0
 
 
@@ -75,32 +77,38 @@ def verify(root: Path) -> Verified:
     """Hold every block in or below `root` against its record: hashes, checksums, names, the number of evaluations.
 
     Raises:
-        UserError: where there is no such folder, or no block.
+        UserError: where there is no such folder, no block, or one of another version.
     """
-    if not root.exists():
+    packed, problems = _packed(root)
+    if not root.exists() and not packed:
         beside = [path.name for path in root.parent.glob("*")]
         raise UserError(f"{root}: no such folder{nearest(root.name, beside)}")
-    paths = _folders(root)
-    if not paths:
+    paths = sorted({*_folders(root), *packed})
+    if not paths and not problems:
         raise UserError(f"{root}: no blocks; give a results folder, a study's, or a block's")
-    finished, problems, unfinished = [], [], 0
+    finished, unfinished = [], 0
     for path in paths:
         try:
             block = blocks.read(path)
-        except UserError as error:
+            if block is None or not block.finished:
+                unfinished += 1
+                continue
+            problems += [f"{path}: {problem}" for problem in _problems(block)]
+        except (blocks.DamagedBlock, packs.DamagedPack) as error:
             problems.append(str(error))
             continue
-        if block is None or not block.finished:
-            unfinished += 1
-            continue
         finished.append(block)
-        problems += [f"{path}: {problem}" for problem in _problems(block)]
-    return Verified(finished, unfinished, problems)
+    return Verified(finished, unfinished, list(dict.fromkeys(problems)))
 
 
 def left_out(found: Sequence[blocks.Block]) -> dict[str, int]:
     """What some of the blocks came without, and how many of them."""
-    kinds = {blocks.POLICY: "policies", blocks.CHECKPOINT: "checkpoints", TRAINING: "diagnostics"}
+    kinds = {
+        blocks.POLICY: "policies",
+        blocks.CHECKPOINT: "checkpoints",
+        TRAINING: "diagnostics",
+        EPISODES: "single episodes",
+    }
     counts = {what: sum(name in block.left_out for block in found) for name, what in kinds.items()}
     return {what: number for what, number in counts.items() if number}
 
@@ -118,6 +126,17 @@ def _folders(root: Path) -> list[Path]:
     return sorted({path for pattern in patterns for path in root.glob(pattern) if _is_block(path)})
 
 
+def _packed(root: Path) -> tuple[list[Path], list[str]]:
+    """The packed blocks at or below `root`, and what is wrong with packs."""
+    found, problems = [], []
+    for folder in (root, *sorted(path.parent for path in root.glob(f"*/{packs.RUNS}.zip"))):
+        try:
+            found += packs.blocks_below(folder)
+        except packs.DamagedPack as error:
+            problems.append(str(error))
+    return found, problems
+
+
 def _is_block(path: Path) -> bool:
     parts = path.parts
     return path.name.startswith("seeds-") and path.is_dir() and "reruns" not in parts and "damaged" not in parts
@@ -130,22 +149,24 @@ def _problems(block: blocks.Block) -> Iterator[str]:
         yield f"its folder {block.path.parent.name} is not that of hash {record['hash']}"
     if not blocks.is_named_by(block.path.name, block.seeds):
         yield f"its folder's name is not that of seeds {sorted(block.seeds)}"
-    try:
-        config = checked_config(block)
-    except UserError as error:
-        yield str(error).removeprefix(f"{block.path}: ")
-        return
-    yield from _miscounted(block, config)
+    if not block.converted:
+        try:
+            checked_config(block)
+        except UserError as error:
+            yield str(error).removeprefix(f"{block.path}: ")
+            return
+    yield from _miscounted(block)
 
 
-def _miscounted(block: blocks.Block, config: Config) -> Iterator[str]:
+def _miscounted(block: blocks.Block) -> Iterator[str]:
     """Done seeds that do not have every episode of every evaluation."""
     try:
-        seeds = pq.read_table(block.path / EVALUATIONS, columns=["seed"])["seed"].to_pylist()
-    except Exception as error:  # a damaged file makes the reader raise all kinds
-        yield f"{EVALUATIONS} is not readable as Parquet ({type(error).__name__})"
+        rows = blocks.table(block, CURVES, ("seed", "episodes")).to_pylist()
+    except Damaged:  # which was said
         return
-    expected = (config.evaluation.points + 1) * MODES * config.evaluation.episodes
+    points, episodes = (int(block.record["factors"][f"evaluation.{key}"]) for key in ("points", "episodes"))
+    expected = [episodes] * (points + 1) * MODES
     for seed in sorted(block.seeds - block.causes.keys()):
-        if seeds.count(seed) != expected:
-            yield f"seed {seed} has {seeds.count(seed)} evaluation episodes, not {expected}"
+        found = [row["episodes"] for row in rows if row["seed"] == seed]
+        if found != expected:
+            yield f"seed {seed} has {sum(found)} evaluation episodes, not {sum(expected)}"

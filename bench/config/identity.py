@@ -17,7 +17,8 @@ from bench.config.schema import Config, Reference
 
 # What a Config needs beside the arm, none of which changes a training number.
 _BOOKKEEPING = (
-    "seeds", "name", "study", "results", "wandb", "wandb_project", "checkpoint_minutes", "retry", "dry_run"
+    "seeds", "name", "study", "results", "wandb", "wandb_project", "checkpoint_minutes", "retry", "dry_run",
+    "keep_episodes",
 )  # fmt: skip
 _OF_TASK = ("name", "time_limit", "knobs")  # its other keys are read from the top level, or by the analysis
 _OF_PEERS = ("algorithm", "budget", "norm_obs", "norm_reward", "seed_pool", "evaluation")

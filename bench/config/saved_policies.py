@@ -2,14 +2,17 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
+from bench import packs
 from bench.errors import UserError
+from bench.packs import RECORD
 from bench.paths import CONF
 
 POLICY = "policy.zip"  # of a block
-RECORD = "run.json"
+CONVERTED = "converted_from"  # in a record: the schema of the earlier version that trained the block
 ELSEWHERE = ("reruns", "damaged")  # copies of blocks, below their study
 
 
@@ -39,6 +42,8 @@ def is_left_out(path: str) -> bool:
 
 def left_out(block: Path, what: str = "policy") -> UserError:
     """The error for a block that came without its policy, or another file."""
+    if CONVERTED in _record(block):
+        return UserError(f"{block}: its {what} was left out, and what an earlier version trained cannot be made again")
     return UserError(f"{block}: its {what} was left out; 'python -m bench rerun {block}' makes it again")
 
 
@@ -47,11 +52,12 @@ def _place(path: str) -> Path:
     given = Path(path)
     if given.is_file():
         return given
-    if not given.is_dir():
+    packed = packs.blocks_below(given)
+    if not given.is_dir() and not packed:
         makes = given.name if (CONF / "study" / f"{given.name}.yaml").exists() else None
         hint = f"; 'python -m bench study={makes}' makes it" if makes else ""
         raise UserError(f"reference.path={path}: there is no such file or folder{hint}")
-    found = sorted(set(_below(given)))
+    found = sorted({*_below(given), *(block / POLICY for block in packed if _recorded(block))})
     if len(found) != 1:
         which = ", ".join(str(file.parent) for file in found[:3]) or "train a block there first"
         raise UserError(f"reference.path={path}: {len(found)} policies below it, must be 1 ({which})")
@@ -69,8 +75,15 @@ def _below(folder: Path) -> Iterator[Path]:
 
 def _recorded(block: Path) -> str | None:
     """The SHA-256 of the block's policy by its record; None where it has none, or cannot be read."""
-    try:
-        found = json.loads((block / RECORD).read_text(encoding="utf-8"))["checksums"][POLICY]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+    checksums = _record(block).get("checksums")
+    found = checksums.get(POLICY) if isinstance(checksums, Mapping) else None
     return found if isinstance(found, str) else None
+
+
+def _record(block: Path) -> Mapping[str, Any]:
+    """The block's record; an empty one where it cannot be read."""
+    try:
+        found = json.loads(packs.read_bytes(block / RECORD))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, Mapping) else {}

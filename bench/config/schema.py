@@ -334,6 +334,7 @@ class Config(Arm):
     device: Literal["cpu", "cuda"] = field(default="cpu", kw_only=True)
     retry: Literal["nothing", "failed", "damaged"]
     dry_run: bool
+    keep_episodes: bool = field(default=True, kw_only=True)
 
     @property
     def arm_name(self) -> str:

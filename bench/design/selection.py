@@ -6,12 +6,10 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
-import pyarrow.parquet as pq
 
 from bench.config.schema import Config
 from bench.records import block as blocks
 from bench.records.scores import final_scores
-from bench.records.tables import EVALUATIONS
 
 MODE = "stochastic"  # the policy that is trained, on which arms are judged
 
@@ -52,7 +50,7 @@ def scores(config: Config) -> dict[int, float]:
     for block in blocks.blocks(config):
         if block.finished:
             done = block.taken("failed")  # a seed may have failed in one block and be done in another
-            own = final_scores(pq.read_table(block.path / EVALUATIONS), block.record["budget"])
+            own = final_scores(blocks.curves(block), block.record["budget"])
             found |= dict.fromkeys(block.seeds - done - found.keys(), math.nan)
             found |= {seed: own.get((seed, MODE), math.nan) for seed in done}
     return found

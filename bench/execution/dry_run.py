@@ -8,7 +8,6 @@ from pathlib import Path
 from bench.cells.grids import Cell
 from bench.config.identity import cell_hash
 from bench.config.schema import Config
-from bench.errors import UserError
 from bench.execution import execute
 from bench.execution.launch import OURS, Job, cost, jobs, work
 from bench.records import block as blocks
@@ -31,6 +30,7 @@ def dry_run(cells: Sequence[Cell], processes: int | None) -> str:
 
     `processes` blocks train at once; None where that is a cluster's affair. Raises `UserError` for a damaged block.
     """
+    blocks.refuse_other_versions(blocks.study_directory(cells[0].config))
     retried = [cell for cell in cells if cell.config.retry == "damaged"]
     hurt = {cell_hash(cell.config): found for cell in retried if (found := execute.damage(cell.config))}
     todo = jobs([cell for cell in cells if cell_hash(cell.config) not in hurt])
@@ -149,9 +149,11 @@ def _recorded(study: Path) -> list[Speed]:
     for path in blocks.walk(study)[0]:
         try:
             block = blocks.read(path)
-        except UserError:  # a damaged one
+        except blocks.DamagedBlock:
             continue
-        if block is None or not block.finished or block.record["host"]["id"] != provenance.host()["id"]:
+        if block is None or not block.finished or block.converted:
+            continue
+        if block.record["host"]["id"] != provenance.host()["id"]:
             continue
         record = block.record
         passes = sum(record["factors"].get(f"{of}.epochs", 0) for of in ("update", "critic"))

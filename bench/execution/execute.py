@@ -8,6 +8,7 @@ from typing import BinaryIO
 
 import yaml
 
+from bench import packs
 from bench.config.parse import parse
 from bench.config.schema import Config
 from bench.errors import DamagedCheckpoint, UserError
@@ -63,7 +64,7 @@ def parts(config: Config) -> list[tuple[int, ...]]:
 def recorded_config(path: Path) -> Config:
     """The settings of the block in `path`. Raises `UserError` where they cannot be read."""
     try:
-        mapping = yaml.safe_load((path / blocks.CONFIG).read_text(encoding="utf-8"))
+        mapping = yaml.safe_load(packs.read_bytes(path / blocks.CONFIG))
     except (OSError, yaml.YAMLError) as error:
         raise blocks.damaged(path, f"{blocks.CONFIG} cannot be read ({type(error).__name__})") from error
     return parse(mapping)
@@ -89,7 +90,7 @@ def damage(config: Config) -> dict[Path, str]:
             block = blocks.read(path)
             if block is not None and block.finished:
                 blocks.check(block)
-        except UserError as error:
+        except blocks.DamagedBlock as error:
             found[path] = str(error).partition("; nothing was changed")[0]
     return found
 

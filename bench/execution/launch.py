@@ -77,9 +77,12 @@ def sweep(cells: Sequence[Cell], launch: Launch, display: progress.Display, how_
     Before it starts, `how_long` says what it will take.
 
     Raises:
-        UserError: before anything starts, for a damaged block or a folder that cannot be written.
+        UserError: before anything starts, for a damaged block, one of another version, or a folder that cannot be
+            written.
         Interrupted: where a signal asked to stop, after what was being trained is saved.
     """
+    for folder in {blocks.study_directory(cell.config): None for cell in cells}:
+        blocks.refuse_other_versions(folder)
     aside = [line for cell in cells if cell.config.retry == "damaged" for line in set_aside(cell.config)]
     todo = jobs(cells)
     for study in {cell.config.study.name: None for cell in cells}:

@@ -12,7 +12,6 @@ from bench.errors import UserError
 from bench.execution.execute import recorded_config, run_block
 from bench.records import block as blocks
 from bench.records.files import sha256
-from bench.records.tables import EVALUATIONS, TRAINING
 
 
 def finished(path: Path) -> blocks.Block:
@@ -35,6 +34,12 @@ def checked_config(block: blocks.Block) -> Config:
     return config
 
 
+def refuse_converted(block: blocks.Block) -> None:
+    """Raise `UserError` for a block that an earlier version trained, with what was the same code then."""
+    if block.converted:
+        raise UserError(f"{block.path}: of an earlier version (converted): its numbers cannot be trained again")
+
+
 def is_trainable(block: blocks.Block) -> bool:
     """Whether what it takes is there: a block held to a policy that was left out waits for a rerun of the latter."""
     try:
@@ -45,8 +50,9 @@ def is_trainable(block: blocks.Block) -> bool:
 
 
 def agreement(directory: Path, block: blocks.Block) -> dict[str, bool]:
-    """Of each file of numbers in `directory`, whether its bytes are those that were recorded of the block."""
-    return {name: sha256(directory / name) == block.record["checksums"][name] for name in (EVALUATIONS, TRAINING)}
+    """Of each file of numbers that the block had, whether that in `directory` has the bytes that were recorded."""
+    recorded = {name: block.record["checksums"].get(name) for name in blocks.NUMBERS}
+    return {name: sha256(directory / name) == sum for name, sum in recorded.items() if sum is not None}
 
 
 def train_again(block: blocks.Block) -> dict[str, bool]:

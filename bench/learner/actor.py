@@ -57,7 +57,8 @@ class Actor:
         The policy `bench.tasks.exact` solves: `task.solve(lambda seen: actor.probabilities(seen)[replica])`.
         """
         policy = self.policy(torch.from_numpy(observations).expand(self.stack.replicas, -1, -1))
-        assert isinstance(policy, Categorical), "only Discrete actions have probabilities"
+        if not isinstance(policy, Categorical):
+            raise TypeError("only Discrete actions have probabilities")
         table: Array = functions.softmax(policy.log_probs.double().cpu(), 1).transpose(1, 2).numpy()
         return table
 

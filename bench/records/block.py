@@ -4,6 +4,8 @@ A block is the folder `<study>/<part>/<task>/<cell>-<hash>/<block>/`, of the par
 part `lab` where it was measured. Both have a record, `run.json`, with the same checks; they differ in their tables.
 """
 
+import contextlib
+import errno
 import hashlib
 import itertools
 import json
@@ -17,23 +19,27 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
+from bench import packs
 from bench.config import saved_policies as policies
 from bench.config.identity import cell_hash
 from bench.config.schema import Config
 from bench.errors import UserError
 from bench.records import files, lease
-from bench.records.files import Damaged
-from bench.records.tables import EVALUATIONS, TRAINING, read_table
+from bench.records.files import Damaged, OtherSchema
+from bench.records.tables import CURVES, EPISODES, STATES, TRAINING, read_table
 
-RUNS, LAB = "runs", "lab"  # the parts of a study
-RECORD = "run.json"
+SCHEMA = 2  # of a record
+RUNS, LAB, RECORD = packs.RUNS, packs.LAB, packs.RECORD
 CONFIG = "config.yaml"
 POLICY = "policy.zip"
 CHECKPOINT = "checkpoint.pt"
 PROGRESS = "progress.json"  # only while running
 SEAL = "record_checksum"  # of the record's own
-FILES = (CONFIG, EVALUATIONS, TRAINING, POLICY, CHECKPOINT)  # what run.json holds the checksums of
-OPTIONAL = (POLICY, CHECKPOINT, TRAINING)  # no score depends on them, and they are large: results may come without
+NUMBERS = (CURVES, EPISODES, TRAINING)  # what a training again is held against
+FILES = (CONFIG, *NUMBERS, POLICY, CHECKPOINT)  # what run.json holds the checksums of
+SCORED = (CONFIG, *NUMBERS)  # of those, the ones that are quick to check
+# No score depends on them, and they are large: results may come without.
+OPTIONAL = (POLICY, CHECKPOINT, TRAINING, EPISODES, STATES)
 
 State = Literal["done", "failed", "running", "stale"]
 Retry = Literal["nothing", "failed", "damaged"]
@@ -61,12 +67,13 @@ class Block:
     """One block as its files tell it.
 
     `done` and `failed` follow its record; `failed` has no numbers unless `finished`. `running` is being trained right
-    now; `stale` was left behind by a process that died.
+    now; `stale` was left behind by a process that died. Of one that is `packed`, the record lies in the study's pack.
     """
 
     path: Path
     state: State
     record: Mapping[str, Any]
+    packed: bool = False
 
     @property
     def seeds(self) -> frozenset[int]:
@@ -87,12 +94,16 @@ class Block:
         return self.seeds - self.causes.keys() if retry == "failed" else self.seeds
 
     @property
+    def converted(self) -> bool:
+        """Whether an earlier version trained it: its record was rewritten, and its numbers cannot be trained again."""
+        return policies.CONVERTED in self.record
+
+    @property
     def left_out(self) -> list[str]:
-        """Which of its files are not there and need not be; diagnostics alone are not left out but lost."""
-        absent = [
-            name for name in OPTIONAL if name in self.record.get("checksums", {}) and not (self.path / name).exists()
-        ]
-        return absent if POLICY in absent else [name for name in absent if name != TRAINING]
+        """Which of its files are not there and need not be; without a pack, diagnostics alone are lost instead."""
+        recorded = [name for name in OPTIONAL if name in self.record.get("checksums", {})]
+        absent = [name for name in recorded if not packs.exists(self.path / name)]
+        return absent if self.packed or POLICY in absent else [name for name in absent if name != TRAINING]
 
     @property
     def causes(self) -> dict[int, str]:
@@ -108,16 +119,13 @@ def study_directory(config: Config) -> Path:
 
 def cell_directory(config: Config) -> Path:
     """The folder of the cell's blocks: the one that carries its hash, whatever it is called, else the one to make."""
-    task = study_directory(config) / "runs" / config.task.name
+    task = study_directory(config) / RUNS / config.task.name
     ending = f"-{cell_hash(config)}"  # once: it is computed anew each time, for thousands of cells
     usual = task / f"{config.arm_name}{ending}"
     if usual.is_dir():
         return usual
-    try:
-        existing = sorted(name for name in os.listdir(task) if name.endswith(ending))
-    except (FileNotFoundError, NotADirectoryError):
-        existing = []
-    return task / existing[0] if existing else usual
+    existing = [name for name in _names(task) if name.endswith(ending)]
+    return task / existing[0] if existing and usual.name not in existing else usual
 
 
 def seeds_name(seeds: Sequence[int]) -> str:
@@ -185,26 +193,33 @@ def in_cell(cell: Path) -> list[Block]:
 
 def folders(cell: Path) -> list[Path]:
     """The folders of a cell's blocks, by name."""
+    return [cell / name for name in _names(cell) if name.startswith("seeds-")]
+
+
+def _names(folder: Path) -> list[str]:
+    """What lies in a folder of a study, there or packed."""
     try:  # in place of glob, which takes several times as long
-        return [cell / name for name in sorted(os.listdir(cell)) if name.startswith("seeds-")]
+        there = os.listdir(folder)
     except (FileNotFoundError, NotADirectoryError):
-        return []
+        there = []
+    return sorted({*there, *packs.children(folder)})
 
 
 def read(path: Path) -> Block | None:
     """The block in `path`; None where nothing was begun there.
 
     Raises:
-        UserError: where its record is missing or cannot be read.
+        DamagedBlock: where its record is missing or cannot be read.
+        OtherVersion: where another version wrote it.
     """
-    if not path.is_dir():
-        return None
-    if not (path / RECORD).exists():
+    if not packs.exists(path / RECORD):
         if not any((path / name).exists() for name in FILES):  # killed before it could write a line
             return None
         raise damaged(path, f"{RECORD} is missing")
     try:
-        return _block(path, files.read_json(path / RECORD), {})
+        return _block(path, _record(path), {})
+    except OtherSchema as error:
+        raise other_version(path, error) from error
     except Damaged as error:
         raise damaged(path, f"{RECORD} cannot be read ({str(error).removeprefix(f'{RECORD}: ')})") from error
 
@@ -214,14 +229,25 @@ def load(path: Path, fields: _Types = TRAINED) -> Block:
 
     Raises:
         Damaged: with the reason why it cannot be used.
+        OtherVersion: where another version wrote it.
     """
-    record = files.read_json(path / RECORD)
+    try:
+        record = _record(path)
+    except OtherSchema as error:
+        raise other_version(path, error) from error
     if not is_intact(record):
         raise Damaged(f"{RECORD} does not match its own checksum")
     block = _block(path, record, fields)
     if "score" in fields:
         _check_bounds(block.record["score"])
     return block
+
+
+def _record(path: Path) -> dict[str, Any]:
+    try:
+        return files.parse_json(packs.read_bytes(path / RECORD), SCHEMA)
+    except OSError as error:
+        raise Damaged(f"not readable as JSON ({error.strerror})") from error
 
 
 def _block(path: Path, record: Mapping[str, Any], fields: _Types) -> Block:
@@ -240,7 +266,8 @@ def _block(path: Path, record: Mapping[str, Any], fields: _Types) -> Block:
         raise Damaged(f"{RECORD}: it has no seeds")
     if status == "done" and not record.get("checksums"):  # or else it would be trained again, over its numbers
         raise Damaged(f"{RECORD}: done without checksums")
-    return Block(path, _state(path, record) if status == "running" else status, record)
+    state = _state(path, record) if status == "running" else status
+    return Block(path, state, record, packs.is_packed(path))
 
 
 def _check_bounds(score: Mapping[str, Any]) -> None:
@@ -266,19 +293,39 @@ def table(block: Block, name: str, columns: Collection[str]) -> pa.Table:
     return found
 
 
+def curves(block: Block) -> pa.Table:
+    """The curves of a finished block. Raises `DamagedBlock`."""
+    try:
+        return table(block, CURVES, ("seed", "step", "mode", "episodes", "return"))
+    except Damaged as error:
+        raise damaged(block.path, str(error)) from error
+
+
 def walk(study: Path, part: str = RUNS) -> tuple[list[Path], list[Path]]:
-    """The folders of a study's blocks, in order of path, and the foreign files that were found on the way."""
+    """The folders of a study's blocks, there or packed, in order of path; and the foreign files beside them."""
     level, foreign = [study / part] if (study / part).is_dir() else [], []
     for _ in ("task", "cell", "block"):
         inside = [path for folder in level for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
         foreign += [path for path in inside if not path.is_dir()]
         level = [path for path in inside if path.is_dir()]
-    return level, foreign
+    return sorted({*level, *packs.blocks_below(study / part, part)}), foreign
 
 
-def check(block: Block) -> None:
-    """Compare a finished block's files with their checksums. Raises `UserError` for the first that differs."""
-    for problem in mismatches(block):
+def refuse_other_versions(study: Path) -> None:
+    """Raise `OtherVersion` for the first block of a study that another version wrote."""
+    for part in (RUNS, LAB):
+        for path in walk(study, part)[0]:
+            with contextlib.suppress(DamagedBlock):  # whoever needs it names it
+                read(path)
+
+
+def check(block: Block, names: Collection[str] | None = None) -> None:
+    """Compare a finished block's files, or some of them, with their checksums.
+
+    Raises:
+        DamagedBlock: for the first that differs.
+    """
+    for problem in mismatches(block, names):
         raise damaged(block.path, problem)
 
 
@@ -311,19 +358,24 @@ def _seal(record: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(entries).encode()).hexdigest()
 
 
-def mismatches(block: Block) -> Iterator[str]:
-    """What is wrong with the files of a finished block; nothing with those that were left out."""
+def mismatches(block: Block, names: Collection[str] | None = None) -> Iterator[str]:
+    """What is wrong with the files of a finished block, or some of them; nothing with those that were left out."""
     absent = block.left_out
     if not is_intact(block.record):
         yield f"{RECORD} is not the record that was written (checksum)"
     for name, expected in block.record["checksums"].items():
-        if name in absent:
+        if name in absent or (names is not None and name not in names):
             continue
         try:
-            if files.sha256(block.path / name) != expected:
+            if _checksum(block.path / name) != expected:
                 yield f"{name} is not the file that was written (checksum)"
         except OSError as error:
             yield f"{name} cannot be read ({error.strerror})"
+
+
+def _checksum(file: Path) -> str:
+    """Of a file of a block, there or packed. Raises `OSError`."""
+    return files.sha256(file) if file.exists() else hashlib.sha256(packs.read_bytes(file)).hexdigest()
 
 
 def needed(block: Block, name: str) -> Path:
@@ -339,8 +391,10 @@ def set_aside(path: Path) -> Path:
     Raises:
         OSError: where it cannot be moved.
     """
-    study = next(parent.parent for parent in path.parents if parent.name == "runs")
-    place = study / "damaged" / path.relative_to(study / "runs")
+    if packs.is_packed(path):
+        raise OSError(errno.EROFS, f"it lies in {RUNS}.zip: put that file right, or remove it", str(path))
+    study = next(parent.parent for parent in path.parents if parent.name == RUNS)
+    place = study / "damaged" / path.relative_to(study / RUNS)
     place.parent.mkdir(parents=True, exist_ok=True)
     for attempt in itertools.count(1):
         target = place.with_name(f"{place.name}-{attempt}")
@@ -350,6 +404,23 @@ def set_aside(path: Path) -> Path:
     raise AssertionError("unreachable")
 
 
-def damaged(path: Path, what: str) -> UserError:
+class DamagedBlock(UserError):
+    """A block whose files are not what was written."""
+
+
+class OtherVersion(UserError):
+    """A block that another version of this suite wrote."""
+
+
+def damaged(path: Path, what: str) -> DamagedBlock:
     """The error for a block whose files are not what was written."""
-    return UserError(f"damaged block {path}: {what}; nothing was changed: restore it, or run with retry=damaged")
+    return DamagedBlock(f"damaged block {path}: {what}; nothing was changed: restore it, or run with retry=damaged")
+
+
+def other_version(path: Path, error: OtherSchema) -> OtherVersion:
+    """The error for a block whose record has another schema."""
+    which = "an earlier" if error.found < error.read else "a later"
+    return OtherVersion(
+        f"{path}: written by {which} version (schema {error.found}); this version reads schema {error.read}: "
+        "read it with that version, or give another folder (results=…)"
+    )

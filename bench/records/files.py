@@ -9,12 +9,20 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-SCHEMA = 1  # of every JSON file of results
+SCHEMA = 1  # of the indexes of a study
 ROOM = 1 << 20  # bytes that a disk which is not full has left
 
 
 class Damaged(Exception):
     """Why a file of results cannot be used."""
+
+
+class OtherSchema(Damaged):
+    """It was written by a version of this suite that says things otherwise."""
+
+    def __init__(self, found: int, read: int) -> None:
+        super().__init__(f"schema {found}, this version reads schema {read}")
+        self.found, self.read = found, read
 
 
 def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
@@ -63,15 +71,26 @@ def write_json(path: Path, data: Mapping[str, Any]) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object of the schema this version reads. Raises `Damaged`."""
+    """The JSON object of an index. Raises `Damaged`."""
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        return parse_json(path.read_bytes(), SCHEMA)
+    except OSError as error:
+        raise Damaged(f"not readable as JSON ({error})") from error
+
+
+def parse_json(content: bytes, schema: int) -> dict[str, Any]:
+    """A JSON object of the schema this version reads. Raises `Damaged`, and `OtherSchema` for another number."""
+    try:
+        data = json.loads(content.decode())
+    except (ValueError, RecursionError) as error:
         raise Damaged(f"not readable as JSON ({error})") from error
     if not isinstance(data, dict):
         raise Damaged("not a JSON object")
-    if data.get("schema") != SCHEMA:
-        raise Damaged(f"schema {data.get('schema')}, this version reads schema {SCHEMA}")
+    found = data.get("schema")
+    if type(found) is not int:
+        raise Damaged(f"schema {found}, this version reads schema {schema}")
+    if found != schema:
+        raise OtherSchema(found, schema)
     return data
 
 

@@ -116,9 +116,9 @@ def _entry(config: Config, path: str, seeds: Iterable[int]) -> dict[str, Any]:
     }
 
 
-def study_folder(results: Path, study: str) -> Path:
-    """The folder of a study that was run. Raises `UserError`, with the studies there are, where there is none."""
-    studies = sorted(path.parent.name for path in results.glob(f"*/{STUDY.file}"))
+def study_folder(results: Path, study: str, indexes: Sequence[Index] = (STUDY,)) -> Path:
+    """The folder of a study that has one of these indexes. Raises `UserError`, with the studies there are."""
+    studies = sorted({path.parent.name for index in indexes for path in results.glob(f"*/{index.file}")})
     if not studies:
         raise UserError(f"no study in {results} yet: 'python -m bench study=quick' makes one")
     if not study:

@@ -18,11 +18,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
+from bench import packs
 from bench.config.schema import Config
 from bench.errors import RunWarning, UserError, first_line
 from bench.records import block as blocks
 from bench.records import index, provenance, scores
-from bench.records.tables import EVALUATIONS, TRAINING
+from bench.records.tables import TRAINING
 
 COMPLETE = ".complete"  # in the folder of a run that was written to its end
 PATIENCE = 30.0  # seconds to wait for a server
@@ -89,7 +90,7 @@ def _written(block: blocks.Block, folder: Path, project: str) -> int:
 def _project(block: blocks.Block) -> str:
     """The W&B project its settings name. Raises `UserError`."""
     try:
-        settings = yaml.safe_load((block.path / blocks.CONFIG).read_text(encoding="utf-8"))
+        settings = yaml.safe_load(packs.read_bytes(block.path / blocks.CONFIG))
         return str(settings["wandb_project"])
     except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
         raise blocks.damaged(block.path, f"{blocks.CONFIG} cannot be read ({type(error).__name__})") from error
@@ -114,9 +115,10 @@ def _mirror(block: blocks.Block, folder: Path, mode: str, project: str) -> int:
     _check_writable(folder / "wandb")
     wandb = _wandb(mode)
     settings = _settings(wandb, mode)
-    evaluations = pq.read_table(block.path / EVALUATIONS)
-    histories = history(pq.read_table(blocks.needed(block, TRAINING)).to_pylist(), evaluations.to_pylist())
-    summaries = summary(block.record, evaluations)
+    updates = pq.read_table(blocks.needed(block, TRAINING))
+    curves = blocks.curves(block)
+    histories = history(updates.to_pylist(), curves.to_pylist())
+    summaries = summary(block.record, curves)
     for seed in missing:
         _remove(folder, block, seed)  # begun once, and not finished
         identity = {"id": run_id(block, seed), "project": project}
@@ -163,23 +165,23 @@ def run_id(block: blocks.Block, seed: int) -> str:
     return f"{block.record['hash']}-{seed:03d}"
 
 
-def history(training: Iterable[TableRow], evaluations: Iterable[TableRow]) -> dict[int, list[dict[str, float]]]:
-    """By seed, one row per step: the diagnostics of the update and the means of the evaluation at that step."""
+def history(training: Iterable[TableRow], curves: Iterable[TableRow]) -> dict[int, list[dict[str, float]]]:
+    """By seed, one row per step: the diagnostics of the update, and of the evaluation at that step what curves have."""
     rows: dict[int, dict[int, dict[str, float]]] = defaultdict(lambda: defaultdict(dict))
     for row in training:
         values = {name: value for name, value in row.items() if name not in ("seed", "step") and value is not None}
         rows[row["seed"]][row["step"]] |= values
-    for (seed, step, mode), episodes in _grouped(evaluations, "seed", "step", "mode").items():
-        for name in episodes[0].keys() - {"seed", "step", "mode", "episode"}:
-            rows[seed][step][f"eval/{mode}_{name}"] = scores.mean([row[name] for row in episodes])
+    for row in curves:
+        values = {name: row[name] for name in row.keys() - {"seed", "step", "mode"} if row[name] is not None}
+        rows[row["seed"]][row["step"]] |= {f"eval/{row['mode']}_{name}": value for name, value in values.items()}
     return {seed: [{"step": step, **steps[step]} for step in sorted(steps)] for seed, steps in rows.items()}
 
 
-def summary(record: Mapping[str, Any], evaluations: pa.Table) -> dict[int, dict[str, Any]]:
+def summary(record: Mapping[str, Any], curves: pa.Table) -> dict[int, dict[str, Any]]:
     """By seed, how it ended: its outcome, and where it is done the final score of each mode."""
     result: dict[int, dict[str, Any]] = {int(seed): dict(outcome) for seed, outcome in record["seeds"].items()}
     random, reference = record["score"]["random"], record["score"]["reference"]
-    for (seed, mode), score in scores.final_scores(evaluations, record["budget"]).items():
+    for (seed, mode), score in scores.final_scores(curves, record["budget"]).items():
         if result[seed]["status"] == "done":
             normalised = (score - random) / (reference - random)
             result[seed] |= {f"final_{mode}": score, f"normalised_{mode}": normalised}
@@ -230,10 +232,3 @@ def _settings(wandb: Any, mode: str) -> Any:
         x_disable_stats=True,
         x_save_requirements=False,
     )
-
-
-def _grouped(rows: Iterable[TableRow], *keys: str) -> dict[tuple[Any, ...], list[TableRow]]:
-    groups: dict[tuple[Any, ...], list[TableRow]] = {}
-    for row in rows:
-        groups.setdefault(tuple(row[key] for key in keys), []).append(row)
-    return groups

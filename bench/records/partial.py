@@ -19,10 +19,10 @@ import pyarrow.parquet as pq
 from bench.observer import Row
 from bench.records import files
 from bench.records.files import Damaged
-from bench.records.tables import EVALUATIONS, TRAINING, write_rows
+from bench.records.tables import EPISODES, TRAINING, write_rows
 
 PARTIAL = "partial.zip"
-SCHEMA = 1
+SCHEMA = 2
 _STATE, _HEADER = "state.pt", "partial.json"
 _UNREADABLE = (  # what zipfile, json and pyarrow raise for bytes that are not what was written
     *(OSError, ValueError, KeyError, TypeError, AttributeError, NotImplementedError),
@@ -50,7 +50,7 @@ class Partial:
 
     header: Header
     state: bytes
-    evaluations: list[Row] = field(default_factory=list)
+    episodes: list[Row] = field(default_factory=list)
     training: list[Row] = field(default_factory=list)
 
 
@@ -58,7 +58,7 @@ def write(path: Path, partial: Partial) -> None:
     """Replace the archive at `path` by this moment. Raises `OSError`; what was there is then still there."""
     parts = {
         _STATE: partial.state,
-        EVALUATIONS: _table(EVALUATIONS, partial.evaluations),
+        EPISODES: _table(EPISODES, partial.episodes),
         TRAINING: _table(TRAINING, partial.training),
     }
     header = {
@@ -80,14 +80,14 @@ def read(path: Path) -> Partial | None:
     """The moment saved at `path`; None where there is none. Raises `Damaged`."""
     try:
         with zipfile.ZipFile(path) as archive:
-            parts = {name: archive.read(name) for name in (_HEADER, _STATE, EVALUATIONS, TRAINING)}
+            parts = {name: archive.read(name) for name in (_HEADER, _STATE, EPISODES, TRAINING)}
         header = json.loads(parts.pop(_HEADER))
         if header.pop("schema") != SCHEMA:
             raise ValueError("another schema")
         for name, expected in header.pop("checksums").items():
             if hashlib.sha256(parts[name]).hexdigest() != expected:
                 raise ValueError(f"{name} is not what was written (checksum)")
-        return Partial(Header(**header), parts[_STATE], *(_rows(parts[name]) for name in (EVALUATIONS, TRAINING)))
+        return Partial(Header(**header), parts[_STATE], *(_rows(parts[name]) for name in (EPISODES, TRAINING)))
     except FileNotFoundError:
         return None
     except _UNREADABLE as error:

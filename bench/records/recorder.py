@@ -100,7 +100,7 @@ class Recorder:
         """Make the folder this process's."""
         self.directory.mkdir(parents=True, exist_ok=True)
         self.record = {
-            "schema": files.SCHEMA,
+            "schema": blocks.SCHEMA,
             "status": "running",
             **self.subject.entries,
             "seeds": {str(seed): dict(outcome) for seed, outcome in self.subject.seeds.items()},

@@ -15,19 +15,31 @@ def is_final(step: Any, budget: Any) -> Any:
     return step > budget * FINAL_SHARE
 
 
-def final_scores(evaluations: pa.Table, budget: int, column: str = "return") -> dict[tuple[int, str], float]:
-    """By seed and mode, the mean of `column` over the episodes of the last tenth of the budget.
+def final_scores(curves: pa.Table, budget: int, column: str = "return") -> dict[tuple[int, str], float]:
+    """Return, by seed and mode, the mean of `column` over the episodes of the last tenth of the budget.
 
+    It is computed from the means at each point, weighted by their numbers of episodes. That is the mean over all these
+    episodes, since a point's mean times its number of episodes is their sum; only the last digits may differ.
     A seed without an evaluation that late has no score.
     """
-    episodes: dict[tuple[int, str], list[float]] = {}
-    last = evaluations.filter(is_final(pc.field("step"), budget))
-    for row in last.select(["seed", "mode", column]).to_pylist():
-        episodes.setdefault((row["seed"], row["mode"]), []).append(row[column])
-    return {key: mean(values) for key, values in episodes.items()}
+    points: dict[tuple[int, str], list[tuple[float, int]]] = {}
+    last = curves.filter(is_final(pc.field("step"), budget))
+    for row in last.select(["seed", "mode", "episodes", column]).to_pylist():
+        points.setdefault((row["seed"], row["mode"]), []).append((row[column], row["episodes"]))
+    return {key: weighted_mean(values) for key, values in points.items()}
 
 
-def mean(values: Sequence[float]) -> float:
-    """The mean, rounded once: the order of the episodes does not change its last digit."""
-    total = math.fsum(values) if all(map(math.isfinite, values)) else sum(values)  # fsum refuses ∞ − ∞
-    return total / len(values)
+def weighted_mean(points: Sequence[tuple[float, int]]) -> float:
+    """Return the mean of values, each of which counts as often as the number beside it says."""
+    return mean([value * number for value, number in points], sum(number for _, number in points))
+
+
+def mean(values: Sequence[float], count: int | None = None) -> float:
+    """Return the sum over `count`, by default the number of values. Their order does not change its last digit."""
+    count = len(values) if count is None else count
+    if not all(map(math.isfinite, values)):  # fsum refuses ∞ − ∞
+        return sum(values) / count
+    try:
+        return math.fsum(values) / count
+    except OverflowError:
+        return math.fsum(value / count for value in values)

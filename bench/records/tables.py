@@ -1,7 +1,8 @@
 """The tables of a block as Parquet: the same numbers give the same bytes."""
 
 import hashlib
-from collections.abc import Collection, Mapping, Sequence
+import math
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -9,10 +10,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from bench import packs
 from bench.observer import Row
 from bench.records.files import Damaged
+from bench.records.scores import mean
 
-EVALUATIONS = "evaluations.parquet"
+CURVES = "curves.parquet"  # means over the episodes of each evaluation
+EPISODES = "episodes.parquet"
+EVALUATIONS = EPISODES
 TRAINING = "training.parquet"
 QUANTITIES, STATES, COSTS = "quantities.parquet", "states.parquet", "costs.parquet"  # of a measured stage
 LEVEL = 19  # of zstd: these tables are small
@@ -20,7 +25,17 @@ REPEATED = 6  # times, on average, that a value must be seen for a dictionary to
 
 # The columns every block has, in file order, with the order of rows. Further columns are float64, by name.
 _COLUMNS: Mapping[str, Mapping[str, pa.DataType]] = {
-    EVALUATIONS: {
+    CURVES: {
+        "seed": pa.int32(),
+        "step": pa.int64(),
+        "mode": pa.string(),
+        "episodes": pa.int32(),
+        "return": pa.float64(),
+        "return_variance": pa.float64(),
+        "length": pa.float64(),
+        "length_variance": pa.float64(),
+    },
+    EPISODES: {
         "seed": pa.int32(),
         "step": pa.int64(),
         "mode": pa.string(),
@@ -31,13 +46,14 @@ _COLUMNS: Mapping[str, Mapping[str, pa.DataType]] = {
     TRAINING: {"seed": pa.int32(), "step": pa.int64(), "update": pa.int32()},
 }
 _ORDER: Mapping[str, Sequence[str]] = {
-    EVALUATIONS: ("seed", "step", "mode", "episode"),
+    CURVES: ("seed", "step", "mode"),
+    EPISODES: ("seed", "step", "mode", "episode"),
     TRAINING: ("seed", "step", "update"),
 }
 
 
 def write_rows(kind: str, rows: Sequence[Row], path: Path | BinaryIO) -> None:
-    """Write `rows` of a `kind` (EVALUATIONS or TRAINING) to `path`.
+    """Write `rows` of a `kind` (CURVES, EPISODES or TRAINING) to `path`.
 
     Raises:
         KeyError: where a row lacks a column every block has.
@@ -53,6 +69,37 @@ def write_rows(kind: str, rows: Sequence[Row], path: Path | BinaryIO) -> None:
     pq.write_table(
         table, path, compression="zstd", compression_level=LEVEL, version="2.6", store_schema=False, **_encodings(table)
     )
+
+
+def curve_rows(episodes: Iterable[Row]) -> list[dict[str, Any]]:
+    """Return a row for each seed, step and mode of rows of episodes, in this order.
+
+    `episodes` is their number. Every number `X` of an episode has its mean, `X`, and its unbiased variance,
+    `X_variance`, which is None for a single episode. Sums are rounded once, so the order of the episodes does not show;
+    one that is not finite makes the mean of its point not finite, and its variance NaN.
+    """
+    points: dict[tuple[Any, ...], list[Row]] = {}
+    for row in episodes:
+        points.setdefault(tuple(row[name] for name in _ORDER[CURVES]), []).append(row)
+    return [_curve_row(key, points[key]) for key in sorted(points)]
+
+
+def _curve_row(key: Sequence[Any], episodes: Sequence[Row]) -> dict[str, Any]:
+    row = dict(zip(_ORDER[CURVES], key, strict=True)) | {"episodes": len(episodes)}
+    for name in episodes[0].keys() - {*_ORDER[CURVES], "episode"}:
+        values = [float(episode[name]) for episode in episodes]
+        row |= {name: mean(values), f"{name}_variance": _variance(values)}
+    return row
+
+
+def _variance(values: Sequence[float]) -> float | None:
+    """The unbiased variance; None for a single value, NaN where one of several is not finite."""
+    if len(values) == 1:
+        return None
+    middle = mean(values)
+    if not math.isfinite(middle):
+        return math.nan
+    return mean([(value - middle) * (value - middle) for value in values], len(values) - 1)
 
 
 def _encodings(table: pa.Table) -> dict[str, Any]:
@@ -91,9 +138,11 @@ def _type(rows: Sequence[Mapping[str, Any]], name: str) -> pa.DataType:
 def read_table(path: Path, checksum: str | None, columns: Collection[str]) -> pa.Table:
     """A table with these columns, of the very bytes whose checksum was recorded. Raises `Damaged`."""
     try:
-        content = path.read_bytes()
-    except OSError as error:
+        content = packs.read_bytes(path)
+    except FileNotFoundError as error:
         raise Damaged(f"{path.name} is not there") from error
+    except OSError as error:
+        raise Damaged(f"{path.name} cannot be read ({error.strerror})") from error
     if hashlib.sha256(content).hexdigest() != checksum:
         raise Damaged(f"{path.name} does not match its checksum")
     try:

@@ -1,10 +1,11 @@
 """Recording a block that is trained: the learner's rows, and moments from which an interrupted training goes on."""
 
 import dataclasses
+import functools
 import io
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -15,10 +16,10 @@ from bench.config.schema import Config
 from bench.errors import RunWarning
 from bench.observer import Row, Save, Trained
 from bench.records import block as blocks
-from bench.records import partial, provenance
+from bench.records import partial, provenance, summaries
 from bench.records.files import Damaged
 from bench.records.recorder import Recorder, Subject, costs, now
-from bench.records.tables import EVALUATIONS, TRAINING, write_rows
+from bench.records.tables import CURVES, EPISODES, TRAINING, curve_rows, write_rows
 
 CHECKPOINT_SHARE = 0.02  # of the time, at most, goes into checkpoints: after a slow one, the next waits for longer
 
@@ -56,7 +57,7 @@ class TrainingRecorder(Recorder):
 
     def _begin_anew(self) -> None:
         self._training: list[Row] = []
-        self._evaluations: list[Row] = []
+        self._episodes: list[Row] = []
         self._wall_before = self._cpu_before = 0.0
         self._batch_ended: float | None = None
         self._update_seconds, self._timed_updates = 0.0, 0
@@ -69,7 +70,7 @@ class TrainingRecorder(Recorder):
             return False
         resumed = {"at": now(), "after_seconds": found.header.wall_seconds, "host": provenance.host()}
         self.record |= {"started": found.header.started, "resumed": [*found.header.resumed, resumed]}
-        self._training, self._evaluations = list(found.training), list(found.evaluations)
+        self._training, self._episodes = list(found.training), list(found.episodes)
         self._wall_before, self._cpu_before = found.header.wall_seconds, found.header.cpu_seconds
         self.checkpoint = io.BytesIO(found.state)
         return True
@@ -115,7 +116,7 @@ class TrainingRecorder(Recorder):
 
     def on_evaluation(self, rows: Sequence[Row]) -> None:
         """Keep the episodes of one evaluation."""
-        self._evaluations.extend(rows)
+        self._episodes.extend(rows)
 
     def on_progress(self, fraction: float, current_return: float | None) -> None:
         """As `progress`."""
@@ -156,7 +157,7 @@ class TrainingRecorder(Recorder):
             cpu_seconds=cpu,
             resumed=self.record.get("resumed", []),
         )
-        moment = partial.Partial(header, state.getvalue(), self._evaluations, self._training)
+        moment = partial.Partial(header, state.getvalue(), self._episodes, self._training)
         partial.write(self.directory / partial.PARTIAL, moment)
         self._last_checkpoint = time.monotonic()
         self._checkpoint_cost = self._last_checkpoint - began
@@ -171,7 +172,7 @@ class TrainingRecorder(Recorder):
         from bench.records import exact_values  # imports torch, which takes seconds: the learner has done so by now
 
         wall, cpu = self.spent()
-        outcomes = {seed: dataclasses.asdict(trained.outcomes[seed]) for seed in self.config.seeds}
+        outcomes = self._outcomes(trained)
         steps = sum(outcome["env_steps"] for outcome in outcomes.values())
         further: dict[str, Any] = {
             "parameters": dict(trained.parameters),
@@ -180,10 +181,23 @@ class TrainingRecorder(Recorder):
             **costs(wall, cpu),
             "steps_per_second": round(steps / max(wall, 1e-9), 1),
         }
-        tables = {
-            EVALUATIONS: lambda path: write_rows(EVALUATIONS, self._evaluations, path),
-            TRAINING: lambda path: write_rows(TRAINING, self._training, path),
-            blocks.POLICY: trained.save_policy,
-            blocks.CHECKPOINT: trained.save_checkpoint,
+        rows: dict[str, Sequence[Row]] = {
+            CURVES: curve_rows(self._episodes),
+            EPISODES: self._episodes,
+            TRAINING: self._training,
         }
+        tables: dict[str, Callable[[Path], None]] = {
+            name: functools.partial(write_rows, name, rows[name])
+            for name in rows
+            if name != EPISODES or self.config.keep_episodes
+        }
+        tables |= {blocks.POLICY: trained.save_policy, blocks.CHECKPOINT: trained.save_checkpoint}
         self.finish(tables, outcomes, **further)
+
+    def _outcomes(self, trained: Trained) -> dict[int, dict[str, Any]]:
+        """How each seed ended, and what its updates came to."""
+        found = summaries.summaries(self._training, self.config.budget, self.config.task.score.random)
+        return {
+            seed: dataclasses.asdict(trained.outcomes[seed]) | found.get(seed, summaries.empty())
+            for seed in self.config.seeds
+        }

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bench.errors import UserError
+from bench.errors import UserError, install
 from bench.records import files, provenance
 from bench.speed.plan import Job, Options, Result, jobs, parse
 from bench.speed.programs import PROGRAMS, MeasurementFailed, missing, spawn
@@ -18,7 +18,6 @@ from bench.speed.tables import by_program, costs_table, not_learning, of_part, s
 from bench.speed.targets import targets, targets_table
 
 SCHEMA = 4  # of the records
-INSTALL = "pip install -c constraints.txt -e '.[peers]'"
 TABLES = {  # of each part, below its title
     "workload": ("the workload", workload_table),
     "seeds": ("steps/s against the number of seeds", seeds_table),
@@ -37,7 +36,9 @@ def main(words: Sequence[str]) -> int:
     folder = _folder(options)
     absent = missing(options.peers_python)
     if options.only in absent:
-        raise UserError(f"only={options.only}: needs {absent[options.only]}: {INSTALL}, or peers_python=PYTHON")
+        raise UserError(
+            f"only={options.only}: needs {absent[options.only]}: {install('peers')}, or peers_python=PYTHON"
+        )
     try:
         results = _measure_all(jobs(options, list(absent)), options.peers_python)
     except MeasurementFailed as error:
@@ -89,7 +90,7 @@ def _show(results: Sequence[Result], absent: Mapping[str, str]) -> None:
     if judged := targets(results):
         print(f"\ntargets\n{targets_table(judged)}")
     for name, package in absent.items():
-        print(f"not measured: {name}, because {package} is not installed ({INSTALL})")
+        print(f"not measured: {name}, because {package} is not installed ({install('peers')})")
 
 
 def record(options: Options, results: Sequence[Result], absent: Mapping[str, str]) -> dict[str, Any]:

@@ -5,11 +5,13 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from bench.errors import UserError
-from bench.paths import ROOT
+from bench.paths import PACKAGE
 from bench.speed.workload import Measurement, Workload
 
 
@@ -65,15 +67,17 @@ def spawn(name: str, workloads: Sequence[Workload], peers_python: str = sys.exec
         MeasurementFailed: with what the process said.
     """
     threads = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "MKL", "OPENBLAS", "NUMEXPR")}
-    path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
     request = json.dumps({"program": name, "workloads": [dataclasses.asdict(workload) for workload in workloads]})
-    done = subprocess.run(
-        [peers_python if PROGRAMS[name].needs else sys.executable, "-m", "bench.speed", request],
-        env={**os.environ, **threads, "PYTHONPATH": path, "JAX_PLATFORMS": "cpu"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / PACKAGE.name).symlink_to(PACKAGE)  # this suite, without what is installed beside it
+        path = os.pathsep.join(filter(None, (folder, os.environ.get("PYTHONPATH"))))
+        done = subprocess.run(
+            [peers_python if PROGRAMS[name].needs else sys.executable, "-m", "bench.speed", request],
+            env={**os.environ, **threads, "PYTHONPATH": path, "JAX_PLATFORMS": "cpu"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
     if done.returncode:
         raise MeasurementFailed(f"{name} failed:\n{done.stderr.strip()}")
     return [Measurement(**data) for data in json.loads(done.stdout.splitlines()[-1])]

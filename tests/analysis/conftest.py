@@ -16,7 +16,8 @@ from bench.records import block as blocks
 from bench.records import files, provenance
 from bench.records.index import STUDY
 from bench.records.recorder import Recorder, Subject
-from bench.records.tables import EVALUATIONS, QUANTITIES, TRAINING, write_rows, write_table
+from bench.records.summaries import summaries
+from bench.records.tables import CURVES, EPISODES, QUANTITIES, TRAINING, curve_rows, write_rows, write_table
 
 BOUNDS = {"cartpole": (22.2, 500.0), "weekly_exam": (54.1, 71.36)}
 COMMIT = {"commit": "0123456789abcdef", "dirty": False}
@@ -89,21 +90,22 @@ class ResultsWriter:
                 for seed in seeds
             }
             trained = [seed for seed in seeds if seed not in causes]
-            rows = {
-                EVALUATIONS: evaluation_rows(trained, curve, points, episodes, budget, true),
-                TRAINING: training_rows(trained, points, budget),
-            }
+            played, updates = (
+                episode_rows(trained, curve, points, episodes, budget, true),
+                training_rows(trained, points, budget),
+            )
+            found = summaries(updates, budget, random)
+            outcomes = {seed: outcomes[seed] | found.get(seed, {}) for seed in seeds}
+            rows = {CURVES: curve_rows(played), EPISODES: played, TRAINING: updates}
             recorder.finish({name: partial(write_rows, name, rows[name]) for name in rows}, outcomes, **ENDED)
         recorder.close()
         return recorder.directory
 
-    def stage(
-        self, study: str, task: str, name: str, digest: str, rows: Sequence[Mapping[str, Any]], file: str = QUANTITIES
-    ) -> Path:
+    def stage(self, study: str, task: str, name: str, digest: str, rows: Sequence[Mapping[str, Any]]) -> Path:
         """A stage of training that the laboratory measured."""
         header = {"study": study, "task": task, "stage": name, "hash": digest, "factors": {}}
         recorder = self._begun(study, f"lab/{task}/{name}-{digest}", [0], header)
-        recorder.finish({file: partial(write_table, rows)}, {0: {"status": "done"}}, cpu_seconds=0.0)
+        recorder.finish({QUANTITIES: partial(write_table, rows)}, {0: {"status": "done"}}, cpu_seconds=0.0)
         recorder.close()
         return recorder.directory
 
@@ -134,7 +136,7 @@ def cell_hash(cell: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:8]
 
 
-def evaluation_rows(
+def episode_rows(
     seeds: Sequence[int], curve: Curve, points: int, episodes: int, budget: int, true: Curve | None = None
 ) -> list[dict[str, Any]]:
     """Stochastic returns are 1 below the deterministic ones; episodes lie symmetrically around the curve.

@@ -48,21 +48,21 @@ def cells() -> list[dict[str, Any]]:
     ]
 
 
-def evaluations(level: np.ndarray, rng: np.random.Generator) -> pd.DataFrame:
+def curves(level: np.ndarray, rng: np.random.Generator) -> pd.DataFrame:
     """Rows of one block whose seeds end at `level`."""
-    shape = (SEEDS, POINTS + 1, 2, EPISODES)
-    seed, step, mode, episode = (axis.ravel() for axis in np.indices(shape))
-    share = step / POINTS
-    returns = level[seed] * (1 - np.exp(-4 * share)) + rng.normal(0, 0.05, seed.size)
+    seed, step, mode = (axis.ravel() for axis in np.indices((SEEDS, POINTS + 1, 2)))
+    noise = rng.normal(0, 0.05, (seed.size, EPISODES))
     names = np.array(["deterministic", "stochastic"], object)
     return pd.DataFrame(
         {
             "seed": seed.astype(np.int32),
             "step": (step * (BUDGET // POINTS)).astype(np.int64),
             "mode": names[mode],
-            "episode": episode.astype(np.int32),
-            "return": returns,
-            "length": np.full(seed.size, 16, np.int32),
+            "episodes": np.full(seed.size, EPISODES, np.int32),
+            "return": level[seed] * (1 - np.exp(-4 * step / POINTS)) + noise.mean(1),
+            "return_variance": noise.var(1, ddof=1),
+            "length": np.full(seed.size, 16.0),
+            "length_variance": np.zeros(seed.size),
         }
     )
 
@@ -86,7 +86,7 @@ def write(root: Path) -> None:
             "large", cell["task"], cell["arm"], cell["seeds"], lambda *_: 0.0, points=1, budget=BUDGET, **factors
         )
         level = rng.normal(rng.uniform(0.2, 1.0), 0.1, SEEDS)
-        write_parquet(block, {"evaluations.parquet": evaluations(level, rng), "training.parquet": training(rng)})
+        write_parquet(block, {"curves.parquet": curves(level, rng), "training.parquet": training(rng)})
 
 
 def main(folder: Path) -> None:

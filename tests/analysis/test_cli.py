@@ -1,8 +1,10 @@
 """The entry point: what it writes, what it says, how it fails."""
 
 import json
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -10,6 +12,8 @@ from PIL import Image
 from analysis.cli import main
 from analysis.figures import gallery
 from analysis.report import files
+from bench import packs
+from bench.records import block as blocks
 from tests.analysis.conftest import edit
 
 EXPECTED = {
@@ -21,6 +25,13 @@ EXPECTED = {
         for kind in ("svg", "png", "pdf")
     ),
 }
+
+
+def pack(study: Path) -> None:
+    """Hand a study on: its pack in place of its folders, whatever is in them."""
+    found = sorted(path for path in (study / "runs").glob("*/*/*/*") if path.name not in blocks.OPTIONAL)
+    packs.write(study / "runs.zip", [(path.relative_to(study).as_posix(), path.read_bytes()) for path in found])
+    shutil.rmtree(study / "runs")
 
 
 def rising(seed: int, share: float) -> float:
@@ -93,6 +104,75 @@ def test_a_damaged_block_is_a_warning_exit_code_1_and_the_rest_is_written(study,
     page = (study.root / "quick" / "report" / "report.md").read_text()
     assert "1 damaged" in page
     assert "training.parquet does not match its checksum" in page
+
+
+@pytest.mark.usefixtures("one_figure")
+@pytest.mark.parametrize("handed_on", [False, True])
+def test_a_damaged_block_of_a_single_seed_is_damaged_in_the_report_and_not_missing(study, handed_on):
+    study.study("quick", [{"task": "cartpole", "arm": "grpo", "seeds": [3], "k": 1}])
+    block = study.block("quick", "cartpole", "grpo", [3], rising, k=1)
+    (block / "curves.parquet").write_bytes(b"spoilt")
+    if handed_on:
+        pack(study.root / "quick")
+    assert main(["study=quick", f"results={study.root}"]) == 1
+    page = (study.root / "quick" / "report" / "report.md").read_text()
+    assert "2 of 3 runs are done (1 damaged)" in page
+    assert "- cartpole, grpo, seed 3: quick/runs/cartpole/grpo-" in page
+    assert "seeds-003 is damaged" in page
+
+
+@pytest.mark.usefixtures("one_figure")
+def test_a_study_that_is_handed_on_has_the_same_report(study, capsys):
+    folder = study.root / "quick" / "report"
+    reports = []
+    for handed_on in (False, True):
+        if handed_on:
+            pack(study.root / "quick")
+        assert main(["study=quick", f"results={study.root}"]) == 0
+        assert not capsys.readouterr().err
+        reports.append({path.name: path.read_bytes() for path in folder.iterdir()})
+    without = b"- Without diagnostics of their updates: 2 runs\n"
+    assert without in reports[1]["report.md"]
+    reports[1]["report.md"] = reports[1]["report.md"].replace(without, b"")
+    for report in reports:
+        del report["index.html"]  # which says the same
+    assert reports[0] == reports[1]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["study=quick", "results={root}"],
+        ["study=other,quick", "results={root}", "figures=final_scores"],
+        ["compare", "{root}/other", "{root}/quick"],
+        ["scores", "study=quick", "results={root}"],
+        ["scoreboard", "results={root}"],
+    ],
+)
+@pytest.mark.parametrize(
+    ("schema", "which"), [(1, "an earlier version (schema 1)"), (1001, "a later version (schema 1001)")]
+)
+@pytest.mark.parametrize("handed_on", [False, True])
+def test_results_of_another_version_are_one_line_and_exit_code_2(study, capsys, words, schema, which, handed_on):
+    """One block of a study is enough; the first is named."""
+    study.block("other", "cartpole", "ppo", [0, 1], rising)
+    path = study.block("quick", "cartpole", "a2c", [0], rising, k=1)
+    edit(path, schema=schema)
+    if handed_on:
+        pack(study.root / "quick")
+    for arguments in (["init", "-q"], ["add", "."]):
+        subprocess.run(["git", "-C", str(study.root), *arguments], check=True)
+    assert main([word.format(root=study.root) for word in words]) == 2
+    *progress, error = capsys.readouterr().err.splitlines()
+    assert error.startswith(f"error: {path}: written by {which}; this version reads schema 2: ")
+    assert all(line.startswith("reading ") for line in progress)  # of the scoreboard
+
+
+def test_a_plan_of_another_version_is_one_line_and_exit_code_2(study, capsys):
+    path = study.root / "quick" / "study.json"
+    path.write_text(path.read_text().replace('"schema": 1', '"schema": 7'))
+    assert main(["study=quick", f"results={study.root}"]) == 2
+    assert capsys.readouterr().err == f"error: {path}: schema 7, this version reads schema 1\n"
 
 
 @pytest.mark.usefixtures("one_figure")

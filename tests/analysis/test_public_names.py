@@ -50,7 +50,8 @@ def test_loading_a_study(root: Path) -> None:
         ["ppo", 1, "done", "critic"],
     ]
     assert runs["final_stochastic"].tolist() == [99, 100]
-    assert len(evaluations) == 2 * 6 * 2 * 2  # seeds, evaluations, modes, episodes
+    assert len(evaluations) == 2 * 6 * 2  # seeds, evaluations, modes
+    assert set(evaluations["episodes"]) == {2}
     assert len(training) == 2 * 5
     assert set(evaluations["baseline"]) == {"critic"}
     records = load.read(["s"], root)

@@ -22,14 +22,15 @@ from bench.learner import train as learner
 from bench.paths import CONF, ROOT
 from bench.records import block as blocks
 from bench.records import index, mirror
-from bench.records.tables import EVALUATIONS, TRAINING
+from bench.records.tables import CURVES, TRAINING
 
 FAKE = ("evaluation.points=2", "evaluation.episodes=2")  # what the fake learner reports
+LEFT_OUT = ["policy.zip", "checkpoint.pt", "training.parquet", "episodes.parquet"]
 TINY = ("budget=640", "evaluation.points=1", "evaluation.episodes=1", "hidden=[8,8]", "update.epochs=1")
 
 
 def without_policies(path: Path) -> Path:
-    for name in blocks.OPTIONAL:
+    for name in LEFT_OUT:
         (path / name).unlink()
     return path
 
@@ -40,17 +41,17 @@ def test_they_are_done_and_intact_and_can_be_trained_again(cell, learner):
     path = without_policies(execute.run(config))
     found = verify(path)
     assert (len(found.finished), found.unfinished, found.problems) == (1, 0, [])
-    assert found.finished[0].left_out == ["policy.zip", "checkpoint.pt", "training.parquet"]
+    assert found.finished[0].left_out == LEFT_OUT
     text, intact = status(path.parents[4], "adhoc")
     assert intact
     assert text == "adhoc: 2 done (seeds of cells)"
-    assert train_again(found.finished[0]) == {EVALUATIONS: True, TRAINING: True}
+    assert train_again(found.finished[0]) == dict.fromkeys(blocks.NUMBERS, True)
     calls = len(learner.calls)
     execute.run(config)
     assert len(learner.calls) == calls  # the same command again trains nothing
 
 
-@pytest.mark.parametrize("name", [EVALUATIONS, blocks.CONFIG])
+@pytest.mark.parametrize("name", [CURVES, blocks.CONFIG])
 def test_nothing_else_may_be_left_out(cell, name):
     path = execute.run(cell("seeds=2", *FAKE))
     (path / name).unlink()
@@ -84,7 +85,7 @@ def test_a_rerun_gives_them_back(cell):
     path = execute.run(cell("seeds=2"))
     before = {name: (path / name).read_bytes() for name in blocks.FILES}
     again = rerun(without_policies(path))
-    assert (list(again.put_back), list(again.still_out)) == (["policy.zip", "checkpoint.pt", "training.parquet"], [])
+    assert (list(again.put_back), list(again.still_out)) == (LEFT_OUT, [])
     assert {name: (path / name).read_bytes() for name in blocks.FILES} == before
     assert rerun(path).put_back == []
 
@@ -96,7 +97,7 @@ def test_a_rerun_gives_no_others_back(cell):
     record["checksums"]["policy.zip"] = "0" * 64
     (path / blocks.RECORD).write_text(json.dumps(blocks.sealed(record)))
     again = rerun(path)
-    assert (list(again.put_back), list(again.still_out)) == (["checkpoint.pt", "training.parquet"], ["policy.zip"])
+    assert (list(again.put_back), list(again.still_out)) == (LEFT_OUT[1:], LEFT_OUT[:1])
     assert not (path / "policy.zip").exists()
     assert (again.path / "policy.zip").read_bytes() == b"policy"
 
@@ -128,11 +129,11 @@ def test_a_cell_held_to_a_policy_that_was_left_out_keeps_its_hash_and_waits(tmp_
         bench.compose([*reference, *place])
     assert main(["verify", str(tmp_path)]) == 0
     said = capsys.readouterr().out
-    for what in ("policies", "checkpoints", "diagnostics"):
+    for what in ("policies", "checkpoints", "diagnostics", "single episodes"):
         assert f"{what} left out of 1 block; 'python -m bench rerun BLOCK' makes them again" in said
     assert "1 block held to a policy that is not here: not trained again" in said
     assert main(["rerun", str(honest)]) == 0  # its policy is found again although a copy lies in reruns/
-    assert f"put back in {honest}: policy.zip, checkpoint.pt, training.parquet" in capsys.readouterr().out
+    assert f"put back in {honest}: {', '.join(LEFT_OUT)}" in capsys.readouterr().out
     assert cell_hash(bench.compose([*reference, *place])) in held.parent.name
 
 
@@ -147,15 +148,22 @@ def committed(folder: Path) -> set[str]:
 def test_git_takes_records_scores_and_reports_and_nothing_else(tmp_path):
     taken = [
         "study.json",
-        "runs/cartpole/ppo-01234567/seeds-000-019/run.json",
-        "runs/cartpole/ppo-01234567/seeds-000-019/config.yaml",
-        "runs/cartpole/ppo-01234567/seeds-000-019/evaluations.parquet",
+        "tuning.json",
+        "runs.zip",
+        "lab.zip",
         "report/report.md",
         "report/learning_curves_stochastic.svg",
         "report/figures/learning-curves.png",
     ]
     left = [
         ".lock",
+        ".writing-runs.zip",
+        "lab/cartpole/end-01234567/seeds-000/run.json",
+        "lab/cartpole/end-01234567/seeds-000/quantities.parquet",
+        "runs/cartpole/ppo-01234567/seeds-000-019/run.json",
+        "runs/cartpole/ppo-01234567/seeds-000-019/config.yaml",
+        "runs/cartpole/ppo-01234567/seeds-000-019/curves.parquet",
+        "runs/cartpole/ppo-01234567/seeds-000-019/episodes.parquet",
         "runs/cartpole/ppo-01234567/.leases/003",
         "runs/cartpole/ppo-01234567/seeds-000-019/policy.zip",
         "runs/cartpole/ppo-01234567/seeds-000-019/checkpoint.pt",

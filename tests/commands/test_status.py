@@ -8,7 +8,6 @@ from bench.errors import UserError
 from bench.execution import execute
 from bench.records import block as blocks
 from bench.records import index
-from bench.records.tables import EVALUATIONS, TRAINING
 
 
 def state(config):
@@ -54,6 +53,16 @@ def test_seeds_are_counted_across_blocks(cell):
     ]
 
 
+def test_seeds_that_were_never_trained_are_missing_beside_a_damaged_block(cell):
+    path = execute.run(cell("seeds=2"))
+    index.plan([cell("seeds=5")])
+    (path / "curves.parquet").write_bytes(b"other")
+    lines = state(cell())[0].splitlines()
+    assert lines[0] == "adhoc: 3 missing, 2 damaged (seeds of cells)"
+    assert lines[1].startswith("damaged  weekly_exam critic-gae-clip seeds 000-001: damaged block ")
+    assert lines[2:] == ["missing  weekly_exam critic-gae-clip seeds 002-004"]
+
+
 def test_an_unknown_study_is_named_with_those_there_are(cell):
     index.plan([cell("study.name=quick")])
     with pytest.raises(UserError, match=r"unknown study in .* 'quik': allowed are quick; did you mean 'quick'\?"):
@@ -63,7 +72,7 @@ def test_an_unknown_study_is_named_with_those_there_are(cell):
 def test_a_rerun_lies_beside_and_agrees(cell):
     path = execute.run(cell("seeds=[1,4]"))
     again = rerun(path)
-    assert again.agrees == {EVALUATIONS: True, TRAINING: True}
+    assert again.agrees == dict.fromkeys(blocks.NUMBERS, True)
     assert again.path.relative_to(blocks.study_directory(cell())).parts[0] == "reruns"
     assert rerun(path).path != again.path
     assert blocks.read(again.path).seeds == {1, 4}
@@ -72,7 +81,7 @@ def test_a_rerun_lies_beside_and_agrees(cell):
 def test_a_rerun_tells_of_other_numbers(cell, learner):
     path = execute.run(cell("seeds=2"))
     learner.offset = 1
-    assert rerun(path).agrees == {EVALUATIONS: False, TRAINING: False}
+    assert rerun(path).agrees == dict.fromkeys(blocks.NUMBERS, False)
 
 
 @pytest.mark.parametrize("where", ["nowhere", "runs"])

@@ -10,7 +10,7 @@ from bench.execution import execute
 from bench.execution.reproduce import train_again
 from bench.records import block as blocks
 from bench.records.files import sha256
-from bench.records.tables import EVALUATIONS, TRAINING, write_rows
+from bench.records.tables import CURVES, TRAINING, curve_rows, write_rows
 
 FAKE = ("evaluation.points=2", "evaluation.episodes=2")  # what the fake learner reports
 
@@ -45,9 +45,9 @@ def test_rows_that_went_missing_before_the_checksum_are_seen(cell):
     """A record and its checksums can be made to agree; the number of evaluations is known beforehand."""
     path = execute.run(cell("seeds=2", *FAKE))
     row = {"seed": 0, "step": 0, "mode": "deterministic", "episode": 0, "return": 1.0, "length": 1}
-    write_rows(EVALUATIONS, [row], path / EVALUATIONS)
+    write_rows(CURVES, curve_rows([row]), path / CURVES)
     record = json.loads((path / blocks.RECORD).read_text())
-    record["checksums"][EVALUATIONS] = sha256(path / EVALUATIONS)
+    record["checksums"][CURVES] = sha256(path / CURVES)
     (path / blocks.RECORD).write_text(json.dumps(blocks.sealed(record)))
     assert verify(path).problems == [
         f"{path}: seed 0 has 1 evaluation episodes, not 12",
@@ -59,9 +59,9 @@ def test_a_block_is_trained_again_and_leaves_nothing(cell, learner, tmp_path):
     path = execute.run(cell("seeds=2", *FAKE))
     before = sorted(tmp_path.rglob("*"))
     (block,) = pick(verify(path).finished, 3)
-    assert train_again(block) == {EVALUATIONS: True, TRAINING: True}
+    assert train_again(block) == dict.fromkeys(blocks.NUMBERS, True)
     learner.offset = 1
-    assert train_again(block) == {EVALUATIONS: False, TRAINING: False}
+    assert train_again(block) == dict.fromkeys(blocks.NUMBERS, False)
     assert sorted(tmp_path.rglob("*")) == before
 
 

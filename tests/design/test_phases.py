@@ -67,7 +67,7 @@ def test_the_winner_is_the_setting_with_the_best_mean(bench):
         means = {}
         for run, path in zip(records(), finished(RESULTS), strict=True):
             if run["seed_pool"] == "tuning" and run["arm"].startswith(candidate.arm):
-                table = pd.read_parquet(path.parent / "evaluations.parquet")
+                table = pd.read_parquet(path.parent / "episodes.parquet")
                 last = table[(table["step"] > 1800) & (table["mode"] == "stochastic")]
                 means[run["hash"]] = last["return"].mean()
         best = max(means, key=means.__getitem__)

@@ -9,7 +9,7 @@ import pytest
 from analysis import load
 from bench.design.selection import MODE, Result, winner
 from bench.records.scores import final_scores
-from bench.records.tables import EVALUATIONS
+from bench.records.tables import CURVES
 from tests.analysis.conftest import ResultsWriter
 
 NAN = math.nan
@@ -67,5 +67,5 @@ def test_the_score_that_chooses_is_the_score_of_the_report(tmp_path):
     )
     runs, _, _ = load.load("s", tmp_path)
     expected = dict(zip(runs["seed"], runs[f"final_{MODE}"], strict=True))
-    found = final_scores(pq.read_table(block / EVALUATIONS), 1000)
+    found = final_scores(pq.read_table(block / CURVES), 1000)
     assert {seed: found[seed, MODE] for seed in range(3)} == expected

@@ -62,6 +62,6 @@ def test_what_was_trained_here_tells_how_long_the_rest_takes(cell):
         "train  weekly_exam critic-gae-clip seeds 000-007: 0:03:40",
         "8,000 environment steps: about 0:03:40 with 1 at once at the speed recorded on this machine",
     ]
-    elsewhere = record | {"wall_seconds": 100.0, "host": {"id": "elsewhere"}}
-    (path / blocks.RECORD).write_text(json.dumps(blocks.sealed(elsewhere)))
-    assert dry_run.dry_run(todo, 1).endswith("no recorded speed on this machine yet: 8,000 environment steps")
+    for other in ({"host": {"id": "elsewhere"}}, {"converted_from": 1}):  # another machine's, another version's
+        (path / blocks.RECORD).write_text(json.dumps(blocks.sealed(record | {"wall_seconds": 100.0} | other)))
+        assert dry_run.dry_run(todo, 1).endswith("no recorded speed on this machine yet: 8,000 environment steps")

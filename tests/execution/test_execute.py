@@ -6,6 +6,8 @@ import shutil
 import stat
 from pathlib import Path
 
+import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import yaml
 
@@ -13,9 +15,10 @@ from bench.config.identity import cell_hash
 from bench.config.parse import parse
 from bench.errors import UserError
 from bench.execution import execute
+from bench.execution.reproduce import train_again
 from bench.records import block as blocks
 from bench.records import provenance
-from bench.records.tables import EVALUATIONS, TRAINING
+from bench.records.tables import CURVES, EPISODES, TRAINING
 
 
 def record(path: Path) -> dict:
@@ -35,7 +38,17 @@ def test_a_block_holds_what_the_design_says(learner, cell):
     assert sorted(file.name for file in path.iterdir()) == sorted([blocks.RECORD, *blocks.FILES])
     run = record(path)
     assert run["status"] == "done"
-    assert run["seeds"]["0"] == {"status": "done", "cause": None, "env_steps": 90, "updates": 2, "unused_budget": 10}
+    divergences = pq.read_table(path / TRAINING, filters=[("seed", "==", 0)])["train/kl"].to_numpy()
+    assert run["seeds"]["0"] == {
+        "status": "done",
+        "cause": None,
+        "env_steps": 90,
+        "updates": 2,
+        "unused_budget": 10,
+        "largest_kl": pytest.approx(np.quantile(divergences, 0.99)),
+        "explained_variance": None,
+        "first_above_random": None,
+    }
     assert run["seeds"]["2"]["status"] == "failed"
     assert run["seeds"]["2"]["cause"] == "loss is NaN"
     assert run["factors"]["baseline"] == "critic"
@@ -100,8 +113,32 @@ def test_another_setting_is_another_cell_beside_it(cell):
 def test_the_same_command_gives_the_same_bytes(cell):
     one = execute.run(cell("seeds=3"))
     other = execute.run(cell("seeds=3", "results=again"))
-    for name in (EVALUATIONS, TRAINING, blocks.POLICY, blocks.CHECKPOINT):
+    for name in (*blocks.NUMBERS, blocks.POLICY, blocks.CHECKPOINT):
         assert (one / name).read_bytes() == (other / name).read_bytes()
+
+
+def test_single_episodes_are_kept_unless_they_are_not_wanted(cell):
+    with_episodes, without = cell("seeds=2"), cell("seeds=2", "keep_episodes=false", "results=again")
+    assert cell_hash(with_episodes) == cell_hash(without)
+    one, other = execute.run(with_episodes), execute.run(without)
+    assert not (other / EPISODES).exists()
+    assert set(record(other)["checksums"]) == set(blocks.FILES) - {EPISODES}
+    assert (one / CURVES).read_bytes() == (other / CURVES).read_bytes()
+    block = blocks.read(other)
+    blocks.check(block)
+    assert block.left_out == []
+    assert train_again(block) == {CURVES: True, TRAINING: True}
+    assert train_again(blocks.read(one)) == {CURVES: True, EPISODES: True, TRAINING: True}
+
+
+def test_curves_are_the_means_of_the_episodes(cell):
+    path = execute.run(cell("seeds=2"))
+    episodes = pq.read_table(path / EPISODES).to_pandas().groupby(["seed", "step", "mode"])["return"]
+    curves = pq.read_table(path / CURVES).to_pandas().set_index(["seed", "step", "mode"])
+    assert len(curves) == 2 * 3 * 2
+    assert curves["episodes"].tolist() == [2] * 12
+    np.testing.assert_allclose(curves["return"], episodes.mean(), rtol=1e-15)
+    np.testing.assert_allclose(curves["return_variance"], episodes.var(ddof=1), rtol=1e-12)
 
 
 def test_a_failure_is_recorded_and_run_again(learner, cell):
@@ -181,7 +218,7 @@ def test_a_damaged_block_is_named_and_nothing_is_lost(damage, cell):
     if damage == "record":
         (path / blocks.RECORD).write_text('{"schema": 1,')
     elif damage == "numbers":
-        (path / EVALUATIONS).write_bytes((path / EVALUATIONS).read_bytes()[:-10])
+        (path / EPISODES).write_bytes((path / EPISODES).read_bytes()[:-10])
     else:
         (path / TRAINING).unlink()
     before = snapshot(path)

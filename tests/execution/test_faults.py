@@ -20,12 +20,12 @@ from bench.interruption import Interrupted
 from bench.records import block as blocks
 from bench.records import files, index, lease, partial
 from bench.records import training as record
-from bench.records.tables import EVALUATIONS, TRAINING
+from bench.records.tables import EPISODES
 from tests.fake_learner import FakeLearner
 
 
 def numbers(path: Path) -> dict[str, bytes]:
-    return {name: (path / name).read_bytes() for name in (EVALUATIONS, TRAINING)}
+    return {name: (path / name).read_bytes() for name in blocks.NUMBERS}
 
 
 def interrupted(cell, learner, *overrides: str) -> Path:
@@ -92,7 +92,7 @@ def test_a_checkpoint_the_learner_cannot_read_is_begun_again(cell, learner):
     whole = numbers(execute.run(cell("seeds=2", "results=whole")))
     path = interrupted(cell, learner)
     found = partial.read(path / partial.PARTIAL)
-    partial.write(path / partial.PARTIAL, partial.Partial(found.header, b"odd", found.evaluations, found.training))
+    partial.write(path / partial.PARTIAL, partial.Partial(found.header, b"odd", found.episodes, found.training))
     with pytest.warns(RunWarning, match="not one of the fake learner's"):
         execute.run(cell("seeds=2"))
     assert numbers(path) == whole
@@ -115,7 +115,7 @@ def test_more_seeds_go_on_with_the_block_that_was_begun(cell, learner):
     assert blocks.read(path).state == "done"
 
 
-@pytest.mark.parametrize("name", [blocks.RECORD, EVALUATIONS, blocks.POLICY])
+@pytest.mark.parametrize("name", [blocks.RECORD, EPISODES, blocks.POLICY])
 @pytest.mark.parametrize("damage", ["truncated", "flipped"])
 def test_a_damaged_block_is_set_aside_on_request_and_trained_again(cell, name, damage):
     path = execute.run(cell("seeds=2"))

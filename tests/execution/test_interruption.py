@@ -12,7 +12,6 @@ from bench.interruption import Interrupted
 from bench.records import block as blocks
 from bench.records import partial
 from bench.records import training as record
-from bench.records.tables import EVALUATIONS, TRAINING
 
 
 def once(action):
@@ -41,7 +40,7 @@ def test_a_signal_saves_the_block_and_it_goes_on_with_the_same_bytes(learner, ce
     assert (path / partial.PARTIAL).exists()
     assert execute.run(cell("seeds=3")) == path
     assert learner.begun_at == [0, 0, 1]
-    for name in (EVALUATIONS, TRAINING):
+    for name in blocks.NUMBERS:
         assert (path / name).read_bytes() == (whole / name).read_bytes()
     assert not (path / partial.PARTIAL).exists()
     run = blocks.read(path).record

@@ -21,7 +21,6 @@ from bench.execution.progress import Display
 from bench.learner import train as learner
 from bench.records import block as blocks
 from bench.records import training as record
-from bench.records.tables import EVALUATIONS, TRAINING
 
 KILLS = 20
 FORK = multiprocessing.get_context("fork")  # torch is loaded once
@@ -51,7 +50,7 @@ def lead(results: Path) -> None:
 
 
 def numbers(results: Path) -> dict[str, list[bytes]]:
-    names = (EVALUATIONS, TRAINING, blocks.CHECKPOINT, blocks.POLICY)
+    names = (*blocks.NUMBERS, blocks.CHECKPOINT, blocks.POLICY)
     return {name: [path.read_bytes() for path in sorted(results.rglob(name))] for name in names}
 
 

@@ -54,7 +54,7 @@ def left_by_a_dead_process(config):
     path = blocks.cell_directory(config) / blocks.seeds_name(config.seeds)
     path.mkdir(parents=True, exist_ok=True)
     seeds = {str(seed): {"status": "running", "cause": None} for seed in config.seeds}
-    record = {"schema": 1, "status": "running", "seeds": seeds, "process": None, "host": {"id": "x"}}
+    record = {"schema": 2, "status": "running", "seeds": seeds, "process": None, "host": {"id": "x"}}
     (path / blocks.RECORD).write_text(json.dumps(record))
 
 

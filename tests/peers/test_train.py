@@ -257,7 +257,7 @@ def test_saved_policies_hold_nothing_to_execute_and_act_as_trained(tmp_path: Pat
 def test_a_record_repeats_bit_for_bit_and_is_a_reference_line_in_tables(tmp_path: Path) -> None:
     where = (f"results={tmp_path}", "wandb=disabled", "study.name=mine", "seeds=2", "task=weekly_exam")
     path = execute.run(settings("sb3_ppo", *where))
-    assert rerun(path).agrees == {"evaluations.parquet": True, "training.parquet": True}
+    assert rerun(path).agrees == dict.fromkeys(("curves.parquet", "episodes.parquet", "training.parquet"), True)
     overrides = ("budget=256", "evaluation.points=2", "evaluation.episodes=2", "group.size=4")
     execute.run(bench.compose([*overrides, *where]))
     runs, evaluations, training = load("mine", tmp_path)

@@ -65,7 +65,7 @@ def running(path, process=None, host=None, *, lease_of=None):
     path.mkdir(parents=True)
     owner = {"host": host or provenance.host()["id"], "process": process or provenance.process()}
     record = {
-        "schema": 1,
+        "schema": 2,
         "status": "running",
         "seeds": {"0": {"status": "running", "cause": None}},
         "host": {"id": owner["host"]},
@@ -128,9 +128,10 @@ def test_a_folder_nobody_wrote_to_is_no_block(tmp_path):
 @pytest.mark.parametrize(
     "text",
     [
-        *("", "{", "[]", "{}", '{"schema": 2, "status": "done", "seeds": {"0": {}}}', '{"schema": 1, "status": "odd"}'),
-        '{"schema": 1, "status": "failed", "seeds": {}}',
-        '{"schema": 1, "status": "done", "seeds": {"0": {"status": "done", "cause": null}}}',
+        *("", "{", "[]", "{}", '{"schema": 2, "status": "done", "seeds": {"0": {}}}', '{"schema": 2, "status": "odd"}'),
+        '{"schema": 2, "status": "failed", "seeds": {}}',
+        '{"schema": 2, "status": "done", "seeds": {"0": {"status": "done", "cause": null}}}',
+        *('{"schema": "2"}', '{"schema": null}', '{"schema": true}', "[" * 100_000),
     ],
 )
 def test_an_unreadable_record_is_named(text, tmp_path):
@@ -139,8 +140,20 @@ def test_an_unreadable_record_is_named(text, tmp_path):
         blocks.read(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("schema", "which"), [(1, "an earlier"), (-1, "an earlier"), (3, "a later"), (2**70, "a later")]
+)
+def test_a_record_of_another_version_is_no_damage(schema, which, tmp_path):
+    (tmp_path / blocks.RECORD).write_text(json.dumps({"schema": schema, "status": "odd"}))
+    for read in (blocks.read, blocks.load):
+        with pytest.raises(blocks.OtherVersion) as refused:
+            read(tmp_path)
+        expected = f"{tmp_path}: written by {which} version (schema {schema}); this version reads schema 2: "
+        assert str(refused.value).startswith(expected)
+
+
 def test_numbers_without_a_record_are_damage(tmp_path):
-    (tmp_path / "evaluations.parquet").write_text("numbers")
+    (tmp_path / "episodes.parquet").write_text("numbers")
     with pytest.raises(UserError, match=r"run\.json is missing"):
         blocks.read(tmp_path)
 
@@ -155,7 +168,7 @@ def test_every_file_is_checked(name, cell):
     with pytest.raises(UserError, match=f"{name} is not the file that was written"):
         blocks.check(block)
     (path / name).unlink()
-    if name in ("policy.zip", "checkpoint.pt"):  # which results may be handed on without
+    if name in ("policy.zip", "checkpoint.pt", "episodes.parquet"):  # which results may be handed on without
         blocks.check(block)
         assert block.left_out == [name]
     else:

@@ -343,7 +343,7 @@ def test_a_process_that_was_taken_for_dead_writes_nothing_more(learner, cell):
     with pytest.raises(execute.Busy, match="taken over"):
         execute.run_block(config, directory)
     assert (directory / blocks.RECORD).read_bytes() == taken[0]
-    assert not (directory / "evaluations.parquet").exists()
+    assert not (directory / "episodes.parquet").exists()
 
 
 @pytest.mark.parametrize("ends", [KeyboardInterrupt, ValueError])
@@ -391,5 +391,5 @@ def test_a_stale_lease_is_taken_over_and_its_checkpoint_gone_on_with(learner, ce
     assert blocks.read(directory).state == "stale"
     assert execute.run(config) == directory
     assert learner.begun_at == [0, 0, 2]
-    for name in ("evaluations.parquet", "training.parquet"):
+    for name in blocks.NUMBERS:
         assert (directory / name).read_bytes() == (uninterrupted / name).read_bytes()

@@ -1,6 +1,7 @@
 """W&B shows what the files say, and its troubles stop nobody."""
 
 import json
+import statistics
 import subprocess
 import sys
 import warnings
@@ -13,7 +14,7 @@ from bench.config.identity import cell_hash
 from bench.execution import execute
 from bench.records import block as blocks
 from bench.records import mirror
-from bench.records.tables import EVALUATIONS, TRAINING
+from bench.records.tables import EPISODES, TRAINING
 
 
 @pytest.fixture(autouse=True)
@@ -42,7 +43,7 @@ def test_an_offline_run_equals_the_files(cell, learner):
         f"{cell_hash(config)}-001",
     ]
     training = pq.read_table(path / TRAINING).to_pylist()
-    evaluations = pq.read_table(path / EVALUATIONS).to_pylist()
+    evaluations = pq.read_table(path / EPISODES).to_pylist()
     for seed, folder in enumerate(folders(config)):
         records = read_back(folder)
         (run,) = [record["run"] for record in records if record["type"] == "run"]
@@ -63,12 +64,16 @@ def test_an_offline_run_equals_the_files(cell, learner):
                     if (row["seed"], row["step"], row["mode"]) == (seed, step, mode)
                 ]
                 assert history[step][f"eval/{mode}_return"] == pytest.approx(sum(returns) / len(returns), rel=1e-15)
+                spread = statistics.variance(returns)
+                assert history[step][f"eval/{mode}_return_variance"] == pytest.approx(spread, rel=1e-12)
+                assert history[step][f"eval/{mode}_episodes"] == len(returns) == 2
         ends: dict = {}
         for record in records:
             if record["type"] == "summary":
                 ends |= record["summary"].get("update", {})
         assert ends["status"] == ("done" if seed == 0 else "failed")
         assert ("final_deterministic" in ends) == (seed == 0)
+        assert ends["largest_kl"] == json.loads((path / blocks.RECORD).read_text())["seeds"][str(seed)]["largest_kl"]
         if seed == 0:
             assert ends["final_deterministic"] == history[1000]["eval/deterministic_return"]
         for file in folder.rglob("*"):

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from bench.records.tables import EVALUATIONS, TRAINING, write_rows
+from bench.records.tables import EPISODES, TRAINING, write_rows
 
 
 def training_rows():
@@ -26,7 +26,7 @@ def evaluation_rows():
     ]
 
 
-@pytest.mark.parametrize(("kind", "rows"), [(TRAINING, training_rows()), (EVALUATIONS, evaluation_rows())])
+@pytest.mark.parametrize(("kind", "rows"), [(TRAINING, training_rows()), (EPISODES, evaluation_rows())])
 def test_the_order_of_reporting_does_not_show(kind, rows, tmp_path):
     write_rows(kind, rows, tmp_path / "a")
     shuffled = [dict(reversed(row.items())) for row in random.Random(0).sample(rows, len(rows))]
@@ -35,7 +35,7 @@ def test_the_order_of_reporting_does_not_show(kind, rows, tmp_path):
 
 
 def test_columns_and_types_are_fixed(tmp_path):
-    write_rows(EVALUATIONS, evaluation_rows(), tmp_path / "e")
+    write_rows(EPISODES, evaluation_rows(), tmp_path / "e")
     write_rows(TRAINING, training_rows(), tmp_path / "t")
     types = {name: str(kind) for name, kind in zip(*_schema(tmp_path / "e"), strict=True)}
     assert types == {

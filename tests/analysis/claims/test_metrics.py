@@ -1,11 +1,13 @@
 """The metrics that claims are judged by, from runs made by hand."""
 
+import json
+
 import numpy as np
-import pandas as pd
 import pytest
 
 from analysis import load
 from analysis.claims import metrics
+from tests.analysis.conftest import edit
 
 
 def test_the_metrics_of_a_run_by_hand(results):
@@ -21,7 +23,11 @@ def test_the_metrics_of_a_run_by_hand(results):
     assert found["log_parameters"].tolist() == pytest.approx([np.log(4610 + 4545)] * 3)
 
 
-def test_the_largest_update_is_nearly_the_largest():
-    training = pd.DataFrame({"task": "t", "hash": "h", "seed": 0, "train/kl": np.arange(101) / 100})
-    runs = pd.DataFrame({"task": ["t", "t"], "hash": ["h", "h"], "seed": [0, 1]})
-    np.testing.assert_allclose(metrics._largest(training, "train/kl", runs), [0.99, np.nan])
+def test_the_largest_update_is_the_records_be_there_diagnostics_or_not(results):
+    block = results.block("s", "weekly_exam", "a", range(2), lambda _, share: share)
+    record = json.loads((block / "run.json").read_text())
+    record["seeds"]["0"]["largest_kl"], record["seeds"]["1"]["largest_kl"] = 0.25, None
+    edit(block, seeds=record["seeds"], checksums=record["checksums"] | {"policy.zip": "0" * 64})
+    (block / "training.parquet").unlink()
+    found = metrics.run_metrics(load.read(["s"], results.root))
+    np.testing.assert_array_equal(found["largest_kl"].to_numpy(float), [0.25, np.nan])

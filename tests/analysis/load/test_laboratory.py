@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from analysis import load
@@ -66,12 +65,6 @@ def test_numbers_are_in_units_of_the_signal_and_at_the_smallest_batch(root):
     (section,) = lab_tables.closing_table(load.read(["s"], root).laboratory, "weekly_exam", {}).sections
     row = ("critic-td0", "–", "0.300 [0.200, 0.400]", "0.500 [0.400, 0.600]", "0.500 [0.300, 0.700]")
     assert (section.heading, section.rows[0][:5]) == ("halfway", row)
-
-
-def test_an_earlier_record_calls_its_quantities_figures(root):
-    ResultsWriter(root).stage("earlier", "weekly_exam", "halfway", "0123abcd", MEASURED, file="figures.parquet")
-    earlier, now = (load.read([study], root).laboratory.quantities for study in ("earlier", "s"))
-    pd.testing.assert_frame_equal(earlier, now)
 
 
 @pytest.mark.parametrize(("sesoi", "verdict"), [("0.5", "supported"), ("1.5", "undecided"), ("2.0", "refuted")])

@@ -104,7 +104,8 @@ def assert_equal(root: Path, pulled: str) -> None:
     (block,) = (root / pulled).glob("runs/*/*/seeds-*")
     (original,) = (root / "mine").glob("runs/*/*/seeds-*")
     assert block.relative_to(root / pulled) == original.relative_to(root / "mine")
-    assert (block / "training.parquet").read_bytes() == (original / "training.parquet").read_bytes()
+    for name in ("curves.parquet", "training.parquet"):
+        assert (block / name).read_bytes() == (original / name).read_bytes()
 
 
 @pytest.mark.usefixtures("served")
@@ -139,6 +140,10 @@ def history_of(**config) -> pull.Run:
         (history_of(hash="/../evil"), "not names of a cell"),
         (history_of(seed="0"), "its record or its seed"),
         (history_of(record="none"), "its record or its seed"),
+        (
+            dataclasses.replace(history_of(), history=({"eval/stochastic_return": 1.0},)),
+            "mirrored by an earlier version",
+        ),
     ],
 )
 def test_a_run_that_is_not_ours_is_refused_with_its_reason(run, reason):

@@ -9,6 +9,7 @@ import pytest
 
 from analysis.load import DamagedRecord, load, read
 from bench.errors import UserError
+from bench.records.files import sha256
 from tests.analysis.conftest import edit
 
 QUIET = pytest.mark.filterwarnings("error")
@@ -17,6 +18,10 @@ QUIET = pytest.mark.filterwarnings("error")
 def level(seed: int, share: float) -> float:
     """A curve whose final score is 100 + seed: only the last evaluation lies in the last tenth."""
     return 100.0 + seed if share > 0.9 else 20.0
+
+
+def checksums(block: Path) -> dict[str, str]:
+    return dict(json.loads((block / "run.json").read_text())["checksums"])
 
 
 def statuses(runs: pd.DataFrame) -> dict[int, str]:
@@ -44,12 +49,39 @@ def test_tables_have_a_column_per_factor(results):
 
 
 @QUIET
-def test_every_evaluation_episode_is_there_once(results):
-    results.block("s", "cartpole", "ppo", [0, 1], level)
+def test_every_evaluation_is_there_once_with_the_mean_and_the_noise_of_its_episodes(results):
+    """The returns of two episodes lie 1 below and 1 above the curve."""
+    block = results.block("s", "cartpole", "ppo", [0, 1], level)
+    (block / "episodes.parquet").unlink()
+    edit(block, checksums=checksums(block) | {"policy.zip": "0" * 64})
     _, evaluations, training = load("s", results.root)
-    assert len(evaluations) == 2 * 6 * 2 * 2  # seeds, evaluations, modes, episodes
-    assert not evaluations.duplicated(["task", "hash", "seed", "step", "mode", "episode"]).any()
+    assert len(evaluations) == 2 * 6 * 2  # seeds, evaluations, modes
+    assert not evaluations.duplicated(["task", "hash", "seed", "step", "mode"]).any()
+    assert evaluations[
+        ["episodes", "return_variance", "length", "length_variance"]
+    ].drop_duplicates().to_numpy().tolist() == [[2, 2.0, 10.0, 0.0]]
+    last = evaluations[evaluations["step"] == 1000]
+    assert last[["seed", "mode", "return"]].to_numpy().tolist() == [
+        [0, "deterministic", 100.0],
+        [0, "stochastic", 99.0],
+        [1, "deterministic", 101.0],
+        [1, "stochastic", 100.0],
+    ]
     assert len(training) == 2 * 5
+
+
+@QUIET
+def test_a_final_score_counts_every_episode_alike(results):
+    """Three episodes at 950 and one at 1000, of the last tenth: (3 · 10 + 50) / 4."""
+    block = results.block("s", "cartpole", "ppo", [0], level)
+    point = {"seed": 0, "mode": "stochastic", "return_variance": 0.0, "length": 1.0, "length_variance": 0.0}
+    rows = [(900, 5, 999.0), (950, 3, 10.0), (1000, 1, 50.0)]
+    curve = [point | {"step": step, "episodes": count, "return": mean} for step, count, mean in rows]
+    pd.DataFrame(curve).to_parquet(block / "curves.parquet")
+    edit(block, checksums=checksums(block) | {"curves.parquet": sha256(block / "curves.parquet")})
+    runs, _, _ = load("s", results.root)
+    assert runs["final_stochastic"].tolist() == [20.0]
+    assert runs["final_deterministic"].isna().all()
 
 
 @QUIET
@@ -80,15 +112,11 @@ def test_planned_but_never_run_is_missing_and_running_is_unfinished(results):
 
 
 def spoil_checksum(block: Path) -> None:
-    (block / "evaluations.parquet").write_bytes(b"")
+    (block / "curves.parquet").write_bytes(b"")
 
 
 def spoil_json(block: Path) -> None:
     (block / "run.json").write_text("{")
-
-
-def spoil_schema(block: Path) -> None:
-    edit(block, schema=2)
 
 
 def spoil_bounds(block: Path) -> None:
@@ -106,9 +134,8 @@ def remove_file(block: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "cause"),
     [
-        (spoil_checksum, "evaluations.parquet does not match its checksum"),
+        (spoil_checksum, "curves.parquet does not match its checksum"),
         (spoil_json, "not readable as JSON"),
-        (spoil_schema, "schema 2, this version reads schema 1"),
         (spoil_bounds, "two different finite numbers"),
         (spoil_field, "'seeds' is None"),
         (remove_file, "training.parquet is not there"),
@@ -167,7 +194,7 @@ def test_the_same_cell_and_seed_in_two_studies_is_one_run(results):
     results.block("t", "cartpole", "a", [1, 2], level)
     runs, evaluations, _ = load(["s", "t"], results.root)
     assert statuses(runs) == {0: "done", 1: "done", 2: "done"}
-    assert not evaluations.duplicated(["task", "hash", "seed", "step", "mode", "episode"]).any()
+    assert not evaluations.duplicated(["task", "hash", "seed", "step", "mode"]).any()
 
 
 @QUIET
