@@ -12,7 +12,7 @@ from bench.errors import UserError, unknown
 FOLDER = Path(__file__).resolve().parent
 SOURCES = ("kernel.h", "elementary.h", "networks.h", "kernel.c", "processor.c")
 VARIANT = "BENCH_KERNEL"  # names another library than the processor's best, for tests
-REMEDY = "'make setup' or 'pip install .' builds the kernel"
+REMEDY = "'make setup' builds it, and so does installing the package anew"
 
 
 def digest() -> str:

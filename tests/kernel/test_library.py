@@ -31,7 +31,7 @@ def test_a_library_of_other_sources_is_refused(tmp_path, monkeypatch):
 
 def test_a_library_that_is_not_there_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(library, "FOLDER", tmp_path)
-    with pytest.raises(UserError, match=r"the kernel's library \w+\.so is not built; 'make setup' or"):
+    with pytest.raises(UserError, match=r"the kernel's library \w+\.so is not built; 'make setup' builds it"):
         library.library()
 
 
