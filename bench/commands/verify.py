@@ -129,7 +129,7 @@ def _folders(root: Path) -> list[Path]:
 def _packed(root: Path) -> tuple[list[Path], list[str]]:
     """The packed blocks at or below `root`, and what is wrong with packs."""
     found, problems = [], []
-    for folder in (root, *sorted(path.parent for path in root.glob(f"*/{packs.RUNS}.zip"))):
+    for folder in (root, *sorted(path.parent for path in root.glob(f"*/{packs.RUNS}{packs.SUFFIX}"))):
         try:
             found += packs.blocks_below(folder)
         except packs.DamagedPack as error:

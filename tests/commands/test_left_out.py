@@ -149,15 +149,15 @@ def test_git_takes_records_scores_and_reports_and_nothing_else(tmp_path):
     taken = [
         "study.json",
         "tuning.json",
-        "runs.zip",
-        "lab.zip",
+        "runs.tar.xz",
+        "lab.tar.xz",
         "report/report.md",
         "report/learning_curves_stochastic.svg",
         "report/figures/learning-curves.png",
     ]
     left = [
         ".lock",
-        ".writing-runs.zip",
+        ".writing-runs.tar.xz",
         "lab/cartpole/end-01234567/seeds-000/run.json",
         "lab/cartpole/end-01234567/seeds-000/quantities.parquet",
         "runs/cartpole/ppo-01234567/seeds-000-019/run.json",
