@@ -5,6 +5,7 @@ it. Where a block also lies in a folder, the folder counts. Small files that are
 takes two thirds of the space of a zip file, and a pack is read whole.
 """
 
+import errno
 import functools
 import io
 import lzma
@@ -87,13 +88,15 @@ def write(path: Path, files: Iterable[tuple[str, bytes]]) -> None:
     """Write a pack of files, by their paths below the study. The same files in the same order give the same bytes.
 
     Raises:
-        OSError: where `path` cannot be written.
+        OSError: where `path` cannot be written, or nobody would read what is written.
     """
     with tarfile.open(path, "w:xz", format=tarfile.PAX_FORMAT) as archive:
         for name, content in files:
             entry = tarfile.TarInfo(name)  # of nobody, and without a date
             entry.size = len(content)
             archive.addfile(entry, io.BytesIO(content))
+            if archive.offset > LARGEST:
+                raise OSError(errno.EFBIG, f"more than {LARGEST} bytes, which are not read", str(path))
 
 
 def _blocks(folder: Path, level: int) -> list[Path]:

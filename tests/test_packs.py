@@ -140,6 +140,14 @@ def test_large_ones_are_not_read(tmp_path, monkeypatch):
         packs.read_bytes(tmp_path / BLOCK / "run.json")
 
 
+def test_what_would_not_be_read_is_not_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(packs, "LARGEST", 1_000_000)
+    with pytest.raises(OSError, match="more than 1000000 bytes, which are not read"):
+        packs.write(tmp_path / "runs.tar.xz", [(f"{BLOCK}/{name}", bytes(600_000)) for name in ("a", "b")])
+    packs.write(tmp_path / "runs.tar.xz", [(f"{BLOCK}/{name}", bytes(400_000)) for name in ("a", "b")])
+    assert packs.read_bytes(tmp_path / BLOCK / "b") == bytes(400_000)
+
+
 def test_one_that_takes_much_memory_is_not_read(tmp_path, monkeypatch):
     pack(tmp_path, f"{BLOCK}/run.json")
     monkeypatch.setattr(packs, "MEMORY", 1_000_000)

@@ -79,6 +79,7 @@ def verify(root: Path) -> Verified:
     Raises:
         UserError: where there is no such folder, no block, or one of another version.
     """
+    root = root.with_name(packs.RUNS) if root.name == f"{packs.RUNS}{packs.SUFFIX}" else root
     packed, problems = _packed(root)
     if not root.exists() and not packed:
         beside = [path.name for path in root.parent.glob("*")]

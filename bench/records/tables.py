@@ -17,7 +17,6 @@ from bench.records.scores import mean
 
 CURVES = "curves.parquet"  # means over the episodes of each evaluation
 EPISODES = "episodes.parquet"
-EVALUATIONS = EPISODES
 TRAINING = "training.parquet"
 QUANTITIES, STATES, COSTS = "quantities.parquet", "states.parquet", "costs.parquet"  # of a measured stage
 LEVEL = 19  # of zstd: these tables are small

@@ -95,7 +95,8 @@ def test_every_command_reads_a_pack_as_it_reads_folders(study, learner, cell, ca
     assert blocks.walk(study) == (folders, [])
     assert [blocks.load(folder).record for folder in folders] == records
     assert status(study.parent, "adhoc") == ("adhoc: 4 done (seeds of cells)", True)
-    for root, number in ((study.parent, 3), (study, 3), (study / "runs", 3), (folders[0], 1), (folders[0].parent, 1)):
+    roots = [(study.parent, 3), (study, 3), (study / "runs", 3), (study / "runs.tar.xz", 3), (folders[0].parent, 1)]
+    for root, number in [*roots, (folders[0], 1)]:
         found = verify(root)
         assert (len(found.finished), found.unfinished, found.problems) == (number, 0, [])
     assert main(["verify", str(study)]) == 0
