@@ -1,7 +1,8 @@
-"""What is read of a zip file that somebody hands on, whatever is in it."""
+"""What is read of a pack that somebody hands on, whatever is in it."""
 
 import io
-import zipfile
+import lzma
+import tarfile
 
 import pytest
 
@@ -11,10 +12,15 @@ from bench.packs import DamagedPack
 BLOCK = "runs/t/a-0123abcd/seeds-000"
 
 
-def pack(study, *names: str, content: bytes = b"x", **options):
-    with zipfile.ZipFile(study / "runs.zip", "w", **options) as archive:
+def pack(study, *names: str, content: bytes = b"x", **kind):
+    """A pack of these files, of which each has `kind`: what tells another thing from a file."""
+    with tarfile.open(study / "runs.tar.xz", "w:xz") as archive:
         for name in names:
-            archive.writestr(name, content)
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            for key, value in kind.items():
+                setattr(entry, key, value)
+            archive.addfile(entry, io.BytesIO(content))
     return study
 
 
@@ -60,8 +66,8 @@ def test_blocks_are_found_from_every_folder_above_them(tmp_path):
 
 def test_another_pack_in_its_place_is_seen(tmp_path):
     for content in (b"old", b"new"):
-        pack(tmp_path, f"{BLOCK}/run.json", content=content).joinpath("runs.zip").rename(tmp_path / "made")
-        (tmp_path / "made").rename(tmp_path / "runs.zip")
+        pack(tmp_path, f"{BLOCK}/run.json", content=content).joinpath("runs.tar.xz").rename(tmp_path / "made")
+        (tmp_path / "made").rename(tmp_path / "runs.tar.xz")
         assert packs.read_bytes(tmp_path / BLOCK / "run.json") == content
 
 
@@ -70,9 +76,10 @@ def test_the_same_files_are_the_same_bytes(tmp_path):
     for name in ("one", "other"):
         packs.write(tmp_path / name, files)
     assert (tmp_path / "one").read_bytes() == (tmp_path / "other").read_bytes()
-    with zipfile.ZipFile(tmp_path / "one") as archive:
-        assert [(entry.filename, archive.read(entry)) for entry in archive.infolist()] == files
-        assert {entry.date_time for entry in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
+    with tarfile.open(tmp_path / "one") as archive:
+        assert [(entry.name, archive.extractfile(entry).read()) for entry in archive] == files
+        about = {(entry.mtime, entry.uid, entry.gid, entry.uname, entry.gname, entry.mode) for entry in archive}
+    assert about == {(0, 0, 0, "", "", 0o644)}  # nothing of this machine
 
 
 @pytest.mark.parametrize(
@@ -89,50 +96,70 @@ def test_the_same_files_are_the_same_bytes(tmp_path):
 )
 def test_what_is_no_file_of_a_block_makes_it_damaged(tmp_path, name):
     pack(tmp_path, f"{BLOCK}/run.json", name)
-    with pytest.raises(DamagedPack, match=rf"^damaged pack {tmp_path}/runs\.zip: '.*' is no file of a block$"):
+    with pytest.raises(DamagedPack, match=rf"^damaged pack {tmp_path}/runs\.tar\.xz: '.*' is no file of a block$"):
         packs.blocks_below(tmp_path)
 
 
-@pytest.mark.filterwarnings("ignore:Duplicate name")
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.DIRTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE])
+def test_what_is_no_file_makes_it_damaged(tmp_path, kind):
+    pack(tmp_path, f"{BLOCK}/run.json", content=b"", type=kind, linkname="/etc/passwd")
+    with pytest.raises(DamagedPack, match="is no file of a block"):
+        packs.blocks_below(tmp_path)
+
+
+def test_a_file_with_holes_makes_it_damaged(tmp_path):
+    """It says that it is larger than all that was packed."""
+    holes = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.realsize": str(1 << 40)}
+    content = b"1\n0\n1\n".ljust(512, b"\0") + b"x"
+    pack(tmp_path, f"{BLOCK}/run.json", content=content, pax_headers=holes)
+    with pytest.raises(DamagedPack, match="is no file of a block"):
+        packs.blocks_below(tmp_path)
+
+
 def test_one_name_twice_makes_it_damaged(tmp_path):
     pack(tmp_path, f"{BLOCK}/run.json", f"{BLOCK}/run.json")
     with pytest.raises(DamagedPack, match="is there twice"):
         packs.read_bytes(tmp_path / BLOCK / "run.json")
 
 
-@pytest.mark.parametrize("content", [b"", b"no zip file", b"PK\x05\x06"])
-def test_what_is_no_zip_file_is_named(tmp_path, content):
-    (tmp_path / "runs.zip").write_bytes(content)
-    with pytest.raises(DamagedPack, match="not readable as a zip file"):
+WHOLE = lzma.compress(b"\0" * 10_000)  # of an empty archive
+
+
+@pytest.mark.parametrize("content", [b"", b"no pack", WHOLE[:-1], WHOLE[:20], lzma.compress(b"no archive" * 100)])
+def test_what_cannot_be_unpacked_is_named(tmp_path, content):
+    (tmp_path / "runs.tar.xz").write_bytes(content)
+    with pytest.raises(DamagedPack, match=r"runs\.tar\.xz: not readable as a \.tar\.xz file"):
         packs.children(tmp_path / "runs")
 
 
 def test_large_ones_are_not_read(tmp_path, monkeypatch):
-    monkeypatch.setattr(packs, "LARGEST_FILE", 1000)
-    pack(tmp_path, f"{BLOCK}/run.json", content=bytes(1001), compression=zipfile.ZIP_DEFLATED)
-    with pytest.raises(OSError, match=r"1001 bytes in runs\.zip, at most 1000 are read"):
+    pack(tmp_path, f"{BLOCK}/run.json", content=bytes(1_000_000))
+    assert (tmp_path / "runs.tar.xz").stat().st_size < 1000
+    monkeypatch.setattr(packs, "LARGEST", 1_000_000)
+    with pytest.raises(DamagedPack, match="more than 1000000 bytes, which are not read"):
         packs.read_bytes(tmp_path / BLOCK / "run.json")
-    monkeypatch.setattr(packs, "LARGEST_PACK", 10)
-    pack(tmp_path, f"{BLOCK}/config.yaml")
-    with pytest.raises(DamagedPack, match="bytes, at most 10 are read"):
+
+
+def test_what_would_not_be_read_is_not_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(packs, "LARGEST", 1_000_000)
+    with pytest.raises(OSError, match="more than 1000000 bytes, which are not read"):
+        packs.write(tmp_path / "runs.tar.xz", [(f"{BLOCK}/{name}", bytes(600_000)) for name in ("a", "b")])
+    packs.write(tmp_path / "runs.tar.xz", [(f"{BLOCK}/{name}", bytes(400_000)) for name in ("a", "b")])
+    assert packs.read_bytes(tmp_path / BLOCK / "b") == bytes(400_000)
+
+
+def test_one_that_takes_much_memory_is_not_read(tmp_path, monkeypatch):
+    pack(tmp_path, f"{BLOCK}/run.json")
+    monkeypatch.setattr(packs, "MEMORY", 1_000_000)
+    with pytest.raises(DamagedPack, match=r"(?i)memory"):
         packs.children(tmp_path / "runs")
 
 
-def test_a_file_larger_than_the_directory_says_is_read_no_further(tmp_path):
-    """The directory of a zip file is whatever its author wrote."""
-    made = io.BytesIO()
-    with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr(f"{BLOCK}/run.json", bytes(10_000_000))
-    content, size = made.getvalue(), (10_000_000).to_bytes(4, "little")
-    assert content.count(size) == 2  # before the file, and in the directory
-    (tmp_path / "runs.zip").write_bytes(content.replace(size, (10).to_bytes(4, "little")))
-    with pytest.raises(OSError, match=r"damaged in runs\.zip"):
-        packs.read_bytes(tmp_path / BLOCK / "run.json")
-
-
 def test_flipped_bits_are_noticed(tmp_path):
-    pack(tmp_path, f"{BLOCK}/run.json", content=b"some content")
-    path = tmp_path / "runs.zip"
-    path.write_bytes(path.read_bytes().replace(b"some content", b"some c0ntent"))
-    with pytest.raises(OSError, match=r"damaged in runs\.zip"):
+    pack(tmp_path, f"{BLOCK}/run.json", content=bytes(range(256)))
+    path = tmp_path / "runs.tar.xz"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(DamagedPack, match="not readable"):
         packs.read_bytes(tmp_path / BLOCK / "run.json")

@@ -55,7 +55,7 @@ def write(study: Path, part: str) -> Packed | None:
         blocks.check(block)
     if not finished:
         return None
-    path = study / f"{part}.zip"
+    path = study / f"{part}{packs.SUFFIX}"
     try:
         files.write_atomic(path, lambda temporary: packs.write(temporary, _files(study, finished)))
     except OSError as error:

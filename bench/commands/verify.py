@@ -79,6 +79,7 @@ def verify(root: Path) -> Verified:
     Raises:
         UserError: where there is no such folder, no block, or one of another version.
     """
+    root = root.with_name(packs.RUNS) if root.name == f"{packs.RUNS}{packs.SUFFIX}" else root
     packed, problems = _packed(root)
     if not root.exists() and not packed:
         beside = [path.name for path in root.parent.glob("*")]
@@ -129,7 +130,7 @@ def _folders(root: Path) -> list[Path]:
 def _packed(root: Path) -> tuple[list[Path], list[str]]:
     """The packed blocks at or below `root`, and what is wrong with packs."""
     found, problems = [], []
-    for folder in (root, *sorted(path.parent for path in root.glob(f"*/{packs.RUNS}.zip"))):
+    for folder in (root, *sorted(path.parent for path in root.glob(f"*/{packs.RUNS}{packs.SUFFIX}"))):
         try:
             found += packs.blocks_below(folder)
         except packs.DamagedPack as error:

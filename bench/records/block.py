@@ -392,7 +392,7 @@ def set_aside(path: Path) -> Path:
         OSError: where it cannot be moved.
     """
     if packs.is_packed(path):
-        raise OSError(errno.EROFS, f"it lies in {RUNS}.zip: put that file right, or remove it", str(path))
+        raise OSError(errno.EROFS, f"it lies in {RUNS}{packs.SUFFIX}: put that file right, or remove it", str(path))
     study = next(parent.parent for parent in path.parents if parent.name == RUNS)
     place = study / "damaged" / path.relative_to(study / RUNS)
     place.parent.mkdir(parents=True, exist_ok=True)

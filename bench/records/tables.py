@@ -17,7 +17,6 @@ from bench.records.scores import mean
 
 CURVES = "curves.parquet"  # means over the episodes of each evaluation
 EPISODES = "episodes.parquet"
-EVALUATIONS = EPISODES
 TRAINING = "training.parquet"
 QUANTITIES, STATES, COSTS = "quantities.parquet", "states.parquet", "costs.parquet"  # of a measured stage
 LEVEL = 19  # of zstd: these tables are small
@@ -65,7 +64,10 @@ def write_rows(kind: str, rows: Sequence[Row], path: Path | BinaryIO) -> None:
     columns = {name: [_plain(row[name]) for row in ordered] for name in common}
     columns |= {name: [_plain(row.get(name)) for row in ordered] for name in further}
     schema = pa.schema([*common.items(), *((name, pa.float64()) for name in further)])
-    table = pa.table(columns, schema=schema)
+    _write(pa.table(columns, schema=schema), path)
+
+
+def _write(table: pa.Table, path: Path | BinaryIO) -> None:
     pq.write_table(
         table, path, compression="zstd", compression_level=LEVEL, version="2.6", store_schema=False, **_encodings(table)
     )
@@ -126,7 +128,7 @@ def write_table(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     """
     names = list(dict.fromkeys(name for row in rows for name in row))
     columns = {name: pa.array([row.get(name) for row in rows], _type(rows, name)) for name in names}
-    pq.write_table(pa.table(columns), path, compression="zstd", version="2.6", store_schema=False)
+    _write(pa.table(columns), path)
 
 
 def _type(rows: Sequence[Mapping[str, Any]], name: str) -> pa.DataType:

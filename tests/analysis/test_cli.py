@@ -30,7 +30,7 @@ EXPECTED = {
 def pack(study: Path) -> None:
     """Hand a study on: its pack in place of its folders, whatever is in them."""
     found = sorted(path for path in (study / "runs").glob("*/*/*/*") if path.name not in blocks.OPTIONAL)
-    packs.write(study / "runs.zip", [(path.relative_to(study).as_posix(), path.read_bytes()) for path in found])
+    packs.write(study / "runs.tar.xz", [(path.relative_to(study).as_posix(), path.read_bytes()) for path in found])
     shutil.rmtree(study / "runs")
 
 

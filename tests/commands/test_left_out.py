@@ -149,15 +149,18 @@ def test_git_takes_records_scores_and_reports_and_nothing_else(tmp_path):
     taken = [
         "study.json",
         "tuning.json",
-        "runs.zip",
-        "lab.zip",
+        "runs.tar.xz",
+        "lab.tar.xz",
         "report/report.md",
+        "report/comparison.csv",
+        "report/costs.csv",
+        "report/scores.md",
         "report/learning_curves_stochastic.svg",
         "report/figures/learning-curves.png",
     ]
     left = [
         ".lock",
-        ".writing-runs.zip",
+        ".writing-runs.tar.xz",
         "lab/cartpole/end-01234567/seeds-000/run.json",
         "lab/cartpole/end-01234567/seeds-000/quantities.parquet",
         "runs/cartpole/ppo-01234567/seeds-000-019/run.json",
@@ -168,7 +171,6 @@ def test_git_takes_records_scores_and_reports_and_nothing_else(tmp_path):
         "runs/cartpole/ppo-01234567/seeds-000-019/policy.zip",
         "runs/cartpole/ppo-01234567/seeds-000-019/checkpoint.pt",
         "runs/cartpole/ppo-01234567/seeds-000-019/training.parquet",
-        "runs/cartpole/critic-monte_carlo-clip-01234567/seeds-000-019/training.parquet",
         "runs/cartpole/ppo-01234567/seeds-000-019/partial.zip",
         "runs/cartpole/ppo-01234567/seeds-000-019/progress.json",
         "runs/cartpole/ppo-01234567/seeds-000-019/.writing-training.parquet",
@@ -180,6 +182,8 @@ def test_git_takes_records_scores_and_reports_and_nothing_else(tmp_path):
         "report/learning_curves_stochastic.png",
         "report/learning_curves_deterministic.svg",
         "report/report.pdf",
+        "report/comparison.md",
+        "report/comparison.tex",
         "report/index.html",
         "report/laboratory.csv",
     ]
@@ -192,11 +196,9 @@ def test_git_takes_records_scores_and_reports_and_nothing_else(tmp_path):
         shutil.copy(ROOT / name, tmp_path / name)
     block = "runs/cartpole/ppo-01234567/seeds-000-019"
     kept = {f"results/{study}/{name}" for study in ("baselines", "article", "honest") for name in taken}
-    clipped = "runs/cartpole/critic-monte_carlo-clip-01234567/seeds-000-019"
     needed = {f"results/honest/{block}/{name}" for name in ("policy.zip", "training.parquet")}  # by others
-    further = {f"results/article/{clipped}/training.parquet", f"results/honest/{clipped}/training.parquet", *needed}
     found = {name for name in committed(tmp_path) if name.count("/") > 1}
-    assert found == kept | further
+    assert found == kept | needed
 
 
 def test_every_shipped_study_but_the_quick_one_can_be_committed(tmp_path):

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-import zipfile
+import tarfile
 from functools import partial
 from pathlib import Path
 
@@ -52,14 +52,14 @@ def study(cell):
 def test_the_pack_holds_what_scores_depend_on_under_its_paths(study, capsys):
     assert main(["pack", "study=adhoc", f"results={study.parent}"]) == 0
     said = capsys.readouterr().out
-    assert said.startswith(f"3 blocks packed: {study}/runs.zip (")
+    assert said.startswith(f"3 blocks packed: {study}/runs.tar.xz (")
     folders = blocks.walk(study)[0]
-    with zipfile.ZipFile(study / "runs.zip") as archive:
-        assert sorted(archive.namelist()) == sorted(
+    with tarfile.open(study / "runs.tar.xz") as archive:
+        assert sorted(archive.getnames()) == sorted(
             f"{folder.relative_to(study)}/{name}" for folder in folders for name in PACKED
         )
-        for name in archive.namelist():
-            assert archive.read(name) == (study / name).read_bytes()
+        for name in archive.getnames():
+            assert archive.extractfile(name).read() == (study / name).read_bytes()
 
 
 def test_the_same_results_are_the_same_bytes_also_from_the_pack_itself(study):
@@ -85,7 +85,7 @@ def test_damaged_blocks_are_not_packed(study):
     (path / "curves.parquet").write_bytes(b"other")
     with pytest.raises(UserError, match=f"damaged block {path}: curves.parquet is not the file that was written"):
         pack.write(study, packs.RUNS)
-    assert not (study / "runs.zip").exists()
+    assert not (study / "runs.tar.xz").exists()
 
 
 def test_every_command_reads_a_pack_as_it_reads_folders(study, learner, cell, capsys):
@@ -95,7 +95,8 @@ def test_every_command_reads_a_pack_as_it_reads_folders(study, learner, cell, ca
     assert blocks.walk(study) == (folders, [])
     assert [blocks.load(folder).record for folder in folders] == records
     assert status(study.parent, "adhoc") == ("adhoc: 4 done (seeds of cells)", True)
-    for root, number in ((study.parent, 3), (study, 3), (study / "runs", 3), (folders[0], 1), (folders[0].parent, 1)):
+    roots = [(study.parent, 3), (study, 3), (study / "runs", 3), (study / "runs.tar.xz", 3), (folders[0].parent, 1)]
+    for root, number in [*roots, (folders[0], 1)]:
         found = verify(root)
         assert (len(found.finished), found.unfinished, found.problems) == (number, 0, [])
     assert main(["verify", str(study)]) == 0
@@ -196,7 +197,7 @@ def _handed_on_damaged(study: Path, file: Path) -> Path:
     """The study as a pack that was made of such files."""
     folders = blocks.walk(study)[0]
     names = [folder / name for folder in folders for name in PACKED]
-    packs.write(study / "runs.zip", [(str(name.relative_to(study)), name.read_bytes()) for name in names])
+    packs.write(study / "runs.tar.xz", [(str(name.relative_to(study)), name.read_bytes()) for name in names])
     shutil.rmtree(study / "runs")
     assert packs.exists(file)
     return study
@@ -208,7 +209,7 @@ def test_a_damaged_block_in_a_pack_can_not_be_set_aside(study, cell):
     (path / "curves.parquet").write_bytes(b"other")
     _handed_on_damaged(study, path / "curves.parquet")
     with pytest.raises(
-        UserError, match=rf"cannot move {path}: it lies in runs\.zip: put that file right, or remove it"
+        UserError, match=rf"cannot move {path}: it lies in runs\.tar\.xz: put that file right, or remove it"
     ):
         execute.set_aside(config)
 
@@ -216,14 +217,14 @@ def test_a_damaged_block_in_a_pack_can_not_be_set_aside(study, cell):
 def test_a_damaged_pack_is_named_and_other_studies_are_judged(study, cell, capsys):
     execute.run(cell("seeds=[4]", *FAKE, "study.name=other"))
     packed(study)
-    (study / "runs.zip").write_bytes(b"PK")
+    (study / "runs.tar.xz").write_bytes(b"no pack")
     found = verify(study.parent)
     assert len(found.finished) == 1
     (problem,) = found.problems
-    assert problem.startswith(f"damaged pack {study}/runs.zip: not readable as a zip file")
+    assert problem.startswith(f"damaged pack {study}/runs.tar.xz: not readable as a .tar.xz file")
     assert main(["verify", str(study), "rerun=0"]) == 1
     assert main(["status", "study=adhoc", f"results={study.parent}"]) == 2
-    assert f"error: damaged pack {study}/runs.zip" in capsys.readouterr().err
+    assert f"error: damaged pack {study}/runs.tar.xz" in capsys.readouterr().err
 
 
 def test_a_laboratory_has_a_pack_of_its_own_without_its_states(tmp_path):
@@ -235,7 +236,7 @@ def test_a_laboratory_has_a_pack_of_its_own_without_its_states(tmp_path):
     with recording(Recorder(Subject(str(tmp_path), path, running, entries, {"lab": {}}))) as recorder:
         recorder.finish(tables, {0: {"status": "done", "cause": None}})
     assert pack.write(study, packs.RUNS) is None
-    assert pack.write(study, packs.LAB).path == study / "lab.zip"
+    assert pack.write(study, packs.LAB).path == study / "lab.tar.xz"
     shutil.rmtree(study / "lab")
     assert blocks.walk(study, packs.LAB) == ([path], [])
     assert blocks.walk(study, packs.RUNS) == ([], [])

@@ -29,6 +29,10 @@ z
   <g id="line_3"><path d="M 1 2 L 3 4" style="fill: none; stroke: #333333"/></g>
   <text style="font-family: 'DejaVu Sans'" transform="rotate(-0 5.123 6.456)">n = 0.123456
   and &lt;more&gt;</text>
+  <text>
+   <tspan x="1.499999">10</tspan>
+   <tspan x="2">2</tspan>
+  </text>
  </g>
  <defs><clipPath id="p4567def"><rect x="0" y="0" width="20" height="9.876543"/></clipPath></defs>
 </svg>
@@ -53,6 +57,10 @@ COMPACT = """\
 <path d="M1 2L3 4" style="fill: none; stroke: #333333" />
 <text style="font-family: 'DejaVu Sans', Verdana, sans-serif">n = 0.123456
   and &lt;more&gt;</text>
+<text>
+<tspan x="1.5">10</tspan>
+<tspan x="2">2</tspan>
+</text>
 <defs>
 <clipPath id="i1">
 <rect x="0" y="0" width="20" height="9.876543" />
