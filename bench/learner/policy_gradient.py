@@ -112,9 +112,10 @@ class PolicyGradient(OnPolicyAlgorithm):
         """Build the stacked policy; SB3's buffer and global seeding have no place here."""
         self._setup_lr_schedule()
         self.rollout_buffer = None  # type: ignore[assignment]  # `Rollout` takes its place
-        self.policy = StackedPolicy(
-            self.observation_space, self.action_space, self.arm, self.seeds, self.seed_pool, self.device
-        )
+        with one_thread():  # from the first weight on: LAPACK rounds otherwise on more
+            self.policy = StackedPolicy(
+                self.observation_space, self.action_space, self.arm, self.seeds, self.seed_pool, self.device
+            )
         self._streams = {
             "action": self._streams_of("action"),
             "minibatch": self._streams_of("minibatch"),

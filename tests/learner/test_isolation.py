@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import bench
+from bench.learner import PolicyGradient
 from bench.learner.export import replica_state
 from bench.learner.train import TrainedBlock, train
 from tests.learner.probes import Notes
@@ -125,3 +126,18 @@ def test_the_same_block_gives_the_same_bits_in_another_process() -> None:
     )
     there = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
     assert there == [digest(*overrides) for overrides in IN_EPISODES.values()]
+
+
+def test_the_first_weights_do_not_depend_on_the_number_of_threads() -> None:
+    """In a notebook torch has several threads, on the command line one: the same seed is the same run in both."""
+    before = torch.get_num_threads()
+    try:
+        found = []
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            model = PolicyGradient(env="CartPole-v1", seeds=3)
+            found.append(model.policy.actor.stack.flat.clone())
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(*found)
