@@ -178,13 +178,15 @@ def _write_block(folder: Path, record: dict[str, Any], seeds: Mapping[int, Run])
 
 
 def _evaluated(seed: int, row: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The evaluations logged in a row, one per mode."""
+    """The evaluations logged in a row, one per mode. Nothing was logged as the variance of single episodes."""
     by_mode: dict[str, dict[str, Any]] = {}
     for key, value in row.items():
         if found := _EVALUATED.fullmatch(key):
-            mode = found["mode"]
-            by_mode.setdefault(mode, {"seed": seed, "step": row["step"], "mode": mode})
-            by_mode[mode][found["name"]] = value
+            mode, name = found["mode"], found["name"]
+            point = by_mode.setdefault(mode, {"seed": seed, "step": row["step"], "mode": mode})
+            point[name] = value
+            if name != "episodes" and not name.endswith("_variance"):
+                point.setdefault(f"{name}_variance", None)
     return list(by_mode.values())
 
 

@@ -4,6 +4,7 @@ import pytest
 import yaml
 
 import bench
+from bench import packs
 from bench.config.identity import cell_hash
 from bench.config.parse import parse, to_mapping
 from bench.errors import UserError
@@ -16,10 +17,11 @@ def test_seeds_are_a_count_or_a_list():
 
 
 def test_records_of_earlier_versions_are_read_without_the_keys_that_went():
-    (path,) = list((ROOT / "results/tuned/runs/cartpole").glob("critic-gae-clip-*/seeds-000-019/config.yaml"))
-    recorded = yaml.safe_load(path.read_text(encoding="utf-8"))
+    found = packs.blocks_below(ROOT / "results/tuned/runs/cartpole")
+    (block,) = [path for path in found if path.match("critic-gae-clip-*/seeds-000-019")]
+    recorded = yaml.safe_load(packs.read_bytes(block / "config.yaml"))
     assert {"sampler", "startup", "overlays"} <= recorded["study"]["tuning"].keys()
-    assert path.parts[-3].endswith(cell_hash(parse(recorded)))
+    assert block.parent.name.endswith(cell_hash(parse(recorded)))
 
 
 def test_what_an_option_needs_belongs_to_it():

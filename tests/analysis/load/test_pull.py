@@ -119,6 +119,22 @@ def test_a_project_on_a_server_equals_the_files(results, capsys):
     assert causes[2] == "loss is NaN"
 
 
+def test_single_episodes_come_back_without_a_variance():
+    logged = {"step": 5, "eval/stochastic_return": 1.5, "eval/stochastic_length": 9.0, "eval/stochastic_episodes": 1}
+    assert pull._evaluated(3, logged) == [
+        {
+            "seed": 3,
+            "step": 5,
+            "mode": "stochastic",
+            "episodes": 1,
+            "return": 1.5,
+            "return_variance": None,
+            "length": 9.0,
+            "length_variance": None,
+        }
+    ]
+
+
 def test_what_is_not_ours_is_named_and_the_rest_is_brought(results, runs, monkeypatch, capsys):
     foreign = dataclasses.replace(runs[0], name="foreign", config={"lr": 1})
     monkeypatch.setattr(pull, "_runs", lambda _: iter([foreign, *runs[1:]]))
