@@ -23,7 +23,7 @@ def digest() -> str:
 
 def variants() -> list[str]:
     """Return the names of the libraries that this processor can run, the best one first."""
-    machine = platform.machine().lower()
+    machine = platform.machine().lower() if platform.system() == "Linux" else ""
     if machine in ("aarch64", "arm64"):
         return ["aarch64"]
     if machine not in ("x86_64", "amd64"):
@@ -42,7 +42,8 @@ def library() -> ctypes.CDLL:
     found = variants()
     chosen = os.environ.get(VARIANT) or next(iter(found), "")
     if not found:
-        raise UserError(f"the kernel has no library for this processor ({platform.machine()}): it needs AVX2")
+        here = f"{platform.system()} on {platform.machine()}"
+        raise UserError(f"the kernel has no library for {here}: it needs Linux on x86-64 with AVX2, or on arm64")
     if chosen not in found:
         raise unknown(VARIANT, chosen, found)
     loaded = _load(chosen)

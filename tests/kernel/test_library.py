@@ -35,9 +35,13 @@ def test_a_library_that_is_not_there_is_named(tmp_path, monkeypatch):
         library.library()
 
 
-def test_another_processor_has_none(monkeypatch):
-    monkeypatch.setattr(library.platform, "machine", lambda: "riscv64")
-    with pytest.raises(UserError, match=r"no library for this processor \(riscv64\): it needs AVX2"):
+@pytest.mark.parametrize(("system", "machine"), [("Linux", "riscv64"), ("Darwin", "arm64"), ("Windows", "AMD64")])
+def test_other_systems_and_processors_have_none(system, machine, monkeypatch):
+    monkeypatch.setattr(library.platform, "system", lambda: system)
+    monkeypatch.setattr(library.platform, "machine", lambda: machine)
+    with pytest.raises(
+        UserError, match=f"the kernel has no library for {system} on {machine}: it needs Linux on x86-64"
+    ):
         library.library()
 
 
