@@ -40,7 +40,7 @@ def test_other_systems_and_processors_have_none(system, machine, monkeypatch):
     monkeypatch.setattr(library.platform, "system", lambda: system)
     monkeypatch.setattr(library.platform, "machine", lambda: machine)
     with pytest.raises(
-        UserError, match=f"the kernel has no library for {system} on {machine}: it needs Linux on x86-64"
+        UserError, match=f"no library for {system} on {machine}: it needs Linux on x86-64"
     ):
         library.library()
 
