@@ -39,9 +39,7 @@ def test_a_library_that_is_not_there_is_named(tmp_path, monkeypatch):
 def test_other_systems_and_processors_have_none(system, machine, monkeypatch):
     monkeypatch.setattr(library.platform, "system", lambda: system)
     monkeypatch.setattr(library.platform, "machine", lambda: machine)
-    with pytest.raises(
-        UserError, match=f"no library for {system} on {machine}: it needs Linux on x86-64"
-    ):
+    with pytest.raises(UserError, match=f"no library for {system} on {machine}: it needs Linux on x86-64"):
         library.library()
 
 
