@@ -45,7 +45,7 @@ class LoadedBlock:
     """One block as read: its record, the status of each seed, and where it has finished its rows.
 
     Attributes:
-        scores: by column of `SCORES`, the final score of each seed and mode.
+        scores: by seed, its final scores, such as `final_stochastic`; see `SCORES`.
     """
 
     study: str
@@ -53,7 +53,7 @@ class LoadedBlock:
     record: Mapping[str, Any]
     statuses: Mapping[int, str]
     tables: Mapping[str, pd.DataFrame] = field(default_factory=dict)
-    scores: Mapping[str, Mapping[tuple[int, str], float]] = field(default_factory=dict)
+    scores: Mapping[int, Mapping[str, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -133,8 +133,13 @@ def _read_block(study: str, path: Path, name: str) -> tuple[LoadedBlock, Problem
         return _damaged_block(study, path, name), Problem(name, str(error))
 
 
-def _scores(curves: pa.Table, budget: int) -> dict[str, dict[tuple[int, str], float]]:
-    return {column: final_scores(curves, budget, column) for column in SCORES if column in curves.column_names}
+def _scores(curves: pa.Table, budget: int) -> dict[int, dict[str, float]]:
+    found: dict[int, dict[str, float]] = {}
+    for column, (final, _) in SCORES.items():
+        if column in curves.column_names:
+            for (seed, mode), score in final_scores(curves, budget, column).items():
+                found.setdefault(seed, {})[f"{final}_{mode}"] = score
+    return found
 
 
 def _statuses(record: Mapping[str, Any]) -> dict[int, str]:

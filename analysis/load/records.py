@@ -274,13 +274,7 @@ def _block_rows(index: int, block: LoadedBlock, factors: Sequence[str]) -> list[
     for seed, status in sorted(block.statuses.items()):
         outcome = record.get("seeds", {}).get(str(seed), {})
         numbers = {key: np.nan if outcome.get(key) is None else outcome[key] for key in _OUTCOME}
-        if status == "done":
-            numbers |= {
-                f"{SCORES[column][0]}_{mode}": score
-                for column, scores in block.scores.items()
-                for (of, mode), score in scores.items()
-                if of == seed
-            }
+        numbers |= block.scores.get(seed, {}) if status == "done" else {}
         cause = outcome.get("cause") or {"damaged": f"{block.path} is damaged"}.get(status)
         rows.append(common | numbers | {"seed": seed, "status": status, "cause": cause})
     return rows
@@ -336,8 +330,12 @@ def _categories(values: Any, rows: Any) -> pd.Categorical:
 
 def _recorded_scores(blocks: Sequence[LoadedBlock]) -> list[tuple[str, str]]:
     """The return's names, and those of the others of `SCORES` that any block has."""
-    known = {"return"}.union(*(block.scores for block in blocks))
-    return [names for column, names in SCORES.items() if column in known]
+    known = {name for block in blocks for scores in block.scores.values() for name in scores}
+    return [names for column, names in SCORES.items() if column == "return" or _scores_of(names[0]) & known]
+
+
+def _scores_of(prefix: str) -> set[str]:
+    return {f"{prefix}_{mode}" for mode in MODES}
 
 
 def _normalised_scores(runs: pd.DataFrame) -> pd.DataFrame:
