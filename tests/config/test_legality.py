@@ -14,7 +14,7 @@ from bench.config.parse import option
 from bench.errors import UserError
 from bench.paths import CONF
 
-REFUSALS = [
+FORMS = [  # values that are none
     # ranges
     (["gamma=1.5"], "gamma=1.5: must lie in [0, 1]"),
     (["gamma=-0.1"], "gamma=-0.1: must lie in [0, 1]"),
@@ -64,7 +64,8 @@ REFUSALS = [
     (["task=weekly_exam_cheat", "task.reward=tru"], "unknown task.reward 'tru': allowed are reported, true; did you"),
     (["task=exam_question", "task.answers=three"], "unknown task.answers 'three': allowed are four, two"),
     (["task=random_walk", "task.time_limit=0"], "task.time_limit=0: must be at least 1 step"),
-    # what cannot be compared or would not mean what it says
+]
+COMBINATIONS = [  # what cannot be compared or would not mean what it says
     (["collect=segments", "baseline=group"], "baseline=group with collect=segments: it compares complete episodes"),
     (["collect=segments", "baseline=grpo"], "baseline=grpo with collect=segments"),
     (["collect=segments", "baseline=rloo"], "baseline=rloo with collect=segments"),
@@ -120,6 +121,9 @@ REFUSALS = [
     (["budget=7999"], "budget=7999: not one batch of 16 episodes of at most 500 steps fits; use at least 8000"),
     (["collect=segments", "budget=1000"], "budget=1000: not one batch of 8 segments of 128 steps fits"),
 ]
+
+
+REFUSALS = [*FORMS, *COMBINATIONS]
 
 
 @pytest.mark.parametrize(("overrides", "message"), REFUSALS, ids=[" ".join(given) for given, _ in REFUSALS])
@@ -199,7 +203,7 @@ def test_every_rule_is_printed_with_its_reason_and_refuses_something(monkeypatch
     monkeypatch.setattr("bench.config.legality.validate", lambda *_: None)
     monkeypatch.setattr("bench.cells.composition.check_task", lambda *_, **__: None)
     printed, fired = catalogue(), set()
-    for overrides, _ in REFUSALS:
+    for overrides, _ in COMBINATIONS:
         with suppress(UserError):
             config = bench.compose(overrides)
             fired |= {rule.__name__ for rule in RULES if rule(config) is not None}
