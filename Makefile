@@ -42,7 +42,7 @@ types: $(DEV_STAMP)  ## mypy, strict
 	$(VENV)/bin/mypy
 
 test-fast: $(DEV_STAMP)  ## the tests to run while working
-	$(PYTHON) -m pytest -q -m "not slow" -n $(JOBS) --dist loadfile
+	$(PYTHON) -m pytest -q -m "not slow" -n $(JOBS) --dist loadfile --durations=10
 
 test-slow: $(DEV_STAMP)  ## the tests that take minutes
 	$(PYTHON) -m pytest -q -m slow -n $(JOBS) --dist worksteal --durations=10
