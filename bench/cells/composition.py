@@ -15,7 +15,7 @@ from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 
-from bench.cells.mistakes import explained
+from bench.cells.mistakes import check_choices, explained
 from bench.config.legality import check_task
 from bench.config.parse import parse
 from bench.config.schema import Config
@@ -26,6 +26,7 @@ from bench.tasks.registry import knobs, make, score_bounds
 
 def compose(overrides: Sequence[str] = ()) -> Config:
     """The configuration of one cell, also in the middle of a command of Hydra's. Raises `UserError`."""
+    check_choices(overrides)
     with explained(), _apart(), initialize_config_dir(str(CONF), version_base="1.3"):
         return Composition(hydra_compose("config", overrides=list(overrides), return_hydra_config=True)).parse()
 

@@ -1,12 +1,15 @@
 """What Hydra, OmegaConf and YAML raise, as one line for whoever made the mistake."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import yaml
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
 from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
 
+from bench.cells.overrides import values_of, written
 from bench.config import options
 from bench.errors import UserError, first_line, install, nearest, unknown
 
@@ -41,6 +44,34 @@ def _missing(error: MissingConfigException) -> UserError:
     if not error.options and top in options.groups():  # Hydra lists no options in folders (task=cartpole/...)
         return unknown(top, rest, options.options(top))
     return unknown(group or "configuration", option, error.options or [])
+
+
+def check_choices(overrides: Sequence[str]) -> None:
+    """Refuse what is no name of an option where a group of conf is chosen, on which Hydra would trace back.
+
+    Raises:
+        UserError: for the first such value, with the options, or with the settings that it may be meant for.
+    """
+    with explained():
+        for override in OverridesParser.create().parse_overrides(list(overrides)):
+            if override.is_delete():
+                continue
+            for value in values_of(override):
+                _check_choice(override.get_key_element().lstrip("+"), value)
+
+
+def _check_choice(group: str, value: Any) -> None:
+    shown = written(value)
+    if isinstance(value, str):
+        return
+    if group.startswith("hydra/"):
+        raise UserError(f"{group}={shown}: must be the name of an option")
+    if group not in options.groups():
+        return
+    if settings := options.settings_like(group, value):
+        meant = ", ".join(f"{group}.{setting}={shown}" for setting in settings)
+        raise UserError(f"{group}={shown}: {group} is a section of settings; write {meant}")
+    raise unknown(group, shown, options.options(group))
 
 
 def _misfit(error: Exception) -> UserError:

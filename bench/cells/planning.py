@@ -1,6 +1,5 @@
 """From a command line to the cells it asks for."""
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -10,6 +9,7 @@ from omegaconf import DictConfig
 from bench.cells.composition import Composition
 from bench.cells.grids import Cell, plan, read_grids
 from bench.cells.mistakes import explained
+from bench.cells.overrides import values_of, written
 from bench.config.schema import Config
 from bench.errors import UserError
 
@@ -31,16 +31,12 @@ def plan_studies(arguments: Sequence[str], load: Callable[[list[str]], DictConfi
 
 def _split(arguments: Sequence[str]) -> tuple[list[str], dict[str, list[Any]]]:
     """Overrides taken as they are (additions, deletions), and those of existing keys with their values."""
-    parser = OverridesParser.create()
     fixed: list[str] = []
     asked: dict[str, list[Any]] = {}
-    for override in parser.parse_overrides(list(arguments)):
+    for override in OverridesParser.create().parse_overrides(list(arguments)):
         key = override.get_key_element()
-        if override.is_interval_sweep():
-            raise UserError(f"{override.input_line}: name the values, an interval has no end of them")
         if override.is_sweep_override():
-            texts = override.sweep_string_iterator()
-            asked[key] = [parser.parse_override(f"{key}={text}").value() for text in texts]
+            asked[key] = values_of(override)
             if key == "seeds":
                 raise UserError(
                     f"{override.input_line}: seeds are no factor; write seeds={written(asked[key])} for these"
@@ -50,24 +46,6 @@ def _split(arguments: Sequence[str]) -> tuple[list[str], dict[str, list[Any]]]:
         else:
             asked[key] = [override.value()]
     return fixed, asked
-
-
-def written(value: Any) -> str:
-    """A value in Hydra's grammar."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, list | tuple):
-        return "[" + ",".join(map(written, value)) + "]"
-    if isinstance(value, Mapping):
-        return "{" + ",".join(f"{key}:{written(item)}" for key, item in value.items()) + "}"
-    if not isinstance(value, str):
-        return repr(value)
-    if re.fullmatch(r"[A-Za-z_][\w./+-]*", value) and value.lower() not in ("null", "true", "false", "nan", "inf"):
-        return value
-    escaped = re.sub(r"(\\*)('|$)", lambda match: match[1] * 2 + ("\\'" if match[2] else ""), value)
-    return f"'{escaped}'"
 
 
 class Composer:

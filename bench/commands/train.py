@@ -14,7 +14,7 @@ from rich.console import Console
 from bench import interruption
 from bench.cells.grids import Cell
 from bench.cells.jobs import job, settings_of
-from bench.cells.mistakes import explained
+from bench.cells.mistakes import check_choices, explained
 from bench.cells.planning import plan_studies
 from bench.design import phases
 from bench.errors import RunWarning, UserError, counted, first_line
@@ -33,6 +33,7 @@ def main(words: Sequence[str]) -> int:
     """Hand the command line to Hydra, whose sweeper calls `sweep`; the exit code. Raises `UserError`."""
     if any(word.startswith("hydra.mode=") for word in words):
         raise UserError("hydra.mode: cannot be chosen; one cell is a sweep of one, several values are a sweep of all")
+    check_choices([word for word in words if "=" in word and not word.startswith("-")])
     os.environ["HYDRA_FULL_ERROR"] = "1"  # exceptions come back here instead of being printed
     if not any(word.startswith("-") for word in words):
         words = ["--multirun", *words]  # one cell is a sweep of one: the same checks, display and exit codes

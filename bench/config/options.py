@@ -46,6 +46,19 @@ def needs(factor: str, name: str) -> tuple[str, ...]:
     return tuple(content.get(factor, content).get("needs", ()))
 
 
+def settings_like(group: str, value: object) -> list[str]:
+    """Return the settings of a section, a group without a choice, that hold a number or a truth value as `value` is."""
+    file = CONF / group / f"{SINGLE}.yaml"
+    content = _content(file) if file.exists() else {}
+    return [key for key, usual in content.items() if _sort(usual) == _sort(value) != "other"]
+
+
+def _sort(value: object) -> str:
+    if isinstance(value, bool):
+        return "truth value"
+    return "number" if isinstance(value, int | float) else "other"
+
+
 def _content(file: Path) -> dict[str, Any]:
     content: dict[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8"))
     return content

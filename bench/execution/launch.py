@@ -203,7 +203,7 @@ def _attempt(jobs: Sequence[Job], launch: Launch, report: Report) -> Exception |
     """Launch jobs and gather what they say; the exception with which a pool broke down."""
     try:
         outcomes = launch([job.cell for job in jobs])
-    except Exception as error:
+    except Exception as error:  # whatever a launcher raises when its pool breaks down
         if (asked := interruption.asked()) is not None:
             raise interruption.Interrupted(asked) from error
         return error

@@ -3,6 +3,7 @@
 Shapes: any. Types: float32 and float64, on the CPU. Errors are stated in bench/kernel/source/elementary.h.
 """
 
+from collections.abc import Callable
 from ctypes import c_int64, c_void_p
 
 import torch
@@ -61,6 +62,8 @@ def _mapped(name: str, x: Tensor) -> Tensor:
     return y
 
 
-def _function(name: str, x: Tensor):  # type: ignore[no-untyped-def]  # ctypes has no public type of functions
-    assert x.device.type == "cpu"
-    return getattr(library(), f"{name}_{SUFFIX[x.dtype]}")
+def _function(name: str, x: Tensor) -> Callable[..., object]:
+    if x.device.type != "cpu":
+        raise ValueError(f"the kernel computes on the CPU, not on {x.device}")
+    function: Callable[..., object] = getattr(library(), f"{name}_{SUFFIX[x.dtype]}")
+    return function

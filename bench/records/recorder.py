@@ -216,7 +216,7 @@ def recording(recorder: AnyRecorder) -> Iterator[AnyRecorder]:
         except Busy:
             recorder.release()
             raise
-        except Exception as error:
+        except Exception as error:  # whatever the body raises is recorded, and goes on its way
             recorder.fail(error)
             raise
         except BaseException:
