@@ -15,15 +15,19 @@ from torch import Tensor
 from bench import plugin
 from bench.arms.baselines import (
     dead_groups,
+    difference,
     group_advantage,
     group_std,
     living_advantage,
     process_advantage,
+    scaled,
     vine_value,
 )
 from bench.arms.returns import lambda_return, monte_carlo_return, n_step_return
 from bench.config.schema import Arm, Group
 from bench.errors import UserError
+from bench.kernel import arrays
+from bench.kernel.functions import mean_over, sum_over
 
 F = TypeVar("F")
 
@@ -99,7 +103,7 @@ def _checked(values: Any, batch: Batch, key: str) -> Tensor:
 
 
 def advantage(batch: Batch, arm: Arm) -> Tensor:
-    """The advantages (T, S, N) of an arm; 0 where not live."""
+    """The advantages (T, S, N) of an arm, float64; 0 where not live."""
     targets = _advantage_target(batch, arm)
     factor = arm.baseline
     if factor.name == "plugin":
@@ -117,19 +121,20 @@ def critic_target(batch: Batch, arm: Arm) -> Tensor:
 
 
 def episode_returns(batch: Batch, gamma: float) -> Tensor:
-    """R_i = Σ_t γ^t r_t of each environment's single episode, (S, N)."""
-    discounts = gamma ** torch.arange(len(batch.rewards), dtype=batch.rewards.dtype, device=batch.rewards.device)
-    return (batch.rewards * discounts.view(-1, 1, 1)).sum(0)
+    """R_i = Σ_t γ^t r_t of each environment's single episode, (S, N), float64."""
+    discounts = torch.from_numpy(arrays.powers(gamma, len(batch.rewards))).to(batch.rewards.device)
+    return sum_over(batch.rewards.double() * discounts.view(-1, 1, 1), 0)
 
 
 def replica_sum(values: Tensor) -> Tensor:
     """Sums over each replica's steps, (T, S, N) → (S,), in an order that is the same whoever else is in the stack."""
-    return values.transpose(0, 1).flatten(1).sum(1)
+    rows = values.transpose(0, 1).flatten(1)
+    return sum_over(rows, 1) if rows.is_floating_point() else rows.sum(1)
 
 
 def dead_group_fraction(batch: Batch, arm: Arm) -> Tensor:
     """Share of groups whose returns are all equal, (S,)."""
-    return dead_groups(_members(episode_returns(batch, arm.gamma), arm.group)).to(batch.rewards.dtype).mean(-1)
+    return mean_over(dead_groups(_members(episode_returns(batch, arm.gamma), arm.group)).double(), -1)
 
 
 def lone_survivor_fraction(batch: Batch, arm: Arm) -> Tensor:
@@ -174,13 +179,13 @@ def _minus_nothing(targets: Tensor, _batch: Batch, _arm: Arm) -> Tensor:
 
 @baseline("batch_mean")
 def _minus_batch_mean(targets: Tensor, batch: Batch, _: Arm) -> Tensor:
-    return targets - (replica_sum(targets) / replica_sum(batch.live)).unsqueeze(-1)
+    return difference(targets, (replica_sum(targets.double()) / replica_sum(batch.live)).unsqueeze(-1))
 
 
 @baseline("critic")
 def _minus_value(targets: Tensor, batch: Batch, _: Arm) -> Tensor:
     assert batch.values is not None  # the learner builds a critic for this baseline
-    return targets - batch.values
+    return difference(targets, batch.values)
 
 
 @baseline("group", "grpo", "rloo", "time_mean")  # time_mean is one group of independent starts
@@ -200,8 +205,8 @@ def _within_group(targets: Tensor, batch: Batch, arm: Arm) -> Tensor:
         return outcome.flatten(-2).expand_as(targets)
     relative = _step_by_step(_members(targets, group), _members(batch.live, group), group)
     if group.scale == "std":
-        scaled = relative / group_std(returns, group.ddof, group.eps)
-        relative = torch.where(dead_groups(returns).unsqueeze(-1), 0.0, scaled)
+        divisor = group_std(returns, group.ddof) + group.eps
+        relative = torch.where(dead_groups(returns).unsqueeze(-1), 0.0, scaled(relative, divisor))
     return relative.flatten(-2)
 
 
@@ -215,7 +220,7 @@ def _step_by_step(targets: Tensor, live: Tensor, group: Group) -> Tensor:
 @baseline("vine")
 def _minus_vine(targets: Tensor, batch: Batch, arm: Arm) -> Tensor:
     assert batch.restored is not None  # the collector restores states for this baseline
-    return targets - vine_value(batch.rewards, batch.restored, arm.vine.every, arm.gamma)
+    return difference(targets, vine_value(batch.rewards, batch.restored, arm.vine.every, arm.gamma))
 
 
 def _members(values: Tensor, group: Group) -> Tensor:

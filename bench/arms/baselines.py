@@ -1,4 +1,8 @@
-"""Baselines: what a return target is compared with to become an advantage."""
+"""Baselines: what a return target is compared with to become an advantage.
+
+Sums are in double precision, and whatever is subtracted is subtracted by `difference`: equals leave exactly zero, never
+a rounding residue that a normaliser would blow up to full size.
+"""
 
 from typing import Any, Literal
 
@@ -6,6 +10,17 @@ import torch
 from torch import Tensor
 
 from bench.arms.returns import floating
+from bench.kernel.functions import mean_over, sqrt, sum_over
+
+EQUAL = 1e-10  # Numbers that differ by less, relative to the larger, are one number that was summed in two orders.
+
+
+def difference(values: Tensor, reference: Tensor) -> Tensor:
+    """Return values − reference, exactly zero where both are equal up to rounding. Shapes broadcast; float64."""
+    values, reference = values.double(), reference.double()
+    found = values - reference
+    size = torch.maximum(values.abs(), reference.abs())
+    return torch.where(found.abs() <= EQUAL * size, 0.0, found)
 
 
 def group_advantage(
@@ -25,21 +40,21 @@ def group_advantage(
     arXiv 2402.14740). A dead group (all returns equal) gives exactly zero. Raises ValueError for groups of one and
     for `leave_one_out` with rank, which never compares a member with itself.
     """
-    members = floating(returns)
-    size = members.shape[-1]
+    given = floating(returns)
+    members, size = given.double(), given.shape[-1]
     if size < 2:
         raise ValueError(f"a group of {size} has nothing to compare with: at least 2 members are needed")
     if scale == "rank":
         if leave_one_out:
             raise ValueError("leave_one_out with scale='rank': ranks already compare with the others only")
-        return (members.unsqueeze(-1) - members.unsqueeze(-2)).sign().sum(-1) / (size - 1)
-    advantage = members - members.mean(-1, keepdim=True)
+        wins = sum_over(difference(members.unsqueeze(-1), members.unsqueeze(-2)).sign(), -1)
+        return (wins / (size - 1)).to(given.dtype)
+    advantage = difference(members, mean_over(members, -1, keepdim=True))
     if leave_one_out:
         advantage = advantage * (size / (size - 1))
     if scale == "std":
-        advantage = advantage / group_std(members, ddof, eps)
-    # The mean of equal numbers may be off by a rounding error, which the division would blow up.
-    return torch.where(dead_groups(members).unsqueeze(-1), 0.0, advantage)
+        advantage = scaled(advantage, group_std(members, ddof) + eps)
+    return advantage.to(given.dtype)
 
 
 def living_advantage(values: Tensor, live: Tensor, leave_one_out: bool = False) -> Tensor:
@@ -48,9 +63,11 @@ def living_advantage(values: Tensor, live: Tensor, leave_one_out: bool = False) 
     A lone survivor is compared with itself, also when `leave_one_out` leaves it nobody: its advantage is zero.
     """
     count = live.sum(-1, keepdim=True)
-    total = torch.where(live, values, 0.0).sum(-1, keepdim=True)
-    advantage = torch.where(live & (count > 1), values - total / count, 0.0)
-    return advantage * (count / (count - 1).clamp(min=1)) if leave_one_out else advantage
+    total = sum_over(torch.where(live, values.double(), 0.0), -1, keepdim=True)
+    advantage = torch.where(live, difference(values, total / count), 0.0)
+    if leave_one_out:
+        advantage = advantage * (count / (count - 1).clamp(min=1))
+    return advantage.to(values.dtype)
 
 
 def process_advantage(rewards: Tensor, live: Tensor, ddof: int = 0, eps: float = 1e-8) -> Tensor:
@@ -60,14 +77,13 @@ def process_advantage(rewards: Tensor, live: Tensor, ddof: int = 0, eps: float =
     credited with the sum of r̃ from there on, undiscounted. Where all step rewards are equal it is exactly zero.
     """
     count = live.sum((0, -1), keepdim=True)
-    mean = torch.where(live, rewards, 0.0).sum((0, -1), keepdim=True) / count
-    centred = torch.where(live, rewards - mean, 0.0)
-    std = (centred.square().sum((0, -1), keepdim=True) / (count - ddof).clamp(min=1)).sqrt()
-    highest = torch.where(live, rewards, -torch.inf).amax((0, -1), keepdim=True)
-    lowest = torch.where(live, rewards, torch.inf).amin((0, -1), keepdim=True)
-    # The mean of equal numbers may be off by a rounding error, which the division would blow up.
-    standardised = torch.where(highest == lowest, 0.0, centred / (std + eps))
-    return standardised.flip(0).cumsum(0).flip(0)
+
+    def total(values: Tensor) -> Tensor:
+        return sum_over(sum_over(torch.where(live, values.double(), 0.0), 0, keepdim=True), -1, keepdim=True)
+
+    centred = torch.where(live, difference(rewards, total(rewards) / count), 0.0)
+    std = sqrt(total(centred.square()) / (count - ddof).clamp(min=1))
+    return scaled(centred, std + eps).flip(0).cumsum(0).flip(0).to(rewards.dtype)
 
 
 def vine_value(rewards: Tensor, restored: Tensor, every: int, gamma: float) -> Tensor:
@@ -86,9 +102,15 @@ def vine_value(rewards: Tensor, restored: Tensor, every: int, gamma: float) -> T
 
 def dead_groups(returns: Tensor) -> Tensor:
     """Which groups teach nothing because all their returns are equal: (…, G) → (…) bool."""
-    return returns.amax(-1) == returns.amin(-1)
+    return difference(returns.amax(-1), returns.amin(-1)) == 0
 
 
-def group_std(returns: Tensor, ddof: int = 0, eps: float = 1e-8) -> Tensor:
-    """The divisor of `scale="std"`: (…, G) → (…, 1)."""
-    return returns.std(-1, correction=ddof, keepdim=True) + eps
+def group_std(returns: Tensor, ddof: int = 0) -> Tensor:
+    """The standard deviation of the members of groups: (…, G) → (…, 1)."""
+    centred = difference(returns, mean_over(returns.double(), -1, keepdim=True))
+    return sqrt(sum_over(centred.square(), -1, keepdim=True) / (returns.shape[-1] - ddof))
+
+
+def scaled(centred: Tensor, divisor: Tensor) -> Tensor:
+    """Return centred / divisor; zero stays zero, whatever the divisor. Shapes broadcast."""
+    return torch.where(centred == 0, 0.0, centred / divisor)

@@ -10,6 +10,7 @@ from torch import Tensor
 from bench import plugin
 from bench.config.schema import Update
 from bench.errors import UserError
+from bench.kernel.functions import exp
 
 KINDS = ("vanilla", "unclipped", "clip", "clip_without_min", "kl_penalty")
 
@@ -55,7 +56,7 @@ def surrogate_and_slope(
     if kind == "vanilla":
         return log_prob * advantage, advantage
     log_ratio = log_prob - log_prob_old
-    ratio = log_ratio.exp()
+    ratio = exp(log_ratio)
     unclipped = ratio * advantage  # dρ / d log π = ρ, so this is its own derivative
     if kind == "unclipped":
         return unclipped, unclipped

@@ -32,7 +32,7 @@ def lambda_return(
     without_trace = rewards + gamma * torch.where(terminated, 0.0, beyond)
     following, targets = without_trace[-1], []  # the last row ends
     for target, end in zip(without_trace.flip(0).unbind(), ended.flip(0).unbind(), strict=True):
-        following = torch.where(end, target, torch.add(target, following, alpha=gamma * gae_lambda))
+        following = torch.where(end, target, target + gamma * gae_lambda * following)
         targets.append(following)
     return torch.stack(targets[::-1])
 

@@ -132,18 +132,18 @@ def _acting(saved: Path, seed: int, episode: int, mode: str) -> Callable[[Any], 
     """From one observation (O,) to what the seed's trained policy does."""
     import torch  # which takes seconds
 
-    from bench.learner import PolicyGradient
+    from bench.learner.checkpoint import load_policy
     from bench.learner.distributions import env_actions
 
-    model = PolicyGradient.load(saved)
-    actor = model.policy.acting().select([model.seeds.index(seed)])
+    trained = load_policy(saved)
+    actor = trained.acting().select([trained.seeds.index(seed)])
     noise = actor.noise_without_end([np.random.default_rng([seed, episode])], 1)
 
     def act(observation: Any) -> Any:
         with torch.no_grad():
             policy = actor.policy(torch.from_numpy(np.float32(observation))[None, :, None])
             chosen = policy.mode() if mode == "deterministic" else policy.sample(next(noise))
-        return env_actions(chosen, model.action_space)[..., 0]
+        return env_actions(chosen, trained.action_space)[..., 0]
 
     return act
 

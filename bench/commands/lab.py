@@ -16,6 +16,7 @@ from bench import interruption
 from bench.config.arguments import read, typed
 from bench.errors import UserError, counted, first_line, nearest
 from bench.execution import progress
+from bench.kernel.engine import computing_with
 from bench.lab import stages
 from bench.lab.measure import measure as measure_stage
 from bench.lab.plan import Plan, plan
@@ -203,7 +204,7 @@ def measure(planned: PlannedStage) -> Failure | None:
     if interruption.asked() is not None:
         return Failure(f"{planned.label}: not begun, since a signal asked to stop")
     try:
-        with recording(Recorder(subject(planned))) as recorder:
+        with computing_with(planned.plan.config.engine), recording(Recorder(subject(planned))) as recorder:
             stage = _stage(planned)
             recorder.progress(0.1)
             found = measure_stage(

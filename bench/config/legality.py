@@ -370,17 +370,34 @@ def plugins(config: Config) -> str | None:
 
 
 def peer_device(config: Config) -> str | None:
-    """device is read by the suite's own learner: peers train on the CPU, where they are compared."""
-    if config.is_peer and config.device != "cpu":
-        return (
-            f"device={config.device} with algorithm={config.algorithm.label}: only the suite's own learner reads it; "
-            f"use device=cpu"
-        )
+    """device and engine are read by the suite's own learner: peers train on the CPU, where they are compared."""
+    for key, usual in (("device", "cpu"), ("engine", "kernel")):
+        if config.is_peer and (value := getattr(config, key)) != usual:
+            return (
+                f"{key}={value} with algorithm={config.algorithm.label}: only the suite's own learner reads it; "
+                f"use {key}={usual}"
+            )
+    return None
+
+
+def device_of_engine(config: Config) -> str | None:
+    """The kernel computes on the CPU."""
+    if config.device != "cpu" and config.engine == "kernel":
+        return f"device={config.device} with engine=kernel: the kernel computes on the CPU; use engine=torch"
     return None
 
 
 # What a value may look like; not part of the printed legality, which is about combinations.
-_FORM: tuple[Rule, ...] = (names, ranges, widths, plugins, segment_sizes, peer_settings.refusal, peer_device)
+_FORM: tuple[Rule, ...] = (
+    names,
+    ranges,
+    widths,
+    plugins,
+    segment_sizes,
+    peer_settings.refusal,
+    peer_device,
+    device_of_engine,
+)
 
 RULES: tuple[Rule, ...] = (
     whole_episodes,

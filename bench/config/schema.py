@@ -332,6 +332,7 @@ class Config(Arm):
     wandb_project: str
     checkpoint_minutes: Annotated[float, NOT_NEGATIVE]
     device: Literal["cpu", "cuda"] = field(default="cpu", kw_only=True)
+    engine: Literal["kernel", "torch"] = field(default="kernel", kw_only=True)
     retry: Literal["nothing", "failed", "damaged"]
     dry_run: bool
     keep_episodes: bool = field(default=True, kw_only=True)

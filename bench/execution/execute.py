@@ -3,6 +3,7 @@
 import dataclasses
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import BinaryIO
 
@@ -12,6 +13,7 @@ from bench import packs
 from bench.config.parse import parse
 from bench.config.schema import Config
 from bench.errors import DamagedCheckpoint, UserError
+from bench.kernel.engine import computing_with
 from bench.observer import Observer, Trained
 from bench.records import block as blocks
 from bench.records.mirror import mirror
@@ -128,7 +130,8 @@ def run_block(config: Config, directory: Path, overrides: Sequence[str] = ()) ->
         Busy: where some of the seeds are finished there, or being trained.
         UserError, Interrupted, Exception: as `run` does.
     """
-    with recording(TrainingRecorder(config, directory, overrides)) as recorder:
+    engine = nullcontext() if config.is_peer else computing_with(config.engine)
+    with engine, recording(TrainingRecorder(config, directory, overrides)) as recorder:
         try:
             trained = train(config, config.seeds, recorder, recorder.checkpoint)
         except DamagedCheckpoint as error:

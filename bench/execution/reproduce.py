@@ -24,13 +24,16 @@ def finished(path: Path) -> blocks.Block:
 
 
 def checked_config(block: blocks.Block) -> Config:
-    """The block's settings. Raises `UserError` where the code has changed what they mean."""
+    """The block's settings. Raises `UserError` where the code has changed what they mean, or another engine made it."""
     config = recorded_config(block.path)
     if cell_hash(config) != block.record["hash"]:
         raise UserError(
             f"{block.path}: its settings now mean {cell_hash(config)}, not {block.record['hash']}: "
             f"the code has changed since commit {block.record['git']['commit']}"
         )
+    recorded = (block.record.get("engine") or {"name": "torch, as before there was a kernel"})["name"]
+    if not config.is_peer and recorded != config.engine:
+        raise UserError(f"{block.path}: computed by {recorded}; engine={config.engine} does not train it again")
     return config
 
 

@@ -4,16 +4,19 @@ What is used of NumPy itself (sums, elementwise arithmetic, square roots, two-op
 bits whatever the processor's registers and the number of threads are.
 """
 
-from ctypes import c_int64, c_void_p
+import functools
+import math
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from bench.kernel.engine import by_kernel
 from bench.kernel.library import library
 
 Array = npt.NDArray[Any]
 SERIES, FRACTION = 60, 80  # terms of the series and of the continued fraction of the normal distribution
+ARC_TERMS = 12  # of the arc tangent, below 10⁻²³ after them
 
 
 def exp(x: npt.ArrayLike) -> Array:
@@ -29,7 +32,10 @@ def log(x: npt.ArrayLike) -> Array:
 def _mapped(name: str, x: npt.ArrayLike) -> Array:
     given = np.ascontiguousarray(x, dtype=np.float64)
     result = np.empty_like(given)
-    getattr(library(), f"{name}_f64")(c_int64(given.size), c_void_p(given.ctypes.data), c_void_p(result.ctypes.data))
+    if by_kernel():
+        getattr(library(), f"{name}_f64")(given.size, given.ctypes.data, result.ctypes.data)
+    else:
+        getattr(np, name)(given, out=result)
     return result.reshape(np.shape(x))
 
 
@@ -68,6 +74,53 @@ def normal_distribution(z: npt.ArrayLike) -> tuple[Array, Array]:
         far = ratio + n / far
     tail = np.where(size < 3, 0.5 - density * total, density / far)
     return np.where(z < 0, tail, 1 - tail), density
+
+
+def arccos(x: float) -> float:
+    """Return the angle, in radians, whose cosine x is; NaN beyond ±1.
+
+    The tangent of its half is halved three times more, tan(a/2) = tan a / (1 + √(1 + tan² a)), and then put into the
+    series of the arc tangent.
+    """
+    if not -1 <= x <= 1:
+        return math.nan
+    if x < 0:
+        return math.pi - arccos(-x)
+    tangent = math.sqrt((1 - x) / (1 + x))
+    for _ in range(3):
+        tangent /= 1 + math.sqrt(1 + tangent * tangent)
+    odd = np.arange(ARC_TERMS) * 2 + 1
+    signs = np.where(odd % 4 == 1, 1.0, -1.0)
+    series = (signs * powers(tangent * tangent, ARC_TERMS) / odd)[::-1].sum()  # the smallest terms first
+    return float(16 * tangent * series)
+
+
+@functools.cache
+def student_quantile(share: float, freedom: int) -> float:
+    """Return t with P(|T| < t) = share, for Student's T with `freedom` degrees of freedom, at least one.
+
+    By bisection of the distribution function, a finite sum (Abramowitz and Stegun, 26.7.3 and 26.7.4).
+    """
+    low, high = 0.0, 1.0
+    while _within(high, freedom) < share:
+        low, high = high, 2 * high
+    while low < (middle := (low + high) / 2) < high:
+        low, high = (middle, high) if _within(middle, freedom) < share else (low, middle)
+    return high
+
+
+def _within(t: float, freedom: int) -> float:
+    """Return P(|T| < t) for Student's T."""
+    square = 1 / (1 + t * t / freedom)  # cos²θ, where tan θ = t/√ν
+    cosine, sine = math.sqrt(square), t / math.sqrt(freedom + t * t)
+    odd = freedom % 2
+    steps = np.arange(1, (freedom - 1 - odd) // 2 + 1) if freedom > 1 else np.zeros(0)
+    # Even: 1, cos²/2, 1·3 cos⁴/(2·4), …; odd: cos θ times 1, 2 cos²/3, 2·4 cos⁴/(3·5), …
+    factors = square * (2 * steps - 1 + odd) / (2 * steps + odd)
+    total = 1 + float(np.multiply.accumulate(factors).sum())
+    if not odd:
+        return sine * total
+    return (arccos(cosine) + (sine * cosine * total if freedom > 1 else 0.0)) * 2 / math.pi
 
 
 def product(matrix: Array, vector: Array) -> Array:

@@ -1,14 +1,15 @@
-"""Elementary functions of tensors, computed by the kernel: the same bits on every machine, whatever torch does.
+"""Elementary functions and sums of tensors, by the kernel: the same bits on every machine, whatever torch does.
 
-Shapes: any. Types: float32 and float64, on the CPU. Errors are stated in bench/kernel/source/elementary.h.
+Shapes: any. Types: float32 and float64, on the CPU. Errors are stated in bench/kernel/source/elementary.h. All can be
+differentiated by autograd, for plug-ins.
 """
 
-from collections.abc import Callable
-from ctypes import c_int64, c_void_p
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from bench.kernel.engine import by_kernel
 from bench.kernel.library import library
 
 SUFFIX = {torch.float32: "f32", torch.float64: "f64"}
@@ -41,13 +42,9 @@ def sqrt(x: Tensor) -> Tensor:
 
 def log_softmax(logits: Tensor, dim: int) -> Tensor:
     """Return the logarithm of the softmax over one axis, which has one number at least."""
-    dim %= logits.ndim
-    x = logits.contiguous()
-    y = torch.empty_like(x)
-    outer, inner = x.shape[:dim].numel(), x.shape[dim + 1 :].numel()
-    sizes = (c_int64(outer), c_int64(x.shape[dim]), c_int64(inner))
-    _function("log_softmax", x)(*sizes, c_void_p(x.data_ptr()), c_void_p(y.data_ptr()))
-    return y
+    if not by_kernel():
+        return logits.log_softmax(dim)
+    return _applied(_LogSoftmax, logits, dim) if _followed(logits) else _log_softmax(logits, dim)
 
 
 def softmax(logits: Tensor, dim: int) -> Tensor:
@@ -55,15 +52,130 @@ def softmax(logits: Tensor, dim: int) -> Tensor:
     return exp(log_softmax(logits, dim))
 
 
+def sum_over(x: Tensor, dim: int, *, keepdim: bool = False) -> Tensor:
+    """Return the sum over one axis, in an order that zeros at its end do not change."""
+    if not by_kernel():
+        return x.sum(dim, keepdim=keepdim)
+    total = _applied(_Sum, x, dim) if _followed(x) else _sum(x, dim)
+    return total if keepdim else total.squeeze(dim)
+
+
+def mean_over(x: Tensor, dim: int, *, keepdim: bool = False) -> Tensor:
+    """Return the mean over one axis."""
+    return sum_over(x, dim, keepdim=keepdim) / x.shape[dim]
+
+
 def _mapped(name: str, x: Tensor) -> Tensor:
+    if not by_kernel():
+        result: Tensor = getattr(torch, name)(x)
+        return result
+    return _applied(_Mapped, x, name) if _followed(x) else _map(name, x)
+
+
+def _followed(x: Tensor) -> bool:
+    """Whether autograd follows what is computed of x."""
+    return x.requires_grad and torch.is_grad_enabled()
+
+
+def _map(name: str, x: Tensor) -> Tensor:
     x = x.contiguous()
     y = torch.empty_like(x)
-    _function(name, x)(c_int64(x.numel()), c_void_p(x.data_ptr()), c_void_p(y.data_ptr()))
+    call(name, x, x.numel(), x, y)
     return y
 
 
-def _function(name: str, x: Tensor) -> Callable[..., object]:
-    if x.device.type != "cpu":
-        raise ValueError(f"the kernel computes on the CPU, not on {x.device}")
-    function: Callable[..., object] = getattr(library(), f"{name}_{SUFFIX[x.dtype]}")
-    return function
+def _log_softmax(logits: Tensor, dim: int) -> Tensor:
+    x = logits.contiguous()
+    y = torch.empty_like(x)
+    call("log_softmax", x, *_around(x, dim), x, y)
+    return y
+
+
+def _sum(x: Tensor, dim: int) -> Tensor:
+    x = x.contiguous()
+    shape = list(x.shape)
+    shape[dim] = 1
+    y = x.new_empty(shape)
+    call("sum", x, *_around(x, dim), x, y)
+    return y
+
+
+def _around(x: Tensor, dim: int) -> tuple[int, int, int]:
+    """The numbers of elements before an axis, on it and behind it."""
+    dim %= x.ndim
+    return x.shape[:dim].numel(), x.shape[dim], x.shape[dim + 1 :].numel()
+
+
+def call(name: str, like: Tensor, *arguments: Any) -> Any:
+    """Call a function of the kernel for the type of `like`; tensors stand for their memory.
+
+    Raises:
+        ValueError: for a tensor that is not on the CPU.
+    """
+    if like.device.type != "cpu":
+        raise ValueError(f"the kernel computes on the CPU, not on {like.device}; use engine=torch")
+    function = getattr(library(), f"{name}_{SUFFIX[like.dtype]}")
+    return function(*[each.data_ptr() if isinstance(each, Tensor) else each for each in arguments])
+
+
+def _applied(function: type[torch.autograd.Function], *arguments: Any) -> Tensor:
+    result: Tensor = function.apply(*arguments)
+    return result
+
+
+class _Mapped(torch.autograd.Function):
+    """An elementary function with its derivative."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, name: str) -> Tensor:
+        """Compute and keep what the derivative is made of."""
+        y = _map(name, x)
+        ctx.name = name
+        ctx.save_for_backward(x, y)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, d_y: Tensor) -> tuple[Tensor, None]:
+        """Multiply by the derivative."""
+        x, y = ctx.saved_tensors
+        slopes = {
+            "exp": lambda: y,
+            "log": lambda: 1 / x,
+            "expm1": lambda: y + 1,
+            "tanh": lambda: 1 - y * y,
+            "sqrt": lambda: 0.5 / y,
+        }
+        return d_y * slopes[ctx.name](), None
+
+
+class _LogSoftmax(torch.autograd.Function):
+    """The logarithm of the softmax with its derivative."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, dim: int) -> Tensor:
+        """Compute and keep the result."""
+        y = _log_softmax(x, dim)
+        ctx.dim = dim
+        ctx.save_for_backward(y)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, d_y: Tensor) -> tuple[Tensor, None]:
+        """Return dL/dx = dL/dy − softmax(x) Σ dL/dy."""
+        (y,) = ctx.saved_tensors
+        return d_y - _map("exp", y) * _sum(d_y, ctx.dim), None
+
+
+class _Sum(torch.autograd.Function):
+    """A sum over an axis, which stays with one element, and its derivative."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, dim: int) -> Tensor:
+        """Compute and keep the shape."""
+        ctx.shape = x.shape
+        return _sum(x, dim)
+
+    @staticmethod
+    def backward(ctx: Any, d_y: Tensor) -> tuple[Tensor, None]:
+        """Give every number the derivative of its sum."""
+        return d_y.expand(ctx.shape), None

@@ -10,9 +10,20 @@ from pathlib import Path
 from bench.errors import UserError, unknown
 
 FOLDER = Path(__file__).resolve().parent
-SOURCES = ("kernel.h", "elementary.h", "networks.h", "kernel.c", "processor.c")
+SOURCES = ("kernel.h", "elementary.h", "networks.h", "arrays.h", "kernel.c", "processor.c")
+NEEDS = "it needs Linux on x86-64 with AVX2, or on arm64"
 VARIANT = "BENCH_KERNEL"  # names another library than the processor's best, for tests
 REMEDY = "'make setup' builds it, and so does installing the package anew"
+TYPES = {"n": ctypes.c_int64, "p": ctypes.c_void_p, "d": ctypes.c_double}
+SIGNATURES = {  # of source/kernel.h: n for a count, p for memory, d for a number
+    **dict.fromkeys(("exp", "log", "expm1", "tanh", "sqrt"), "npp"),
+    **dict.fromkeys(("log_softmax", "sum"), "nnnpp"),
+    "adam": "nnppppppddd",
+    "hidden_size": "nnp",
+    "workspace": "nnpn",
+    "forward": "nnnnnpnppppppp",
+    "backward": "nnnnnpnpppppppp",
+}
 
 
 def digest() -> str:
@@ -21,6 +32,7 @@ def digest() -> str:
     return hashlib.sha256(content).hexdigest()
 
 
+@functools.cache
 def variants() -> list[str]:
     """Return the names of the libraries that this processor can run, the best one first."""
     machine = platform.machine().lower() if platform.system() == "Linux" else ""
@@ -32,6 +44,18 @@ def variants() -> list[str]:
     return [f"x86_64_v{each}" for each in (4, 3) if each <= level]
 
 
+def variant() -> str:
+    """Return the name of the library that is loaded. Raises `UserError` where this machine can run none."""
+    found = variants()
+    if not found:
+        here = f"{platform.system()} on {platform.machine()}"
+        raise UserError(f"the kernel has no library for {here}: {NEEDS}; engine=torch does without")
+    chosen = os.environ.get(VARIANT) or found[0]
+    if chosen not in found:
+        raise unknown(VARIANT, chosen, found)
+    return chosen
+
+
 @functools.cache
 def library() -> ctypes.CDLL:
     """Return the kernel for this processor.
@@ -39,13 +63,7 @@ def library() -> ctypes.CDLL:
     Raises:
         UserError: where there is none, or the one there is was made of other sources.
     """
-    found = variants()
-    chosen = os.environ.get(VARIANT) or next(iter(found), "")
-    if not found:
-        here = f"{platform.system()} on {platform.machine()}"
-        raise UserError(f"the kernel has no library for {here}: it needs Linux on x86-64 with AVX2, or on arm64")
-    if chosen not in found:
-        raise unknown(VARIANT, chosen, found)
+    chosen = variant()
     loaded = _load(chosen)
     loaded.kernel_sources.restype = ctypes.c_char_p
     made_of = loaded.kernel_sources().decode()
@@ -53,6 +71,10 @@ def library() -> ctypes.CDLL:
         raise UserError(
             f"the kernel's library {_path(chosen).name} was made of other sources; 'make setup' makes it again"
         )
+    for name, signature in SIGNATURES.items():
+        for suffix in ("f32", "f64"):
+            function = getattr(loaded, f"{name}_{suffix}")
+            function.argtypes, function.restype = [TYPES[kind] for kind in signature], ctypes.c_int64
     return loaded
 
 

@@ -1,16 +1,22 @@
-"""The passes of S stacked networks, by the kernel: hidden tanh layers, then a linear head."""
+"""The passes of S stacked networks: hidden tanh layers, then a linear head. By the kernel, or by torch.
+
+Tensors are (S, numbers, B), feature by feature as in the learner; they may be views in any order. Parameters are
+(S, P), each row W1, b1, W2, b2, …, and at last the head's; what lies behind them in a row is left alone.
+"""
 
 import ctypes
 import functools
+import itertools
 from collections.abc import Sequence
-from ctypes import c_int64, c_void_p
+from ctypes import c_int64
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from bench.kernel.functions import SUFFIX
-from bench.kernel.library import library
+from bench.kernel.engine import by_kernel
+from bench.kernel.functions import call
 
 MAX_DEPTH = 16
 
@@ -19,7 +25,7 @@ MAX_DEPTH = 16
 class Passes:
     """The forward and the backward pass of networks of one shape, for any number of replicas and samples.
 
-    Tensors are (S, numbers, B), feature by feature as in the learner; they may be views in any order.
+    What `forward` returns besides the outputs is for `backward` and `features`, of the same engine.
     """
 
     inputs: int
@@ -30,31 +36,45 @@ class Passes:
         if len(self.hidden) > MAX_DEPTH or min(self.inputs, self.outputs, *self.hidden) < 1:
             raise ValueError(f"{self}: at most {MAX_DEPTH} hidden layers, and one number at least everywhere")
 
-    def forward(self, flat: Tensor, inputs: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, flat: Tensor, inputs: Tensor) -> tuple[Tensor, Any]:
         """Return outputs (S, outputs, B) for parameters (S, P) and inputs (S, inputs, B), and what `backward` reads."""
+        if not by_kernel():
+            return self._torch.forward(flat, inputs)
         replicas, samples = len(inputs), inputs.shape[2]
         out = inputs.new_empty(replicas, self.outputs, samples)
-        saved = inputs.new_empty(replicas * int(self._call("hidden_size", inputs, samples, *self._hidden)))
-        self._call(
+        saved = inputs.new_empty(replicas * call("hidden_size", inputs, samples, *self._hidden))
+        call(
             "forward", inputs, replicas, samples, flat.stride(0), *self._shape,
-            flat, inputs, _strides(inputs), saved, out, _strides(out), self._work(inputs.dtype),
+            flat, inputs, _strides(inputs), saved, out, _strides(out), self._work(inputs),
         )  # fmt: skip
         return out, saved
 
-    def backward(self, flat: Tensor, inputs: Tensor, saved: Tensor, d_outputs: Tensor, grad: Tensor) -> None:
+    def backward(self, flat: Tensor, inputs: Tensor, saved: Any, d_outputs: Tensor, grad: Tensor) -> None:
         """Write the gradient of the parameters into grad (S, P), given that by the outputs (S, outputs, B)."""
-        self._call(
+        if not by_kernel():
+            self._torch.backward(flat, inputs, saved, d_outputs, grad)
+            return
+        call(
             "backward", inputs, len(inputs), inputs.shape[2], flat.stride(0), *self._shape,
-            flat, inputs, _strides(inputs), saved, d_outputs, _strides(d_outputs), grad, self._work(inputs.dtype),
+            flat, inputs, _strides(inputs), saved, d_outputs, _strides(d_outputs), grad, self._work(inputs),
         )  # fmt: skip
 
-    def features(self, saved: Tensor, replicas: int, samples: int) -> Tensor:
-        """Return the activations of the last hidden layer, (S, width, B), a view of what `forward` saved."""
-        lanes = 64 // saved.element_size()
+    def features(self, inputs: Tensor, saved: Any) -> Tensor:
+        """Return the activations of the last hidden layer, (S, width, B): the inputs where there is none."""
+        if not self.hidden:
+            return inputs
+        if not by_kernel():
+            last: Tensor = saved[-1]
+            return last
+        lanes, samples = 64 // saved.element_size(), inputs.shape[2]
         widths = [-(-width // lanes) * lanes for width in self.hidden]
-        layer = saved.view(replicas, -1)[:, samples * sum(widths[:-1]) :].unflatten(1, (samples, widths[-1]))
+        layer = saved.view(len(inputs), -1)[:, samples * sum(widths[:-1]) :].unflatten(1, (samples, widths[-1]))
         features: Tensor = layer[:, :, : self.hidden[-1]].transpose(1, 2)
         return features
+
+    @functools.cached_property
+    def _torch(self) -> "TorchPasses":
+        return TorchPasses(self.inputs, self.hidden, self.outputs)
 
     @functools.cached_property
     def _widths(self) -> "ctypes.Array[c_int64]":
@@ -68,22 +88,46 @@ class Passes:
     def _shape(self) -> tuple[object, ...]:
         return len(self.hidden), self.inputs, self._widths, self.outputs
 
-    def _work(self, dtype: torch.dtype) -> Tensor:
-        like = torch.empty(0, dtype=dtype)
-        return like.new_empty(int(self._call("workspace", like, *self._shape)))
-
-    def _call(self, name: str, like: Tensor, *arguments: object) -> int:
-        """Call a function of the kernel for the type of `like`."""
-        function = getattr(library(), f"{name}_{SUFFIX[like.dtype]}")
-        function.restype = c_int64
-        result: int = function(*(_plain(argument) for argument in arguments))
-        return result
+    def _work(self, like: Tensor) -> Tensor:
+        return like.new_empty(call("workspace", like, *self._shape))
 
 
-def _plain(argument: object) -> object:
-    if isinstance(argument, Tensor):
-        return c_void_p(argument.data_ptr())
-    return c_int64(argument) if isinstance(argument, int) else argument
+@dataclass(frozen=True)
+class TorchPasses:
+    """The passes by torch's batched products, on any device."""
+
+    inputs: int
+    hidden: tuple[int, ...]
+    outputs: int
+
+    def forward(self, flat: Tensor, inputs: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Return the outputs, and the activations of every hidden layer."""
+        *hidden, (weight, bias) = self.layers(flat)
+        activations: list[Tensor] = []
+        for layer_weight, layer_bias in hidden:
+            below = activations[-1] if activations else inputs
+            activations.append(torch.baddbmm(layer_bias, layer_weight, below).tanh_())
+        return torch.baddbmm(bias, weight, activations[-1] if activations else inputs), activations
+
+    def backward(self, flat: Tensor, inputs: Tensor, saved: Sequence[Tensor], d_outputs: Tensor, grad: Tensor) -> None:
+        """Write the gradient of the parameters, layer by layer from the head down."""
+        below = [inputs, *saved]
+        layers, gradients = self.layers(flat), self.layers(grad)
+        for layer in reversed(range(len(layers))):
+            d_weight, d_bias = gradients[layer]
+            d_weight.copy_(torch.bmm(d_outputs, below[layer].transpose(1, 2)))
+            d_bias.copy_(d_outputs.sum(2, keepdim=True))
+            if layer > 0:
+                d_outputs = torch.bmm(layers[layer][0].transpose(1, 2), d_outputs) * (1 - below[layer].square())
+
+    def layers(self, flat: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Return weights (S, out, in) and biases (S, out, 1) of every layer, as views of parameters (S, P)."""
+        found, start = [], 0
+        for ins, outs in itertools.pairwise((self.inputs, *self.hidden, self.outputs)):
+            middle, end = start + outs * ins, start + outs * (ins + 1)
+            found.append((flat[:, start:middle].unflatten(1, (outs, ins)), flat[:, middle:end].unsqueeze(2)))
+            start = end
+        return found
 
 
 def _strides(tensor: Tensor) -> "ctypes.Array[c_int64]":

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bench.kernel.functions import mean_over
 from bench.lab.anchors import Layout
 from bench.lab.decomposition import total
 from bench.lab.estimators import Batches, Variant, gradients, scores
@@ -123,8 +124,7 @@ def _larger(
     anew = larger.advantages(variant)
     if not torch.allclose(anew, same, rtol=1e-9, atol=1e-12):
         return gradients(policy, larger.episodes, anew)
-    merged: Tensor = found[: count * multiple].unflatten(0, (count, multiple)).mean(1)
-    return merged
+    return mean_over(found[: count * multiple].unflatten(0, (count, multiple)), 1)
 
 
 def _add_totals(

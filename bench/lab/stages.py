@@ -1,5 +1,6 @@
 """The policies that are examined: stages of a training run of this suite, a recorded run, or the exact optimum."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -124,7 +125,7 @@ def stage_of(name: str, task: Task, policy: StackedPolicy, arm: Arm, replica: in
     critic = None if policy.critic is None else NetworkCritic(task, policy.critic.stack.select([replica]), actor)
     scale = 1.0
     if policy.reward_scale is not None:
-        scale = float(policy.reward_scale.ret_rms.variance[replica, 0]) ** 0.5
+        scale = math.sqrt(float(policy.reward_scale.ret_rms.variance[replica, 0]))
     return Stage(name, NetworkPolicy(task, actor, arm), critic, scale, env_steps)
 
 

@@ -5,11 +5,11 @@ nothing needs to be subtracted afterwards. Estimates of squares may therefore co
 around zero looks like.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
 from bench.kernel import arrays
 from bench.tasks.base import Array
@@ -31,7 +31,7 @@ class Quantity:
         """Give it Student's interval; without freedom there is no interval, unless the number is exact."""
         if freedom < 1 and error != 0:
             return cls(value, np.nan, np.nan, np.nan)
-        half = 0.0 if error == 0 else float(stats.t.ppf(0.5 + CONFIDENCE / 2, freedom)) * error
+        half = 0.0 if error == 0 else arrays.student_quantile(CONFIDENCE, freedom) * error
         return cls(float(value), float(error), float(value - half), float(value + half))
 
     def through(self, function: Callable[[float], float]) -> "Quantity":
@@ -125,7 +125,7 @@ def gradient_quantities(products: Products) -> dict[str, Quantity]:
     }
     cosine = found["cosine_truth"]
     found["cosine_truth"] = cosine.through(lambda value: value)
-    found["angle"] = cosine.through(lambda value: np.degrees(np.arccos(value)))
+    found["angle"] = cosine.through(lambda value: arrays.arccos(value) * 180 / math.pi)
     found["direction_error"] = cosine.through(
         lambda value: 1.0 if value <= 0 else np.sqrt(1 - value * value)
     )  # NaN stays

@@ -59,7 +59,7 @@ def until_precise(rolled: RolledOut, settings: Settings) -> float:
         if 2 * rolled.steps > budget:
             if settings.shortfall == "report":
                 return reached
-            needed = rolled.steps * (reached / wanted) ** 2
+            needed = rolled.steps * (reached / wanted) * (reached / wanted)
             raise UserError(
                 f"truth_steps={budget}: after {rolled.steps} steps the truth is known to {reached:.2g} of the effects, "
                 f"precision={wanted} needs about {needed:.2g}; raise truth_steps or precision, or shortfall=report"

@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from bench.kernel import functions
 from bench.learner.distributions import Categorical, Distribution
-from bench.learner.network import Stack, padded
+from bench.learner.network import Stack
 from bench.learner.normalisation import RunningMeanStd
 
 Array = npt.NDArray[Any]
@@ -38,18 +38,16 @@ class Actor:
         return self.stack.flat.device
 
     def policy(self, observations: Tensor) -> Distribution:
-        """Return π(·|s) for observations (S, O, B), through networks that see a width the processor likes."""
-        seen = self.seen(observations.to(self.device))
-        samples = seen.shape[2]
-        if padded(samples) > samples:
-            seen = torch.nn.functional.pad(seen, (0, padded(samples) - samples))
-        outputs, _ = self.outputs(seen)
-        return self.distribution(outputs[:, :, :samples], self.stack.extras)
+        """Return π(·|s) for observations (S, O, B)."""
+        outputs, _ = self.outputs(self.seen(observations.to(self.device)))
+        return self.distribution(outputs, self.stack.extras)
 
-    def outputs(self, seen: Tensor) -> tuple[Tensor, list[Tensor]]:
+    def outputs(self, seen: Tensor) -> tuple[Tensor, tuple[Tensor, Any]]:
         """Return what the distribution is made from (S, out, B), and what `stack.backward` needs."""
         outputs, saved = self.stack.forward(seen)
-        return torch.cat([outputs, saved[-1]], 1) if self.distribution.reads_features else outputs, saved
+        if self.distribution.reads_features:
+            outputs = torch.cat([outputs, self.stack.features(saved)], 1)
+        return outputs, saved
 
     def probabilities(self, observations: Array) -> Array:
         """Return π(a|s) of every replica, (S, n, A) float64, for observations (O, n) of a task with Discrete actions.
@@ -73,14 +71,24 @@ class Actor:
         drawn = torch.from_numpy(np.stack([self.distribution.draw(stream, shape) for stream in streams], 1))
         return (drawn if hold == 1 else drawn.repeat_interleave(hold, 0)[:n_steps]).to(self.device)
 
-    def noise_without_end(self, streams: Sequence[np.random.Generator], n_envs: int) -> Iterator[Tensor]:
-        """Yield the noise of one step after another, (S, K, N), drawn in chunks."""
+    def noise_without_end(
+        self, streams: Sequence[np.random.Generator], n_envs: int, drawing: Callable[[], Array] | None = None
+    ) -> Iterator[Tensor]:
+        """Yield the noise of one step after another, (S, K, N), drawn in chunks.
+
+        `drawing` says which replicas (S,) still draw, so that nobody's stream depends on how long others take; the
+        others are given zeros.
+        """
         if self.hold is None:
             yield from itertools.repeat(self.noise(streams, 1, n_envs)[0])
-        else:
-            chunk = self.hold * math.ceil(NOISE_CHUNK / self.hold)
-            while True:
-                yield from self.noise(streams, chunk, n_envs)
+        chunk = (self.hold or 1) * math.ceil(NOISE_CHUNK / (self.hold or 1))
+        everyone = np.ones(len(streams), dtype=bool)
+        while True:
+            rows = np.flatnonzero(everyone if drawing is None else drawing()).tolist()
+            drawn = self.noise([streams[row] for row in rows], chunk, n_envs)
+            noise = drawn.new_zeros(chunk, len(streams), *drawn.shape[2:])
+            noise[:, rows] = drawn
+            yield from noise
 
     def select(self, rows: Sequence[int]) -> "Actor":
         """Return copies of these replicas only."""

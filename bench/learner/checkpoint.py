@@ -25,7 +25,8 @@ from bench.learner.actor import Actor
 from bench.learner.policy import StackedPolicy, Weights
 from bench.learner.spaces import space_from_json, space_to_json
 
-FORMAT = 1  # of saved models and checkpoints
+FORMAT = 1  # of saved models
+CHECKPOINT_FORMAT = 2
 
 SavedPath = str | Path | io.BufferedIOBase
 
@@ -101,8 +102,8 @@ def read_checkpoint(file: BinaryIO) -> dict[str, Any]:
 def restoring(saved: Mapping[str, Any]) -> Iterator[None]:
     """Refuse a checkpoint of another format, and say of whatever one of another model causes that it is damaged."""
     try:
-        if saved["format"] != FORMAT:
-            raise DamagedCheckpoint(f"it has format {saved['format']}, this version reads {FORMAT}")
+        if saved["format"] != CHECKPOINT_FORMAT:
+            raise DamagedCheckpoint(f"it has format {saved['format']}, this version reads {CHECKPOINT_FORMAT}")
         yield
     except (KeyError, ValueError, TypeError, RuntimeError) as error:
         raise DamagedCheckpoint(f"it is not one of this model ({type(error).__name__}: {first_line(error)})") from error

@@ -6,10 +6,16 @@ from contextlib import contextmanager
 import torch
 
 from bench.errors import UserError
+from bench.kernel.engine import Engine
+from bench.kernel.library import library
 
 
-def check_device(device: str) -> None:
-    """Refuse a device that is not there. Raises `UserError`."""
+def check_device(device: str, engine: Engine) -> None:
+    """Refuse a device that is not there, or that the engine cannot compute on. Raises `UserError`."""
+    if engine == "kernel":
+        if device != "cpu":
+            raise UserError(f"device={device} with engine=kernel: the kernel computes on the CPU; use engine=torch")
+        library()
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise UserError(f"device={device}: torch {torch.__version__} finds no such device here; use device=cpu")
 

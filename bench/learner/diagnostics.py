@@ -10,6 +10,7 @@ from torch import Tensor
 
 from bench.arms.advantage import Batch, dead_group_fraction, lone_survivor_fraction, replica_sum
 from bench.config.schema import REFERENCE_CLIP_RANGE, Arm
+from bench.kernel.functions import expm1, sqrt, sum_over
 from bench.learner.actor import Actor
 from bench.learner.minibatches import Samples
 
@@ -19,12 +20,12 @@ TrainingRow = dict[str, float]
 
 def rollout_diagnostics(batch: Batch, advantages: Tensor, targets: Tensor | None, arm: Arm) -> Diagnostics:
     """Return what advantages and targets look like."""
-    steps = replica_sum(batch.live)
+    steps, longest = replica_sum(batch.live), batch.live.any(2).sum(0)
     mean = replica_sum(advantages) / steps
     diagnostics = {
         "train/advantage_mean": mean,
-        "train/advantage_rms": (replica_sum(advantages.square()) / steps).sqrt(),
-        "rollout/live_share": steps / batch.live[:, 0].numel(),
+        "train/advantage_rms": sqrt(replica_sum(advantages.square()) / steps),
+        "rollout/live_share": steps / (longest * batch.live.shape[2]),
     }
     if arm.group_baseline:
         diagnostics["train/dead_groups"] = dead_group_fraction(batch, arm)
@@ -47,20 +48,23 @@ def explained_variance(values: Tensor, targets: Tensor, live: Tensor) -> Tensor:
     return torch.where(total > 0, 1 - variance(targets - values) / total, torch.nan)
 
 
-def epoch_diagnostics(minibatches: Sequence[Samples], steps: Sequence[Mapping[str, Tensor]]) -> Diagnostics:
+def epoch_diagnostics(
+    minibatches: Sequence[Samples], steps: Sequence[Mapping[str, Tensor]], filled: Tensor
+) -> Diagnostics:
     """Return means over an epoch's minibatches; `steps` are what each step began with, see `bench.learner.update`.
 
-    They are computed at once: many small operations cost more than their arithmetic.
+    `filled` (S, minibatches) is 0 for those that are empty. They are computed at once: many small operations cost more
+    than their arithmetic.
     """
     seen = {name: torch.stack([step[name] for step in steps], 1) for name in steps[0]}  # (S, minibatches, B)
     share, weight = (torch.stack([getattr(m, name) for m in minibatches], 1) for name in ("share", "weight"))
 
     def mean(values: Tensor, weights: Tensor = share) -> Tensor:
-        return (weights * values).sum(2).mean(1)
+        return sum_over(sum_over(weights * values, 2) * filled, 1) / sum_over(filled, 1)
 
     diagnostics: Diagnostics = {}
     if "objective" in seen:
-        ratio_less_one = seen["log_ratio"].expm1()
+        ratio_less_one = expm1(seen["log_ratio"])
         diagnostics |= {
             "train/policy_gradient_loss": -mean(seen["objective"], weight),
             "train/entropy_loss": -mean(seen["entropy"]),
@@ -76,10 +80,10 @@ def policy_change(actor: Actor, samples: Samples) -> Diagnostics:
     """Return KL(old ‖ new) and the clip fraction over the whole batch: comparable for every arm."""
     outputs, _ = actor.outputs(samples.observations)
     old, new = samples.old_policy(actor), actor.distribution(outputs, actor.stack.extras)
-    change = (new.log_prob(samples.actions) - samples.log_prob).expm1().abs()
+    change = expm1(new.log_prob(samples.actions) - samples.log_prob).abs()
     return {
-        "train/kl": (samples.share * old.kl(new)).sum(1),
-        "train/final_clip_fraction": (samples.share * (change > REFERENCE_CLIP_RANGE)).sum(1),
+        "train/kl": sum_over(samples.share * old.kl(new), 1),
+        "train/final_clip_fraction": sum_over(samples.share * (change > REFERENCE_CLIP_RANGE), 1),
     }
 
 

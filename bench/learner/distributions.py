@@ -10,11 +10,11 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from gymnasium import spaces
 from torch import Tensor
 
 from bench.errors import UserError
+from bench.kernel.functions import exp, log, log_softmax, mean_over, softmax, sum_over
 
 Array = npt.NDArray[Any]
 
@@ -91,7 +91,7 @@ class Categorical(Distribution):
     @cached_property
     def log_probs(self) -> Tensor:
         """log π of every action, (S, A, B)."""
-        return self.logits.log_softmax(1)
+        return log_softmax(self.logits, 1)
 
     @staticmethod
     def draw(rng: np.random.Generator, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
@@ -100,7 +100,7 @@ class Categorical(Distribution):
 
     def sample(self, noise: Tensor) -> Tensor:
         """Actions by inverting the cumulative distribution."""
-        probabilities = self.logits.softmax(1)[:, :-1]
+        probabilities = softmax(self.logits, 1)[:, :-1]
         if probabilities.shape[1] == 1:  # two actions: the same without two calls, which every step of a rollout pays
             return (noise > probabilities).long()
         return (noise > probabilities.cumsum(1)).sum(1, keepdim=True)
@@ -115,16 +115,16 @@ class Categorical(Distribution):
 
     def entropy(self) -> Tensor:
         """−Σ π log π."""
-        return -(self.log_probs.exp() * self.log_probs).sum(1)
+        return -sum_over(exp(self.log_probs) * self.log_probs, 1)
 
     def kl(self, other: "Categorical") -> Tensor:
         """Σ π log(π / other)."""
-        return (self.log_probs.exp() * (self.log_probs - other.log_probs)).sum(1)
+        return sum_over(exp(self.log_probs) * (self.log_probs - other.log_probs), 1)
 
     def summary(self, actions: Tensor, share: Tensor) -> dict[str, Tensor]:
         """The share of each action."""
         taken = range(self.log_probs.shape[1])
-        return {f"rollout/action_{action}": (share * (actions[:, 0] == action)).sum(1) for action in taken}
+        return {f"rollout/action_{action}": sum_over(share * (actions[:, 0] == action), 1) for action in taken}
 
     def backward(
         self,
@@ -135,12 +135,12 @@ class Categorical(Distribution):
         d_kl: Tensor | None = None,
     ) -> tuple[Tensor, None]:
         """By the logits: 1[action] − π for log π(a), −π (log π + H) for the entropy, π − old for KL(old ‖ π)."""
-        probs = self.log_probs.exp()
+        probs = exp(self.log_probs)
         d_logits = (probs * -d_log_prob.unsqueeze(1)).scatter_add_(1, actions, d_log_prob.unsqueeze(1))
         if d_entropy is not None:
             d_logits -= d_entropy.unsqueeze(1) * probs * (self.log_probs + self.entropy().unsqueeze(1))
         if old is not None and d_kl is not None:
-            d_logits += d_kl.unsqueeze(1) * (probs - old.log_probs.exp())
+            d_logits += d_kl.unsqueeze(1) * (probs - exp(old.log_probs))
         return d_logits, None
 
 
@@ -165,7 +165,7 @@ class DiagonalGaussian(Distribution):
 
     def sample(self, noise: Tensor) -> Tensor:
         """μ + σ · noise."""
-        return self.mean + self.log_std.exp() * noise
+        return self.mean + exp(self.log_std) * noise
 
     def mode(self) -> Tensor:
         """The means."""
@@ -173,22 +173,22 @@ class DiagonalGaussian(Distribution):
 
     def log_prob(self, actions: Tensor) -> Tensor:
         """Σ over components of −½ ((a − μ)/σ)² − log σ − ½ log 2π."""
-        standardised = (actions - self.mean) * (-self.log_std).exp()
-        return (-0.5 * standardised.square() - self.log_std - 0.5 * math.log(2 * math.pi)).sum(1)
+        standardised = (actions - self.mean) * exp(-self.log_std)
+        return sum_over(-0.5 * standardised.square() - self.log_std - 0.5 * math.log(2 * math.pi), 1)
 
     def entropy(self) -> Tensor:
         """Σ log σ + ½ log 2πe, the same in every state."""
-        return (self.log_std + 0.5 * math.log(2 * math.pi * math.e)).sum(1).expand(-1, self.mean.shape[2])
+        return sum_over(self.log_std + 0.5 * math.log(2 * math.pi * math.e), 1).expand(-1, self.mean.shape[2])
 
     def kl(self, other: "DiagonalGaussian") -> Tensor:
         """Σ log(σ'/σ) + (σ² + (μ − μ')²) / 2σ'² − ½."""
-        variance, other_variance = (2 * self.log_std).exp(), (2 * other.log_std).exp()
+        variance, other_variance = exp(2 * self.log_std), exp(2 * other.log_std)
         distance = (self.mean - other.mean).square()
-        return (other.log_std - self.log_std + (variance + distance) / (2 * other_variance) - 0.5).sum(1)
+        return sum_over(other.log_std - self.log_std + (variance + distance) / (2 * other_variance) - 0.5, 1)
 
     def summary(self, actions: Tensor, share: Tensor) -> dict[str, Tensor]:  # noqa: ARG002 - σ is the same in all states
         """The standard deviation, averaged over components, under Stable-Baselines3's name."""
-        return {"train/std": self.log_std.exp().mean((1, 2))}
+        return {"train/std": mean_over(exp(self.log_std).flatten(1), 1)}
 
     def backward(
         self,
@@ -201,19 +201,19 @@ class DiagonalGaussian(Distribution):
         """With z = (a − μ)/σ, by (μ, log σ): (z/σ, z² − 1) for log π(a), (0, 1) for the entropy, and for KL(old ‖ π)
         ((μ − μ_old)/σ², 1 − (σ_old² + (μ − μ_old)²)/σ²).
         """
-        inverse_std = (-self.log_std).exp()
+        inverse_std = exp(-self.log_std)
         standardised = (actions - self.mean) * inverse_std
         d_log_prob = d_log_prob.unsqueeze(1)
         d_mean = d_log_prob * standardised * inverse_std
-        d_log_std = (d_log_prob * (standardised.square() - 1)).sum(2)
+        d_log_std = sum_over(d_log_prob * (standardised.square() - 1), 2)
         if d_entropy is not None:
-            d_log_std += d_entropy.sum(1, keepdim=True)
+            d_log_std += sum_over(d_entropy, 1, keepdim=True)
         if old is not None and d_kl is not None:
             d_kl = d_kl.unsqueeze(1)
             distance = (self.mean - old.mean) * inverse_std
-            ratio = (old.log_std - self.log_std).exp()  # of the standard deviations
+            ratio = exp(old.log_std - self.log_std)  # of the standard deviations
             d_mean += d_kl * distance * inverse_std
-            d_log_std += (d_kl * (1 - ratio.square() - distance.square())).sum(2)
+            d_log_std += sum_over(d_kl * (1 - ratio.square() - distance.square()), 2)
         return d_mean, d_log_std
 
 
@@ -248,8 +248,8 @@ class StateDependentGaussian(Distribution):
     @cached_property
     def variance(self) -> Tensor:
         """Of every component, (S, K, B)."""
-        variance: Tensor = torch.bmm((2 * self.log_std).exp(), self.features.square()) + self.EPSILON
-        return variance
+        squares = exp(2 * self.log_std).unsqueeze(3) * self.features.square().unsqueeze(1)
+        return sum_over(squares, 2) + self.EPSILON
 
     @staticmethod
     def draw(rng: np.random.Generator, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
@@ -258,8 +258,8 @@ class StateDependentGaussian(Distribution):
 
     def sample(self, noise: Tensor) -> Tensor:
         """μ + Θφ with Θ = σ · noise, from noise (S, K·F, B)."""
-        matrices: Tensor = self.log_std.exp().unsqueeze(3) * noise.unflatten(1, self.log_std.shape[1:])
-        return self.mean + (matrices * self.features.unsqueeze(1)).sum(2)
+        matrices: Tensor = exp(self.log_std).unsqueeze(3) * noise.unflatten(1, self.log_std.shape[1:])
+        return self.mean + sum_over(matrices * self.features.unsqueeze(1), 2)
 
     def mode(self) -> Tensor:
         """The means."""
@@ -268,21 +268,21 @@ class StateDependentGaussian(Distribution):
     def log_prob(self, actions: Tensor) -> Tensor:
         """Σ over components of −½ (a − μ)²/v − ½ log 2πv, with v the variance."""
         squared = (actions - self.mean).square() / self.variance
-        return (-0.5 * (squared + self.variance.log() + math.log(2 * math.pi))).sum(1)
+        return sum_over(-0.5 * (squared + log(self.variance) + math.log(2 * math.pi)), 1)
 
     def entropy(self) -> Tensor:
         """Σ ½ log 2πev."""
-        return (0.5 * (self.variance.log() + math.log(2 * math.pi * math.e))).sum(1)
+        return sum_over(0.5 * (log(self.variance) + math.log(2 * math.pi * math.e)), 1)
 
     def kl(self, other: "StateDependentGaussian") -> Tensor:
         """Σ ½ (log(v'/v) + (v + (μ − μ')²)/v' − 1)."""
         distance = (self.mean - other.mean).square()
-        logs = other.variance.log() - self.variance.log()
-        return (0.5 * (logs + (self.variance + distance) / other.variance - 1)).sum(1)
+        logs = log(other.variance) - log(self.variance)
+        return sum_over(0.5 * (logs + (self.variance + distance) / other.variance - 1), 1)
 
     def summary(self, actions: Tensor, share: Tensor) -> dict[str, Tensor]:  # noqa: ARG002 - SB3 logs σ, not the spread
         """The mean of σ, under Stable-Baselines3's name."""
-        return {"train/std": self.log_std.exp().mean((1, 2))}
+        return {"train/std": mean_over(exp(self.log_std).flatten(1), 1)}
 
     def backward(
         self,
@@ -307,8 +307,8 @@ class StateDependentGaussian(Distribution):
             distance = self.mean - old.mean
             d_mean += d_kl * distance * inverse
             d_variance += d_kl * (0.5 * inverse * (1 - (old.variance + distance.square()) * inverse))
-        d_squares = torch.bmm(d_variance, self.features.square().transpose(1, 2))  # by σ², (S, K, F)
-        return d_mean, (2 * (2 * self.log_std).exp() * d_squares).flatten(1)
+        d_squares = sum_over(d_variance.unsqueeze(2) * self.features.square().unsqueeze(1), 3)  # by σ², (S, K, F)
+        return d_mean, (2 * exp(2 * self.log_std) * d_squares).flatten(1)
 
 
 def distribution_for(space: spaces.Space[Any], exploration: str = "gaussian") -> type[Distribution]:

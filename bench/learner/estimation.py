@@ -8,10 +8,11 @@ from torch import Tensor
 from bench.arms.advantage import Batch, advantage, critic_target, replica_sum
 from bench.arms.reference import kl_estimate
 from bench.config.schema import Arm
+from bench.kernel.functions import sum_over
 from bench.learner.actor import Actor
 from bench.learner.diagnostics import Diagnostics, rollout_diagnostics
 from bench.learner.minibatches import Samples, for_features
-from bench.learner.network import Stack, padded
+from bench.learner.network import Stack
 from bench.learner.reference import FrozenReference
 from bench.learner.rollout import Rollout
 
@@ -32,7 +33,7 @@ def estimate(
         observations = _features_by_replica(rollout.observations[:, :, : len(rollout.rewards)], index)
         held_to = reference.actor.policy(observations)
         log_prob_reference = held_to.log_prob(samples.actions)
-        diagnostics["train/reference_kl"] = (samples.share * old_policy.kl(held_to)).sum(1)
+        diagnostics["train/reference_kl"] = sum_over(samples.share * old_policy.kl(held_to), 1)
         if arm.reference.placement == "loss":
             samples = replace(samples, log_prob_reference=log_prob_reference)
         else:
@@ -43,15 +44,15 @@ def estimate(
     targets = None if critic is None else critic_target(batch, arm)
     samples = replace(
         samples,
-        advantage=_by_replica(advantages).gather(1, index) * present,
-        target=None if targets is None else _by_replica(targets).gather(1, index),
+        advantage=(_by_replica(advantages).gather(1, index) * present).to(present),
+        target=None if targets is None else _by_replica(targets).gather(1, index).to(present),
     )
     return samples, diagnostics | rollout_diagnostics(batch, advantages, targets, arm)
 
 
 def _acted(rollout: Rollout, actor: Actor, arm: Arm, index: Tensor, present: Tensor) -> Samples:
     """Return the live steps as the policy that acted sees them; advantages and targets are yet to come."""
-    count = present.sum(1, keepdim=True)
+    count = sum_over(present, 1, keepdim=True)
     share = weight = present / count
     if arm.aggregate == "episode":
         weight = share * _by_replica(_episode_weight(rollout.live)).gather(1, index)
@@ -74,10 +75,10 @@ def _acted(rollout: Rollout, actor: Actor, arm: Arm, index: Tensor, present: Ten
 
 
 def _batch(rollout: Rollout, actor: Actor, critic: Stack | None) -> Batch:
-    """Return the rollout as estimators take it, with the critic's values of every row."""
-    values = None if critic is None else _values(actor.seen(rollout.observations), critic)
+    """Return the rollout as estimators take it, in double precision, with the critic's values of every row."""
+    values = None if critic is None else _values(actor.seen(rollout.observations), critic).double()
     return Batch(
-        rewards=rollout.rewards,
+        rewards=rollout.rewards.double(),
         terminated=rollout.terminated,
         truncated=rollout.truncated,
         live=rollout.live,
@@ -117,10 +118,9 @@ def _live_columns(live: Tensor) -> tuple[Tensor, Tensor]:
     """Return where each replica's live steps are among its N·T, and 1 for those and 0 for padding: two (S, M)."""
     flat = _by_replica(live)
     count = flat.sum(1, keepdim=True)
-    size = padded(int(count.max()))
+    size = int(count.max())
     # A stable sort puts the live steps first, in order.
     index = (~flat).to(torch.uint8).argsort(dim=1, stable=True)[:, :size]
-    index = torch.nn.functional.pad(index, (0, size - index.shape[1]))
     return index, (torch.arange(size, device=live.device) < count).to(torch.float32)
 
 

@@ -7,9 +7,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bench.arms.baselines import difference, scaled
+from bench.kernel.functions import sqrt, sum_over
 from bench.learner.actor import Actor
 from bench.learner.distributions import Distribution
-from bench.learner.network import padded
 
 
 @dataclass(frozen=True)
@@ -62,15 +63,17 @@ class Samples:
 class Minibatches:
     """A batch that is cut into minibatches: each replica gives equal shares of its own permutation.
 
-    Advantages are normalised within each minibatch.
+    Advantages are normalised within each minibatch. A replica with fewer samples than minibatches leaves the last ones
+    empty: `filled` (S, minibatches) is False there.
     """
 
     def __init__(self, samples: Samples, minibatches: int, advantage_norm: str) -> None:
         self.samples, self.minibatches, self.advantage_norm = samples, minibatches, advantage_norm
         counts = samples.count.to(torch.int64).cpu().numpy()
         sizes = counts // minibatches + (np.arange(minibatches) < counts % minibatches)  # (S, minibatches)
-        width = padded(int(sizes.max()))
+        width = int(sizes.max())
         present = np.arange(width) < sizes[:, :, None]  # (S, minibatches, width), False for padding
+        self.filled = sizes > 0
         self.columns = [np.flatnonzero(columns) for columns in present]  # per replica, those that are not padding
         self.index = np.zeros((len(counts), minibatches * width), dtype=np.int64)
         self.sizes = torch.from_numpy(sizes).to(samples.share).unsqueeze(2)
@@ -79,29 +82,36 @@ class Minibatches:
     def shuffled(self, streams: Sequence[np.random.Generator]) -> list[Samples]:
         """Return the minibatches of one epoch, in an order drawn from each replica's stream."""
         if self.minibatches == 1:  # the order of a sum does not matter, and nothing need be copied
-            advantage = normalised(self.samples.advantage, self.samples.share, self.samples.count, self.advantage_norm)
+            present = self.samples.share > 0
+            advantage = normalised(self.samples.advantage, present, self.samples.count, self.advantage_norm)
             return [replace(self.samples, advantage=advantage)]
         for index, columns, stream in zip(self.index, self.columns, streams, strict=True):
             index[columns] = stream.permutation(len(columns))
         shuffled = self.samples.take(torch.from_numpy(self.index).to(self.share.device), self.share.flatten(1))
         advantage = shuffled.advantage.view_as(self.share)
-        normal = normalised(advantage, self.share, self.sizes, self.advantage_norm).flatten(1)
+        normal = normalised(advantage, self.share > 0, self.sizes, self.advantage_norm).flatten(1)
         return replace(shuffled, advantage=normal).split(self.minibatches)
 
 
-def normalised(advantages: Tensor, share: Tensor, count: Tensor, kind: str) -> Tensor:
+def normalised(advantages: Tensor, present: Tensor, count: Tensor, kind: str) -> Tensor:
     """Return the advantages (…, B) of minibatches on the scale of 1.
 
     rms divides by the root mean square and so keeps the baseline; mean_std also subtracts the minibatch's mean, as
-    Stable-Baselines3 does (ddof 1), which is one more baseline. `share` (…, B) makes sums over `count` (…, 1) means.
+    Stable-Baselines3 does (ddof 1), which is one more baseline, and as there it leaves a single sample as it is.
+    `present` (…, B) says which are samples and not padding, `count` (…, 1) how many.
     """
     if kind == "none":
         return advantages
+
+    def total(values: Tensor) -> Tensor:
+        return sum_over(torch.where(present, values, 0.0), -1, keepdim=True)
+
+    exact, number = advantages.double(), count.double().clamp(min=1)
     if kind == "rms":
-        return advantages / ((share * advantages.square()).sum(-1, keepdim=True).sqrt() + 1e-8)
-    centred = advantages - (share * advantages).sum(-1, keepdim=True)
-    variance = (share * centred.square()).sum(-1, keepdim=True) * (count / (count - 1))
-    return centred / (variance.sqrt() + 1e-8)
+        return scaled(exact, sqrt(total(exact.square()) / number) + 1e-8).to(advantages)
+    centred = difference(exact, total(exact) / number)
+    deviation = sqrt(total(centred.square()) / (number - 1).clamp(min=1))
+    return torch.where(number > 1, scaled(centred, deviation + 1e-8), exact).to(advantages)
 
 
 def for_features(index: Tensor, values: Tensor) -> Tensor:

@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
+from bench.kernel.functions import sqrt, sum_over
+
 CLIP = 10.0  # standard deviations, as Stable-Baselines3's VecNormalize
 EPSILON = 1e-8
 
@@ -24,10 +26,10 @@ class RunningMeanStd:
     def update(self, values: Tensor, live: Tensor) -> None:
         """Take in values (S, F, M) where `live` (S, M)."""
         present = live.unsqueeze(1).to(torch.float64)
-        count = present.sum(2)
+        count = sum_over(present, 2)
         share = present / count.clamp(min=1).unsqueeze(2)
-        mean = (values * share).sum(2)
-        variance = ((values - mean.unsqueeze(2)).square() * share).sum(2)
+        mean = sum_over(values * share, 2)
+        variance = sum_over((values - mean.unsqueeze(2)).square() * share, 2)
         total = (self.count + count).clamp(min=1)
         difference = mean - self.mean
         between = difference.square() * self.count * count / total
@@ -47,7 +49,7 @@ class RunningMeanStd:
     def standardise(self, values: Tensor) -> Tensor:
         """Return (values − mean) / std, clipped, in single precision; values (S, F, …)."""
         shape = (*self.mean.shape, *[1] * (values.dim() - 2))
-        standardised = (values - self.mean.view(shape)) / (self.variance.view(shape) + EPSILON).sqrt()
+        standardised = (values - self.mean.view(shape)) / sqrt(self.variance.view(shape) + EPSILON)
         return standardised.clamp(-CLIP, CLIP).to(torch.float32)
 
     def select(self, rows: Sequence[int]) -> "RunningMeanStd":
@@ -101,7 +103,7 @@ class RewardScale:
             running = torch.where(ended, 0.0, running)
         self.running[list(rows)] = running
         returns, present = torch.stack(seen, 1).flatten(1).unsqueeze(1), live.transpose(0, 1).flatten(1)
-        scale = (self.ret_rms.update_rows(rows, returns, present).variance + EPSILON).sqrt()
+        scale = sqrt(self.ret_rms.update_rows(rows, returns, present).variance + EPSILON)
         return (rewards / scale.unsqueeze(0)).clamp(-CLIP, CLIP).to(rewards.dtype)
 
     def state_dict(self) -> dict[str, Tensor]:

@@ -8,15 +8,14 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from bench.kernel.engine import by_kernel
+from bench.kernel.functions import call
+
 Array = npt.NDArray[Any]
 
 
 class Adam:
-    """Adam (arXiv 1412.6980, algorithm 1) on parameters (S, P): torch's fused kernel, one pass over memory.
-
-    P is a multiple of the processor's vector length (`bench.learner.network.VECTOR`), so a row's bits are the same in
-    a call of its own and in one for all rows.
-    """
+    """Adam (arXiv 1412.6980, algorithm 1) on parameters (S, P)."""
 
     beta1, beta2 = 0.9, 0.999
 
@@ -25,32 +24,32 @@ class Adam:
         self.first, self.second = torch.zeros_like(parameters), torch.zeros_like(parameters)
         self.steps = np.zeros((len(parameters), 1))
 
-    def step(self, parameters: Tensor, gradient: Tensor, learning_rate: Array) -> None:
-        """Update `parameters` in place; `learning_rate` is (S, 1)."""
-        self.steps += 1
-        # The kernel takes one learning rate and one step count: rows that agree on both go together.
-        if (learning_rate == learning_rate[0]).all() and (self.steps == self.steps[0]).all():
-            self._step(slice(None), parameters, gradient, learning_rate[0, 0], self.steps[0, 0])
+    def step(self, parameters: Tensor, gradient: Tensor, learning_rate: Array, taken: Array | None = None) -> None:
+        """Update `parameters` in place; `learning_rate` is (S, 1), `taken` (S,) says which replicas take the step."""
+        taken = np.ones(len(parameters), dtype=bool) if taken is None else taken
+        self.steps[taken] += 1
+        counts = np.where(taken, self.steps[:, 0], 0).astype(np.int64)
+        rates = np.ascontiguousarray(learning_rate[:, 0], dtype=np.float64)
+        if not by_kernel():
+            self._by_torch(parameters, gradient, rates, counts)
             return
-        for row, (rate, count) in enumerate(zip(learning_rate[:, 0], self.steps[:, 0], strict=True)):
-            self._step(slice(row, row + 1), parameters, gradient, rate, count)
+        call(
+            "adam", parameters, *parameters.shape, parameters, gradient, self.first, self.second,
+            rates.ctypes.data, counts.ctypes.data, self.beta1, self.beta2, self.eps,
+        )  # fmt: skip
 
-    def _step(self, rows: slice, parameters: Tensor, gradient: Tensor, learning_rate: float, count: float) -> None:
-        torch._fused_adam_(
-            [parameters[rows]],
-            [gradient[rows]],
-            [self.first[rows]],
-            [self.second[rows]],
-            [],
-            [torch.full((), count, dtype=torch.float32, device=parameters.device)],
-            lr=float(learning_rate),
-            beta1=self.beta1,
-            beta2=self.beta2,
-            weight_decay=0.0,
-            eps=self.eps,
-            amsgrad=False,
-            maximize=False,
-        )
+    def _by_torch(self, parameters: Tensor, gradient: Tensor, rates: Array, counts: Array) -> None:
+        rows = np.flatnonzero(counts)
+
+        def column(values: Array) -> Tensor:
+            return torch.from_numpy(values[rows, None]).to(parameters)
+
+        step = column(rates / (1 - self.beta1 ** np.maximum(counts, 1)))
+        scale = column(np.sqrt(1 - self.beta2 ** np.maximum(counts, 1)))
+        first = self.beta1 * self.first[rows] + (1 - self.beta1) * gradient[rows]
+        second = self.beta2 * self.second[rows] + (1 - self.beta2) * gradient[rows].square()
+        parameters[rows] -= step * first / (second.sqrt() / scale + self.eps)
+        self.first[rows], self.second[rows] = first, second
 
     def select(self, rows: Sequence[int]) -> "Adam":
         """Return copies of the state of these replicas only."""
@@ -69,7 +68,8 @@ class Adam:
         return {"first": self.first, "second": self.second, "steps": torch.from_numpy(self.steps)}
 
     def load_state_dict(self, state: Mapping[str, Tensor], strict: bool = True) -> None:  # noqa: ARG002 - SB3 passes it
-        """Copy what `state_dict` returned."""
-        self.first.copy_(state["first"])
-        self.second.copy_(state["second"])
+        """Copy what `state_dict` returned; rows of earlier versions are longer, with numbers that nothing reads."""
+        parameters = self.first.shape[1]
+        self.first.copy_(state["first"][:, :parameters])
+        self.second.copy_(state["second"][:, :parameters])
         self.steps[:] = state["steps"].numpy()

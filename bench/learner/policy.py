@@ -11,9 +11,10 @@ from torch import Tensor
 
 from bench.config.schema import Arm
 from bench.errors import UserError
+from bench.kernel.engine import Engine, computing_with
 from bench.learner.actor import Actor
 from bench.learner.distributions import distribution_for
-from bench.learner.network import Scratch, Stack
+from bench.learner.network import Stack
 from bench.learner.normalisation import RewardScale, RunningMeanStd
 from bench.learner.optimiser import Adam
 from bench.learner.train_state import TrainState
@@ -51,18 +52,20 @@ class StackedPolicy(BasePolicy):
         seeds: Sequence[int],
         pool: str = "main",
         device: torch.device | str = "cpu",
+        engine: Engine = "kernel",
     ) -> None:
         super().__init__(observation_space, action_space)
+        self.engine: Engine = engine
         if not isinstance(observation_space, spaces.Box) or len(observation_space.shape) != 1:
             raise UserError(f"observation space {observation_space}: only flat Box spaces are supported")
         self.seeds, self.pool, self.hidden, self.exploration = tuple(seeds), pool, arm.hidden, arm.exploration
         self.distribution = distribution_for(action_space, arm.exploration.name)
-        replicas, inputs, scratch = len(seeds), observation_space.shape[0], Scratch()
+        replicas, inputs = len(seeds), observation_space.shape[0]
         outputs, extra = self.distribution.sizes(action_space, (inputs, *arm.actor_hidden)[-1])
-        actor = Stack(replicas, inputs, arm.actor_hidden, outputs, extra=extra, device=device, scratch=scratch)
+        actor = Stack(replicas, inputs, arm.actor_hidden, outputs, extra=extra, device=device)
         self.actor, self.critic = self._initialised("actor", actor), None
         if arm.has_critic:
-            critic = Stack(replicas, inputs, arm.hidden, 1, device=device, scratch=scratch)
+            critic = Stack(replicas, inputs, arm.hidden, 1, device=device)
             self.critic = self._initialised("critic", critic)
         self.obs_rms = RunningMeanStd(replicas, inputs, device) if arm.norm_obs else None
         self.reward_scale = RewardScale(replicas, arm.n_envs, device) if arm.norm_reward else None
@@ -145,8 +148,9 @@ class StackedPolicy(BasePolicy):
         share = count // self.replicas
         inputs = observation.float().unflatten(0, (self.replicas, share)).transpose(1, 2)
         acting = self.acting()
-        policy = acting.policy(inputs)
         noise = acting.noise(self._action_streams, 1, share)[0]
-        actions = policy.mode() if deterministic else policy.sample(noise)
+        with computing_with(self.engine):
+            policy = acting.policy(inputs)
+            actions = policy.mode() if deterministic else policy.sample(noise)
         shape = self.action_space.shape or ()  # Gymnasium types it as possibly None
         return actions.transpose(1, 2).reshape(count, *shape)

@@ -28,6 +28,7 @@ from torch import Tensor
 from bench.arms.reference import adapted, controlled
 from bench.config.schema import Arm
 from bench.errors import UserError
+from bench.kernel.engine import Engine, computing_with
 from bench.learner import checkpoint as saving
 from bench.learner import export
 from bench.learner.actor import Actor
@@ -57,6 +58,7 @@ class PolicyGradient(OnPolicyAlgorithm):
     :param env: a `BatchedVecEnv` with `len(seeds)` replicas, or the id of a task (then `seeds` decides)
     :param arm: the arm's settings; None: those of `bench.compose()`
     :param seeds: a count or the seeds themselves
+    :param engine: "kernel", or "torch", which computes where there is no kernel, and on other devices
     """
 
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {"MlpPolicy": StackedPolicy}
@@ -73,9 +75,11 @@ class PolicyGradient(OnPolicyAlgorithm):
         device: str = "cpu",
         verbose: int = 0,
         tensorboard_log: str | None = None,
+        engine: Engine = "kernel",
         _init_setup_model: bool = True,
     ) -> None:
-        check_device(device)  # SB3 would fall back to the CPU silently
+        check_device(device, engine)  # SB3 would fall back to the CPU silently
+        self.engine: Engine = engine
         self.seeds = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
         self.seed_pool = seed_pool
         self.arm, self.task_name, env = completed(env, arm, self.seeds, seed_pool)
@@ -112,10 +116,9 @@ class PolicyGradient(OnPolicyAlgorithm):
         """Build the stacked policy; SB3's buffer and global seeding have no place here."""
         self._setup_lr_schedule()
         self.rollout_buffer = None  # type: ignore[assignment]  # `Rollout` takes its place
-        with one_thread():  # from the first weight on: LAPACK rounds otherwise on more
-            self.policy = StackedPolicy(
-                self.observation_space, self.action_space, self.arm, self.seeds, self.seed_pool, self.device
-            )
+        self.policy = StackedPolicy(
+            self.observation_space, self.action_space, self.arm, self.seeds, self.seed_pool, self.device, self.engine
+        )
         self._streams = {
             "action": self._streams_of("action"),
             "minibatch": self._streams_of("minibatch"),
@@ -142,7 +145,7 @@ class PolicyGradient(OnPolicyAlgorithm):
         """Train every replica for `total_timesteps` steps (None: the arm's budget); from a checkpoint, see `resume`."""
         total = self.arm.budget if total_timesteps is None else total_timesteps
         self._make_ready(reset_num_timesteps)
-        with one_thread():
+        with one_thread(), computing_with(self.engine):
             total_timesteps, callback = self._setup_learn(
                 total, callback, reset_num_timesteps, tb_log_name, progress_bar
             )
@@ -381,11 +384,22 @@ class PolicyGradient(OnPolicyAlgorithm):
 
     @classmethod
     def load(  # type: ignore[override]  # SB3's further options belong to its cloudpickled format
-        cls, path: str | Path | io.BufferedIOBase, env: GymEnv | None = None, device: str = "cpu"
+        cls,
+        path: str | Path | io.BufferedIOBase,
+        env: GymEnv | None = None,
+        device: str = "cpu",
+        engine: Engine = "kernel",
     ) -> "PolicyGradient":
         """Return what `save` wrote, ready to predict, and to learn once it has an environment. Raises `UserError`."""
         saved, weights = saving.read(path)
-        model = cls(arm=saved.arm, seeds=saved.seeds, seed_pool=saved.seed_pool, device=device, _init_setup_model=False)
+        model = cls(
+            arm=saved.arm,
+            seeds=saved.seeds,
+            seed_pool=saved.seed_pool,
+            device=device,
+            engine=engine,
+            _init_setup_model=False,
+        )
         model.observation_space, model.action_space = saved.observation_space, saved.action_space
         model.n_envs = len(model.seeds) * model.arm.n_envs
         model._setup_model()
@@ -401,7 +415,7 @@ class PolicyGradient(OnPolicyAlgorithm):
     def get_checkpoint(self) -> dict[str, Any]:
         """Return everything a run needs to go on bit for bit: plain numbers, lists and tensors only."""
         return {
-            "format": saving.FORMAT,
+            "format": saving.CHECKPOINT_FORMAT,
             "weights": self.policy.weights(),
             "num_timesteps": self.num_timesteps,
             "env_steps": list(self.env_steps),

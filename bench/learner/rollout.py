@@ -176,8 +176,10 @@ class Collector:
         self.env.restart(share=share)
         live = np.ones(columns, dtype=bool)
         observation = self.env.observation
+        noises = actor.noise_without_end(
+            self.streams, self.env.n_envs, lambda: np.asarray(live.reshape(self.replicas, -1).any(axis=1))
+        )
         self._begin()
-        noises = actor.noise_without_end(self.streams, self.env.n_envs)
         t = 0
         while live.any():
             if snapshot_every is not None and t % snapshot_every == 0:

@@ -55,7 +55,7 @@ def train(config: Config, seeds: Sequence[int], observer: Observer, checkpoint: 
     """
     task = make(config.task)
     env = BatchedVecEnv(environments(task, seeds, config.n_envs, config.seed_pool))
-    model = PolicyGradient("MlpPolicy", env, config, seeds, config.seed_pool, config.device)
+    model = PolicyGradient("MlpPolicy", env, config, seeds, config.seed_pool, config.device, engine=config.engine)
     callback = GridEvalCallback(config, task, observer)
     if checkpoint is None:
         model.learn(config.budget, callback, log_interval=None)

@@ -30,6 +30,6 @@ class TrainState:
         return {"parameters": self.stack.flat.clone(), **self.adam.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Copy what `state_dict` returned."""
-        self.stack.flat.copy_(state["parameters"])
+        """Copy what `state_dict` returned; rows of earlier versions are longer, with numbers that nothing reads."""
+        self.stack.flat.copy_(state["parameters"][:, : self.stack.used])
         self.adam.load_state_dict(state)

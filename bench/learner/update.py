@@ -10,6 +10,7 @@ from torch import Tensor
 from bench.arms.objectives import objective_of
 from bench.arms.reference import kl_estimate, kl_slope
 from bench.config.schema import Arm
+from bench.kernel.functions import exp, sqrt, sum_over
 from bench.learner.actor import Actor
 from bench.learner.diagnostics import Diagnostics, epoch_diagnostics, policy_change
 from bench.learner.minibatches import Minibatches, Samples
@@ -51,7 +52,8 @@ class Update:
     def __init__(self, networks: ActorCritic, arm: Arm, rates: Rates, streams: Sequence[np.random.Generator]) -> None:
         self.acting, self.actor, self.critic = networks.acting, networks.actor, networks.critic
         self.arm, self.rates, self.streams = arm, rates, streams
-        self._log: dict[str, list[Tensor]] = {}
+        self._sums: dict[str, Tensor] = {}  # of each diagnostic, and of the steps or epochs that had it
+        self._counts: dict[str, Tensor] = {}
 
     def run(self, samples: Samples) -> Diagnostics:
         """Change the weights; → diagnostics averaged over all steps, and the policy's change measured at the end."""
@@ -64,48 +66,58 @@ class Update:
             self._epochs(samples, *actor_schedule, with_actor=True, with_critic=False)
             if critic is not None:
                 self._epochs(samples, *critic_schedule, with_actor=False, with_critic=True)
-        averages = {name: torch.stack(values, 1).mean(1) for name, values in self._log.items()}
+        averages = {name: total / self._counts[name] for name, total in self._sums.items()}
         return averages | policy_change(self.acting, samples)
 
     def _epochs(self, samples: Samples, epochs: int, minibatches: int, *, with_actor: bool, with_critic: bool) -> None:
         cut = Minibatches(samples, minibatches, self.arm.advantage_norm if with_actor else "none")
+        filled = torch.from_numpy(cut.filled).to(samples.share)
         for _ in range(epochs):
             epoch = cut.shuffled(self.streams)
-            steps = [self._step(minibatch, with_actor=with_actor, with_critic=with_critic) for minibatch in epoch]
-            self._note(epoch_diagnostics(epoch, steps))
+            steps = [
+                self._step(minibatch, taken, with_actor=with_actor, with_critic=with_critic)
+                for minibatch, taken in zip(epoch, cut.filled.T, strict=True)
+            ]
+            self._note(epoch_diagnostics(epoch, steps, filled), torch.ones_like(filled[:, 0]))
 
-    def _step(self, minibatch: Samples, *, with_actor: bool, with_critic: bool) -> dict[str, Tensor]:
-        """Take one gradient step; → what the minibatch looked like before it, per sample."""
+    def _step(self, minibatch: Samples, taken: Array, *, with_actor: bool, with_critic: bool) -> dict[str, Tensor]:
+        """Take one gradient step of those replicas whose minibatch is not empty.
+
+        → what the minibatch looked like before it, per sample.
+        """
         seen: dict[str, Tensor] = {}
         critic = self.critic if with_critic else None
         if with_actor:
             seen |= actor_gradient(self.acting, minibatch, self.arm, self.rates)
         if critic is not None:
             seen |= critic_gradient(critic.stack, minibatch, self.arm)
-        self._clip(with_actor, with_critic)
+        self._clip(torch.from_numpy(taken).to(minibatch.share), with_actor, with_critic)
         if with_actor:
-            self.actor.adam.step(self.actor.stack.flat, self.actor.stack.grad, self.rates.actor)
+            self.actor.adam.step(self.actor.stack.flat, self.actor.stack.grad, self.rates.actor, taken)
         if critic is not None:
-            critic.adam.step(critic.stack.flat, critic.stack.grad, self.rates.critic)
+            critic.adam.step(critic.stack.flat, critic.stack.grad, self.rates.critic, taken)
         return seen
 
-    def _clip(self, with_actor: bool, with_critic: bool) -> None:
+    def _clip(self, taken: Tensor, with_actor: bool, with_critic: bool) -> None:
         if self.arm.grad_clip == "joint" and self.critic is not None:
-            self._clip_together({"actor": self.actor, "critic": self.critic}, self.arm.max_grad_norm)
+            self._clip_together({"actor": self.actor, "critic": self.critic}, self.arm.max_grad_norm, taken)
             return
         if with_actor:
-            self._clip_together({"actor": self.actor}, self.arm.max_grad_norm)
+            self._clip_together({"actor": self.actor}, self.arm.max_grad_norm, taken)
         if with_critic and self.critic is not None:
-            self._clip_together({"critic": self.critic}, self.arm.critic.max_grad_norm)
+            self._clip_together({"critic": self.critic}, self.arm.critic.max_grad_norm, taken)
 
-    def _clip_together(self, networks: dict[str, TrainState], limit: float | None) -> None:
+    def _clip_together(self, networks: dict[str, TrainState], limit: float | None, taken: Tensor) -> None:
         norms, factor = clip_gradients([network.stack for network in networks.values()], limit)
+        clipped = factor.lt(1).to(factor.dtype)
         for name, norm in zip(networks, norms, strict=True):
-            self._note({f"train/{name}_grad_norm": norm, f"train/{name}_grad_clipped": factor.lt(1).to(factor.dtype)})
+            self._note({f"train/{name}_grad_norm": norm, f"train/{name}_grad_clipped": clipped}, taken)
 
-    def _note(self, diagnostics: Mapping[str, Tensor]) -> None:
+    def _note(self, diagnostics: Mapping[str, Tensor], taken: Tensor) -> None:
+        """Add to the sums of diagnostics (S,) what the replicas report that took the step; `taken` (S,) is 1 or 0."""
         for name, value in diagnostics.items():
-            self._log.setdefault(name, []).append(value)
+            self._sums[name] = self._sums.get(name, 0.0) + torch.where(taken > 0, value, 0.0)
+            self._counts[name] = self._counts.get(name, 0.0) + taken
 
 
 def actor_gradient(actor: Actor, samples: Samples, arm: Arm, rates: Rates) -> dict[str, Tensor]:
@@ -148,7 +160,7 @@ def _reference_cost(
     """
     beta, kind = rates.reference_coef, arm.reference.kind
     if arm.reference.importance:
-        beta = beta * (log_prob - samples.log_prob).exp()
+        beta = beta * exp(log_prob - samples.log_prob)
     return beta * kl_estimate(log_prob, log_prob_reference, kind), beta * kl_slope(log_prob, log_prob_reference, kind)
 
 
@@ -166,11 +178,10 @@ def clip_gradients(stacks: Sequence[Stack], limit: float | None) -> tuple[list[T
 
     → the norms of each stack (S,), and the factor (S,), 1 where nothing was clipped.
     """
-    norms = [torch.linalg.vector_norm(stack.grad, dim=1) for stack in stacks]
+    norms = [sqrt(sum_over(stack.grad.square(), 1)) for stack in stacks]
     if limit is None:
         return norms, torch.ones_like(norms[0])
-    # Number by number: a reduction over the stacked norms rounds differently with other neighbours.
-    total = norms[0] if len(norms) == 1 else sum(norm.square() for norm in norms).sqrt()
+    total = norms[0] if len(norms) == 1 else sqrt(sum_over(torch.stack(norms, 1).square(), 1))
     factor = (limit / (total + 1e-6)).clamp_(max=1)
     for stack in stacks:
         stack.grad.mul_(factor.unsqueeze(1))

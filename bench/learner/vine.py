@@ -62,7 +62,7 @@ class _Columns:
     state: Array
     elapsed: Array
     live: Array
-    replicas: int
+    widths: Sequence[int]  # columns of each replica that are episodes
 
     @classmethod
     def of(cls, snapshots: Sequence[Snapshot], indices: Sequence[Array], rollouts: int) -> "_Columns":
@@ -79,24 +79,23 @@ class _Columns:
             which[replica, :, 1] += replica * n_envs
             live[replica, : len(repeated)] = True
         snapshot, column = which.reshape(-1, 2).T
-        return cls(states[snapshot, :, column].T, elapsed[snapshot, column], live.ravel(), len(indices))
+        widths = [rollouts * len(index) for index in indices]
+        return cls(states[snapshot, :, column].T, elapsed[snapshot, column], live.ravel(), widths)
 
     def play(self, task: Task, actor: Actor, gamma: float, streams: VineStreams) -> tuple[Array, list[int]]:
         """Return the discounted returns (S, M) of all episodes, played to their ends, and each replica's steps."""
         returns, discount = np.zeros(self.live.size), 1.0
-        steps = np.zeros(self.replicas, dtype=np.int64)
+        steps = np.zeros(len(self.widths), dtype=np.int64)
         while self.live.any():
-            steps += self.live.reshape(self.replicas, -1).sum(1)
+            steps += self.live.reshape(len(self.widths), -1).sum(1)
             returns += discount * self._step(task, actor, streams)
             discount *= gamma
-        return returns.reshape(self.replicas, -1), steps.tolist()
+        return returns.reshape(len(self.widths), -1), steps.tolist()
 
     def _step(self, task: Task, actor: Actor, streams: VineStreams) -> Array:
         """Take one step of the live columns and return their rewards, 0 elsewhere."""
-        width = self.live.size // self.replicas
-        noise = actor.noise(streams.action, 1, width)[0]
-        actions = actor.policy(stacked(task.observe(self.state), self.replicas)).sample(noise)
-        dynamics = np.concatenate([task.noise(stream, width) for stream in streams.dynamics], axis=1)
+        noise, dynamics = self._noise(task, actor, streams)
+        actions = actor.policy(stacked(task.observe(self.state), len(self.widths))).sample(noise)
         outcome = task.step(self.state, env_actions(actions, task.action_space), dynamics)
         self.state = np.where(self.live, outcome.state, self.state)
         self.elapsed = self.elapsed + self.live
@@ -105,3 +104,17 @@ class _Columns:
         if task.time_limit is not None:
             self.live &= self.elapsed < task.time_limit
         return reward
+
+    def _noise(self, task: Task, actor: Actor, streams: VineStreams) -> tuple[Tensor, Array]:
+        """Draw one step's noise of actions (S, K, M) and dynamics (D, S·M): only what a replica's own episodes need."""
+        live = self.live.reshape(len(self.widths), -1)
+        noise: Tensor | None = None
+        dynamics = np.zeros((len(task.noise(np.random.default_rng(0), 1)), *live.shape))
+        for replica in np.flatnonzero(live.any(axis=1)).tolist():
+            width = self.widths[replica]
+            drawn = actor.noise([streams.action[replica]], 1, width)[0]
+            noise = drawn.new_zeros(len(live), drawn.shape[1], live.shape[1]) if noise is None else noise
+            noise[replica, :, :width] = drawn[0]
+            dynamics[:, replica, :width] = task.noise(streams.dynamics[replica], width)
+        assert noise is not None  # something lives, or there would be no step
+        return noise, dynamics.reshape(len(dynamics), self.live.size)

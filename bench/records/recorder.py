@@ -20,6 +20,7 @@ import yaml
 
 from bench import interruption
 from bench.errors import UserError
+from bench.kernel.engine import description
 from bench.records import block as blocks
 from bench.records import files, lease, provenance
 
@@ -108,6 +109,7 @@ class Recorder:
             "git": provenance.git(),
             "versions": provenance.versions(),
             "host": provenance.host(),
+            "engine": description(),
             "process": provenance.process(),
             "started": now(),
         }

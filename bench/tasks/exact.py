@@ -295,7 +295,7 @@ def gradient_variance(
     squared = _second_moments(model, chosen, solution.value.reshape(model.steps, -1), gamma)
     spread = squared - 2 * fixed * q_values + fixed**2
     score = 1 - 2 * chosen + (chosen**2).sum(axis=-1, keepdims=True)  # ‖∇log π(a | s)‖²
-    weight = visits(model, solution.policy, weight_gamma**2, start).reshape(chosen.shape[:2])
+    weight = visits(model, solution.policy, weight_gamma * weight_gamma, start).reshape(chosen.shape[:2])
     mean = policy_gradient(model, solution.policy, gamma, state_gamma=weight_gamma, start=start)
     return float((weight[..., None] * chosen * score * spread).sum() - (mean**2).sum())
 

@@ -126,11 +126,12 @@ class ExamQuestion(ExactTask):
         students, difficulties = self._contexts
         n_states, n_answers = students * difficulties, len(self.setting.answers)
         reward = self.setting.points.reshape(n_states, n_answers) / 100
+        spread = self.setting.luck / 100
         of_student = np.repeat(np.eye(students), difficulties, axis=1) / difficulties
         return Model(
             transition=np.zeros((n_answers, n_states, n_states)),
             reward=reward,
-            reward_variance=np.broadcast_to((self.setting.luck / 100) ** 2, reward.shape),
+            reward_variance=np.broadcast_to(spread * spread, reward.shape),
             reward_to=np.zeros((n_answers, n_states, n_states)),
             horizon=1,
             shape=(students, difficulties),

@@ -256,7 +256,7 @@ class WeeklyExam(ExactTask):
         of_the_sick = _capped_moments(well + SICK_DAY / 100, spread, self.reward_cap)
         mean, square = ((1 - sick) * a + sick * b for a, b in zip(of_the_well, of_the_sick, strict=True))
         shift = self.reward_shift
-        return mean + shift, square + 2 * shift * mean + shift**2
+        return mean + shift, square + 2 * shift * mean + shift * shift
 
     def _moves(self) -> tuple[Array, Array]:
         """P(level' | plan, fatigue, level), axes in this order with level' last, and P(fatigue' | plan, fatigue)."""
@@ -316,13 +316,13 @@ _SCALE = 1 / np.array([[WEEKS], [MAX_LEVEL], [MAX_FATIGUE], [1], [100]])
 def _capped_moments(mean: Array, spread: float, cap: float | None) -> tuple[Array, Array]:
     """E[min(X, cap)] and E[min(X, cap)²] for X ~ N(mean, spread²): the moments of a censored normal variable."""
     if cap is None:
-        return mean, mean**2 + spread**2
+        return mean, mean**2 + spread * spread
     if spread == 0:
         return np.minimum(mean, cap), np.minimum(mean, cap) ** 2
     z = (cap - mean) / spread
     below, density = arrays.normal_distribution(z)
     first = mean * below - spread * density + cap * (1 - below)
-    second = (mean**2 + spread**2) * below - spread * (mean + cap) * density + cap**2 * (1 - below)
+    second = (mean**2 + spread * spread) * below - spread * (mean + cap) * density + cap * cap * (1 - below)
     return first, second
 
 

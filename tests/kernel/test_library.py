@@ -11,8 +11,10 @@ from bench.kernel import library
 @pytest.fixture(autouse=True)
 def fresh():
     library.library.cache_clear()
+    library.variants.cache_clear()
     yield
     library.library.cache_clear()
+    library.variants.cache_clear()
 
 
 def test_the_best_library_of_this_processor_was_made_of_the_sources_beside_it():

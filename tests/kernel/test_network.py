@@ -139,7 +139,7 @@ def test_the_features_are_those_of_the_last_hidden_layer():
     _, saved = shape.forward(flat, inputs)
     below = Passes(4, (8,), 5)  # the same layers, the last of them as outputs
     outputs, _ = below.forward(flat, inputs)
-    assert torch.allclose(shape.features(saved, 2, 11), outputs.tanh(), atol=1e-15)
+    assert torch.allclose(shape.features(inputs, saved), outputs.tanh(), atol=1e-15)
 
 
 def test_a_replica_that_is_no_number_leaves_the_others_alone():

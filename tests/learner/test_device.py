@@ -96,13 +96,13 @@ class Machine(TorchDispatchMode):
 def trained(overrides: list[str], device: str) -> PolicyGradient:
     config = bench.compose([*overrides, "seeds=1"])  # so that no row is ever left out
     env = BatchedVecEnv(environments(make(config.task), config.seeds, config.n_envs))
-    return PolicyGradient("MlpPolicy", env, config, config.seeds, device=device).learn()
+    return PolicyGradient("MlpPolicy", env, config, config.seeds, device=device, engine="torch").learn()
 
 
 @contextlib.contextmanager
 def made_up_device(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     with monkeypatch.context() as patch, Machine():
-        patch.setattr(policy_gradient, "check_device", lambda _: None)
+        patch.setattr(policy_gradient, "check_device", lambda *_: None)
         patch.setattr("stable_baselines3.common.base_class.get_device", torch.device)
         yield
 
@@ -137,17 +137,24 @@ def test_every_tensor_is_on_the_device(overrides: list[str], monkeypatch: pytest
 def test_a_device_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     refused: list[Callable[[], object]] = [
-        lambda: bench.compose(["device=cuda"]),
-        lambda: PolicyGradient(env="CartPole-v1", device="cuda"),
+        lambda: bench.compose(["device=cuda", "engine=torch"]),
+        lambda: PolicyGradient(env="CartPole-v1", device="cuda", engine="torch"),
     ]
     for make_it in refused:
         with pytest.raises(UserError, match=r"^device=cuda: torch \S+ finds no such device here; use device=cpu$"):
             make_it()
 
 
+def test_the_kernel_is_refused_there() -> None:
+    for make_it in (lambda: bench.compose(["device=cuda"]), lambda: PolicyGradient(env="CartPole-v1", device="cuda")):
+        with pytest.raises(UserError, match=r"^device=cuda with engine=kernel: .* on the CPU; use engine=torch$"):
+            make_it()
+
+
 def test_only_the_suites_own_learner_reads_it() -> None:
-    with pytest.raises(UserError, match=r"only the suite.s own learner reads it; use device=cpu"):
-        bench.compose(["algorithm=sb3_ppo", "device=cuda"])
+    for key, value, usual in (("device", "cuda", "cpu"), ("engine", "torch", "kernel")):
+        with pytest.raises(UserError, match=rf"only the suite.s own learner reads it; use {key}={usual}"):
+            bench.compose(["algorithm=sb3_ppo", f"{key}={value}"])
 
 
 def test_the_cpu_is_no_part_of_a_cells_identity() -> None:

@@ -43,7 +43,8 @@ def gradients(task: ExamQuestion, table: np.ndarray, baseline: str, size: int) -
     samples, _ = estimate(rollout, actor, None, arm)
     nothing = torch.zeros(REPLICAS, 1)
     actor_gradient(actor, samples, arm, Rates(np.zeros(0), np.zeros(0), nothing, nothing, nothing))
-    return -stack.gradients[0].double().numpy().transpose(0, 2, 1)
+    by_answer = stack.grad[:, : answers * contexts].view(REPLICAS, answers, contexts)
+    return -by_answer.double().numpy().transpose(0, 2, 1)
 
 
 def assert_mean(samples: np.ndarray, expected: np.ndarray) -> None:

@@ -4,14 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from bench.learner.network import VECTOR, Scratch, Stack
+from bench.kernel.engine import Engine, computing_with
+from bench.learner.network import Stack, orthogonal
 from bench.learner.optimiser import Adam
 
 
-def random_stack(
-    replicas: int, hidden: tuple[int, ...], dtype: torch.dtype = torch.float64, scratch: Scratch | None = None
-) -> Stack:
-    stack = Stack(replicas, 3, hidden, 2, dtype=dtype, scratch=scratch)
+def random_stack(replicas: int, hidden: tuple[int, ...], dtype: torch.dtype = torch.float64) -> Stack:
+    stack = Stack(replicas, 3, hidden, 2, dtype=dtype)
     stack.flat[:, : stack.used] = torch.randn(
         replicas, stack.used, generator=torch.Generator().manual_seed(0), dtype=dtype
     )
@@ -42,8 +41,14 @@ def reference_pass(stack: Stack, flat: torch.Tensor, inputs: torch.Tensor) -> tu
     return torch.stack(outputs), torch.stack(features)
 
 
-@pytest.mark.parametrize("hidden", [(), (32,), (32, 32), (64, 32, 64), (5, 7)])  # the exact tanh for the last
-def test_forward_and_backward_equal_autograd(hidden: tuple[int, ...]) -> None:
+@pytest.mark.parametrize("engine", ["kernel", "torch"])
+@pytest.mark.parametrize("hidden", [(), (32,), (32, 32), (64, 32, 64), (5, 7)])
+def test_forward_and_backward_equal_autograd(hidden: tuple[int, ...], engine: Engine) -> None:
+    with computing_with(engine):
+        check_against_autograd(hidden)
+
+
+def check_against_autograd(hidden: tuple[int, ...]) -> None:
     stack = random_stack(3, hidden)
     inputs = torch.randn(3, 3, 11, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     weights = torch.randn(3, 2, 11, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
@@ -54,10 +59,6 @@ def test_forward_and_backward_equal_autograd(hidden: tuple[int, ...]) -> None:
     stack.backward(weights, saved)
     (gradient,) = torch.autograd.grad((expected * weights).sum(), flat)
     torch.testing.assert_close(stack.grad, gradient, rtol=0, atol=1e-11)
-
-
-def test_flat_parameters_are_padded_for_the_vector_unit() -> None:
-    assert random_stack(2, (5, 7)).flat.shape[1] % VECTOR == 0
 
 
 def test_replicas_have_orthogonal_weights_of_their_own() -> None:
@@ -73,9 +74,9 @@ def test_replicas_have_orthogonal_weights_of_their_own() -> None:
     assert float(stack.weights[1].abs().sum()) == 0.0
 
 
-def test_buffers_grow_and_shrink_with_ragged_batches() -> None:
+def test_batches_may_have_any_width() -> None:
     stack = random_stack(2, (32, 32))
-    for size in (8, 20, 3, 20):
+    for size in (8, 20, 3, 1):
         inputs = torch.randn(2, 3, size, dtype=torch.float64)
         torch.testing.assert_close(stack.forward(inputs)[0], reference_outputs(stack, stack.flat, inputs))
 
@@ -93,15 +94,21 @@ def test_bits_do_not_depend_on_the_neighbours(replica: int) -> None:
     assert torch.equal(together.grad[replica], alone.grad[0])
 
 
-def test_adam_equals_torchs() -> None:
+@pytest.mark.parametrize("engine", ["kernel", "torch"])
+def test_adam_equals_torchs(engine: Engine) -> None:
+    with computing_with(engine):
+        check_adam()
+
+
+def check_adam() -> None:
     generator = torch.Generator().manual_seed(0)
-    ours = torch.randn(2, 64, generator=generator, dtype=torch.float64)
+    ours = torch.randn(2, 67, generator=generator, dtype=torch.float64)
     theirs = [torch.nn.Parameter(row.clone()) for row in ours]
     rates = [1e-2, 3e-4]
     optimisers = [torch.optim.Adam([p], lr=rate, eps=1e-5) for p, rate in zip(theirs, rates, strict=True)]
     adam = Adam(ours)
     for _ in range(30):
-        gradient = torch.randn(2, 64, generator=generator, dtype=torch.float64)
+        gradient = torch.randn(2, 67, generator=generator, dtype=torch.float64)
         adam.step(ours, gradient, np.array(rates)[:, None])
         for parameter, row, optimiser in zip(theirs, gradient, optimisers, strict=True):
             parameter.grad = row.clone()
@@ -113,30 +120,16 @@ def test_adam_equals_torchs() -> None:
 def test_adams_bits_do_not_depend_on_the_neighbours(agreeing: bool) -> None:
     """A row moves alike alone, beside rows with its learning rate and beside rows with another."""
     generator = torch.Generator().manual_seed(0)
-    together = torch.randn(5, 3 * VECTOR, generator=generator)
+    together = torch.randn(5, 203, generator=generator)
     alone = together[3:4].clone()
     rates = np.full((5, 1), 3e-4) if agreeing else np.linspace(1e-4, 5e-4, 5)[:, None]
     beside, single = Adam(together), Adam(alone)
     for _ in range(5):
-        gradient = torch.randn(5, 3 * VECTOR, generator=generator)
+        gradient = torch.randn(5, 203, generator=generator)
         beside.step(together, gradient, rates)
         single.step(alone, gradient[3:4], rates[3:4])
     assert torch.equal(together[3], alone[0])
     assert torch.equal(beside.second[3], single.second[0])
-
-
-def test_stacks_may_share_their_scratch_memory() -> None:
-    """What one leaves there is overwritten by the other, and by no part of its own pass."""
-    scratch = Scratch()
-    stacks = [random_stack(2, hidden, scratch=scratch) for hidden in ((32, 64), (64, 32))]
-    inputs = torch.randn(2, 3, 16, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-    for stack in (*stacks, *stacks):
-        own = random_stack(2, stack.hidden)
-        for each in (stack, own):
-            outputs, saved = each.forward(inputs)
-            each.backward(outputs, saved)
-        assert torch.equal(stack.grad, own.grad)
-    assert stacks[0].forward(inputs)[1][1].data_ptr() == stacks[1].forward(inputs)[1][1].data_ptr()
 
 
 def test_adam_state_of_some_replicas_comes_and_goes() -> None:
@@ -156,3 +149,30 @@ def test_adam_state_of_some_replicas_comes_and_goes() -> None:
     whole.load_state_dict(adam.state_dict())
     assert torch.equal(whole.second, adam.second)
     assert whole.steps.tolist() == adam.steps.tolist()
+
+
+@pytest.mark.parametrize("engine", ["kernel", "torch"])
+def test_adam_moves_nobody_who_takes_no_step(engine: Engine) -> None:
+    parameters = torch.ones(3, 5)
+    adam, rate = Adam(parameters), np.full((3, 1), 0.1)
+    with computing_with(engine):
+        adam.step(parameters, torch.ones(3, 5), rate)
+        moved = parameters.clone()
+        adam.step(parameters, torch.ones(3, 5), rate, np.array([True, False, True]))
+    assert torch.equal(parameters[1], moved[1])
+    assert not torch.equal(parameters[0], moved[0])
+    assert torch.equal(parameters[0], parameters[2])
+    assert adam.steps.ravel().tolist() == [2, 1, 2]
+    assert float(adam.first[1, 0]) == pytest.approx(0.1)  # one step of 1 − β1
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 7), (7, 1), (64, 64), (5, 64), (64, 4)])
+def test_orthogonal_matrices_are_orthonormal_and_uniform(shape: tuple[int, int]) -> None:
+    """The first column of a matrix is a unit vector in a random direction: its numbers have mean 0 and variance 1/n."""
+    matrix = orthogonal(np.random.default_rng(3), *shape)
+    small = min(shape)
+    product = matrix @ matrix.T if shape[0] <= shape[1] else matrix.T @ matrix
+    np.testing.assert_allclose(product, np.eye(small), atol=1e-14)
+    drawn = np.array([orthogonal(np.random.default_rng(seed), *shape)[-1, -1] for seed in range(400)])
+    assert abs(drawn.mean()) < 4 * drawn.std() / 20 + 1e-12
+    assert (drawn**2).mean() == pytest.approx(1 / max(shape), rel=0.3)

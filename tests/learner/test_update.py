@@ -11,8 +11,8 @@ from torch.distributions import Independent, Normal, kl_divergence
 from bench.arms.objectives import KINDS, surrogate
 from bench.learner.actor import Actor
 from bench.learner.distributions import Categorical, DiagonalGaussian, Distribution, StateDependentGaussian
-from bench.learner.minibatches import Minibatches, Samples
-from bench.learner.network import WIDTH, Stack
+from bench.learner.minibatches import Minibatches, Samples, normalised
+from bench.learner.network import Stack
 from bench.learner.update import Rates, actor_gradient, clip_gradients, critic_gradient
 from tests.learner.probes import settings
 from tests.learner.test_network import reference_outputs, reference_pass
@@ -189,7 +189,6 @@ def test_every_sample_is_in_one_minibatch_of_an_epoch(count: int) -> None:
         assert sorted(number for part in given for number in part) == list(range(live))
         assert max(map(len, given)) - min(map(len, given)) <= 1
         for minibatch, part in zip(minibatches, given, strict=True):
-            assert minibatch.share.shape[1] % WIDTH == 0
             assert float(minibatch.share[replica].sum()) == pytest.approx(1.0 if part else 0.0)
 
 
@@ -201,3 +200,37 @@ def test_weights_within_a_minibatch_are_those_of_the_batch() -> None:
     minibatches = Minibatches(even, 2, "none").shuffled(streams)
     total = sum((m.weight * m.advantage).sum(1) for m in minibatches)
     torch.testing.assert_close(total / 2, (even.weight * even.advantage).sum(1))
+
+
+def test_empty_minibatches_are_no_steps() -> None:
+    """A replica of 2 samples and 4 minibatches: two of one sample each; its neighbour has four of four."""
+    samples = ragged(Categorical, torch.Generator().manual_seed(1))
+    cut = Minibatches(samples, 4, "none")
+    assert cut.filled.tolist() == [[True] * 4, [True] * 4, [True, True, False, False]]
+
+
+@pytest.mark.parametrize("kind", ["rms", "mean_std", "none"])
+def test_normalising_equal_advantages(kind: str) -> None:
+    """Of 7 equal numbers, whose single-precision sum is rounded, the mean is subtracted without a residue."""
+    equal = torch.full((1, 7), 99.34)
+    found = normalised(equal, torch.ones(1, 7) > 0, torch.full((1, 1), 7.0), kind)
+    expected = {"rms": torch.ones(1, 7), "mean_std": torch.zeros(1, 7), "none": equal}[kind]
+    torch.testing.assert_close(found, expected, rtol=1e-6, atol=0)
+
+
+def test_a_single_sample_is_left_as_it_is_by_mean_std_as_in_sb3() -> None:
+    one = torch.tensor([[3.0, 0.0]])
+    found = normalised(one, torch.tensor([[True, False]]), torch.ones(1, 1), "mean_std")
+    assert found.tolist() == [[3.0, 0.0]]
+
+
+def test_normalising_nothing_gives_zeros() -> None:
+    for kind in ("rms", "mean_std"):
+        assert normalised(torch.zeros(1, 4), torch.zeros(1, 4) > 0, torch.zeros(1, 1), kind).tolist() == [[0.0] * 4]
+
+
+def test_mean_std_by_hand() -> None:
+    """1, 2, 3, 6: mean 3, deviations −2 −1 0 3, variance 14/3 with ddof 1; the padding counts for nothing."""
+    given = torch.tensor([[1.0, 2.0, 3.0, 6.0, 50.0]])
+    found = normalised(given, torch.arange(5).unsqueeze(0) < 4, torch.full((1, 1), 4.0), "mean_std")[:, :4]
+    torch.testing.assert_close(found, torch.tensor([[-2.0, -1.0, 0.0, 3.0]]) / (14 / 3) ** 0.5)

@@ -41,6 +41,7 @@ static inline D8 tanh_of_vector_f64(D8 x) { return tanhv(x); }
 #define VEC F16
 #define NAMED(name) name##_f32
 #include "networks.h"
+#include "arrays.h"
 #undef REAL
 #undef VEC
 #undef NAMED
@@ -49,3 +50,4 @@ static inline D8 tanh_of_vector_f64(D8 x) { return tanhv(x); }
 #define VEC D8
 #define NAMED(name) name##_f64
 #include "networks.h"
+#include "arrays.h"

@@ -44,7 +44,12 @@ const char *kernel_sources(void);
   void tanh_##T(int64_t n, const R *x, R *y);                                                                                 \
   void sqrt_##T(int64_t n, const R *x, R *y);                                                                                 \
   /* The logarithm of the softmax over the middle axis of x (S, A, B), A >= 1; y may be x. */                                 \
-  void log_softmax_##T(int64_t S, int64_t A, int64_t B, const R *x, R *y);
+  void log_softmax_##T(int64_t S, int64_t A, int64_t B, const R *x, R *y);                                                    \
+  /* y (outer, inner) = the sum of x (outer, n, inner) over its middle axis; zeros at its end change no bit. */               \
+  void sum_##T(int64_t outer, int64_t n, int64_t inner, const R *x, R *y);                                                    \
+  /* Adam's step number count[s] (arXiv 1412.6980, algorithm 1) of each replica's P parameters; none where it is zero. */     \
+  void adam_##T(int64_t S, int64_t P, R *parameters, const R *gradient, R *first, R *second, const double *rate,              \
+                const int64_t *count, double beta1, double beta2, double eps);
 
 DECLARE(float, f32)
 DECLARE(double, f64)

@@ -316,7 +316,6 @@ void NAMED(backward)(int64_t S, int64_t B, int64_t P, int64_t depth, int64_t inp
   }
 }
 
-#undef LANES
 #undef TILE
 #undef CHUNK
 #undef LAYER

@@ -1,0 +1,57 @@
+/* Sums of arrays, and the steps of Adam, for one type of number; kernel.c includes this once for each, after networks.h.
+
+   REAL, VEC, LANES and NAMED are those of networks.h. */
+
+/* y (outer, inner) = the sum of x (outer, n, inner) over its middle axis.
+
+   Where inner is one, LANES partial sums run in parallel and are folded in halves; elsewhere one number after the other is
+   added. Both begin at zero, and zeros at the end change nothing. */
+void NAMED(sum)(int64_t outer, int64_t n, int64_t inner, const REAL *x, REAL *y) {
+  for (int64_t o = 0; o < outer; o++, x += n * inner, y += inner) {
+    if (inner == 1) {
+      VEC total = NAMED(splat)(0), last = NAMED(splat)(0);
+      int64_t whole = n / LANES * LANES;
+      for (int64_t i = 0; i < whole; i += LANES) total += NAMED(load)(x + i);
+      for (int64_t i = whole; i < n; i++) last[i - whole] = x[i];
+      *y = NAMED(fold)(total + last);
+      continue;
+    }
+    memset(y, 0, sizeof(REAL) * inner);
+    for (int64_t i = 0; i < n; i++)
+      for (int64_t j = 0; j < inner; j++) y[j] += x[i * inner + j];
+  }
+}
+
+static double NAMED(power)(double base, int64_t exponent) {
+  double result = 1;
+  for (; exponent > 0; exponent /= 2, base *= base)
+    if (exponent % 2) result *= base;
+  return result;
+}
+
+void NAMED(adam)(int64_t S, int64_t P, REAL *parameters, const REAL *gradient, REAL *first, REAL *second, const double *rate,
+                 const int64_t *count, double beta1, double beta2, double eps) {
+  for (int64_t s = 0; s < S; s++, parameters += P, gradient += P, first += P, second += P) {
+    if (count[s] <= 0) continue;
+    REAL keep1 = (REAL)beta1, take1 = (REAL)(1 - beta1), keep2 = (REAL)beta2, take2 = (REAL)(1 - beta2);
+    REAL step = (REAL)(rate[s] / (1 - NAMED(power)(beta1, count[s])));
+    REAL scale = (REAL)__builtin_sqrt(1 - NAMED(power)(beta2, count[s])), least = (REAL)eps;
+    for (int64_t i = 0; i < P; i += LANES) {
+      int64_t rest = P - i < LANES ? P - i : LANES;
+      VEC p = NAMED(splat)(0), g = p, m = p, v = p;
+      memcpy(&p, parameters + i, sizeof(REAL) * rest);
+      memcpy(&g, gradient + i, sizeof(REAL) * rest);
+      memcpy(&m, first + i, sizeof(REAL) * rest);
+      memcpy(&v, second + i, sizeof(REAL) * rest);
+      m = NAMED(fma)(NAMED(splat)(keep1), m, NAMED(splat)(take1) * g);
+      v = NAMED(fma)(NAMED(splat)(keep2), v, NAMED(splat)(take2) * g * g);
+      VEC size = __builtin_elementwise_sqrt(v) / NAMED(splat)(scale) + NAMED(splat)(least);
+      p = NAMED(fma)(NAMED(splat)(-step), m / size, p);
+      memcpy(parameters + i, &p, sizeof(REAL) * rest);
+      memcpy(first + i, &m, sizeof(REAL) * rest);
+      memcpy(second + i, &v, sizeof(REAL) * rest);
+    }
+  }
+}
+
+#undef LANES
