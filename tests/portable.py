@@ -37,7 +37,8 @@ ARITHMETIC = {
 ALLOWED = MOVING | COMPARING | ARITHMETIC
 
 NUMPY = (
-    "exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "power", "float_power", "tanh", "sinh", "cosh", "tan",
+    "sin", "cos", "exp", "exp2", "expm1",
+    "log", "log2", "log10", "log1p", "power", "float_power", "tanh", "sinh", "cosh", "tan",
     "arcsin", "arccos", "arctan", "arctan2", "arcsinh", "arccosh", "arctanh", "hypot", "cbrt", "logaddexp", "dot",
     "vdot", "inner", "matmul", "tensordot", "kron", "cov", "corrcoef", "polyfit",
 )  # fmt: skip

@@ -16,7 +16,7 @@ VARIANT = "BENCH_KERNEL"  # names another library than the processor's best, for
 REMEDY = "'make setup' builds it, and so does installing the package anew"
 TYPES = {"n": ctypes.c_int64, "p": ctypes.c_void_p, "d": ctypes.c_double}
 SIGNATURES = {  # of source/kernel.h: n for a count, p for memory, d for a number
-    **dict.fromkeys(("exp", "log", "expm1", "tanh", "sqrt"), "npp"),
+    **dict.fromkeys(("exp", "log", "expm1", "tanh", "sqrt", "sin", "cos"), "npp"),
     **dict.fromkeys(("log_softmax", "sum"), "nnnpp"),
     "adam": "nnppppppddd",
     "hidden_size": "nnp",

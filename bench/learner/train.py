@@ -3,6 +3,7 @@
 `PolicyGradient.learn` is the loop; the callback here evaluates in it, and reports everything to an observer.
 """
 
+import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -40,7 +41,9 @@ class TrainedBlock:
 
     def save_checkpoint(self, path: Path) -> None:
         """Write everything needed to go on training; loadable with `weights_only`."""
-        torch.save(self.model.get_checkpoint(), path)
+        content = io.BytesIO()  # torch would write the file's name into it
+        torch.save(self.model.get_checkpoint(), content)
+        path.write_bytes(content.getvalue())
 
 
 def train(config: Config, seeds: Sequence[int], observer: Observer, checkpoint: BinaryIO | None = None) -> TrainedBlock:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from gymnasium import spaces
 
+from bench.kernel import arrays
 from bench.tasks.base import Array, Step, Task
 
 GRAVITY = 9.8
@@ -42,14 +43,14 @@ class Acrobot(Task):
         successor = state + TIME_STEP / 6 * (slope_1 + 2 * slope_2 + 2 * slope_3 + slope_4)
         successor[:2] = _wrap(successor[:2])
         np.clip(successor[2:], -MAX_VELOCITY, MAX_VELOCITY, out=successor[2:])
-        terminated = -np.cos(successor[0]) - np.cos(successor[0] + successor[1]) > 1
+        terminated = -arrays.cos(successor[0]) - arrays.cos(successor[0] + successor[1]) > 1
         return Step(successor, np.where(terminated, 0.0, -1.0), terminated, {})
 
     def observe(self, state: Array) -> Array:
         """Cosine and sine of both angles, both velocities: (6, C) float32."""
         observation = np.empty((6, state.shape[1]), dtype=np.float32)
-        np.cos(state[:2], out=observation[:4:2], casting="same_kind")
-        np.sin(state[:2], out=observation[1:4:2], casting="same_kind")
+        observation[:4:2] = arrays.cos(state[:2])
+        observation[1:4:2] = arrays.sin(state[:2])
         observation[4:] = state[2:]
         return observation
 
@@ -60,11 +61,11 @@ def _slope(state: Array, torque: Array) -> Array:
     Lengths, masses and moments of inertia are 1, centres of mass at ½; the constants are what is left of them.
     """
     angle_1, angle_2, velocity_1, velocity_2 = state
-    cos_2, half_sin_2 = np.cos(angle_2), 0.5 * np.sin(angle_2)
+    cos_2, half_sin_2 = arrays.cos(angle_2), 0.5 * arrays.sin(angle_2)
     d_1 = 3.5 + cos_2
     d_2 = 1.25 + 0.5 * cos_2
-    phi_2 = 0.5 * GRAVITY * np.sin(angle_1 + angle_2)
-    phi_1 = 1.5 * GRAVITY * np.sin(angle_1) + phi_2 - half_sin_2 * velocity_2 * (velocity_2 + 2 * velocity_1)
+    phi_2 = 0.5 * GRAVITY * arrays.sin(angle_1 + angle_2)
+    phi_1 = 1.5 * GRAVITY * arrays.sin(angle_1) + phi_2 - half_sin_2 * velocity_2 * (velocity_2 + 2 * velocity_1)
     ratio = d_2 / d_1
     slope = np.empty_like(state)
     slope[:2] = state[2:]

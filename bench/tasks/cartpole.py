@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from gymnasium import spaces
 
+from bench.kernel import arrays
 from bench.tasks.base import Array, Step, Task
 
 GRAVITY = 9.8
@@ -42,7 +43,7 @@ class CartPole(Task):
     def step(self, state: Array, action: Array, noise: Array) -> Step:  # noqa: ARG002
         """One Euler step of 0.02 s. The order of the operations is Gymnasium's: another one differs in the last bit."""
         angle, angular_velocity = state[2], state[3]
-        cos, sin = np.cos(angle), np.sin(angle)
+        cos, sin = arrays.cos(angle), arrays.sin(angle)
         push = (_FORCES.take(action) + POLE_MASS_LENGTH * np.square(angular_velocity) * sin) / TOTAL_MASS
         angular_acceleration = (GRAVITY * sin - cos * push) / (
             HALF_LENGTH * (4.0 / 3.0 - POLE_MASS * np.square(cos) / TOTAL_MASS)

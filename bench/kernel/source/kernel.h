@@ -43,6 +43,8 @@ const char *kernel_sources(void);
   void expm1_##T(int64_t n, const R *x, R *y);                                                                                \
   void tanh_##T(int64_t n, const R *x, R *y);                                                                                 \
   void sqrt_##T(int64_t n, const R *x, R *y);                                                                                 \
+  void sin_##T(int64_t n, const R *x, R *y);                                                                                  \
+  void cos_##T(int64_t n, const R *x, R *y);                                                                                  \
   /* The logarithm of the softmax over the middle axis of x (S, A, B), A >= 1; y may be x. */                                 \
   void log_softmax_##T(int64_t S, int64_t A, int64_t B, const R *x, R *y);                                                    \
   /* y (outer, inner) = the sum of x (outer, n, inner) over its middle axis; zeros at its end change no bit. */               \
