@@ -12,6 +12,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from analysis.figures import sheets
+from analysis.report import files as report_files
 from bench.records import block as blocks
 from bench.records import files, provenance
 from bench.records.index import STUDY
@@ -175,6 +177,17 @@ def training_rows(seeds: Sequence[int], points: int, budget: int) -> list[dict[s
         for seed in seeds
         for update in range(points)
     ]
+
+
+def draw_svg_only(patch: pytest.MonkeyPatch) -> None:
+    """Save the figures of reports as SVG alone, for tests that are not about formats: PDF takes most of the time."""
+    for module in (report_files, sheets):
+        patch.setattr(module, "FORMATS", ("svg",))
+
+
+@pytest.fixture
+def svg_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    draw_svg_only(monkeypatch)
 
 
 @pytest.fixture

@@ -39,8 +39,8 @@ def rising(seed: int, share: float) -> float:
 
 
 @pytest.fixture
-def one_figure(monkeypatch):
-    """Reports with a single figure, for tests that are not about figures."""
+def one_figure(monkeypatch, svg_only):  # noqa: ARG001
+    """Reports with a single figure, as SVG, for tests that are not about figures."""
     figures = {"final_scores_stochastic": gallery.FIGURES["final_scores_stochastic"]}
     monkeypatch.setattr(files, "FIGURES", figures)
     monkeypatch.setattr(files, "MAIN_FIGURES", tuple(figures))

@@ -32,6 +32,7 @@ def words(path: Path) -> list[str]:
     return [line for line in path.read_text(encoding="utf-8").splitlines() if ".yaml: commit " not in line]
 
 
+@pytest.mark.usefixtures("svg_only")  # no other format is committed
 @pytest.mark.parametrize("study", ["honest", pytest.param("article", marks=pytest.mark.slow)])
 def test_a_report_drawn_again_says_and_shows_the_same(study: str, tmp_path: Path) -> None:
     """From packs alone: means and variances, what the records say of each seed, and what the laboratory measured."""

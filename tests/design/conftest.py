@@ -38,12 +38,28 @@ def learner(monkeypatch) -> RatedLearner:
     return fake
 
 
+@pytest.fixture(scope="package")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The results of the study, trained once for all tests: to be read, or copied."""
+    folder = tmp_path_factory.mktemp("trained")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(execute, "train", RatedLearner())
+        _clean(patch, folder)
+        assert main(STUDY) == 0
+    return folder / "results"
+
+
+def _clean(patch: pytest.MonkeyPatch, folder: Path) -> None:
+    """Work in a folder, with the environment variables that commands set as they were before the first."""
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "HYDRA_FULL_ERROR", provenance.COMMAND):
+        patch.setenv(name, "")
+    patch.chdir(folder)
+
+
 @pytest.fixture
 def bench(monkeypatch, tmp_path, capsys) -> Callable[..., tuple[int, str, str]]:
     """Run a command line in a folder of its own; → exit code, stdout, stderr."""
-    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "HYDRA_FULL_ERROR", provenance.COMMAND):
-        monkeypatch.setenv(name, "")
-    monkeypatch.chdir(tmp_path)
+    _clean(monkeypatch, tmp_path)
 
     def run(*arguments: str) -> tuple[int, str, str]:
         code = main(arguments)

@@ -22,7 +22,8 @@ def test_a_job_is_given_the_cell_that_was_planned():
     with initialize_config_dir(str(CONF), version_base="1.3"):
         master = compose("config", overrides=["study=quick"], return_hydra_config=True)
         cells = plan_studies(
-            ["study=quick", "seeds=[3,5]"], lambda overrides: compose("config", overrides, return_hydra_config=True)
+            ["study=quick", "task=weekly_exam", "seeds=[3,5]"],
+            lambda overrides: compose("config", overrides, return_hydra_config=True),
         )
     for cell in cells:
         config = JobLoader().load_sweep_config(master, job(cell))

@@ -90,6 +90,7 @@ def test_a_claim_is_held_against_what_its_own_studies_measured(root, tmp_path):
     assert (judged.verdict, judged.findings[0].effect) == ("supported", pytest.approx(1.5))
 
 
+@pytest.mark.usefixtures("svg_only")
 def test_a_study_that_only_measured_has_a_report(root, capsys):
     assert main(["study=s", f"results={root}"]) == 0
     page = (root / "s" / "report" / "report.md").read_text()

@@ -14,7 +14,7 @@ from analysis.report import page as pages
 from analysis.report.document import Document, Part
 from analysis.tables.formats import Best, Section, Table
 from bench.paths import ROOT
-from tests.analysis.conftest import ResultsWriter
+from tests.analysis.conftest import ResultsWriter, draw_svg_only
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
@@ -63,7 +63,9 @@ def page(tmp_path_factory) -> Path:
     for k, (arm, top) in enumerate([("a", 90.0), ("b", 200.0), ("<img src=x onerror=alert(1)>", 30.0)]):
         for task in ("cartpole", "weekly_exam"):
             results.block("s", task, arm, range(4), lambda seed, share, top=top: top * share + seed, k=k)
-    assert main(["study=s", f"results={results.root}"]) == 0
+    with pytest.MonkeyPatch.context() as patch:
+        draw_svg_only(patch)
+        assert main(["study=s", f"results={results.root}"]) == 0
     return results.root / "s" / "report" / "index.html"
 
 

@@ -51,6 +51,7 @@ def test_the_report_of_a_measured_study(results: Path) -> None:
     assert "<h2>The estimators, measured</h2>" in (folder / "index.html").read_text()
 
 
+@pytest.mark.usefixtures("svg_only")
 def test_a_damaged_stage_is_named_and_told_by_the_exit_code(
     results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -146,6 +147,7 @@ def test_two_settings_of_a_stage_stay_apart(results: Path, found: Laboratory, tm
     assert f"claims and summaries use {first}" in line
 
 
+@pytest.mark.usefixtures("svg_only")
 def test_every_study_has_its_laboratory_section(results: Path, tmp_path: Path) -> None:
     """Two studies read together: what both measured counts once, what only the second measured is there."""
     root = tmp_path / "results"

@@ -147,6 +147,7 @@ def test_tables_show_every_setting_and_the_winners_on_both_pools(study):
     assert [row[0] for row in second.rows] == ["0", "2", "1"]
 
 
+@pytest.mark.usefixtures("svg_only")
 def test_the_report_has_them_and_says_so(study, capsys):
     assert cli.main(["study=tuned", f"results={study.parent}"]) == 0
     assert "4 of 4 runs are done: 1 arm on 1 task" in capsys.readouterr().out
@@ -157,11 +158,12 @@ def test_the_report_has_them_and_says_so(study, capsys):
     )
     assert "![tuning settings](tuning_settings.svg)" in text
     assert "![tuning optimism](tuning_optimism.svg)" in text
-    assert (study / "report" / "tuning_optimism.png").stat().st_size > 0
+    assert (study / "report" / "tuning_optimism.svg").stat().st_size > 0
     page = (study / "report" / "index.html").read_text()
     assert "a-tuning-00" not in page.replace(str(study), "")
 
 
+@pytest.mark.usefixtures("svg_only")
 def test_a_report_while_the_tuning_goes_on(study):
     write_plan(study, {"a": (None, None), "b": (None, None)})
     for path in sorted((study / "runs" / "cartpole").glob(f"a-{hash_of('a', 0.003, 'main')}/*/*")):
@@ -176,9 +178,12 @@ def test_a_report_while_the_tuning_goes_on(study):
     assert "tuning_optimism.svg" not in written
 
 
-def test_a_study_without_tuning_is_left_as_it_is(quick_like):
-    records = load.read(["quick"], quick_like.root)
-    same, found = tuned.split(records, quick_like.root / "quick")
+def test_a_study_without_tuning_is_left_as_it_is(results):
+    results.study("plain", [{"task": "cartpole", "arm": "a", "seeds": [0, 1]}])
+    results.block("plain", "cartpole", "a", [0, 1], lambda seed, _: 61.0 + seed)
+    records = load.read(["plain"], results.root)
+    assert len(records.runs) == 2
+    same, found = tuned.split(records, results.root / "plain")
     assert same is records
     assert found is None
 
