@@ -104,9 +104,9 @@ def test_options_of_a_plugin_count_as_typed_and_move_no_other_cell(tmp_path, mon
 def edited(tmp_path, monkeypatch) -> Callable[[str, str, str], None]:
     """Edit a value in a copy of conf, from which cells are composed from then on."""
     shutil.copytree(CONF, tmp_path / "conf")
-    monkeypatch.setattr("bench.cells.composition.CONF", tmp_path / "conf")
 
     def edit(file: str, old: str, new: str) -> None:
+        monkeypatch.setattr("bench.cells.composition.CONF", tmp_path / "conf")
         path = tmp_path / "conf" / file
         text = path.read_text(encoding="utf-8")
         assert text.count(old) == 1

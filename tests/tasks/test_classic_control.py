@@ -54,6 +54,7 @@ def test_thousands_of_random_steps(env: "gymnasium.Env[Any, Any]", task: Task, i
     env.action_space.seed(1)
     env.reset(seed=1)
     endings = 0
+    states, observations, rewards = [], [], []  # pairs of ours and Gymnasium's, compared all at once
     for _ in range(STEPS):
         batched.state[:, 0] = gymnasium_state(env)
         action = env.action_space.sample()
@@ -61,10 +62,10 @@ def test_thousands_of_random_steps(env: "gymnasium.Env[Any, Any]", task: Task, i
         ours = batched.step(np.asarray(action)[..., None])
 
         assert batched.state.dtype == gymnasium_state(env).dtype
-        np.testing.assert_allclose(batched.state[:, 0], gymnasium_state(env), rtol=0, atol=TOLERANCE[id])
-        np.testing.assert_allclose(ours.observation[:, 0], observation, rtol=1e-6, atol=1e-7)
         assert ours.observation.dtype == observation.dtype
-        assert ours.reward[0] == pytest.approx(float(reward), abs=1e-6)
+        states.append((batched.state[:, 0].copy(), gymnasium_state(env).copy()))
+        observations.append((ours.observation[:, 0].copy(), observation))
+        rewards.append((float(ours.reward[0]), float(reward)))
         assert ours.terminated[0] == terminated
         assert ours.truncated[0] == (truncated and not terminated)
         if terminated or truncated:
@@ -72,6 +73,9 @@ def test_thousands_of_random_steps(env: "gymnasium.Env[Any, Any]", task: Task, i
             env.reset()
             batched.restart()
     assert endings >= STEPS // 1000
+    np.testing.assert_allclose(*zip(*states, strict=True), rtol=0, atol=TOLERANCE[id])
+    np.testing.assert_allclose(*zip(*observations, strict=True), rtol=1e-6, atol=1e-7)
+    np.testing.assert_allclose(*zip(*rewards, strict=True), rtol=0, atol=1e-6)
 
 
 def test_states_all_over_the_place(env: "gymnasium.Env[Any, Any]", task: Task, id: str) -> None:
@@ -86,13 +90,16 @@ def test_states_all_over_the_place(env: "gymnasium.Env[Any, Any]", task: Task, i
     ours = task.step(states, actions, task.noise(rng, STEPS))
     assert ours.state.dtype == dtype
     env.reset(seed=0)
+    found, rewards = [], []
     for column in range(STEPS):
         env.unwrapped.state = states[:, column].copy()  # type: ignore[attr-defined]
         env.unwrapped.steps_beyond_terminated = None  # type: ignore[attr-defined]
         _, reward, terminated, _, _ = env.unwrapped.step(actions[..., column])
-        np.testing.assert_allclose(ours.state[:, column], gymnasium_state(env), rtol=0, atol=TOLERANCE[id])
-        assert ours.reward[column] == pytest.approx(float(reward), abs=1e-6)
+        found.append(gymnasium_state(env).copy())
+        rewards.append(float(reward))
         assert ours.terminated[column] == terminated
+    np.testing.assert_allclose(ours.state.T, found, rtol=0, atol=TOLERANCE[id])
+    np.testing.assert_allclose(ours.reward, rewards, rtol=0, atol=1e-6)
     assert ours.terminated.any() == (id not in NEVER_TERMINATES)
     assert not ours.terminated.all()
 

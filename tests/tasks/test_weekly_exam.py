@@ -106,14 +106,17 @@ def test_values_and_q_values_are_the_oracles(task: WeeklyExam, policy: str | int
     solution = task.solve(POLICIES[policy], gamma)
     assert solution.value.shape == (16, 11, 5, 2)
     assert solution.q_values.shape == solution.advantage.shape == solution.policy.shape == (16, 11, 5, 2, 4)
-    for week, level, fatigue in np.ndindex(16, 11, 5):
-        value = oracle_value(week, level, fatigue, policy, gamma)
-        q = [oracle_q(week, level, fatigue, plan, policy, gamma) for plan in range(4)]
-        for brother in (0, 1):
-            at = (week, level, fatigue, brother)
-            assert solution.value[at] == pytest.approx(value, abs=1e-12)
-            assert solution.q_values[at] == pytest.approx(q, abs=1e-12)
-            assert solution.advantage[at] == pytest.approx(np.array(q) - value, abs=1e-12)
+    value, q = np.empty((16, 11, 5, 1)), np.empty((16, 11, 5, 1, 4))
+    for at in np.ndindex(16, 11, 5):
+        value[at] = oracle_value(*at, policy, gamma)
+        q[at] = [oracle_q(*at, plan, policy, gamma) for plan in range(4)]
+    for brother in (0, 1):
+        for found, expected in (
+            (solution.value, value),
+            (solution.q_values, q),
+            (solution.advantage, q - value[..., None]),
+        ):
+            np.testing.assert_allclose(found[:, :, :, brother], expected[:, :, :, 0], rtol=0, atol=1e-12)
     starts = {brother: oracle_value(0, *start, policy, gamma) for brother, start in START.items()}
     assert solution.objectives == pytest.approx(starts, abs=1e-12)
     assert solution.objective == pytest.approx(sum(starts.values()) / 2, abs=1e-12)
