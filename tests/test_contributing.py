@@ -69,10 +69,14 @@ def test_the_option_is_listed_and_its_number_has_its_range(copy):
     printed = run(copy, "-m", "bench", "list").stdout
     assert "  mixed        mean of r + gamma V(s') and the full return" in printed
     assert "  weighted     " in printed
-    refused = run(copy, "-m", "bench", "advantage=weighted", "advantage.share=2")
-    assert (refused.returncode, refused.stderr) == (2, "error: advantage.share=2.0: must lie in [0, 1]\n")
-    refused = run(copy, "-m", "bench", "advantage=weighted", "collect=segments", "baseline=group")
-    assert "baseline=group with collect=segments: it compares complete episodes" in refused.stderr
+    out_of_range = ["advantage=weighted", "advantage.share=2"]
+    episodes_in_segments = ["advantage=weighted", "collect=segments", "baseline=group"]
+    program = "import sys; from bench.commands.main import main; sys.exit(main({!r}) * 10 + main({!r}))"
+    refused = run(copy, "-c", program.format(out_of_range, episodes_in_segments))
+    assert refused.returncode == 22, refused.stderr
+    first, second = refused.stderr.splitlines()
+    assert first == "error: advantage.share=2.0: must lie in [0, 1]"
+    assert "baseline=group with collect=segments: it compares complete episodes" in second
 
 
 def test_no_other_cell_moves(copy):

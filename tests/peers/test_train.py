@@ -61,7 +61,9 @@ def composed(*overrides: str) -> Config:
 
 
 def settings(name: str, *overrides: str) -> Config:
-    return composed(f"algorithm={name}", *SMALL, *PEERS[name], *overrides)
+    """A small cell of a peer, on CartPole with short episodes unless a task is named."""
+    task = () if any(word.startswith("task=") for word in overrides) else ("task.time_limit=20",)
+    return composed(f"algorithm={name}", *SMALL, *PEERS[name], *task, *overrides)
 
 
 def trained(config: Config, seeds: Sequence[int] = (0, 1)) -> tuple[TrainedPeers, Notes]:
