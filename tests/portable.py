@@ -40,7 +40,7 @@ NUMPY = (
     "sin", "cos", "exp", "exp2", "expm1",
     "log", "log2", "log10", "log1p", "power", "float_power", "tanh", "sinh", "cosh", "tan",
     "arcsin", "arccos", "arctan", "arctan2", "arcsinh", "arccosh", "arctanh", "hypot", "cbrt", "logaddexp", "dot",
-    "vdot", "inner", "matmul", "tensordot", "kron", "cov", "corrcoef", "polyfit",
+    "vdot", "inner", "matmul", "tensordot", "kron", "cov", "corrcoef", "einsum", "convolve", "correlate", "polyfit",
 )  # fmt: skip
 LINALG = (
     "norm",
@@ -65,7 +65,7 @@ def traced() -> Iterator[list[str]]:
     found: list[str] = []
     with patch.multiple(np, **{name: _named(f"numpy.{name}", getattr(np, name), found) for name in NUMPY}):
         linalg = {name: _named(f"numpy.linalg.{name}", getattr(np.linalg, name), found) for name in LINALG}
-        with patch.multiple(np.linalg, **linalg), _Torch(found), _einsum(found):
+        with patch.multiple(np.linalg, **linalg), _Torch(found):
             yield found
 
 
@@ -98,20 +98,6 @@ def _named(name: str, function: Callable[..., Any], found: list[str]) -> Callabl
         return function(*args, **kwargs)
 
     return traced_function
-
-
-@contextmanager
-def _einsum(found: list[str]) -> Iterator[None]:
-    """Of more than two operands, or optimised, it is done by BLAS."""
-    original = np.einsum
-
-    def einsum(*args: Any, **kwargs: Any) -> Any:
-        if len(args) > 3 or kwargs.get("optimize"):
-            _note(f"numpy.einsum of {len(args) - 1}", found)
-        return original(*args, **kwargs)
-
-    with patch.object(np, "einsum", einsum):
-        yield
 
 
 def _note(name: str, found: list[str]) -> None:

@@ -45,6 +45,7 @@ CELLS = {
     "time_mean": [*WEEKLY, "group.groups=1", "baseline=time_mean", "advantage=monte_carlo",
                   "update=clip_without_min"],
     "batch_mean": [*WEEKLY, "baseline=batch_mean", "advantage=gae", "grad_clip=joint", "ent_coef=0.01"],
+    "cheat": [*WEEKLY, "task=weekly_exam_cheat", "baseline=none", "advantage=gae", "reference=initial"],
     "none": [*WEEKLY, "baseline=none", "advantage=monte_carlo", "task=exam_question"],
     "sde": ["task=pendulum", "exploration=sde", "norm_obs=true", "norm_reward=true", *SEGMENTS, "budget=200"],
     "gaussian": ["task=mountain_car_continuous", *SEGMENTS, "budget=200", "advantage_norm=mean_std",

@@ -16,7 +16,9 @@ from numpy._core import _multiarray_umath as numpy_core
 
 from bench.kernel.library import VARIANT, variants
 from bench.paths import ROOT
-from tests.recorded import CELLS, DIGESTS, SOLUTIONS, STAGES
+from bench.records import block as blocks
+from bench.records.files import sha256
+from tests.recorded import CELLS, DIGESTS, SMALL, SOLUTIONS, STAGES
 
 pytestmark = pytest.mark.slow
 
@@ -80,3 +82,24 @@ def intel_path(folder: Path) -> Path:
         env={**os.environ, **cache}, check=True,
     )  # fmt: skip
     return built
+
+
+@pytest.mark.parametrize("cell", ["ppo", "sde", "grpo"])
+def test_the_command_line_and_python_give_the_same_files(cell: str, tmp_path: Path) -> None:
+    """Curves, episodes, diagnostics, policies and checkpoints; a notebook has torch loaded, with several threads."""
+    words = [*CELLS[cell], *SMALL, "hydra/launcher=basic"]
+    python = "import torch; torch.set_num_threads(2); import bench, sys; bench.run(bench.compose(sys.argv[1:]))"
+    for program, folder in ((["-m", "bench"], "command"), (["-c", python], "python")):
+        subprocess.run(
+            [sys.executable, *program, *words, f"results={tmp_path / folder}"],
+            cwd=ROOT,
+            check=True,
+            capture_output=True,
+        )
+    names = (*blocks.NUMBERS, blocks.POLICY, blocks.CHECKPOINT)
+    command, in_python = (
+        {path.name: sha256(path) for path in (tmp_path / folder).rglob("*") if path.name in names}
+        for folder in ("command", "python")
+    )
+    assert len(command) == len(names)
+    assert command == in_python

@@ -1,7 +1,7 @@
 """Mathematics of NumPy arrays in double precision with the same bits on every machine: no BLAS, no LAPACK, no libm.
 
-What is used of NumPy itself (sums, elementwise arithmetic, square roots, two-operand einsum) was found to have the same
-bits whatever the processor's registers and the number of threads are.
+What is used of NumPy itself (sums, elementwise arithmetic, square roots) was found to have the same bits whatever the
+processor and the number of threads are, on x86-64 and on arm64.
 """
 
 import ctypes
@@ -142,8 +142,18 @@ def product(matrix: Array, vector: Array) -> Array:
 
 def matrix_product(left: Array, right: Array) -> Array:
     """Return the product of two matrices, (n, k) by (k, m)."""
-    result: Array = np.einsum("nk,mk->nm", left, np.ascontiguousarray(right.T))
+    if not by_kernel():
+        return np.asarray(np.matmul(left, right))
+    rows, columns = np.ascontiguousarray(left, np.float64), np.ascontiguousarray(right.T, np.float64)
+    result = np.empty((len(rows), len(columns)))
+    memory = (each.ctypes.data for each in (rows, columns, result))
+    library().inner_f64(len(rows), len(columns), rows.shape[1], *memory)
     return result
+
+
+def weighted_sums(weights: Array, values: Array) -> Array:
+    """Return Σ_j weights[i, j] values[i, j] for weights (n, k) and values (n, k, m): (n, m)."""
+    return np.stack([(weight[:, None] * value).sum(axis=0) for weight, value in zip(weights, values, strict=True)])
 
 
 def norm(x: Array) -> float:

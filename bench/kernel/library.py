@@ -18,6 +18,7 @@ TYPES = {"n": ctypes.c_int64, "p": ctypes.c_void_p, "d": ctypes.c_double}
 SIGNATURES = {  # of source/kernel.h: n for a count, p for memory, d for a number
     **dict.fromkeys(("exp", "log", "expm1", "tanh", "sqrt", "sin", "cos"), "npp"),
     **dict.fromkeys(("log_softmax", "sum"), "nnnpp"),
+    "inner": "nnnppp",
     "adam": "nnppppppddd",
     "hidden_size": "nnp",
     "workspace": "nnpn",

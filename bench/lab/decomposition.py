@@ -25,7 +25,7 @@ def decompose(estimates: Estimates, scores: Array, weights: Array, drawn: bool) 
     companions = (weights * lengths * estimates.of_companions).sum(1)
     noise = lengths * estimates.mean_error
     second = (weights * (lengths * np.square(estimates.mean) - noise)).sum(1)
-    means = np.einsum("mj,mjp->mp", weights * estimates.mean, scores)
+    means = arrays.weighted_sums(weights * estimates.mean, scores)
     squared = _squared_length(means, lengths, estimates, weights, drawn)
     whole = future + companions + second  # E ‖Â ∇log π‖² at each state
     return {
@@ -64,7 +64,7 @@ def total(advantages: Array, live: Array, scores: Array) -> Quantity:
     """
     lengths = np.square(scores).sum(1).reshape(live.shape)
     second, count = (live * np.square(advantages) * lengths).sum(1), live.sum(1)
-    sums = np.einsum("sn,snp->sp", live * advantages, scores.reshape(*live.shape, -1))
+    sums = arrays.weighted_sums(live * advantages, scores.reshape(*live.shape, -1))
     products = arrays.matrix_product(sums, sums.T)
     return Quantity.of(
         float(_total(second, count, products)),

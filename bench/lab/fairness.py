@@ -34,7 +34,7 @@ def kind_quantities(
     counts = np.stack([[((kind == k) & (batch == b)).sum() for b in batches] for k in range(len(names))])
     squares = np.square(gradients).sum(1)
     second = np.stack([[squares[(kind == k) & (batch == b)].sum() for b in batches] for k in range(len(names))])
-    products = np.einsum("kbp,kcp->kbc", sums, sums)
+    products = np.stack([arrays.matrix_product(of_kind, of_kind.T) for of_kind in sums])
     everything = np.ones(len(batches), dtype=bool)
     whole = _kind_shares(counts, second, products, everything)
     without = np.stack([_kind_shares(counts, second, products, batches != b) for b in batches])

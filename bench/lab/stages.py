@@ -113,7 +113,7 @@ def halfway(begun: Sequence[int], returns: Sequence[float]) -> int:
     if not returns:
         return 0
     width = min(WINDOW, len(returns))
-    means = np.convolve(returns, np.full(width, 1 / width), mode="valid")
+    means = np.lib.stride_tricks.sliding_window_view(np.array(returns), width).mean(axis=1)
     first, last = means[0], means[-1]
     beyond = (means - (first + last) / 2) * np.sign(last - first) >= 0
     return begun[int(beyond.argmax()) + width // 2]

@@ -220,7 +220,7 @@ def _iterate(model: Model, given: Array | None, gamma: float, judge: _Judge) -> 
 
 def _occupation(model: Model, policy: Array, gamma: float) -> Array:
     """I - γ P_π (S, S). Raises `UserError` where it has no inverse: from some state the episode need not end."""
-    matrix: Array = np.eye(len(policy)) - gamma * np.einsum("sa,ast->st", policy, model.transition)
+    matrix: Array = np.eye(len(policy)) - gamma * (policy.T[:, :, None] * model.transition).sum(axis=0)
     if arrays.condition(matrix) > 1e12:
         raise UserError(f"gamma={gamma}: an episode of this policy need not end: it has no value; use gamma below 1")
     return matrix
@@ -241,7 +241,8 @@ def visits(model: Model, policy: PolicyTable, gamma: float = 1.0, start: Start =
     frequency = np.empty(chosen.shape[:2])
     for step in range(model.steps):
         frequency[step] = first
-        first = gamma * np.einsum("sa,ast->t", first[:, None] * chosen[step], model.transition)
+        taken = first[:, None] * chosen[step]
+        first = gamma * (taken.T[:, :, None] * model.transition).sum(axis=0).sum(axis=0)
     return frequency.reshape(model.table)
 
 

@@ -227,18 +227,18 @@ class WeeklyExam(ExactTask):
         shape = (MAX_LEVEL + 1, MAX_FATIGUE + 1, len(BROTHERS))
         n_states, n_plans = int(np.prod(shape)), len(self.plans)
         level_moves, fatigue_moves = self._moves()
-        moves = np.einsum("afkl,afg->akflg", level_moves, fatigue_moves)
+        moves = level_moves.swapaxes(1, 2)[..., None] * fatigue_moves[:, None, :, None, :]
         transition = moves[:, :, :, None, :, :, None] * np.eye(len(BROTHERS))[:, None, None, :]
         transition = transition.reshape(n_plans, n_states, n_states)
         mean, square = self._pay_moments(*np.indices(shape)[:2].reshape(2, n_states))
-        reward = np.einsum("ast,at->sa", transition, mean)
+        reward = (transition * mean[:, None]).sum(axis=-1).T
         starts = {name: np.zeros(shape) for name in BROTHERS}
         for brother, start in enumerate(starts.values()):
             start[int(START_LEVEL[brother]), 0, brother] = 1.0
         return Model(
             transition=transition,
             reward=reward,
-            reward_variance=np.einsum("ast,at->sa", transition, square) - reward**2,
+            reward_variance=(transition * square[:, None]).sum(axis=-1).T - reward**2,
             reward_to=np.broadcast_to(mean[:, None], transition.shape),
             horizon=WEEKS,
             shape=shape,

@@ -58,6 +58,15 @@ def test_products_of_matrices():
     left, right = RNG.normal(size=(3, 5)), RNG.normal(size=(5, 4))
     assert np.allclose(arrays.matrix_product(left, right), left @ right, rtol=1e-14)
     assert arrays.matrix_product(left[:0], right).shape == (0, 4)
+    assert arrays.matrix_product(left[:, :0], right[:0]).tolist() == np.zeros((3, 4)).tolist()
+    for inner in (1, 7, 8, 9, 64, 100):
+        left, right = RNG.normal(size=(2, inner)), RNG.normal(size=(inner, 9))
+        assert np.allclose(arrays.matrix_product(left, right), left @ right, rtol=1e-12)
+
+
+def test_weighted_sums():
+    weights, values = RNG.normal(size=(3, 5)), RNG.normal(size=(3, 5, 4))
+    assert np.allclose(arrays.weighted_sums(weights, values), np.einsum("ij,ijk->ik", weights, values), rtol=1e-13)
 
 
 @pytest.mark.usefixtures("variant")

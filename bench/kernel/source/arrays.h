@@ -22,6 +22,28 @@ void NAMED(sum)(int64_t outer, int64_t n, int64_t inner, const REAL *x, REAL *y)
   }
 }
 
+/* z (n, m) = the inner products of the rows of x (n, k) and y (m, k): LANES partial sums, folded in halves. */
+void NAMED(inner)(int64_t n, int64_t m, int64_t k, const REAL *x, const REAL *y, REAL *z) {
+  int64_t whole = k / LANES * LANES, rest = k - whole;
+  for (int64_t i = 0; i < n; i++)
+    for (int64_t j = 0; j < m; j += 4) {
+      int rows = m - j < 4 ? (int)(m - j) : 4;
+      VEC sum[4] = {NAMED(splat)(0), NAMED(splat)(0), NAMED(splat)(0), NAMED(splat)(0)}, a = sum[0];
+      const REAL *row[4];
+      for (int r = 0; r < 4; r++) row[r] = y + (j + (r < rows ? r : 0)) * k;
+      for (int64_t c = 0; c < whole; c += LANES) {
+        VEC left = NAMED(load)(x + i * k + c);
+        for (int r = 0; r < 4; r++) sum[r] = NAMED(fma)(left, NAMED(load)(row[r] + c), sum[r]);
+      }
+      memcpy(&a, x + i * k + whole, sizeof(REAL) * rest);
+      for (int r = 0; r < rows; r++) {
+        VEC b = NAMED(splat)(0);
+        memcpy(&b, row[r] + whole, sizeof(REAL) * rest);
+        z[i * m + j + r] = NAMED(fold)(NAMED(fma)(a, b, sum[r]));
+      }
+    }
+}
+
 static double NAMED(power)(double base, int64_t exponent) {
   double result = 1;
   for (; exponent > 0; exponent /= 2, base *= base)

@@ -49,6 +49,8 @@ const char *kernel_sources(void);
   void log_softmax_##T(int64_t S, int64_t A, int64_t B, const R *x, R *y);                                                    \
   /* y (outer, inner) = the sum of x (outer, n, inner) over its middle axis; zeros at its end change no bit. */               \
   void sum_##T(int64_t outer, int64_t n, int64_t inner, const R *x, R *y);                                                    \
+  /* z (n, m) = the inner products of the rows of x (n, k) and y (m, k). */                                                    \
+  void inner_##T(int64_t n, int64_t m, int64_t k, const R *x, const R *y, R *z);                                              \
   /* Adam's step number count[s] (arXiv 1412.6980, algorithm 1) of each replica's P parameters; none where it is zero. */     \
   void adam_##T(int64_t S, int64_t P, R *parameters, const R *gradient, R *first, R *second, const double *rate,              \
                 const int64_t *count, double beta1, double beta2, double eps);
