@@ -5,6 +5,8 @@ From the repository's root:
     python -m bench study=parity
     python tests/learner/record_parity.py results
 
+What the results lack stays as it was recorded: after a change of our learner, `algorithm=policy_gradient` is enough.
+
 A curve is the mean return of a seed's evaluation episodes at each point of the grid, in the task's units.
 """
 
@@ -25,18 +27,20 @@ def main(results: str) -> None:
     unfinished = records.runs[records.runs["status"] != "done"]
     if len(unfinished):
         raise SystemExit(f"not done: {unfinished[['task', 'arm', 'seed', 'status']].to_string(index=False)}")
-    curves: dict[str, Any] = {}
+    known = json.loads(RECORD.read_text())
+    curves: dict[str, Any] = known["curves"]
     for (task, mode, arm), part in records.evaluations.groupby(["task", "mode", "arm"], sort=True, observed=True):
         wide = part.groupby(["seed", "step"])["return"].mean().unstack("step")
         entry = curves.setdefault(str(task), {"steps": [int(step) for step in wide.columns]})
         entry.setdefault(str(mode), {})[str(arm)] = np.round(wide.to_numpy(float), 3).tolist()
-    first = records.blocks[0]
-    made = {
-        "commit": first["git"]["commit"],
-        "versions": first["versions"],
-        "cpu": first["host"]["cpu"],
-        "hashes": {f"{block['task']} {block['arm']}": block["hash"] for block in records.blocks},
-    }
+    made: dict[str, Any] = known["made"]
+    for block in records.blocks:
+        made[f"{block['task']} {block['arm']}"] = {
+            "commit": block["git"]["commit"],
+            "versions": block["versions"],
+            "cpu": block["host"]["cpu"],
+            "hash": block["hash"],
+        }
     text = json.dumps({"made": made, "curves": curves}, indent=1)
     RECORD.write_text(_rows_on_one_line(text) + "\n")
     print(f"wrote {RECORD}")
