@@ -52,7 +52,7 @@ class Rerun:
 def rerun(path: Path) -> Rerun:
     """Train the block in `path` again, beside it, and give it back what was left out of it.
 
-    On the same machine, with the same versions, all bytes are the same. What was left out is put back only if its bytes
+    With the same versions all bytes are the same, on any machine. What was left out is put back only if its bytes
     are those whose checksum was recorded.
 
     Raises:

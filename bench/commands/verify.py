@@ -1,4 +1,4 @@
-"""`python -m bench verify RESULTS`: whether results are what was written, and this machine gets the same numbers."""
+"""`python -m bench verify RESULTS`: whether results are what was written, and this machine gets the same bytes."""
 
 import random
 import sys
