@@ -20,7 +20,7 @@ def difference(values: Tensor, reference: Tensor) -> Tensor:
     values, reference = values.double(), reference.double()
     found = values - reference
     size = torch.maximum(values.abs(), reference.abs())
-    return torch.where(found.abs() <= EQUAL * size, 0.0, found)
+    return torch.where(found.abs() < EQUAL * size, 0.0, found)
 
 
 def group_advantage(
