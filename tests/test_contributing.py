@@ -14,6 +14,8 @@ from bench.config.identity import cell_hash
 from bench.paths import ROOT
 from tests import pages
 
+pytestmark = pytest.mark.slow  # a copy of the package, in processes of its own
+
 AT_THE_END = re.compile(r"# at the end of (\S+)\n")
 IN_CLASS = re.compile(r"# in class (\w+) of (\S+)\n")
 

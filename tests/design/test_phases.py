@@ -94,6 +94,7 @@ def test_words_say_where_the_study_sets_more(bench):
     assert phases.words(cell) == "task=cartpole, and what else its study sets"
 
 
+@pytest.mark.slow
 def test_a_failed_setting_cannot_win_and_its_arm_is_judged_all_the_same(bench, learner, trained):
     best = {each.arm: each.winner for each in record.read(trained / "tuned")}
     expected = next(each for each in record.read(trained / "tuned") if each.arm == "critic-gae-clip")
@@ -116,6 +117,7 @@ def test_a_failed_setting_cannot_win_and_its_arm_is_judged_all_the_same(bench, l
     assert len([run for run in records() if run["seed_pool"] == "main"]) == JUDGED
 
 
+@pytest.mark.slow
 def test_an_arm_with_a_setting_that_broke_off_waits_and_the_same_command_goes_on(bench, learner):
     def breaks():
         if len(learner.calls) == 2:
@@ -133,6 +135,7 @@ def test_an_arm_with_a_setting_that_broke_off_waits_and_the_same_command_goes_on
     assert len(finished(RESULTS)) == TRIALS + JUDGED
 
 
+@pytest.mark.slow
 def test_more_settings_keep_those_there_are(bench, learner, trained):
     shutil.copytree(trained, RESULTS)
     before = finished(RESULTS)

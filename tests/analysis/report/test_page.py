@@ -69,6 +69,7 @@ def page(tmp_path_factory) -> Path:
     return results.root / "s" / "report" / "index.html"
 
 
+@pytest.mark.slow
 def test_the_text_shows_a_figure_once_and_what_it_shows_can_be_committed(page, tmp_path):
     folder = page.parent
     shown = re.findall(r"^!\[.*\]\((.*)\)$", (folder / "report.md").read_text(), re.MULTILINE)
@@ -105,6 +106,7 @@ def browse(page: Path, *flags: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
 
 
+@pytest.mark.slow
 def test_the_file_is_self_contained_and_everything_is_escaped(page):
     text = page.read_text()
     assert not re.search(r'(src|href)="(?!#|data:)', text)
@@ -121,6 +123,7 @@ def test_a_table_is_escaped_and_marks_the_best():
     assert "a &lt; b" in text
 
 
+@pytest.mark.slow
 def test_no_two_elements_share_an_id_and_every_reference_has_its_target(page):
     text = page.read_text()
     ids = re.findall(r'\bid="([^"]+)"', text)
@@ -129,6 +132,7 @@ def test_no_two_elements_share_an_id_and_every_reference_has_its_target(page):
     assert references <= set(ids)
 
 
+@pytest.mark.slow
 def test_the_answer_comes_first(page):
     text = (page.parent / "report.md").read_text()
     headings = re.findall(r"^## (.*)$", text, re.MULTILINE)

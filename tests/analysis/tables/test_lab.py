@@ -13,6 +13,7 @@ from analysis import load
 from analysis.cli import main as analyse
 from analysis.figures import lab as lab_figures
 from analysis.load.laboratory import Laboratory, together
+from analysis.report import files as report_files
 from analysis.report import lab as lab_report
 from analysis.tables import lab as lab_tables
 from analysis.tables.learning import measured_texts
@@ -40,7 +41,8 @@ def found(results: Path) -> Laboratory:
     return load.read(["lab"], results).laboratory
 
 
-def test_the_report_of_a_measured_study(results: Path) -> None:
+def test_the_report_of_a_measured_study(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report_files, "FORMATS", ("svg", "png"))  # PDF takes most of the time
     assert analyse(["study=lab", f"results={results}"]) == 0
     folder = results / "lab" / "report"
     for name in lab_figures.FIGURES:
