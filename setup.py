@@ -16,7 +16,15 @@ from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_ext import build_ext
 
 KERNEL = "bench/kernel/source"
-SOURCES = ("kernel.h", "elementary.h", "networks.h", "arrays.h", "kernel.c", "processor.c")  # as in library.py
+SOURCES = (
+    "kernel.h",
+    "elementary.h",
+    "networks.h",
+    "arrays.h",
+    "steps.h",
+    "kernel.c",
+    "processor.c",
+)  # as in library.py
 FLAGS = ("-O3", "-std=gnu11", "-ffp-contract=off", "-Wno-psabi", "-shared", "-fPIC", "-g0", "-s")
 LINUX = "linux-gnu.2.17"
 LIBRARIES = {  # name -> source, target

@@ -110,10 +110,12 @@ def call(name: str, like: Tensor, *arguments: Any) -> Any:
     """Call a function of the kernel for the type of `like`; tensors stand for their memory.
 
     Raises:
-        ValueError: for a tensor that is not on the CPU.
+        ValueError: for a tensor that is not on the CPU, and for tensors of several types.
     """
     if like.device.type != "cpu":
         raise ValueError(f"the kernel computes on the CPU, not on {like.device}; use engine=torch")
+    if any(isinstance(each, Tensor) and each.dtype != like.dtype for each in arguments):
+        raise ValueError(f"the kernel computes with numbers of one type; the first tensor has {like.dtype}")
     function = getattr(library(), f"{name}_{SUFFIX[like.dtype]}")
     return function(*[each.data_ptr() if isinstance(each, Tensor) else each for each in arguments])
 

@@ -13,7 +13,8 @@ from bench.lab.policies import Critic, NetworkPolicy
 from bench.lab.simulate import Episodes
 from bench.learner.actor import Actor
 from bench.learner.minibatches import Samples
-from bench.learner.update import Rates, actor_gradient
+from bench.learner.rates import Rates
+from bench.learner.update import actor_gradient
 from bench.tasks.base import Array
 
 NO_CRITIC = "none"

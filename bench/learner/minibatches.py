@@ -71,7 +71,8 @@ class Minibatches:
         self.samples, self.minibatches, self.advantage_norm = samples, minibatches, advantage_norm
         counts = samples.count.to(torch.int64).cpu().numpy()
         sizes = counts // minibatches + (np.arange(minibatches) < counts % minibatches)  # (S, minibatches)
-        width = int(sizes.max())
+        self.counts, self.width = sizes.astype(np.int64), int(sizes.max())
+        width = self.width
         present = np.arange(width) < sizes[:, :, None]  # (S, minibatches, width), False for padding
         self.filled = sizes > 0
         self.columns = [np.flatnonzero(columns) for columns in present]  # per replica, those that are not padding
@@ -79,14 +80,18 @@ class Minibatches:
         self.sizes = torch.from_numpy(sizes).to(samples.share).unsqueeze(2)
         self.share = torch.from_numpy(present).to(samples.share) / self.sizes.clamp(min=1)
 
+    def permute(self, streams: Sequence[np.random.Generator]) -> None:
+        """Draw the order of one epoch from each replica's stream, into `index` (S, minibatches · width)."""
+        for index, columns, stream in zip(self.index, self.columns, streams, strict=True):
+            index[columns] = stream.permutation(len(columns))
+
     def shuffled(self, streams: Sequence[np.random.Generator]) -> list[Samples]:
         """Return the minibatches of one epoch, in an order drawn from each replica's stream."""
         if self.minibatches == 1:  # the order of a sum does not matter, and nothing need be copied
             present = self.samples.share > 0
             advantage = normalised(self.samples.advantage, present, self.samples.count, self.advantage_norm)
             return [replace(self.samples, advantage=advantage)]
-        for index, columns, stream in zip(self.index, self.columns, streams, strict=True):
-            index[columns] = stream.permutation(len(columns))
+        self.permute(streams)
         shuffled = self.samples.take(torch.from_numpy(self.index).to(self.share.device), self.share.flatten(1))
         advantage = shuffled.advantage.view_as(self.share)
         normal = normalised(advantage, self.share > 0, self.sizes, self.advantage_norm).flatten(1)

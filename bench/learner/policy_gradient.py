@@ -38,9 +38,10 @@ from bench.learner.device import check_device, one_thread
 from bench.learner.diagnostics import Diagnostics, TrainingRow, log_means, training_rows
 from bench.learner.estimation import estimate
 from bench.learner.policy import StackedPolicy
+from bench.learner.rates import Rates
 from bench.learner.reference import FrozenReference, reference_actor
 from bench.learner.rollout import Array, Collector, Rollout, collect
-from bench.learner.update import Rates, Update
+from bench.learner.update import Update
 from bench.learner.vine import VineStreams
 from bench.seeding import Purpose, stream
 from bench.tasks.batched import BatchedEnv

@@ -1,7 +1,6 @@
 """The update: epochs of gradient steps on a batch's samples, for all replicas at once."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -10,40 +9,16 @@ from torch import Tensor
 from bench.arms.objectives import objective_of
 from bench.arms.reference import kl_estimate, kl_slope
 from bench.config.schema import Arm
+from bench.kernel.engine import by_kernel
 from bench.kernel.functions import exp, sqrt, sum_over
 from bench.learner.actor import Actor
 from bench.learner.diagnostics import Diagnostics, epoch_diagnostics, policy_change
+from bench.learner.kernel_steps import KernelSteps
 from bench.learner.minibatches import Minibatches, Samples
 from bench.learner.network import Stack
 from bench.learner.policy import ActorCritic
-from bench.learner.rollout import Array
+from bench.learner.rates import Array, Rates
 from bench.learner.train_state import TrainState
-
-
-@dataclass(frozen=True)
-class Rates:
-    """What may differ between replicas in an update, each (S, 1): schedules follow the budget a replica has used."""
-
-    actor: Array
-    critic: Array
-    clip_range: Tensor
-    kl_coef: Tensor
-    reference_coef: Tensor
-
-    @classmethod
-    def of(cls, arm: Arm, budget_left: Array, kl_coef: Tensor, reference_coef: Tensor) -> "Rates":
-        """Return the rates of replicas that have these shares (S, 1) of their budget left."""
-
-        def scheduled(value: float, schedule: str) -> Array:
-            return np.full_like(budget_left, value) if schedule == "constant" else value * budget_left
-
-        return cls(
-            actor=scheduled(arm.learning_rate, arm.learning_rate_schedule),
-            critic=scheduled(arm.critic.learning_rate, arm.learning_rate_schedule),
-            clip_range=torch.from_numpy(scheduled(arm.clip_range, arm.clip_range_schedule)).to(kl_coef),
-            kl_coef=kl_coef,
-            reference_coef=reference_coef,
-        )
 
 
 class Update:
@@ -71,14 +46,19 @@ class Update:
 
     def _epochs(self, samples: Samples, epochs: int, minibatches: int, *, with_actor: bool, with_critic: bool) -> None:
         cut = Minibatches(samples, minibatches, self.arm.advantage_norm if with_actor else "none")
+        if by_kernel():
+            networks = ActorCritic(self.acting, self.actor, self.critic)
+            steps = KernelSteps(networks, self.arm, self.rates, samples, cut, actor=with_actor, critic=with_critic)
+            self._note(steps.run(epochs, self.streams), torch.ones_like(samples.count[:, 0]))
+            return
         filled = torch.from_numpy(cut.filled).to(samples.share)
         for _ in range(epochs):
             epoch = cut.shuffled(self.streams)
-            steps = [
+            seen = [
                 self._step(minibatch, taken, with_actor=with_actor, with_critic=with_critic)
                 for minibatch, taken in zip(epoch, cut.filled.T, strict=True)
             ]
-            self._note(epoch_diagnostics(epoch, steps, filled), torch.ones_like(filled[:, 0]))
+            self._note(epoch_diagnostics(epoch, seen, filled), torch.ones_like(filled[:, 0]))
 
     def _step(self, minibatch: Samples, taken: Array, *, with_actor: bool, with_critic: bool) -> dict[str, Tensor]:
         """Take one gradient step of those replicas whose minibatch is not empty.

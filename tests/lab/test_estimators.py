@@ -13,8 +13,9 @@ from bench.lab.simulate import Episodes
 from bench.learner.actor import Actor
 from bench.learner.estimation import estimate
 from bench.learner.policy import StackedPolicy
+from bench.learner.rates import Rates
 from bench.learner.rollout import Collector, Rollout
-from bench.learner.update import Rates, actor_gradient
+from bench.learner.update import actor_gradient
 from bench.seeding import stream
 from bench.tasks.base import Task
 from bench.tasks.batched import BatchedEnv

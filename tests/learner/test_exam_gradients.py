@@ -13,8 +13,9 @@ from bench.learner.actor import Actor
 from bench.learner.distributions import Categorical
 from bench.learner.estimation import estimate
 from bench.learner.network import Stack
+from bench.learner.rates import Rates
 from bench.learner.rollout import Collector
-from bench.learner.update import Rates, actor_gradient
+from bench.learner.update import actor_gradient
 from bench.seeding import stream
 from bench.tasks.batched import BatchedEnv
 from bench.tasks.exam_question import ExamQuestion

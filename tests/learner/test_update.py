@@ -13,7 +13,8 @@ from bench.learner.actor import Actor
 from bench.learner.distributions import Categorical, DiagonalGaussian, Distribution, StateDependentGaussian
 from bench.learner.minibatches import Minibatches, Samples, normalised
 from bench.learner.network import Stack
-from bench.learner.update import Rates, actor_gradient, clip_gradients, critic_gradient
+from bench.learner.rates import Rates
+from bench.learner.update import actor_gradient, clip_gradients, critic_gradient
 from tests.learner.probes import settings
 from tests.learner.test_network import reference_outputs, reference_pass
 

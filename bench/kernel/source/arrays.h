@@ -76,4 +76,3 @@ void NAMED(adam)(int64_t S, int64_t P, REAL *parameters, const REAL *gradient, R
   }
 }
 
-#undef LANES

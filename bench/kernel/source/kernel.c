@@ -37,17 +37,24 @@ static inline F16 tanh_of_vector_f32(F16 x) {
 
 static inline D8 tanh_of_vector_f64(D8 x) { return tanhv(x); }
 
-#define REAL float
-#define VEC F16
-#define NAMED(name) name##_f32
-#include "networks.h"
-#include "arrays.h"
-#undef REAL
-#undef VEC
-#undef NAMED
-
 #define REAL double
 #define VEC D8
 #define NAMED(name) name##_f64
 #include "networks.h"
 #include "arrays.h"
+#include "steps.h"
+#undef LANES
+#undef REAL
+#undef VEC
+#undef NAMED
+
+#define REAL float
+#define VEC F16
+#define NAMED(name) name##_f32
+#include "networks.h"
+#include "arrays.h"
+#include "steps.h"
+#undef LANES
+#undef REAL
+#undef VEC
+#undef NAMED

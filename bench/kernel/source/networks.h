@@ -162,9 +162,15 @@ int64_t NAMED(hidden_size)(int64_t B, int64_t depth, const int64_t *widths) {
   return size;
 }
 
+static NAMED(Shape) NAMED(shape_of)(int64_t depth, int64_t inputs, const int64_t *widths, int64_t outputs) {
+  return (NAMED(Shape)){depth, inputs, outputs, NAMED(padded)(depth ? widths[depth - 1] : inputs), widths};
+}
+
+static int64_t NAMED(per_sample)(const NAMED(Shape) *s) { return NAMED(hidden_size)(1, s->depth, s->widths); }
+
 /* Numbers of working memory that `forward` and `backward` need. */
 int64_t NAMED(workspace)(int64_t depth, int64_t inputs, const int64_t *widths, int64_t outputs) {
-  NAMED(Shape) s = {depth, inputs, outputs, NAMED(padded)(depth ? widths[depth - 1] : inputs), widths};
+  NAMED(Shape) s = NAMED(shape_of)(depth, inputs, widths, outputs);
   int64_t weights = 0, widest = NAMED(padded)(inputs), errors;
   for (int64_t l = 0; l < depth; l++) {
     int64_t in = NAMED(in_of)(&s, l), out = widths[l];
@@ -176,144 +182,153 @@ int64_t NAMED(workspace)(int64_t depth, int64_t inputs, const int64_t *widths, i
   return weights + errors + 8 * LANES;
 }
 
-void NAMED(forward)(int64_t S, int64_t B, int64_t P, int64_t depth, int64_t inputs, const int64_t *widths, int64_t outputs,
-                 const REAL *flat, const REAL *x, const int64_t *xs, REAL *hidden, REAL *out, const int64_t *os, REAL *work) {
-  NAMED(Shape) s = {depth, inputs, outputs, NAMED(padded)(depth ? widths[depth - 1] : inputs), widths};
-  int64_t per_sample = 0;
-  for (int64_t l = 0; l < depth; l++) per_sample += NAMED(padded)(widths[l]);
-  for (int64_t r = 0; r < S; r++) {
-    const REAL *W[MAX_DEPTH], *bias[MAX_DEPTH], *p = flat + r * P;
-    REAL *free = work;
+/* The forward pass of one replica: p are its parameters; X and Y are addressed by strides of number and sample. */
+static void NAMED(forward_one)(const NAMED(Shape) *s, int64_t B, const REAL *p, const REAL *X, int64_t feature_of_X,
+                               int64_t sample_of_X, REAL *H, REAL *Y, int64_t number_of_Y, int64_t sample_of_Y, REAL *free) {
+  const REAL *W[MAX_DEPTH], *bias[MAX_DEPTH];
+  int64_t depth = s->depth;
+  for (int64_t l = 0; l < depth; l++) {
+    int64_t in = NAMED(in_of)(s, l), n = s->widths[l], width = NAMED(padded)(n);
+    NAMED(transpose)(free, width, p, n, in);
+    W[l] = free;
+    free += in * width;
+    NAMED(pad_rows)(free, width, p + n * in, 1, n);
+    bias[l] = free;
+    free += width;
+    p += n * in + n;
+  }
+  int64_t last = depth ? s->widths[depth - 1] : s->inputs;
+  const REAL *head = p, *head_bias = p + s->outputs * last;
+  if (s->features > last) {
+    NAMED(pad_rows)(free, s->features, p, s->outputs, last);
+    head = free;
+    free += s->outputs * s->features;
+  }
+  REAL *row = free; /* of inputs, where there is no hidden layer */
+  for (int64_t t = 0; t < B; t += TILE) {
+    int n = B - t < TILE ? (int)(B - t) : TILE;
+    const REAL *a = X + t * sample_of_X;
+    int64_t feature = feature_of_X, sample = sample_of_X, done = 0;
     for (int64_t l = 0; l < depth; l++) {
-      int64_t in = NAMED(in_of)(&s, l), n = widths[l], width = NAMED(padded)(n);
-      NAMED(transpose)(free, width, p, n, in);
-      W[l] = free;
-      free += in * width;
-      NAMED(pad_rows)(free, width, p + n * in, 1, n);
-      bias[l] = free;
-      free += width;
-      p += n * in + n;
+      int64_t width = NAMED(padded)(s->widths[l]);
+      REAL *C = H + done * B + t * width;
+      NAMED(layer)(n, C, width, a, feature, sample, NAMED(in_of)(s, l), W[l], bias[l]);
+      a = C, feature = 1, sample = width;
+      done += width;
     }
-    int64_t last = depth ? widths[depth - 1] : inputs;
-    const REAL *head = p, *head_bias = p + outputs * last;
-    if (s.features > last) {
-      NAMED(pad_rows)(free, s.features, p, outputs, last);
-      head = free;
-      free += outputs * s.features;
-    }
-    REAL *row = free; /* of inputs, where there is no hidden layer */
-    const REAL *X = x + r * xs[0];
-    REAL *H = hidden + r * B * per_sample, *Y = out + r * os[0];
-    for (int64_t t = 0; t < B; t += TILE) {
-      int n = B - t < TILE ? (int)(B - t) : TILE;
-      const REAL *a = X + t * xs[2];
-      int64_t feature = xs[1], sample = xs[2], done = 0;
-      for (int64_t l = 0; l < depth; l++) {
-        int64_t width = NAMED(padded)(widths[l]);
-        REAL *C = H + done * B + t * width;
-        NAMED(layer)(n, C, width, a, feature, sample, NAMED(in_of)(&s, l), W[l], bias[l]);
-        a = C, feature = 1, sample = width;
-        done += width;
+    for (int i = 0; i < n; i++) {
+      const REAL *h = a + i * sample;
+      if (depth == 0) {
+        for (int64_t k = 0; k < s->features; k++) row[k] = k < s->inputs ? h[k * feature] : 0;
+        h = row;
       }
-      for (int i = 0; i < n; i++) {
-        const REAL *h = a + i * sample;
-        if (depth == 0) {
-          for (int64_t k = 0; k < s.features; k++) row[k] = k < inputs ? h[k * feature] : 0;
-          h = row;
-        }
-        for (int64_t o = 0; o < outputs; o++) {
-          VEC sum = NAMED(splat)(0);
-          for (int64_t j = 0; j < s.features; j += LANES)
-            sum = NAMED(fma)(NAMED(load)(head + o * s.features + j), NAMED(load)(h + j), sum);
-          Y[o * os[1] + (t + i) * os[2]] = NAMED(fold)(sum) + head_bias[o];
-        }
+      for (int64_t o = 0; o < s->outputs; o++) {
+        VEC sum = NAMED(splat)(0);
+        for (int64_t j = 0; j < s->features; j += LANES)
+          sum = NAMED(fma)(NAMED(load)(head + o * s->features + j), NAMED(load)(h + j), sum);
+        Y[o * number_of_Y + (t + i) * sample_of_Y] = NAMED(fold)(sum) + head_bias[o];
       }
     }
   }
 }
 
+void NAMED(forward)(int64_t S, int64_t B, int64_t P, int64_t depth, int64_t inputs, const int64_t *widths, int64_t outputs,
+                 const REAL *flat, const REAL *x, const int64_t *xs, REAL *hidden, REAL *out, const int64_t *os, REAL *work) {
+  NAMED(Shape) s = NAMED(shape_of)(depth, inputs, widths, outputs);
+  int64_t per_sample = NAMED(per_sample)(&s);
+  for (int64_t r = 0; r < S; r++)
+    NAMED(forward_one)(&s, B, flat + r * P, x + r * xs[0], xs[1], xs[2], hidden + r * B * per_sample, out + r * os[0], os[1],
+                       os[2], work);
+}
+
+/* The backward pass of one replica, into its gradient g. */
+static void NAMED(backward_one)(const NAMED(Shape) *s, int64_t B, const REAL *p, const REAL *X, int64_t feature_of_X,
+                                int64_t sample_of_X, const REAL *H, const REAL *D, int64_t number_of_D, int64_t sample_of_D,
+                                REAL *g, REAL *free) {
+  int64_t depth = s->depth, per_sample = NAMED(per_sample)(s), widest = NAMED(padded)(s->inputs);
+  for (int64_t l = 0; l < depth; l++) widest = NAMED(most)(widest, NAMED(padded)(s->widths[l]));
+  int64_t in_width = NAMED(padded)(s->inputs), out_width = NAMED(padded)(s->outputs);
+  const REAL *W[MAX_DEPTH];
+  REAL *G[MAX_DEPTH], *g_bias[MAX_DEPTH];
+  int by_input[MAX_DEPTH]; /* whether the gradient's rows are inputs: fewer vectors, the same sums */
+  for (int64_t l = 0; l < depth; l++) {
+    int64_t in = NAMED(in_of)(s, l), n = s->widths[l], width = NAMED(padded)(n), k = NAMED(padded)(in);
+    W[l] = p;
+    if (k > in && l > 0) {
+      NAMED(pad_rows)(free, k, p, n, in);
+      W[l] = free;
+      free += n * k;
+    }
+    by_input[l] = in * width < n * k;
+    G[l] = free;
+    int64_t size = by_input[l] ? in * width : n * k;
+    memset(G[l], 0, sizeof(REAL) * size);
+    free += size;
+    g_bias[l] = free;
+    memset(free, 0, sizeof(REAL) * width);
+    free += width;
+    p += n * in + n;
+  }
+  int64_t last = depth ? s->widths[depth - 1] : s->inputs;
+  const REAL *head = p;
+  if (s->features > last) {
+    NAMED(pad_rows)(free, s->features, p, s->outputs, last);
+    head = free;
+    free += s->outputs * s->features;
+  }
+  REAL *g_head = free, *g_head_bias = g_head + s->outputs * s->features;
+  memset(g_head, 0, sizeof(REAL) * (s->outputs * s->features + out_width));
+  REAL *upper = g_head_bias + out_width, *lower = upper + CHUNK * widest, *rows = lower + CHUNK * widest,
+       *errors = rows + CHUNK * in_width;
+  for (int64_t t0 = 0; t0 < B; t0 += CHUNK) {
+    int64_t T = B - t0 < CHUNK ? B - t0 : CHUNK;
+    for (int64_t t = 0; t < T; t++) { /* this chunk's inputs and errors of outputs, in rows of whole vectors */
+      for (int64_t k = 0; k < in_width; k++) rows[t * in_width + k] = k < s->inputs ? X[(t0 + t) * sample_of_X + k * feature_of_X] : 0;
+      for (int64_t o = 0; o < out_width; o++) errors[t * out_width + o] = o < s->outputs ? D[(t0 + t) * sample_of_D + o * number_of_D] : 0;
+    }
+    int64_t done = per_sample - (depth ? s->features : 0);
+    const REAL *below = depth ? H + done * B + t0 * s->features : rows;
+    NAMED(outer)(s->outputs, g_head, s->features, T, errors, 1, out_width, below);
+    NAMED(column_sums)(g_head_bias, out_width, T, errors);
+    if (depth) NAMED(errors)(T, upper, s->features, errors, 1, out_width, s->outputs, head, below);
+    for (int64_t l = depth - 1; l >= 0; l--) {
+      int64_t in = NAMED(in_of)(s, l), width = NAMED(padded)(s->widths[l]), k = NAMED(padded)(in);
+      const REAL *a = rows;
+      if (l > 0) {
+        done -= k;
+        a = H + done * B + t0 * k;
+      }
+      NAMED(column_sums)(g_bias[l], width, T, upper);
+      if (by_input[l])
+        NAMED(outer)(in, G[l], width, T, a, 1, k, upper);
+      else
+        NAMED(outer)(s->widths[l], G[l], k, T, upper, 1, width, a);
+      if (l > 0) {
+        NAMED(errors)(T, lower, k, upper, 1, width, s->widths[l], W[l], a);
+        REAL *other = upper;
+        upper = lower, lower = other;
+      }
+    }
+  }
+  for (int64_t l = 0; l < depth; l++) {
+    int64_t in = NAMED(in_of)(s, l), n = s->widths[l], width = NAMED(padded)(n), k = NAMED(padded)(in);
+    for (int64_t i = 0; i < n; i++)
+      for (int64_t c = 0; c < in; c++) g[i * in + c] = by_input[l] ? G[l][c * width + i] : G[l][i * k + c];
+    memcpy(g + n * in, g_bias[l], sizeof(REAL) * n);
+    g += n * in + n;
+  }
+  for (int64_t o = 0; o < s->outputs; o++) memcpy(g + o * last, g_head + o * s->features, sizeof(REAL) * last);
+  memcpy(g + s->outputs * last, g_head_bias, sizeof(REAL) * s->outputs);
+}
+
 void NAMED(backward)(int64_t S, int64_t B, int64_t P, int64_t depth, int64_t inputs, const int64_t *widths, int64_t outputs,
                   const REAL *flat, const REAL *x, const int64_t *xs, const REAL *hidden, const REAL *d_out,
                   const int64_t *ds, REAL *grad, REAL *work) {
-  NAMED(Shape) s = {depth, inputs, outputs, NAMED(padded)(depth ? widths[depth - 1] : inputs), widths};
-  int64_t per_sample = 0, widest = NAMED(padded)(inputs);
-  for (int64_t l = 0; l < depth; l++) per_sample += NAMED(padded)(widths[l]), widest = NAMED(most)(widest, NAMED(padded)(widths[l]));
-  int64_t in_width = NAMED(padded)(inputs), out_width = NAMED(padded)(outputs);
-  for (int64_t r = 0; r < S; r++) {
-    const REAL *W[MAX_DEPTH], *p = flat + r * P;
-    REAL *G[MAX_DEPTH], *g_bias[MAX_DEPTH], *free = work;
-    int by_input[MAX_DEPTH]; /* whether the gradient's rows are inputs: fewer vectors, the same sums */
-    for (int64_t l = 0; l < depth; l++) {
-      int64_t in = NAMED(in_of)(&s, l), n = widths[l], width = NAMED(padded)(n), k = NAMED(padded)(in);
-      W[l] = p;
-      if (k > in && l > 0) {
-        NAMED(pad_rows)(free, k, p, n, in);
-        W[l] = free;
-        free += n * k;
-      }
-      by_input[l] = in * width < n * k;
-      G[l] = free;
-      int64_t size = by_input[l] ? in * width : n * k;
-      memset(G[l], 0, sizeof(REAL) * size);
-      free += size;
-      g_bias[l] = free;
-      memset(free, 0, sizeof(REAL) * width);
-      free += width;
-      p += n * in + n;
-    }
-    int64_t last = depth ? widths[depth - 1] : inputs;
-    const REAL *head = p;
-    if (s.features > last) {
-      NAMED(pad_rows)(free, s.features, p, outputs, last);
-      head = free;
-      free += outputs * s.features;
-    }
-    REAL *g_head = free, *g_head_bias = g_head + outputs * s.features;
-    memset(g_head, 0, sizeof(REAL) * (outputs * s.features + out_width));
-    REAL *upper = g_head_bias + out_width, *lower = upper + CHUNK * widest, *rows = lower + CHUNK * widest,
-         *errors = rows + CHUNK * in_width;
-    const REAL *X = x + r * xs[0], *D = d_out + r * ds[0], *H = hidden + r * B * per_sample;
-    for (int64_t t0 = 0; t0 < B; t0 += CHUNK) {
-      int64_t T = B - t0 < CHUNK ? B - t0 : CHUNK;
-      for (int64_t t = 0; t < T; t++) { /* this chunk's inputs and errors of outputs, in rows of whole vectors */
-        for (int64_t k = 0; k < in_width; k++) rows[t * in_width + k] = k < inputs ? X[(t0 + t) * xs[2] + k * xs[1]] : 0;
-        for (int64_t o = 0; o < out_width; o++) errors[t * out_width + o] = o < outputs ? D[(t0 + t) * ds[2] + o * ds[1]] : 0;
-      }
-      int64_t done = per_sample - (depth ? s.features : 0);
-      const REAL *below = depth ? H + done * B + t0 * s.features : rows;
-      NAMED(outer)(outputs, g_head, s.features, T, errors, 1, out_width, below);
-      NAMED(column_sums)(g_head_bias, out_width, T, errors);
-      if (depth) NAMED(errors)(T, upper, s.features, errors, 1, out_width, outputs, head, below);
-      for (int64_t l = depth - 1; l >= 0; l--) {
-        int64_t in = NAMED(in_of)(&s, l), width = NAMED(padded)(widths[l]), k = NAMED(padded)(in);
-        const REAL *a = rows;
-        if (l > 0) {
-          done -= k;
-          a = H + done * B + t0 * k;
-        }
-        NAMED(column_sums)(g_bias[l], width, T, upper);
-        if (by_input[l])
-          NAMED(outer)(in, G[l], width, T, a, 1, k, upper);
-        else
-          NAMED(outer)(widths[l], G[l], k, T, upper, 1, width, a);
-        if (l > 0) {
-          NAMED(errors)(T, lower, k, upper, 1, width, widths[l], W[l], a);
-          REAL *other = upper;
-          upper = lower, lower = other;
-        }
-      }
-    }
-    REAL *g = grad + r * P;
-    for (int64_t l = 0; l < depth; l++) {
-      int64_t in = NAMED(in_of)(&s, l), n = widths[l], width = NAMED(padded)(n), k = NAMED(padded)(in);
-      for (int64_t i = 0; i < n; i++)
-        for (int64_t c = 0; c < in; c++) g[i * in + c] = by_input[l] ? G[l][c * width + i] : G[l][i * k + c];
-      memcpy(g + n * in, g_bias[l], sizeof(REAL) * n);
-      g += n * in + n;
-    }
-    for (int64_t o = 0; o < outputs; o++) memcpy(g + o * last, g_head + o * s.features, sizeof(REAL) * last);
-    memcpy(g + outputs * last, g_head_bias, sizeof(REAL) * outputs);
-  }
+  NAMED(Shape) s = NAMED(shape_of)(depth, inputs, widths, outputs);
+  int64_t per_sample = NAMED(per_sample)(&s);
+  for (int64_t r = 0; r < S; r++)
+    NAMED(backward_one)(&s, B, flat + r * P, x + r * xs[0], xs[1], xs[2], hidden + r * B * per_sample, d_out + r * ds[0], ds[1],
+                        ds[2], grad + r * P, work);
 }
 
 #undef TILE
