@@ -52,6 +52,17 @@ def softmax(logits: Tensor, dim: int) -> Tensor:
     return exp(log_softmax(logits, dim))
 
 
+def choose(logits: Tensor, uniform: Tensor) -> Tensor:
+    """Return choices (S, 1, N) by inverting the distribution of softmax(logits), (S, A, N), at uniform (S, 1, N)."""
+    if not by_kernel():
+        return (uniform > logits.softmax(1)[:, :-1].cumsum(1)).sum(1, keepdim=True)
+    replicas, actions, count = logits.shape
+    choices = torch.empty(replicas, 1, count, dtype=torch.int64)
+    logits, uniform = logits.contiguous(), uniform.contiguous()
+    call("choose", logits, *logits.shape, logits, uniform, choices.data_ptr(), logits.new_empty(actions * count))
+    return choices
+
+
 def sum_over(x: Tensor, dim: int, *, keepdim: bool = False) -> Tensor:
     """Return the sum over one axis, in an order that zeros at its end do not change."""
     if not by_kernel():

@@ -24,7 +24,11 @@ SIGNATURES = {  # of source/kernel.h: n for a count, p for memory, d for a numbe
     "step_work": "p",
     "hidden_size": "nnp",
     "workspace": "nnpn",
+    "packed_size": "nnpn",
+    "pack": "nnnnpnpp",
+    "choose": "nnnpppp",
     "forward": "nnnnnpnppppppp",
+    "forward_packed": "nnnnpnppppppp",
     "backward": "nnnnnpnpppppppp",
 }
 

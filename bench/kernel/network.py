@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from bench.kernel.engine import by_kernel
-from bench.kernel.functions import call
+from bench.kernel.functions import SUFFIX, call
 
 MAX_DEPTH = 16
 
@@ -36,17 +36,29 @@ class Passes:
         if len(self.hidden) > MAX_DEPTH or min(self.inputs, self.outputs, *self.hidden) < 1:
             raise ValueError(f"{self}: at most {MAX_DEPTH} hidden layers, and one number at least everywhere")
 
-    def forward(self, flat: Tensor, inputs: Tensor) -> tuple[Tensor, Any]:
-        """Return outputs (S, outputs, B) for parameters (S, P) and inputs (S, inputs, B), and what `backward` reads."""
+    def pack(self, flat: Tensor) -> Tensor | None:
+        """Return parameters (S, P) as `forward` reads them fastest, for many passes; None where that gains nothing."""
+        if not by_kernel():
+            return None
+        packed = flat.new_zeros(len(flat), call("packed_size", flat, *self._shape))
+        call("pack", flat, len(flat), flat.stride(0), *self._shape, flat, packed)
+        return packed
+
+    def forward(self, flat: Tensor, inputs: Tensor, packed: Tensor | None = None) -> tuple[Tensor, Any]:
+        """Return outputs (S, outputs, B) for parameters (S, P) and inputs (S, inputs, B), and what `backward` reads.
+
+        With `packed`, which `pack` made of the same parameters, they are read from there.
+        """
         if not by_kernel():
             return self._torch.forward(flat, inputs)
         replicas, samples = len(inputs), inputs.shape[2]
         out = inputs.new_empty(replicas, self.outputs, samples)
-        saved = inputs.new_empty(replicas * call("hidden_size", inputs, samples, *self._hidden))
-        call(
-            "forward", inputs, replicas, samples, flat.stride(0), *self._shape,
-            flat, inputs, _strides(inputs), saved, out, _strides(out), self._work(inputs),
-        )  # fmt: skip
+        saved = inputs.new_empty(replicas * samples * self._hidden_sizes[inputs.dtype])
+        results = (inputs, _strides(inputs), saved, out, _strides(out), self._work(inputs))
+        if packed is None:
+            call("forward", inputs, replicas, samples, flat.stride(0), *self._shape, flat, *results)
+        else:
+            call("forward_packed", inputs, replicas, samples, *self._shape, packed, *results)
         return out, saved
 
     def backward(self, flat: Tensor, inputs: Tensor, saved: Any, d_outputs: Tensor, grad: Tensor) -> None:
@@ -80,16 +92,24 @@ class Passes:
     def _widths(self) -> "ctypes.Array[c_int64]":
         return (c_int64 * max(1, len(self.hidden)))(*self.hidden)
 
-    @property
-    def _hidden(self) -> tuple[object, ...]:
-        return len(self.hidden), self._widths
-
-    @property
+    @functools.cached_property
     def _shape(self) -> tuple[object, ...]:
         return len(self.hidden), self.inputs, self._widths, self.outputs
 
+    @functools.cached_property
+    def _hidden_sizes(self) -> dict[torch.dtype, int]:
+        """The numbers that a pass saves of each sample."""
+        return {dtype: self._ask("hidden_size", dtype, 1, len(self.hidden), self._widths) for dtype in SUFFIX}
+
+    @functools.cached_property
+    def _work_sizes(self) -> dict[torch.dtype, int]:
+        return {dtype: self._ask("workspace", dtype, *self._shape) for dtype in SUFFIX}
+
+    def _ask(self, name: str, dtype: torch.dtype, *arguments: object) -> int:
+        return int(call(name, torch.empty(0, dtype=dtype), *arguments))
+
     def _work(self, like: Tensor) -> Tensor:
-        return like.new_empty(call("workspace", like, *self._shape))
+        return like.new_empty(self._work_sizes[like.dtype])
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from gymnasium import spaces
 from torch import Tensor
 
 from bench.errors import UserError
-from bench.kernel.functions import exp, log, log_softmax, mean_over, softmax, sum_over
+from bench.kernel.functions import choose, exp, log, log_softmax, mean_over, sum_over
 
 Array = npt.NDArray[Any]
 
@@ -100,10 +100,7 @@ class Categorical(Distribution):
 
     def sample(self, noise: Tensor) -> Tensor:
         """Actions by inverting the cumulative distribution."""
-        probabilities = softmax(self.logits, 1)[:, :-1]
-        if probabilities.shape[1] == 1:  # two actions: the same without two calls, which every step of a rollout pays
-            return (noise > probabilities).long()
-        return (noise > probabilities.cumsum(1)).sum(1, keepdim=True)
+        return choose(self.logits, noise)
 
     def mode(self) -> Tensor:
         """The likeliest actions."""

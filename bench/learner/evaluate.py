@@ -32,6 +32,7 @@ def evaluate(
 ) -> list[dict[str, float | int | str]]:
     """Run `episodes` complete episodes per seed and mode; return the rows of `play`."""
     streams = [stream(seed, "evaluation", index, 2, pool=pool) for seed in seeds]
+    actor = actor.frozen()
     noise = actor.noise_without_end(streams, 2 * episodes)
     stochastic = torch.arange(2 * episodes, device=actor.device) >= episodes
 

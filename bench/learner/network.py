@@ -51,6 +51,7 @@ class Stack:
     def bind(self, flat: Tensor) -> None:
         """Use `flat` (S, P) as the parameters, in place."""
         self.flat, self.grad = flat, torch.zeros_like(flat)
+        self._packed: Tensor | None = None
         parts = flat[:, : sum(self.sizes)].split(self.sizes, 1)
         self.weights = [part.unflatten(1, shape) for part, shape in zip(parts, self.shapes, strict=True)]
 
@@ -82,8 +83,14 @@ class Stack:
 
     def forward(self, inputs: Tensor) -> tuple[Tensor, tuple[Tensor, Any]]:
         """Return the outputs (S, out, B) for inputs (S, in, B), and what `backward` and `features` need."""
-        outputs, saved = self.passes.forward(self.flat, inputs)
+        outputs, saved = self.passes.forward(self.flat, inputs, self._packed)
         return outputs, (inputs, saved)
+
+    def frozen(self) -> "Stack":
+        """Return a stack of the same parameters for many passes, while these do not change."""
+        stack = self.like(self.flat)
+        stack._packed = self.passes.pack(self.flat)
+        return stack
 
     def features(self, saved: tuple[Tensor, Any]) -> Tensor:
         """Return what the head saw in a pass: the last hidden layer, or the inputs where there is none, (S, F, B)."""

@@ -65,6 +65,7 @@ def collect(
     collector: "Collector", actor: Actor, arm: Arm, on_step: OnStep, vine_streams: VineStreams
 ) -> Rollout | None:
     """Return one batch of every replica as the arm collects them. None where `on_step` stopped it."""
+    actor = actor.frozen()
     if arm.collect.name == "segments":
         assert arm.collect.n_steps is not None  # a configuration without it is refused
         return collector.segments(actor, arm.collect.n_steps, on_step)

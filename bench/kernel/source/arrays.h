@@ -44,6 +44,20 @@ void NAMED(inner)(int64_t n, int64_t m, int64_t k, const REAL *x, const REAL *y,
     }
 }
 
+/* choices (S, N) by inverting the distribution of softmax(logits), (S, A, N), at uniform numbers (S, N). */
+void NAMED(choose)(int64_t S, int64_t A, int64_t N, const REAL *logits, const REAL *uniform, int64_t *choices, REAL *work) {
+  for (int64_t s = 0; s < S; s++, logits += A * N, uniform += N, choices += N) {
+    NAMED(log_softmax)(1, A, N, logits, work);
+    NAMED(exp)((A - 1) * N, work, work);
+    for (int64_t t = 0; t < N; t++) choices[t] = 0;
+    for (int64_t a = 0; a + 1 < A; a++)
+      for (int64_t t = 0; t < N; t++) {
+        if (a > 0) work[a * N + t] += work[(a - 1) * N + t];
+        choices[t] += uniform[t] > work[a * N + t];
+      }
+  }
+}
+
 static double NAMED(power)(double base, int64_t exponent) {
   double result = 1;
   for (; exponent > 0; exponent /= 2, base *= base)

@@ -33,6 +33,12 @@ const char *kernel_sources(void);
   int64_t hidden_size_##T(int64_t B, int64_t depth, const int64_t *widths);                                                   \
   void forward_##T(int64_t S, int64_t B, int64_t P, int64_t depth, int64_t inputs, const int64_t *widths, int64_t outputs,    \
                    const R *flat, const R *x, const int64_t *xs, R *hidden, R *out, const int64_t *os, R *work);              \
+  /* The parameters as `forward_packed` reads them, `packed_size` numbers for a replica: for many passes with the same. */     \
+  int64_t packed_size_##T(int64_t depth, int64_t inputs, const int64_t *widths, int64_t outputs);                             \
+  void pack_##T(int64_t S, int64_t P, int64_t depth, int64_t inputs, const int64_t *widths, int64_t outputs, const R *flat,   \
+                R *packed);                                                                                                   \
+  void forward_packed_##T(int64_t S, int64_t B, int64_t depth, int64_t inputs, const int64_t *widths, int64_t outputs,        \
+                          const R *packed, const R *x, const int64_t *xs, R *hidden, R *out, const int64_t *os, R *work);     \
   /* Writes the gradient of the network's parameters into grad (S, P), given d_out, the gradient by the outputs. */           \
   void backward_##T(int64_t S, int64_t B, int64_t P, int64_t depth, int64_t inputs, const int64_t *widths, int64_t outputs,   \
                     const R *flat, const R *x, const int64_t *xs, const R *hidden, const R *d_out, const int64_t *ds,         \
@@ -51,6 +57,8 @@ const char *kernel_sources(void);
   void sum_##T(int64_t outer, int64_t n, int64_t inner, const R *x, R *y);                                                    \
   /* z (n, m) = the inner products of the rows of x (n, k) and y (m, k). */                                                    \
   void inner_##T(int64_t n, int64_t m, int64_t k, const R *x, const R *y, R *z);                                              \
+  /* choices (S, N) by inverting the distribution of softmax(logits), (S, A, N), at uniform numbers; work: A N numbers. */    \
+  void choose_##T(int64_t S, int64_t A, int64_t N, const R *logits, const R *uniform, int64_t *choices, R *work);             \
   /* Adam's step number count[s] (arXiv 1412.6980, algorithm 1) of each replica's P parameters; none where it is zero. */     \
   void adam_##T(int64_t S, int64_t P, R *parameters, const R *gradient, R *first, R *second, const double *rate,              \
                 const int64_t *count, double beta1, double beta2, double eps);

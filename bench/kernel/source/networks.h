@@ -182,29 +182,48 @@ int64_t NAMED(workspace)(int64_t depth, int64_t inputs, const int64_t *widths, i
   return weights + errors + 8 * LANES;
 }
 
-/* The forward pass of one replica: p are its parameters; X and Y are addressed by strides of number and sample. */
-static void NAMED(forward_one)(const NAMED(Shape) *s, int64_t B, const REAL *p, const REAL *X, int64_t feature_of_X,
-                               int64_t sample_of_X, REAL *H, REAL *Y, int64_t number_of_Y, int64_t sample_of_Y, REAL *free) {
+/* Copy the parameters p of one replica as `pass` reads them: weights transposed, everything in rows of whole vectors. */
+static void NAMED(pack_one)(const NAMED(Shape) *s, const REAL *p, REAL *packed) {
+  for (int64_t l = 0; l < s->depth; l++) {
+    int64_t in = NAMED(in_of)(s, l), n = s->widths[l], width = NAMED(padded)(n);
+    NAMED(transpose)(packed, width, p, n, in);
+    NAMED(pad_rows)(packed + in * width, width, p + n * in, 1, n);
+    packed += (in + 1) * width;
+    p += n * in + n;
+  }
+  int64_t last = s->depth ? s->widths[s->depth - 1] : s->inputs;
+  NAMED(pad_rows)(packed, s->features, p, s->outputs, last);
+  memcpy(packed + s->outputs * s->features, p + s->outputs * last, sizeof(REAL) * s->outputs);
+}
+
+static int64_t NAMED(packed_size_of)(const NAMED(Shape) *s) {
+  int64_t size = s->outputs * s->features + NAMED(padded)(s->outputs);
+  for (int64_t l = 0; l < s->depth; l++) size += (NAMED(in_of)(s, l) + 1) * NAMED(padded)(s->widths[l]);
+  return NAMED(padded)(size);
+}
+
+int64_t NAMED(packed_size)(int64_t depth, int64_t inputs, const int64_t *widths, int64_t outputs) {
+  NAMED(Shape) s = NAMED(shape_of)(depth, inputs, widths, outputs);
+  return NAMED(packed_size_of)(&s);
+}
+
+void NAMED(pack)(int64_t S, int64_t P, int64_t depth, int64_t inputs, const int64_t *widths, int64_t outputs, const REAL *flat,
+                 REAL *packed) {
+  NAMED(Shape) s = NAMED(shape_of)(depth, inputs, widths, outputs);
+  for (int64_t r = 0; r < S; r++) NAMED(pack_one)(&s, flat + r * P, packed + r * NAMED(packed_size_of)(&s));
+}
+
+/* The forward pass of one replica from its packed parameters; X and Y are addressed by strides of number and sample. */
+static void NAMED(pass_one)(const NAMED(Shape) *s, int64_t B, const REAL *packed, const REAL *X, int64_t feature_of_X,
+                            int64_t sample_of_X, REAL *H, REAL *Y, int64_t number_of_Y, int64_t sample_of_Y, REAL *row) {
   const REAL *W[MAX_DEPTH], *bias[MAX_DEPTH];
   int64_t depth = s->depth;
   for (int64_t l = 0; l < depth; l++) {
-    int64_t in = NAMED(in_of)(s, l), n = s->widths[l], width = NAMED(padded)(n);
-    NAMED(transpose)(free, width, p, n, in);
-    W[l] = free;
-    free += in * width;
-    NAMED(pad_rows)(free, width, p + n * in, 1, n);
-    bias[l] = free;
-    free += width;
-    p += n * in + n;
+    W[l] = packed;
+    bias[l] = packed + NAMED(in_of)(s, l) * NAMED(padded)(s->widths[l]);
+    packed = bias[l] + NAMED(padded)(s->widths[l]);
   }
-  int64_t last = depth ? s->widths[depth - 1] : s->inputs;
-  const REAL *head = p, *head_bias = p + s->outputs * last;
-  if (s->features > last) {
-    NAMED(pad_rows)(free, s->features, p, s->outputs, last);
-    head = free;
-    free += s->outputs * s->features;
-  }
-  REAL *row = free; /* of inputs, where there is no hidden layer */
+  const REAL *head = packed, *head_bias = packed + s->outputs * s->features; /* row: inputs, where there is no hidden layer */
   for (int64_t t = 0; t < B; t += TILE) {
     int n = B - t < TILE ? (int)(B - t) : TILE;
     const REAL *a = X + t * sample_of_X;
@@ -230,6 +249,24 @@ static void NAMED(forward_one)(const NAMED(Shape) *s, int64_t B, const REAL *p, 
       }
     }
   }
+}
+
+/* The forward pass of one replica: p are its parameters. */
+static void NAMED(forward_one)(const NAMED(Shape) *s, int64_t B, const REAL *p, const REAL *X, int64_t feature_of_X,
+                               int64_t sample_of_X, REAL *H, REAL *Y, int64_t number_of_Y, int64_t sample_of_Y, REAL *free) {
+  NAMED(pack_one)(s, p, free);
+  NAMED(pass_one)(s, B, free, X, feature_of_X, sample_of_X, H, Y, number_of_Y, sample_of_Y, free + NAMED(packed_size_of)(s));
+}
+
+/* `forward` from what `pack` made of the parameters. */
+void NAMED(forward_packed)(int64_t S, int64_t B, int64_t depth, int64_t inputs, const int64_t *widths, int64_t outputs,
+                           const REAL *packed, const REAL *x, const int64_t *xs, REAL *hidden, REAL *out, const int64_t *os,
+                           REAL *work) {
+  NAMED(Shape) s = NAMED(shape_of)(depth, inputs, widths, outputs);
+  int64_t per_sample = NAMED(per_sample)(&s), size = NAMED(packed_size_of)(&s);
+  for (int64_t r = 0; r < S; r++)
+    NAMED(pass_one)(&s, B, packed + r * size, x + r * xs[0], xs[1], xs[2], hidden + r * B * per_sample, out + r * os[0], os[1],
+                    os[2], work);
 }
 
 void NAMED(forward)(int64_t S, int64_t B, int64_t P, int64_t depth, int64_t inputs, const int64_t *widths, int64_t outputs,
