@@ -18,6 +18,9 @@
    hidden layer, each row padded with zeros to a multiple of 64 bytes: `hidden_size` numbers for a replica. `backward` reads
    them. `work` is memory for `workspace` numbers.
 
+   A gradient step as a whole, from gathering the minibatch to Adam, is `step_f32` and `step_f64`; its structure and its formulas
+   stand in steps.h. Every number of a step is an array over replicas, and replicas are worked on one after the other.
+
    Bounds: S, B >= 0; 0 <= depth <= 16; widths, inputs, outputs >= 1; all sizes in numbers below 2^40. Nothing is checked here: the
    caller does. No memory is allocated, nothing is kept between calls, so calls from several threads may run at once. */
 
