@@ -123,12 +123,17 @@ def call(name: str, like: Tensor, *arguments: Any) -> Any:
     Raises:
         ValueError: for a tensor that is not on the CPU, and for tensors of several types.
     """
-    if like.device.type != "cpu":
+    if not like.is_cpu:
         raise ValueError(f"the kernel computes on the CPU, not on {like.device}; use engine=torch")
-    if any(isinstance(each, Tensor) and each.dtype != like.dtype for each in arguments):
-        raise ValueError(f"the kernel computes with numbers of one type; the first tensor has {like.dtype}")
-    function = getattr(library(), f"{name}_{SUFFIX[like.dtype]}")
-    return function(*[each.data_ptr() if isinstance(each, Tensor) else each for each in arguments])
+    given: list[Any] = []
+    for each in arguments:  # in one pass: every step of a rollout comes here
+        if not isinstance(each, Tensor):
+            given.append(each)
+        elif each.dtype == like.dtype:
+            given.append(each.data_ptr())
+        else:
+            raise ValueError(f"the kernel computes with numbers of one type; the first tensor has {like.dtype}")
+    return getattr(library(), f"{name}_{SUFFIX[like.dtype]}")(*given)
 
 
 def _applied(function: type[torch.autograd.Function], *arguments: Any) -> Tensor:

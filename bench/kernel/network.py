@@ -17,6 +17,7 @@ from torch import Tensor
 
 from bench.kernel.engine import by_kernel
 from bench.kernel.functions import SUFFIX, call
+from bench.kernel.library import library
 
 MAX_DEPTH = 16
 
@@ -36,29 +37,17 @@ class Passes:
         if len(self.hidden) > MAX_DEPTH or min(self.inputs, self.outputs, *self.hidden) < 1:
             raise ValueError(f"{self}: at most {MAX_DEPTH} hidden layers, and one number at least everywhere")
 
-    def pack(self, flat: Tensor) -> Tensor | None:
-        """Return parameters (S, P) as `forward` reads them fastest, for many passes; None where that gains nothing."""
-        if not by_kernel():
-            return None
-        packed = flat.new_zeros(len(flat), call("packed_size", flat, *self._shape))
-        call("pack", flat, len(flat), flat.stride(0), *self._shape, flat, packed)
-        return packed
-
-    def forward(self, flat: Tensor, inputs: Tensor, packed: Tensor | None = None) -> tuple[Tensor, Any]:
-        """Return outputs (S, outputs, B) for parameters (S, P) and inputs (S, inputs, B), and what `backward` reads.
-
-        With `packed`, which `pack` made of the same parameters, they are read from there.
-        """
+    def forward(self, flat: Tensor, inputs: Tensor) -> tuple[Tensor, Any]:
+        """Return outputs (S, outputs, B) for parameters (S, P) and inputs (S, inputs, B), and what `backward` reads."""
         if not by_kernel():
             return self._torch.forward(flat, inputs)
         replicas, samples = len(inputs), inputs.shape[2]
         out = inputs.new_empty(replicas, self.outputs, samples)
-        saved = inputs.new_empty(replicas * samples * self._hidden_sizes[inputs.dtype])
-        results = (inputs, _strides(inputs), saved, out, _strides(out), self._work(inputs))
-        if packed is None:
-            call("forward", inputs, replicas, samples, flat.stride(0), *self._shape, flat, *results)
-        else:
-            call("forward_packed", inputs, replicas, samples, *self._shape, packed, *results)
+        saved = inputs.new_empty(replicas * samples * self.saved_numbers(inputs.dtype))
+        call(
+            "forward", inputs, replicas, samples, flat.stride(0), *self.shape,
+            flat, inputs, strides_of(inputs), saved, out, strides_of(out), self._work(inputs),
+        )  # fmt: skip
         return out, saved
 
     def backward(self, flat: Tensor, inputs: Tensor, saved: Any, d_outputs: Tensor, grad: Tensor) -> None:
@@ -67,8 +56,8 @@ class Passes:
             self._torch.backward(flat, inputs, saved, d_outputs, grad)
             return
         call(
-            "backward", inputs, len(inputs), inputs.shape[2], flat.stride(0), *self._shape,
-            flat, inputs, _strides(inputs), saved, d_outputs, _strides(d_outputs), grad, self._work(inputs),
+            "backward", inputs, len(inputs), inputs.shape[2], flat.stride(0), *self.shape,
+            flat, inputs, strides_of(inputs), saved, d_outputs, strides_of(d_outputs), grad, self._work(inputs),
         )  # fmt: skip
 
     def features(self, inputs: Tensor, saved: Any) -> Tensor:
@@ -89,27 +78,67 @@ class Passes:
         return TorchPasses(self.inputs, self.hidden, self.outputs)
 
     @functools.cached_property
-    def _widths(self) -> "ctypes.Array[c_int64]":
-        return (c_int64 * max(1, len(self.hidden)))(*self.hidden)
+    def shape(self) -> tuple[Any, ...]:
+        """Depth, inputs, widths and outputs, as the kernel takes them."""
+        widths = (c_int64 * max(1, len(self.hidden)))(*self.hidden)
+        return len(self.hidden), self.inputs, widths, self.outputs
+
+    def saved_numbers(self, dtype: torch.dtype) -> int:
+        """How many numbers a pass saves of each sample."""
+        return self._sizes[dtype][0]
+
+    def work_numbers(self, dtype: torch.dtype) -> int:
+        """How many numbers of working memory a pass needs."""
+        return self._sizes[dtype][1]
 
     @functools.cached_property
-    def _shape(self) -> tuple[object, ...]:
-        return len(self.hidden), self.inputs, self._widths, self.outputs
-
-    @functools.cached_property
-    def _hidden_sizes(self) -> dict[torch.dtype, int]:
-        """The numbers that a pass saves of each sample."""
-        return {dtype: self._ask("hidden_size", dtype, 1, len(self.hidden), self._widths) for dtype in SUFFIX}
-
-    @functools.cached_property
-    def _work_sizes(self) -> dict[torch.dtype, int]:
-        return {dtype: self._ask("workspace", dtype, *self._shape) for dtype in SUFFIX}
-
-    def _ask(self, name: str, dtype: torch.dtype, *arguments: object) -> int:
-        return int(call(name, torch.empty(0, dtype=dtype), *arguments))
+    def _sizes(self) -> dict[torch.dtype, tuple[int, int]]:
+        depth, _, widths, _ = self.shape
+        return {
+            like.dtype: (call("hidden_size", like, 1, depth, widths), call("workspace", like, *self.shape))
+            for like in (torch.empty(0, dtype=dtype) for dtype in SUFFIX)
+        }
 
     def _work(self, like: Tensor) -> Tensor:
-        return like.new_empty(self._work_sizes[like.dtype])
+        return like.new_empty(self.work_numbers(like.dtype))
+
+
+class Packed:
+    """Forward passes with the same parameters again and again, by the kernel: laid out once as it reads them fastest.
+
+    What a pass saved is overwritten by the next.
+    """
+
+    def __init__(self, passes: Passes, flat: Tensor) -> None:
+        self._passes, self._like = passes, flat
+        self._parameters = flat.new_zeros(len(flat), call("packed_size", flat, *passes.shape))
+        call("pack", flat, len(flat), flat.stride(0), *passes.shape, flat, self._parameters)
+        self._function = getattr(library(), f"forward_packed_{SUFFIX[flat.dtype]}")
+        self._samples = -1
+
+    def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Return outputs (S, outputs, B) for inputs (S, inputs, B), and what `Passes.features` reads."""
+        replicas, _, samples = inputs.shape
+        if inputs.dtype != self._like.dtype or replicas != len(self._like):
+            raise ValueError(
+                f"{replicas} replicas of {inputs.dtype}: the networks are {len(self._like)} of {self._like.dtype}"
+            )
+        out = torch.empty(replicas, self._passes.outputs, samples, dtype=inputs.dtype)
+        if samples != self._samples:
+            self._make_room(replicas, samples, strides_of(out))
+        self._function(
+            replicas, samples, *self._before, inputs.data_ptr(), _kept_strides(inputs.stride()), self._saved_at,
+            out.data_ptr(), *self._after,
+        )  # fmt: skip
+        return out, self._saved
+
+    def _make_room(self, replicas: int, samples: int, out_strides: Any) -> None:
+        passes, dtype = self._passes, self._like.dtype
+        self._samples = samples
+        self._saved = self._like.new_empty(replicas * samples * passes.saved_numbers(dtype))
+        self._work = self._like.new_empty(passes.work_numbers(dtype))
+        self._before = (*passes.shape, self._parameters.data_ptr())
+        self._saved_at, self._after = self._saved.data_ptr(), (out_strides, self._work.data_ptr())
 
 
 @dataclass(frozen=True)
@@ -150,7 +179,9 @@ class TorchPasses:
         return found
 
 
-def _strides(tensor: Tensor) -> "ctypes.Array[c_int64]":
+def strides_of(tensor: Tensor) -> "ctypes.Array[c_int64]":
     """Return the strides of replica, number and sample, as the kernel takes them."""
-    strides: Sequence[int] = tensor.stride()
-    return (c_int64 * 3)(*strides)
+    return (c_int64 * 3)(*tensor.stride())
+
+
+_kept_strides = functools.lru_cache(maxsize=1024)(lambda strides: (c_int64 * 3)(*strides))

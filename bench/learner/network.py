@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from bench.kernel import arrays
-from bench.kernel.network import Passes
+from bench.kernel.engine import by_kernel
+from bench.kernel.network import Packed, Passes
 
 Array = npt.NDArray[Any]
 
@@ -25,7 +26,7 @@ class Stack:
 
     `flat` (S, P) holds all parameters and `grad` (S, P) their gradients; `weights` are views of the former: W1, b1, W2,
     b2, …, with weights (S, out, in) and biases (S, out, 1). `extra` further parameters per replica (a Gaussian's log
-    standard deviations) sit behind the network's.
+    standard deviations) sit behind the network's: `extras` (S, extra), a view, too.
     """
 
     def __init__(
@@ -51,7 +52,8 @@ class Stack:
     def bind(self, flat: Tensor) -> None:
         """Use `flat` (S, P) as the parameters, in place."""
         self.flat, self.grad = flat, torch.zeros_like(flat)
-        self._packed: Tensor | None = None
+        self.extras = flat[:, self.used - self.extra :]
+        self._packed: Packed | None = None
         parts = flat[:, : sum(self.sizes)].split(self.sizes, 1)
         self.weights = [part.unflatten(1, shape) for part, shape in zip(parts, self.shapes, strict=True)]
 
@@ -59,11 +61,6 @@ class Stack:
     def replicas(self) -> int:
         """S."""
         return len(self.flat)
-
-    @property
-    def extras(self) -> Tensor:
-        """The parameters that are not the network's, (S, extra)."""
-        return self.flat[:, self.used - self.extra :]
 
     def like(self, flat: Tensor) -> "Stack":
         """Return a stack of networks of this shape with the parameters `flat` (replicas, P)."""
@@ -83,13 +80,14 @@ class Stack:
 
     def forward(self, inputs: Tensor) -> tuple[Tensor, tuple[Tensor, Any]]:
         """Return the outputs (S, out, B) for inputs (S, in, B), and what `backward` and `features` need."""
-        outputs, saved = self.passes.forward(self.flat, inputs, self._packed)
+        packed = self._packed
+        outputs, saved = self.passes.forward(self.flat, inputs) if packed is None else packed.forward(inputs)
         return outputs, (inputs, saved)
 
     def frozen(self) -> "Stack":
         """Return a stack of the same parameters for many passes, while these do not change."""
         stack = self.like(self.flat)
-        stack._packed = self.passes.pack(self.flat)
+        stack._packed = Packed(self.passes, self.flat) if by_kernel() else None
         return stack
 
     def features(self, saved: tuple[Tensor, Any]) -> Tensor:
