@@ -1,7 +1,8 @@
 """From Weights & Biases back to result folders: what the mirror holds, as blocks that the analysis reads like others.
 
-The mirror has one run per seed: its configuration is the seed's factors and the block's record, its history one row per
-update and evaluation, its summary how the seed ended. Single episodes are not sent, so they do not come back.
+The mirror has one run per seed. Its configuration is the seed's factors, all settings and the block's record. Its history
+has a row per evaluation, with the means of the updates since the one before. Its summary is how the seed ended. Single
+episodes and single updates are not sent, so they do not come back.
 """
 
 import json
@@ -148,7 +149,7 @@ def _checked(run: Run) -> int:
 def _record(seeds: Mapping[int, Run], study: str) -> dict[str, Any]:
     """The `run.json` of a block, from its runs; one without an outcome is unfinished."""
     first = next(iter(seeds.values()))
-    others = ("_wandb", "hash", "seed", "study", "record")
+    others = ("_wandb", "hash", "seed", "study", "record", "settings")
     factors = {key: value for key, value in first.config.items() if key not in others}
     outcomes = {
         str(seed): {key: run.summary.get(key) for key in _OUTCOME} if "status" in run.summary else {"status": "running"}

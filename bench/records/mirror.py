@@ -3,6 +3,8 @@
 The files are the truth. A mirror that cannot be made is a warning, never a failed run.
 """
 
+import bisect
+import math
 import os
 import shutil
 import subprocess
@@ -10,7 +12,7 @@ import sys
 import tempfile
 import warnings
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -87,13 +89,21 @@ def _written(block: blocks.Block, folder: Path, project: str) -> int:
         raise UserError(f"{block.path}: not mirrored ({first_line(error)}); the same command goes on") from error
 
 
-def _project(block: blocks.Block) -> str:
-    """The W&B project its settings name. Raises `UserError`."""
+def _config(block: blocks.Block) -> dict[str, Any]:
+    """The block's resolved configuration. Raises `UserError`."""
     try:
         settings = yaml.safe_load(packs.read_bytes(block.path / blocks.CONFIG))
-        return str(settings["wandb_project"])
-    except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
+        return {str(key): value for key, value in settings.items()}
+    except (OSError, yaml.YAMLError, AttributeError) as error:
         raise blocks.damaged(block.path, f"{blocks.CONFIG} cannot be read ({type(error).__name__})") from error
+
+
+def _project(block: blocks.Block) -> str:
+    """The W&B project its settings name. Raises `UserError`."""
+    settings = _config(block)
+    if "wandb_project" not in settings:
+        raise blocks.damaged(block.path, f"{blocks.CONFIG} names no wandb_project")
+    return str(settings["wandb_project"])
 
 
 def _upload(folder: Path) -> None:
@@ -115,6 +125,7 @@ def _mirror(block: blocks.Block, folder: Path, mode: str, project: str) -> int:
     _check_writable(folder / "wandb")
     wandb = _wandb(mode)
     settings = _settings(wandb, mode)
+    config = _config(block)
     updates = pq.read_table(blocks.needed(block, TRAINING))
     curves = blocks.curves(block)
     histories = history(updates.to_pylist(), curves.to_pylist())
@@ -123,9 +134,8 @@ def _mirror(block: blocks.Block, folder: Path, mode: str, project: str) -> int:
         _remove(folder, block, seed)  # begun once, and not finished
         identity = {"id": run_id(block, seed), "project": project}
         try:
-            run = wandb.init(
-                **identity, **_labels(block.record, seed), dir=folder, reinit="create_new", settings=settings
-            )
+            labels = _labels(block.record, seed, config)
+            run = wandb.init(**identity, **labels, dir=folder, reinit="create_new", settings=settings)
             run.define_metric("*", step_metric="step")
             for row in histories.get(seed, []):
                 run.log(row)
@@ -166,15 +176,34 @@ def run_id(block: blocks.Block, seed: int) -> str:
 
 
 def history(training: Iterable[TableRow], curves: Iterable[TableRow]) -> dict[int, list[dict[str, float]]]:
-    """By seed, one row per step: the diagnostics of the update, and of the evaluation at that step what curves have."""
+    """By seed, a row for each step of the evaluations: what curves have there, and means of the updates since the last.
+
+    `update` is the last of these updates. What a seed learned after its last evaluation has a row at its last update.
+    """
     rows: dict[int, dict[int, dict[str, float]]] = defaultdict(lambda: defaultdict(dict))
-    for row in training:
-        values = {name: value for name, value in row.items() if name not in ("seed", "step") and value is not None}
-        rows[row["seed"]][row["step"]] |= values
     for row in curves:
         values = {name: row[name] for name in row.keys() - {"seed", "step", "mode"} if row[name] is not None}
         rows[row["seed"]][row["step"]] |= {f"eval/{row['mode']}_{name}": value for name, value in values.items()}
+    grid = sorted({step for steps in rows.values() for step in steps})
+    updates: dict[int, dict[int, list[TableRow]]] = defaultdict(lambda: defaultdict(list))
+    for row in training:
+        place = bisect.bisect_left(grid, row["step"])
+        updates[row["seed"]][grid[place] if place < len(grid) else row["step"]].append(row)
+    for seed, by_step in updates.items():
+        for step, some in by_step.items():
+            rows[seed][step] |= _means(some)
     return {seed: [{"step": step, **steps[step]} for step in sorted(steps)] for seed, steps in rows.items()}
+
+
+def _means(updates: Sequence[TableRow]) -> dict[str, float]:
+    """The means of diagnostics where they are numbers, and the number of the last update."""
+    means: dict[str, float] = {"update": updates[-1]["update"]}
+    for name in updates[0].keys() - {"seed", "step", "update"}:
+        present = [row[name] for row in updates if row[name] is not None]
+        known = [value for value in present if not math.isnan(value)]
+        if present:
+            means[name] = sum(known) / len(known) if known else math.nan
+    return means
 
 
 def summary(record: Mapping[str, Any], curves: pa.Table) -> dict[int, dict[str, Any]]:
@@ -188,15 +217,16 @@ def summary(record: Mapping[str, Any], curves: pa.Table) -> dict[int, dict[str, 
     return result
 
 
-def _labels(record: Mapping[str, Any], seed: int) -> dict[str, Any]:
-    """What W&B's tables group and filter by."""
+def _labels(record: Mapping[str, Any], seed: int, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What W&B's tables group and filter by; all settings stand under `settings`."""
     return {
         "name": f"{record['task']} {record['arm']} {seed}",
         "group": record["arm"],
         "job_type": record["task"],
         "tags": [record["study"], record["task"], record["arm"]],
         "config": record["factors"]
-        | {"seed": seed, "hash": record["hash"], "study": record["study"], "record": _of_block(record)},
+        | {"seed": seed, "hash": record["hash"], "study": record["study"], "record": _of_block(record)}
+        | {"settings": settings},
     }
 
 
