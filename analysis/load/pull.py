@@ -1,8 +1,8 @@
 """From Weights & Biases back to result folders: what the mirror holds, as blocks that the analysis reads like others.
 
-The mirror has one run per seed. Its configuration is the seed's factors, all settings and the block's record. Its history
-has a row per evaluation, with the means of the updates since the one before. Its summary is how the seed ended. Single
-episodes and single updates are not sent, so they do not come back.
+The mirror has one run per seed. Its configuration is the seed's factors, all settings and the block's record. Its
+history has a row per evaluation, with the means of the updates since the one before. Its summary is how the seed ended.
+Single episodes and single updates are not sent, so they do not come back.
 """
 
 import json
