@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import yaml
 
 from bench import packs
@@ -25,7 +24,7 @@ from bench.config.schema import Config
 from bench.errors import RunWarning, UserError, first_line
 from bench.records import block as blocks
 from bench.records import index, provenance, scores
-from bench.records.tables import TRAINING
+from bench.records.tables import TRAINING, parsed
 
 COMPLETE = ".complete"  # in the folder of a run that was written to its end
 PATIENCE = 30.0  # seconds to wait for a server
@@ -126,7 +125,7 @@ def _mirror(block: blocks.Block, folder: Path, mode: str, project: str) -> int:
     wandb = _wandb(mode)
     settings = _settings(wandb, mode)
     config = _config(block)
-    updates = pq.read_table(blocks.needed(block, TRAINING))
+    updates = parsed(blocks.needed(block, TRAINING).read_bytes())
     curves = blocks.curves(block)
     histories = history(updates.to_pylist(), curves.to_pylist())
     summaries = summary(block.record, curves)

@@ -14,12 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
-
 from bench.observer import Row
 from bench.records import files
 from bench.records.files import Damaged
-from bench.records.tables import EPISODES, TRAINING, write_rows
+from bench.records.tables import EPISODES, TRAINING, parsed, write_rows
 
 PARTIAL = "partial.zip"
 SCHEMA = 2
@@ -102,5 +100,5 @@ def _table(kind: str, rows: Sequence[Row]) -> bytes:
 
 def _rows(content: bytes) -> list[Row]:
     """The rows as they were reported: a column a row did not have is not in it."""
-    rows = pq.read_table(io.BytesIO(content)).to_pylist()
+    rows = parsed(content).to_pylist()
     return [{name: value for name, value in row.items() if value is not None} for row in rows]

@@ -137,6 +137,14 @@ def _type(rows: Sequence[Mapping[str, Any]], name: str) -> pa.DataType:
     return kinds.get(type(next((row[name] for row in rows if row.get(name) is not None), 0.0)), pa.float64())
 
 
+def parsed(content: bytes) -> pa.Table:
+    """The table in a Parquet file's bytes; raises `OSError` or `ValueError` where it is none.
+
+    On this thread alone: threads that a short command leaves behind can abort it while it exits.
+    """
+    return pq.read_table(pa.BufferReader(content), use_threads=False, pre_buffer=False)
+
+
 def read_table(path: Path, checksum: str | None, columns: Collection[str]) -> pa.Table:
     """A table with these columns, of the very bytes whose checksum was recorded. Raises `Damaged`."""
     try:
@@ -148,7 +156,7 @@ def read_table(path: Path, checksum: str | None, columns: Collection[str]) -> pa
     if hashlib.sha256(content).hexdigest() != checksum:
         raise Damaged(f"{path.name} does not match its checksum")
     try:
-        table = pq.read_table(pa.BufferReader(content))
+        table = parsed(content)
     except (OSError, ValueError) as error:
         raise Damaged(f"{path.name} is not readable as parquet ({error})") from error
     missing = [column for column in columns if column not in table.column_names]
