@@ -12,7 +12,7 @@ from bench.config.schema import Update
 from bench.errors import UserError
 from bench.kernel.functions import exp
 
-KINDS = ("vanilla", "unclipped", "clip", "clip_without_min", "kl_penalty")
+KINDS = ("vanilla", "unclipped", "clip", "clip_without_min", "kl_penalty")  # numbered so in the kernel's steps.h
 
 
 def surrogate(

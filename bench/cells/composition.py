@@ -61,7 +61,7 @@ def _is_setting(override: Override) -> bool:
 
 
 @functools.lru_cache(maxsize=256)
-def _composed(overrides: tuple[str, ...], files: tuple[tuple[Path, int], ...]) -> "Composition":  # noqa: ARG001
+def _composed(overrides: tuple[str, ...], files: tuple[tuple[Path, int], ...]) -> "Composition":  # noqa: ARG001 - part of the key
     """Compose with Hydra, which takes a tenth of a second: once, while the `files` of conf stay as they are."""
     with _apart(), initialize_config_dir(str(CONF), version_base="1.3"):
         return Composition(hydra_compose("config", overrides=list(overrides), return_hydra_config=True))

@@ -28,7 +28,6 @@ Array = npt.NDArray[Any]
 
 ACT, JUDGE, LEARN = 1, 2, 4  # phases; the numbers are those of bench/kernel/source/steps.h, as all below
 DISTRIBUTIONS = (Categorical, DiagonalGaussian, StateDependentGaussian)
-OBJECTIVES = ("vanilla", "unclipped", "clip", "clip_without_min", "kl_penalty")
 REFERENCES = ("none", "k1", "k2", "k3")
 NORMALISATIONS = ("none", "rms", "mean_std")
 OF_ACTOR = (
@@ -39,7 +38,6 @@ SEEN = (
     "policy_gradient_loss", "entropy_loss", "approx_kl", "clip_fraction", "value_loss", "actor_grad_norm",
     "actor_grad_clipped", "critic_grad_norm", "critic_grad_clipped",
 )  # fmt: skip
-assert set(OBJECTIVES) == set(KINDS)
 
 NUMBERS = (
     "replicas", "samples", "width", "phases", "distribution", "objective", "reference", "importance", "normalisation",
@@ -150,7 +148,7 @@ class KernelSteps:
         step.replicas, step.inputs, step.samples = samples.observations.shape
         step.width = self.cut.width
         step.distribution = next(code for code, known in enumerate(DISTRIBUTIONS) if issubclass(kind, known))
-        step.objective = OBJECTIVES.index(arm.update.name) if arm.update.name in OBJECTIVES else 0
+        step.objective = KINDS.index(arm.update.name) if arm.update.name in KINDS else 0  # a plug-in judges by itself
         step.reference = REFERENCES.index(arm.reference.kind) if samples.log_prob_reference is not None else 0
         step.importance = arm.reference.importance
         step.normalisation = NORMALISATIONS.index(arm.advantage_norm)
@@ -209,6 +207,8 @@ class KernelSteps:
             if state is None:
                 continue
             adam, stack = state.adam, state.stack
+            if not all(each.is_contiguous() for each in (stack.flat, stack.grad, adam.first, adam.second)):
+                raise ValueError(f"the {name}'s memory has gaps: steps would be taken in a copy of it")
             memory: dict[str, Tensor | Array | None] = {
                 "": stack.flat, "_grad": stack.grad, "_first": adam.first, "_second": adam.second, "_steps": adam.steps,
             }  # fmt: skip
