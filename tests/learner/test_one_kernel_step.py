@@ -119,7 +119,15 @@ class Problem:
         return self.replicas, self.width
 
     def step(
-        self, engine: Engine, dtype: torch.dtype, arm: Arm, samples: Samples, rate: float = RATE, cold: bool = False
+        self,
+        engine: Engine,
+        dtype: torch.dtype,
+        arm: Arm,
+        samples: Samples,
+        *,
+        rate: float = RATE,
+        cold: bool = False,
+        device: str = "cpu",
     ) -> Numbers:
         """All that an update leaves: gradients (as clipped), moments, weights and diagnostics, in double precision.
 
@@ -127,20 +135,22 @@ class Problem:
         """
 
         def column(*values: float) -> Tensor:
-            return torch.tensor(values, dtype=dtype).repeat(self.replicas)[: self.replicas].unsqueeze(1)
+            return torch.tensor(values, dtype=dtype, device=device).repeat(self.replicas)[: self.replicas].unsqueeze(1)
 
         states = []
         for stack, (first, second) in zip(self.stacks, self.moments, strict=True):
-            state = TrainState(stack.like(stack.flat.to(dtype, copy=True)), Adam(stack.flat.to(dtype)))
+            flat = stack.flat.to(device, dtype, copy=True)
+            state = TrainState(stack.like(flat), Adam(flat))
             if not cold:
                 state.adam.first.copy_(first), state.adam.second.copy_(second)
                 state.adam.steps[:, 0] = np.arange(self.replicas) * 3
             states.append(state)
-        actor, critic = (rate * column(*row).double().numpy() for row in RATES)
+        actor, critic = (rate * column(*row).double().cpu().numpy() for row in RATES)
         rates = Rates(actor, critic, column(0.25, 0.125, 0.5), column(0.5, 1, 2), column(0.5, 0.25, 1))
         given = {
-            name: value.to(dtype) if isinstance(value, Tensor) and value.is_floating_point() else value
+            name: value.to(device, dtype if value.is_floating_point() else value.dtype)
             for name, value in vars(samples).items()
+            if value is not None
         }
         streams = [np.random.default_rng(replica) for replica in range(self.replicas)]
         networks = ActorCritic(Actor(states[0].stack, self.kind, None), *states)
@@ -151,7 +161,7 @@ class Problem:
             found |= {f"{name} first": state.adam.first, f"{name} second": state.adam.second}
             found[f"{name} steps"] = torch.from_numpy(state.adam.steps)
         left_out = AFTERWARDS if rate > 0 else ()
-        return {name: values.double() for name, values in found.items() if name not in left_out}
+        return {name: values.double().cpu() for name, values in found.items() if name not in left_out}
 
 
 def single(values: Tensor) -> Tensor:
