@@ -1,20 +1,29 @@
-"""What only the learner, a library or this machine can refuse: asked before anything runs."""
+"""What only the task, the learner, a library or this machine can refuse: asked before anything runs."""
+
+import warnings
 
 from bench.config.schema import Config
+from bench.errors import RunWarning, UserError
 from bench.kernel.library import library
+from bench.tasks.foreign import GymTask
+from bench.tasks.probe import warnings_of
 from bench.tasks.registry import make
 
 
 def check(config: Config) -> None:
     """Refuse a cell that cannot be trained here: no kernel or device, an unfit reference, settings its library lacks.
 
+    An environment of somebody else is tried first, and what a user should know of it is a `RunWarning`.
+
     Raises:
         UserError: with the first reason.
     """
+    task = make(config.task)
+    if isinstance(task, GymTask):
+        _check_foreign(config, task)
     if config.reference.name == "checkpoint":
         from bench.learner.reference import check_reference  # imports torch, which takes seconds
 
-        task = make(config.task)
         check_reference(config.reference, config.task.name, task.observation_space, task.action_space, config.seeds)
     if config.engine == "kernel" and not config.is_peer:
         library()
@@ -26,3 +35,14 @@ def check(config: Config) -> None:
         from bench.peers.check import check as check_peer  # imports torch, which takes seconds
 
         check_peer(config)
+
+
+def _check_foreign(config: Config, task: GymTask) -> None:
+    """Refuse an environment of somebody else that cannot be used, and warn of what is odd in it. Raises `UserError`."""
+    if task.time_limit is None:
+        raise UserError(
+            f"task.id={task.id}: it is registered without a time limit, and evaluations play complete episodes; give "
+            f"task.time_limit, the most steps of one, such as task.time_limit=1000"
+        )
+    for line in warnings_of(task, norm_obs=config.norm_obs):
+        warnings.warn(line, RunWarning, stacklevel=3)

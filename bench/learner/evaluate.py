@@ -3,7 +3,7 @@
 It takes place at points of a grid over the budget; `index` is a point's number on it.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -21,6 +21,14 @@ MODES = ("deterministic", "stochastic")
 TOTALS = {"true_score": "true_return"}  # what the episode's sum of a task's extra is called
 
 
+class EvaluationFaults(Exception):
+    """Some seeds met a fault of the task in their evaluation: `causes` by seed, and the `rows` of the others."""
+
+    def __init__(self, causes: Mapping[int, str], rows: list[dict[str, float | int | str]]) -> None:
+        super().__init__("; ".join(causes.values()))
+        self.causes, self.rows = causes, rows
+
+
 def grid_of(config: Config) -> list[int]:
     """Return the environment steps at which a cell is evaluated."""
     points = config.evaluation.points
@@ -30,7 +38,7 @@ def grid_of(config: Config) -> list[int]:
 def evaluate(
     actor: Actor, task: Task, seeds: Sequence[int], index: int, episodes: int, pool: str = "main"
 ) -> list[dict[str, float | int | str]]:
-    """Run `episodes` complete episodes per seed and mode; return the rows of `play`."""
+    """Run `episodes` complete episodes per seed and mode; return the rows of `play`. Raises `EvaluationFaults`."""
     streams = [stream(seed, "evaluation", index, 2, pool=pool) for seed in seeds]
     actor = actor.frozen()
     noise = actor.noise_without_end(streams, 2 * episodes)
@@ -55,11 +63,26 @@ def play(
     Returns:
         One row per episode: seed, mode, episode, return (undiscounted), length, and the sums of the task's extras, the
         true score's as `true_return`.
+
+    Raises:
+        EvaluationFaults: where the task did what no task may do; the seeds that met none have been played to the end.
     """
     env = environments(task, seeds, 2 * episodes, pool, evaluation=index)
+    try:
+        totals = _totals(act, env)
+    finally:
+        env.close()
+    rows = [_row(env, totals, seed, column, episodes) for column, seed in enumerate(np.repeat(seeds, 2 * episodes))]
+    if env.faults:
+        raise EvaluationFaults(env.faults, [row for row in rows if row["seed"] not in env.faults])
+    return rows
+
+
+def _totals(act: Callable[[Array], Array], env: Environments) -> dict[str, Array]:
+    """Play an episode in every column; return the sums (C,) of the rewards and of the task's extras."""
     env.restart()
     live = np.ones(env.n_columns, dtype=bool)
-    extras = {name: TOTALS.get(name, name) for name in task.extras}
+    extras = {name: TOTALS.get(name, name) for name in env.task.extras}
     totals = {name: np.zeros(env.n_columns) for name in ("return", *extras.values())}
     while live.any():
         transition = env.step(act(env.observation), live)
@@ -67,7 +90,7 @@ def play(
         for name, total in extras.items():
             totals[total] += transition.extras[name]
         live = live & ~(transition.terminated | transition.truncated)
-    return [_row(env, totals, seed, column, episodes) for column, seed in enumerate(np.repeat(seeds, 2 * episodes))]
+    return totals
 
 
 def _row(

@@ -15,7 +15,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from bench.config.schema import Config
 from bench.learner.actor import Actor, joined
 from bench.learner.checkpoint import read_checkpoint
-from bench.learner.evaluate import evaluate, grid_of, mean_return
+from bench.learner.evaluate import EvaluationFaults, evaluate, grid_of, mean_return
 from bench.learner.policy_gradient import PolicyGradient
 from bench.observer import Observer, SeedOutcome
 from bench.tasks.base import Task
@@ -113,7 +113,8 @@ class GridEvalCallback(BaseCallback):
     def _on_rollout_end(self) -> None:
         """Before the update: the policy in force at a grid step has learned from the steps before it only."""
         for replica in self.model.active:
-            self._keep(replica, self.model.env_steps[replica])
+            if replica not in self.model.failures:
+                self._keep(replica, self.model.env_steps[replica])
         self._evaluate_complete()
         used = sum(self.model.env_steps) / (len(self.model.seeds) * self.config.budget)
         self.observer.on_progress(used, self.current_return)
@@ -170,13 +171,22 @@ class GridEvalCallback(BaseCallback):
             self.evaluated += 1
 
     def _evaluate(self, index: int) -> None:
-        kept, self.kept[index] = self.kept[index], {}
+        kept = {replica: actor for replica, actor in self.kept[index].items() if replica not in self.model.failures}
+        self.kept[index] = {}
         if not kept:
             return
         actor = joined(list(kept.values()))
-        seeds = [self.model.seeds[replica] for replica in kept]
-        with torch.no_grad():
-            rows = evaluate(actor, self.task, seeds, index, self.config.evaluation.episodes, self.config.seed_pool)
+        replicas = {self.model.seeds[replica]: replica for replica in kept}
+        how = (index, self.config.evaluation.episodes, self.config.seed_pool)
+        try:
+            with torch.no_grad():
+                rows = evaluate(actor, self.task, list(replicas), *how)
+        except EvaluationFaults as faults:
+            rows = faults.rows
+            for seed, cause in faults.causes.items():
+                self.model.failures[replicas[seed]] = cause
+        if not rows:
+            return
         self.current_return = mean_return(rows)
         reported: list[dict[str, Any]] = [{"step": self.grid[index], **row} for row in rows]
         self.observer.on_evaluation(reported)

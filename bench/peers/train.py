@@ -13,13 +13,14 @@ from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
 from bench.config.schema import Config
 from bench.learner.device import one_thread
-from bench.learner.evaluate import grid_of, mean_return
+from bench.learner.evaluate import EvaluationFaults, grid_of, mean_return
 from bench.learner.spaces import space_to_json
 from bench.observer import Observer, SeedOutcome
 from bench.peers.evaluate import evaluate
 from bench.peers.library import EpisodeLog, batch_steps, build, class_name, library_streams, peer_seed
 from bench.peers.saved import FORMAT, TrainedPeers
 from bench.tasks.base import Task
+from bench.tasks.environments import TaskFault
 from bench.tasks.registry import make
 
 MOST_ROWS = 1000  # of diagnostics a seed leaves
@@ -28,7 +29,8 @@ MOST_ROWS = 1000  # of diagnostics a seed leaves
 def train(config: Config, seeds: Sequence[int], observer: Observer) -> TrainedPeers:
     """Train the peer with one seed after another, telling `observer` what a block of our own would tell.
 
-    A seed that raises, or whose weights are not finite, is marked failed; the others go on.
+    A seed that raises, that meets a fault of the task or whose weights are not finite is marked failed; the others go
+    on.
     """
     task = make(config.task)
     description = {
@@ -61,6 +63,10 @@ def _train_seed(
         trained.keep(seed, model)
         if not all(bool(value.isfinite().all()) for value in model.policy.parameters()):
             cause = "the weights were not finite at the end"
+    except TaskFault as fault:
+        cause = f"{fault} in training"
+    except EvaluationFaults as faults:
+        cause = str(faults)
     except Exception as error:  # whatever a library raises while it trains: the other seeds go on
         cause = f"{type(error).__name__}: {error}".strip().splitlines()[0]
     steps, updates = (callback.num_timesteps, callback.updates) if callback else (0, 0)

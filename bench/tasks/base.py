@@ -4,14 +4,17 @@ A task holds no state. States live outside, columns last, so that ten seeds with
 `(D, 80)` array, and saving, restoring or sharing a state is copying columns.
 """
 
+import functools
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from gymnasium import spaces
+
+from bench.tasks.spaces import check_actions
 
 Array = npt.NDArray[Any]
 
@@ -36,6 +39,12 @@ class Task(ABC):
 
     A state is a (D, C) float array; where a row counts something, its floats are whole numbers, held exactly.
     """
+
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        """Let every subclass's `step` refuse actions outside the space, so that none has to look for itself."""
+        super().__init_subclass__(**keywords)
+        if "step" in vars(cls):
+            setattr(cls, "step", _with_checked_actions(vars(cls)["step"]))  # noqa: B010 - a method, to the type checker
 
     @property
     @abstractmethod
@@ -77,7 +86,11 @@ class Task(ABC):
 
     @abstractmethod
     def step(self, state: Array, action: Array, noise: Array) -> Step:
-        """One step: state (D, C), action (C,) integers or (A, C) floats, noise (K, C). It changes no argument."""
+        """One step: state (D, C), action (C,) integers or (A, C) floats, noise (K, C). It changes no argument.
+
+        Raises ValueError for actions outside `action_space`, before the subclass's own method is called. Floats beyond
+        the bounds of a Box are for the task to clip, as in Gymnasium.
+        """
 
     @abstractmethod
     def observe(self, state: Array) -> Array:
@@ -99,3 +112,14 @@ class Task(ABC):
         return "  ".join(
             f"{name} {number:+.2f}" for name, number in {"reward": reward or 0.0, **(extras or {})}.items()
         )
+
+
+def _with_checked_actions(step: Callable[..., Step]) -> Callable[..., Step]:
+    """Return a task's `step` that looks at the actions first."""
+
+    @functools.wraps(step)
+    def checked(self: Task, state: Array, action: Array, noise: Array) -> Step:
+        check_actions(self.action_space, action)
+        return step(self, state, action, noise)
+
+    return checked

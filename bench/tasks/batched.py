@@ -24,16 +24,10 @@ class BatchedEnv(Environments):
         self.state: Array = np.full_like(task.start(scratch, self.n_columns), np.nan)
         self._noise_rows = len(task.noise(scratch, 1))
 
-    @property
-    def observation(self) -> Array:
-        """The observations of the current states, (O, C) float32; a fresh array."""
+    def _observe(self) -> Array:
         return self.task.observe(self.state)
 
-    def restart(self, columns: Any = None, share: int = 1) -> None:
-        """See `Environments.restart`."""
-        chosen = np.arange(self.n_columns)
-        if columns is not None:
-            chosen = chosen[columns]
+    def _restart(self, chosen: Array, share: int) -> None:
         if share > 1:
             self._check_runs(chosen, share)
         if not chosen.size:
@@ -50,8 +44,7 @@ class BatchedEnv(Environments):
         if not whole or (runs[:, 0] % share).any() or (np.diff(runs) != 1).any():
             raise ValueError(f"share={share} of {self.n_envs} environments: columns must be whole runs of {share}")
 
-    def step(self, actions: Array, live: Array | None = None) -> Transition:
-        """See `Environments.step`."""
+    def _step(self, actions: Array, live: Array | None) -> Transition:
         outcome = self.task.step(self.state, actions, self._noise(live))
         state, reward, terminated, extras = outcome.state, outcome.reward, outcome.terminated, outcome.extras
         if live is not None:
@@ -63,7 +56,10 @@ class BatchedEnv(Environments):
             extras = {name: np.where(live, values, 0.0) for name, values in extras.items()}
         self.state = state
         self.elapsed += 1 if live is None else live
-        return Transition(self.observation, reward, terminated, self._truncated(terminated, live), extras)
+        return Transition(self._observe(), reward, terminated, self._truncated(terminated, live), extras)
+
+    def _rest(self, faulty: Array) -> None:
+        self.state = np.where(faulty, np.zeros_like(self.state), self.state)
 
     def _noise(self, live: Array | None) -> Array:
         """The noise of one step, (K, C), each replica's from its own stream."""
@@ -98,6 +94,7 @@ class BatchedEnv(Environments):
             raise ValueError(f"the saved state is of shape {state.shape}, this environment's of {self.state.shape}")
         self.state = state
         self.elapsed = np.array(saved["elapsed"], dtype=np.int64)
+        self._begun[:] = True
         for generator, position in zip(
             self._reset + self._dynamics, [*saved["reset"], *saved["dynamics"]], strict=True
         ):

@@ -11,6 +11,14 @@ import numpy as np
 from bench.seeding import stream
 from bench.tasks.base import Array, Task
 
+# What is beyond is infinite to the learner, which computes in single precision.
+LARGEST = float(np.finfo(np.float32).max)
+_SQUARES = 1e30  # a sum of squares below it says that nothing comes near
+
+
+class TaskFault(Exception):
+    """What a task did that no task may do, in one line: the seed that met it fails, the others go on."""
+
 
 @dataclass(frozen=True)
 class Transition:
@@ -35,6 +43,11 @@ class Environments(ABC):
     meets the same starts and the same noise alone, beside others and in any order. Nothing restarts by itself.
     `elapsed` (C,) counts the steps since a column's last restart.
 
+    A number that is not finite in single precision (a reward, an observation, an extra) is a fault of the task, and so
+    is whatever else somebody else's environment gives that cannot be used. `faults` holds each seed's first one. From
+    then on the columns of that seed end with every step, with zeros for rewards and observations: whoever steps must
+    look there, and drop the seed.
+
     `evaluation` is a place on the evaluation grid: it gives the streams of that evaluation instead of the training's
     (stream keys: place, 0, environment for starts; place, 1 for noise).
     """
@@ -47,6 +60,8 @@ class Environments(ABC):
         self.pool = pool
         self.evaluation = evaluation
         self.elapsed: Array = np.zeros(len(seeds) * n_envs, dtype=np.int64)
+        self.faults: dict[int, str] = {}
+        self._begun = np.zeros(len(seeds) * n_envs, dtype=np.bool_)  # columns that have been restarted ever
         self.seed(seeds)
 
     def seed(self, seeds: Sequence[int]) -> None:
@@ -68,25 +83,83 @@ class Environments(ABC):
         return self.elapsed.size
 
     @property
-    @abstractmethod
     def observation(self) -> Array:
         """The observations of the current states, (O, C) float32; a fresh array."""
+        seen = self._observe()
+        if not self.faults and _moderate(seen):
+            return seen
+        self._note_infinite("observation", seen, self._begun)
+        return np.where(self._faulty(), np.float32(0), seen)
 
     @abstractmethod
+    def _observe(self) -> Array:
+        """The observations as the task gives them, (O, C) float32; a fresh array."""
+
     def restart(self, columns: Any = None, share: int = 1) -> None:
         """Start new episodes in `columns` (indices or a mask; all when None), one draw from each column's own stream.
 
         With `share` = k > 1, each run of k consecutive environments gets copies of the state its first one draws: the
         same question in the same state. Raises ValueError where `columns` splits such a run.
         """
+        chosen = np.arange(self.n_columns)
+        if columns is not None:
+            chosen = chosen[columns]
+        self._restart(chosen, share)
+        self._begun[chosen] = True
 
     @abstractmethod
+    def _restart(self, columns: Array, share: int) -> None:
+        """Start new episodes in the columns with these indices; see `restart`."""
+
     def step(self, actions: Array, live: Array | None = None) -> Transition:
         """One step of every column; actions (C,) integers or (A, C) floats.
 
         Columns outside the mask `live` (C,) wait: they keep their state and get reward 0 and both flags False. A
-        replica of which nothing is live draws no noise.
+        replica of which nothing is live draws no noise. Raises ValueError for actions outside the task's space.
         """
+        transition = self._step(actions, live)
+        numbers = {"observation": transition.observation, "reward": transition.reward, **transition.extras}
+        if not self.faults and all(map(_moderate, numbers.values())):
+            return transition
+        live = np.ones(self.n_columns, dtype=np.bool_) if live is None else live
+        for name, values in numbers.items():
+            self._note_infinite(name, np.atleast_2d(values), live)
+        faulty = self._faulty()
+        self._rest(faulty)
+        return Transition(
+            np.where(faulty, np.float32(0), transition.observation),
+            np.where(faulty, 0.0, transition.reward),
+            np.where(faulty, live, transition.terminated),
+            transition.truncated & ~faulty,
+            {name: np.where(faulty, 0.0, values) for name, values in transition.extras.items()},
+        )
+
+    @abstractmethod
+    def _step(self, actions: Array, live: Array | None) -> Transition:
+        """One step as the task takes it; see `step`."""
+
+    def _rest(self, faulty: Array) -> None:  # noqa: B027 - some hold no states
+        """Leave the columns of seeds that have met a fault (a mask) in a state that can go on being stepped."""
+
+    def close(self) -> None:  # noqa: B027 - most have nothing to release
+        """Release what the environments hold."""
+
+    def note(self, column: int, fault: str) -> None:
+        """Keep what went wrong in a column as its seed's fault, unless it has one."""
+        place = "training" if self.evaluation is None else "evaluation"
+        self.faults.setdefault(self.seeds[column // self.n_envs], f"{fault} in {place}")
+
+    def _note_infinite(self, name: str, values: Array, columns: Array) -> None:
+        """Note the values (rows, C) of these columns (a mask) that the learner cannot take."""
+        with np.errstate(invalid="ignore"):
+            unfit = ~(np.abs(values) <= LARGEST)
+        for column in np.flatnonzero(unfit.any(axis=0) & columns):
+            value = values[unfit[:, column], column][0]
+            self.note(int(column), fault_text(str(self.task), f"the {name} is {value}", int(self.elapsed[column])))
+
+    def _faulty(self) -> Array:
+        """The columns of seeds that have met a fault, a mask (C,)."""
+        return np.repeat([seed in self.faults for seed in self.seeds], self.n_envs)
 
     @abstractmethod
     def get_state(self) -> dict[str, Any]:
@@ -106,10 +179,20 @@ class Environments(ABC):
         selected.seeds = tuple(self.seeds[replica] for replica in replicas)
         selected._reset = [self._reset[column] for column in columns]
         selected._dynamics = [self._dynamics[replica] for replica in replicas]
-        selected.elapsed = self.elapsed[columns]
+        selected.elapsed, selected._begun = self.elapsed[columns], self._begun[columns]
         selected._keep(columns)
         return selected
 
     @abstractmethod
     def _keep(self, columns: Array) -> None:
         """Replace what is held per column by a copy of these columns."""
+
+
+def fault_text(task: str, what: str, step: int) -> str:
+    """Return the line that names a fault: the task, what is wrong, and after how many steps of an episode."""
+    return f"{task}: {what} at {f'step {step} of an episode' if step else 'the start of an episode'}"
+
+
+def _moderate(values: Array) -> bool:
+    """Whether no value comes near what the learner cannot take. One call that takes half a microsecond."""
+    return bool(np.vdot(values, values) < _SQUARES)

@@ -1,54 +1,93 @@
-"""Any Gymnasium id as a task, through an SB3 `VecEnv`: slower, and without what needs the state itself."""
+"""Any Gymnasium id as a task: slower, and without what needs the state itself.
+
+Nothing that such an environment says is believed before it is looked at: `CheckedEnv` stands around each.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-from bench.errors import UserError, nearest
+from bench import plugin
+from bench.errors import UserError, first_line, nearest
 from bench.tasks.base import Array, Step, Task
-from bench.tasks.environments import Environments, Transition
+from bench.tasks.environments import LARGEST, Environments, TaskFault, Transition, fault_text
+from bench.tasks.spaces import check_actions, check_spaces, shown
 
-if TYPE_CHECKING:  # imports torch, which takes seconds
-    from stable_baselines3.common.vec_env import VecEnv
+API = "(observation, reward, terminated, truncated, info)"
 
 
 @dataclass(frozen=True)
 class GymTask(Task):
-    """The environment of a Gymnasium id; `time_limit` None means the id's own.
+    """The environment of a Gymnasium id; `time_limit` None means the limit that the id was registered with, if any.
+
+    `module:id` imports the module that registers the id, from Python's path or else from the current folder; not where
+    only a record names it (see `bench.plugin`).
 
     It is a task without a state of its own: `bench.tasks.environments` steps it, `start`, `step` and `observe` refuse.
 
-    Raises `UserError` for an id that does not exist or whose spaces are not supported: observations must be a flat Box,
-    actions Discrete from 0 or a flat Box.
+    Raises `UserError` for an id that does not exist, an environment that cannot be made, and spaces that are not
+    supported: observations must be a flat Box, actions Discrete from 0 or a flat Box of floats with finite bounds.
     """
 
     id: str
     time_limit: int | None = None
 
     def __post_init__(self) -> None:
-        try:
-            spec = gymnasium.spec(self.id)
-        except gymnasium.error.Error:
-            raise UserError(f"unknown Gymnasium id '{self.id}'{nearest(self.id, gymnasium.registry)}") from None
+        spec = self._spec()
         if self.time_limit is None:
             object.__setattr__(self, "time_limit", spec.max_episode_steps)
+
+    def _spec(self) -> "gymnasium.envs.registration.EnvSpec":
+        """What the id was registered with. Raises `UserError`."""
+        module, _, name = self.id.rpartition(":")
+        if module:
+            plugin.refuse_recorded({"task.id": self.id})
+            try:
+                plugin.import_module(module)
+            except Exception as error:  # whatever a user's module raises while it is imported
+                reason = f"{type(error).__name__}: {first_line(error)}"
+                raise UserError(
+                    f"task.id={self.id}: cannot import '{module}' from this folder or Python's path ({reason})"
+                ) from error
+        if name not in gymnasium.registry:
+            where = f"task.id={self.id}: '{module}' registers no Gymnasium id" if module else "unknown Gymnasium id"
+            hint = nearest(name, gymnasium.registry)
+            own = "" if hint or module else "; give one of your own as module:id, such as my_envs:My-v0"
+            raise UserError(f"{where} '{name}'{hint}{own}")
+        spec = gymnasium.registry[name]
+        if spec.entry_point is None:
+            raise UserError(f"task.id={self.id}: it has only a vector environment; must be a single one")
+        return spec
 
     @property
     def restorable(self) -> bool:
         """Its state lies in somebody else's environment."""
         return False
 
-    def make(self) -> "gymnasium.Env[Any, Any]":
-        """One such environment. Raises `UserError` where it needs a package that is not installed."""
+    def make(self) -> "CheckedEnv":
+        """One such environment, without a time limit. Raises `UserError` where it cannot be made."""
+        spec = self._spec()
+        silent = {"render_mode": None} if spec.kwargs.get("render_mode") is not None else {}
         try:
-            return gymnasium.make(self.id, max_episode_steps=self.time_limit)
+            env = gymnasium.make(spec.id, max_episode_steps=-1, disable_env_checker=True, **silent)
         except gymnasium.error.DependencyNotInstalled as error:
             raise UserError(f"task.id={self.id}: {error}") from None
+        except Exception as error:  # whatever somebody else's environment raises
+            raise UserError(
+                f"task.id={self.id}: cannot be made ({type(error).__name__}: {first_line(error)})"
+            ) from error
+        if env.render_mode == "human":
+            env.close()
+            raise UserError(
+                f"task.id={self.id}: it opens windows (render_mode=human) unless told otherwise; register it with "
+                f"render_mode=None"
+            )
+        return CheckedEnv(env, f"task.id={self.id}")
 
     def start(self, rng: np.random.Generator, n: int) -> Array:  # noqa: ARG002
         """Raises `UserError`."""
@@ -70,13 +109,8 @@ class GymTask(Task):
         env = self.make()
         observation, action = env.observation_space, env.action_space
         env.close()
-        if not isinstance(observation, spaces.Box) or len(observation.shape) != 1:
-            raise UserError(f"task.id={self.id}: observations are {observation}; must be a flat Box")
-        if isinstance(action, spaces.Discrete) and action.start == 0:
-            return observation, action
-        if isinstance(action, spaces.Box) and len(action.shape) == 1:
-            return observation, action
-        raise UserError(f"task.id={self.id}: actions are {action}; must be Discrete from 0 or a flat Box")
+        check_spaces(f"task.id={self.id}", observation, action)
+        return observation, action  # type: ignore[return-value]  # as was just checked
 
     @property
     def observation_space(self) -> spaces.Box:
@@ -89,59 +123,147 @@ class GymTask(Task):
         return self._spaces[1]
 
 
-class ForeignEnv(Environments):
-    """An SB3 `VecEnv` of S · N environments with the interface of `Environments`, as far as it goes.
+class InfiniteValue(TaskFault):
+    """A reward or an observation that is not finite in single precision."""
 
-    Every episode is seeded from its column's stream, for its start and its noise. Columns that wait are stepped on
-    unseen, since a `VecEnv` steps all. States cannot be shared or restored; `select` goes on using the same `VecEnv`.
+
+class CheckedEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
+    """Somebody's environment, of which only what can be used comes through; `name` is what faults call it.
+
+    Observations are copies: the environment may go on writing into its own. Nothing of `info` is handed on. Whatever
+    else it gives or raises is a `TaskFault`.
+    """
+
+    def __init__(self, env: "gymnasium.Env[Any, Any]", name: str) -> None:
+        super().__init__(env)
+        self._name = name
+        self._steps = 0  # of the running episode
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Array, dict[str, Any]]:
+        """Start an episode: observation (O,), empty info. Raises `TaskFault`."""
+        self._steps = 0
+        try:
+            given = self.env.reset(seed=seed, options=options)
+        except Exception as error:  # whatever somebody else's environment raises
+            raise self._raised("reset", error) from error
+        if not isinstance(given, tuple) or len(given) != 2:
+            raise self._fault(f"reset returned {shown(given)}; must be (observation, info)")
+        return self._observation(given[0]), {}
+
+    def step(self, action: Any) -> tuple[Array, float, bool, bool, dict[str, Any]]:
+        """One step: observation (O,), reward, terminated, truncated, empty info. Raises `TaskFault`."""
+        self._steps += 1
+        try:
+            given = self.env.step(np.array(action) if np.ndim(action) else action)
+        except Exception as error:  # whatever somebody else's environment raises
+            raise self._raised("step", error) from error
+        if not isinstance(given, tuple) or len(given) != 5:
+            many = f"{len(given)} values" if isinstance(given, tuple) else shown(given)
+            raise self._fault(f"step returned {many}; must be five, {API}")
+        observation, reward, terminated, truncated, _ = given
+        flags = self._flag("terminated", terminated), self._flag("truncated", truncated)
+        return self._observation(observation), self._reward(reward), *flags, {}
+
+    def _observation(self, given: Any) -> Array:
+        seen, shape = _as_array(given), self.observation_space.shape
+        if seen is None or seen.dtype.kind not in "biuf" or seen.shape != shape:
+            of_shape = "" if seen is None or seen.shape == shape else f" of shape {seen.shape}"
+            raise self._fault(f"the observation is {shown(given)}{of_shape}; must be numbers of shape {shape}")
+        return self._finite("observation", seen).copy()
+
+    def _reward(self, given: Any) -> float:
+        value = _as_array(given)
+        if value is None or value.dtype.kind not in "biuf" or value.size != 1:
+            raise self._fault(f"the reward is {shown(given)}; must be one number")
+        return float(self._finite("reward", value).item())
+
+    def _finite(self, name: str, values: Array) -> Array:
+        fit = np.abs(values) <= LARGEST
+        if fit.all():
+            return values
+        raise InfiniteValue(fault_text(self._name, f"the {name} is {values[~fit].flat[0]}", self._steps))
+
+    def _flag(self, name: str, given: Any) -> bool:
+        if not isinstance(given, bool | np.bool_ | int | np.integer) or given not in (0, 1):
+            raise self._fault(f"{name} is {shown(given)}; must be True or False")
+        return bool(given)
+
+    def _raised(self, method: str, error: Exception) -> TaskFault:
+        return self._fault(f"{method} raised {type(error).__name__}: {first_line(error)}")
+
+    def _fault(self, what: str) -> TaskFault:
+        return TaskFault(fault_text(self._name, what, self._steps))
+
+
+def _as_array(given: Any) -> Array | None:
+    """What was given as an array; None where it is ragged or not numbers at all."""
+    try:
+        return np.asarray(given)
+    except Exception:  # whatever an object of somebody else's raises
+        return None
+
+
+class ForeignEnv(Environments):
+    """The environments of S · N columns, made from a Gymnasium id, with the interface of `Environments`.
+
+    Every episode is seeded from its column's stream, for its start and its noise. Each environment is reset once per
+    episode: a column that was restarted and not stepped since keeps its start. Columns that wait are not stepped.
+    States cannot be shared or restored; `select` goes on using the same environments.
     """
 
     def __init__(
-        self,
-        venv: "VecEnv",
-        task: Task,
-        seeds: Sequence[int],
-        n_envs: int,
-        pool: str = "main",
-        evaluation: int | None = None,
+        self, task: GymTask, seeds: Sequence[int], n_envs: int, pool: str = "main", evaluation: int | None = None
     ) -> None:
         super().__init__(task, seeds, n_envs, pool, evaluation)
-        self._venv = venv
-        self._columns = np.arange(self.n_columns)  # ours, among those of the VecEnv
-        self._actions = np.stack([venv.action_space.sample() for _ in range(venv.num_envs)])  # of columns not ours
-        self._observation: Array = np.full((*task.observation_space.shape, self.n_columns), np.nan, dtype=np.float32)
+        self._envs = [task.make() for _ in range(self.n_columns)]
+        self._seen: Array = np.full((*task.observation_space.shape, self.n_columns), np.nan, dtype=np.float32)
 
-    @property
-    def observation(self) -> Array:
-        """The observations of the current states, (O, C) float32; a fresh array."""
-        return self._observation.copy()
+    def seed(self, seeds: Sequence[int]) -> None:
+        """See `Environments.seed`."""
+        super().seed(seeds)
+        self._fresh = np.zeros(self.n_columns, dtype=np.bool_)  # columns reset and not stepped since
 
-    def restart(self, columns: Any = None, share: int = 1) -> None:
+    def _observe(self) -> Array:
+        return self._seen.copy()
+
+    def _restart(self, columns: Array, share: int) -> None:
         """See `Environments.restart`. Raises `UserError` for `share` > 1."""
         if share > 1:
             raise UserError(f"group.start=shared with {self.task}: its state cannot be copied; use independent")
-        chosen = np.arange(self.n_columns)
-        for column in chosen if columns is None else chosen[columns]:
-            seed = int(self._reset[column].integers(2**31))
-            ((observation, _),) = self._venv.env_method("reset", seed=seed, indices=[int(self._columns[column])])
-            self._observation[:, column] = observation
-            self.elapsed[column] = 0
+        for column in columns[~(self._fresh | self._faulty())[columns]].tolist():
+            try:
+                seen, _ = self._envs[column].reset(seed=int(self._reset[column].integers(2**31)))
+            except TaskFault as fault:
+                self.note(column, str(fault))
+                continue
+            self._seen[:, column] = seen
+            self._fresh[column] = True
+        self.elapsed[columns] = 0
 
-    def step(self, actions: Array, live: Array | None = None) -> Transition:
-        """See `Environments.step`."""
+    def _step(self, actions: Array, live: Array | None) -> Transition:
+        check_actions(self.task.action_space, actions)
         live = np.ones(self.n_columns, dtype=np.bool_) if live is None else live
-        self._actions[self._columns] = np.asarray(actions).T
-        observations, rewards, dones, infos = self._venv.step(self._actions)
-        infos = [infos[column] for column in self._columns]
-        following = np.asarray(observations)[self._columns].T.astype(np.float32)
-        done = dones[self._columns] & live
-        for column in np.flatnonzero(done):
-            following[:, column] = infos[column]["terminal_observation"]
-        truncated = done & np.array([info.get("TimeLimit.truncated", False) for info in infos])
-        self._observation = np.where(live, following, self._observation)
+        reward = np.zeros(self.n_columns)
+        flags = np.zeros((2, self.n_columns), dtype=np.bool_)
+        chosen = np.asarray(actions, dtype=self.task.action_space.dtype).T
+        for column in np.flatnonzero(live & ~self._faulty()).tolist():
+            try:
+                seen, reward[column], *flags[:, column], _ = self._envs[column].step(chosen[column])
+            except TaskFault as fault:
+                self.note(column, str(fault))
+                continue
+            self._seen[:, column] = seen
+        self._fresh &= ~live
         self.elapsed += live
-        reward = np.where(live, rewards[self._columns], 0.0).astype(np.float64)
-        return Transition(self.observation, reward, done & ~truncated, truncated, {})
+        terminated, truncated = flags
+        if self.task.time_limit is not None:
+            truncated |= live & (self.elapsed >= self.task.time_limit)
+        return Transition(self._observe(), reward, terminated, truncated & ~terminated, {})
+
+    def close(self) -> None:
+        """Close every environment."""
+        for env in self._envs:
+            env.close()
 
     def get_state(self) -> dict[str, Any]:
         """Empty: the state of such an environment is out of reach."""
@@ -152,5 +274,5 @@ class ForeignEnv(Environments):
         raise UserError(f"{self.task} cannot be restored: the state of such an environment is out of reach; start anew")
 
     def _keep(self, columns: Array) -> None:
-        self._columns = self._columns[columns]
-        self._observation = self._observation[:, columns]
+        self._envs = [self._envs[column] for column in columns.tolist()]
+        self._seen, self._fresh = self._seen[:, columns], self._fresh[columns]

@@ -18,7 +18,7 @@ from bench.tasks.column_env import ColumnEnv
 from bench.tasks.environments import Environments
 from bench.tasks.exact import ExactTask
 from bench.tasks.exam_question import ExamQuestion
-from bench.tasks.foreign import ForeignEnv, GymTask
+from bench.tasks.foreign import CheckedEnv, ForeignEnv, GymTask
 from bench.tasks.mountain_car import MountainCar, MountainCarContinuous
 from bench.tasks.pendulum import Pendulum
 from bench.tasks.random_walk import RandomWalk
@@ -123,7 +123,8 @@ def by_id(id: str) -> Task:
     name = GYMNASIUM_TASKS.get(id, id)
     if name in TASKS and name != "gym":
         return TASKS[name]()
-    if id in gymnasium.registry:
+    if id in gymnasium.registry or ":" in id:
+        plugin.allow([plugin.module_of(id)])
         return GymTask(id)
     raise unknown("task", id, [*TASKS, *GYMNASIUM_TASKS])
 
@@ -133,25 +134,20 @@ def environments(
 ) -> Environments:
     """The environments of a task, `n_envs` for each seed; see `Environments` for the arguments."""
     if isinstance(task, GymTask):
-        from stable_baselines3.common.vec_env import DummyVecEnv  # imports torch, which takes seconds
-
-        venv = DummyVecEnv([task.make] * (len(seeds) * n_envs))
-        return ForeignEnv(venv, task, seeds, n_envs, pool, evaluation)
+        return ForeignEnv(task, seeds, n_envs, pool, evaluation)
     return BatchedEnv(task, seeds, n_envs, pool, evaluation)
 
 
 def gymnasium_env(task: Task) -> "gymnasium.Env[Any, Any]":
     """One environment of a task for other libraries: Gymnasium's own where there is one, else the task itself.
 
-    The time limit is the task's, as Gymnasium's `TimeLimit`.
+    The time limit is the task's, as Gymnasium's `TimeLimit`. Around what is not Gymnasium's own is a `CheckedEnv`.
     """
-    if isinstance(task, GymTask):
-        return task.make()
     limit = -1 if task.time_limit is None else task.time_limit  # -1: none, not even the id's own
     for id, name in GYMNASIUM_TASKS.items():
         if type(task) is TASKS[name] and not id.startswith("bench/"):
             return gymnasium.make(id, max_episode_steps=limit)
-    env = ColumnEnv(task)
+    env = task.make() if isinstance(task, GymTask) else CheckedEnv(ColumnEnv(task), str(task))
     return env if task.time_limit is None else gymnasium.wrappers.TimeLimit(env, task.time_limit)
 
 

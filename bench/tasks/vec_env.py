@@ -11,7 +11,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvObs, VecEnvStepReturn
 
 from bench.tasks.base import Array
-from bench.tasks.environments import Environments, Transition
+from bench.tasks.environments import Environments, TaskFault, Transition
 
 
 class BatchedVecEnv(VecEnv):
@@ -32,14 +32,14 @@ class BatchedVecEnv(VecEnv):
         """Start a new episode in every column; observations (C, O)."""
         self.batched.restart()
         self._returns[:] = 0
-        return self.batched.observation.T.copy()
+        return self._observations()
 
     def step_async(self, actions: Array) -> None:
         """Take note of the actions, (C,) integers or (C, A) floats."""
         self._actions = actions
 
     def step_wait(self) -> VecEnvStepReturn:
-        """One step: observations (C, O), rewards (C,), dones (C,), infos."""
+        """One step: observations (C, O), rewards (C,), dones (C,), infos. Raises `TaskFault`."""
         transition = self.batched.step(np.asarray(self._actions).T)
         self._returns += transition.reward
         done = transition.terminated | transition.truncated
@@ -47,7 +47,14 @@ class BatchedVecEnv(VecEnv):
         if done.any():
             self.batched.restart(done)
             self._returns[done] = 0
-        return self.batched.observation.T.copy(), transition.reward.astype(np.float32), done, infos
+        return self._observations(), transition.reward.astype(np.float32), done, infos
+
+    def _observations(self) -> Array:
+        """The observations (C, O), where the task has given nothing wrong so far."""
+        seen = self.batched.observation.T.copy()
+        if self.batched.faults:
+            raise TaskFault("; ".join(self.batched.faults.values()))
+        return seen
 
     def _infos(self, transition: Transition, done: Array) -> list[dict[str, Any]]:
         infos: list[dict[str, Any]] = [
@@ -73,7 +80,8 @@ class BatchedVecEnv(VecEnv):
         return np.repeat(self.batched.seeds, self.batched.n_envs).tolist()
 
     def close(self) -> None:
-        """Nothing to release."""
+        """Release what the environments hold."""
+        self.batched.close()
 
     def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
         """The task's attribute, once per column."""

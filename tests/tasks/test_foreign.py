@@ -124,6 +124,7 @@ def test_ending_at_the_limit_is_terminated_not_truncated(env: Environments) -> N
 
 def test_starts_are_those_of_gymnasium_under_the_columns_own_seeds(env: Environments) -> None:
     env.restart()
+    env.step(COUNT, live=np.arange(6) == 4)
     env.restart([4])
     for column, (seed, index) in enumerate([(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (1, 2)]):
         reset, episodes = stream(seed, "reset", index), 2 if column == 4 else 1
