@@ -20,7 +20,7 @@ from bench.design import phases
 from bench.errors import RunWarning, UserError, counted, first_line
 from bench.execution import dry_run, launch, progress
 from bench.execution.checks import check
-from bench.execution.execute import run
+from bench.execution.execute import train_missing
 from bench.execution.launch import Outcome, Report
 from bench.paths import CONF
 
@@ -56,7 +56,7 @@ def run_cell(cfg: Any) -> Outcome:
         try:
             if (asked := interruption.asked()) is not None:
                 raise interruption.Interrupted(asked)
-            run(settings_of(cfg), HydraConfig.get().overrides.task)
+            train_missing(settings_of(cfg), HydraConfig.get().overrides.task)
         except interruption.Interrupted as interrupt:
             stopped = str(interrupt)
         except Exception as raised:  # whatever training raises: the other cells go on

@@ -2,6 +2,7 @@
 
 import dataclasses
 import time
+import warnings
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -16,7 +17,7 @@ from bench.errors import DamagedCheckpoint, UserError
 from bench.kernel.engine import computing_with
 from bench.observer import Observer, Trained
 from bench.records import block as blocks
-from bench.records.mirror import mirror
+from bench.records.mirroring import MirrorWarning, mirroring, watches
 from bench.records.partial import PARTIAL
 from bench.records.recorder import Busy, recording
 from bench.records.training import TrainingRecorder
@@ -98,6 +99,21 @@ def damage(config: Config) -> dict[Path, str]:
 
 
 def run(config: Config, overrides: Sequence[str] = ()) -> Path:
+    """Train what is missing of the cell, have it mirrored to W&B, and return the folder that `train_missing` does.
+
+    Raises:
+        UserError, Interrupted, Exception: as `train_missing` does.
+    """
+
+    def warn(text: str) -> None:
+        warnings.warn(text, MirrorWarning, stacklevel=2)
+
+    wanted = watches([config])
+    with mirroring(wanted if wanted and missing(config) else [], warn):
+        return train_missing(config, overrides)
+
+
+def train_missing(config: Config, overrides: Sequence[str] = ()) -> Path:
     """Train what is missing of the cell and return its block's folder; where nothing is, the block with its last seed.
 
     The same call again trains nothing; more seeds become a new block of the same cell; what was interrupted goes on.
@@ -116,7 +132,6 @@ def run(config: Config, overrides: Sequence[str] = ()) -> Path:
             time.sleep(LOOK_AGAIN)
             continue
         tried.update(wanted[0])  # a seed that fails again is not retried again
-        mirror(config, directory)
         trained = directory
     if trained is not None:
         return trained

@@ -17,6 +17,7 @@ from bench.execution import progress
 from bench.execution.execute import parts, set_aside
 from bench.records import block as blocks
 from bench.records import index
+from bench.records.mirroring import mirroring, watches
 from bench.records.recorder import abandon
 
 OURS = "policy_gradient"
@@ -93,7 +94,19 @@ def sweep(cells: Sequence[Cell], launch: Launch, display: progress.Display, how_
         display.say(_announcement(todo, how_long))
         tasks = [progress.Item(job.label, job.path, cost(job.cell.config)) for job in todo]
         watching = display.watching(tasks, done_before=report.skipped)
-        with interruption.leading(), watching, _stopping_when_idle(todo):
+        wanted = watches(job.cell.config for job in todo)
+
+        def warn(text: str) -> None:
+            report.warnings.append(text)
+            if interruption.asked() is not None:  # nobody will see the report
+                display.say(f"warning: {text}")
+
+        with (
+            interruption.leading(),
+            mirroring(wanted, warn, display.say),
+            watching,
+            _stopping_when_idle(todo),
+        ):
             _launch_all(todo, launch, report)
     for cell in cells:
         report.failures += _failures(cell.config)

@@ -1,6 +1,6 @@
 """The W&B mirror of a block: one W&B run per seed, made from the finished files.
 
-The files are the truth. A mirror that cannot be made is a warning, never a failed run.
+The files are the truth, and what was mirrored before is left alone: any number of processes may mirror a block.
 """
 
 import bisect
@@ -10,9 +10,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import warnings
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +19,9 @@ import pyarrow as pa
 import yaml
 
 from bench import packs
-from bench.config.schema import Config
-from bench.errors import RunWarning, UserError, first_line
+from bench.errors import UserError, first_line
 from bench.records import block as blocks
-from bench.records import index, provenance, scores
+from bench.records import files, index, scores
 from bench.records.tables import TRAINING, parsed
 
 COMPLETE = ".complete"  # in the folder of a run that was written to its end
@@ -31,29 +29,6 @@ PATIENCE = 30.0  # seconds to wait for a server
 
 
 TableRow = Mapping[str, Any]  # of a Parquet file
-
-_given_up: set[str] = set()  # modes that failed once in this process: waiting for every block again would take hours
-
-
-class MirrorWarning(RunWarning):
-    """Why a block has no mirror."""
-
-
-def mirror(config: Config, directory: Path) -> None:
-    """Write the W&B runs of the finished block in `directory`; what was mirrored before is left alone."""
-    if config.wandb == "disabled" or config.wandb in _given_up:
-        return
-    block = blocks.read(directory)
-    if block is None or not block.finished:
-        return
-    try:
-        _mirror(block, blocks.study_directory(config), config.wandb, config.wandb_project)
-    except Exception as error:  # whatever wandb raises: the files are the truth, and training goes on
-        _given_up.add(config.wandb)
-        results = "" if config.results == "results" else f" results={provenance.private(config.results)}"
-        again = f"python -m bench wandb-sync study={config.study.name}{results}"
-        text = f"wandb={config.wandb}: not mirrored ({first_line(error)}); '{again}' makes up for it"
-        warnings.warn(text, MirrorWarning, stacklevel=2)
 
 
 def sync(results: Path, study: str, *, upload: bool) -> tuple[int, int, Path]:
@@ -70,18 +45,17 @@ def sync(results: Path, study: str, *, upload: bool) -> tuple[int, int, Path]:
         for block in blocks.in_cell(folder / cell["path"]):
             if block.finished:
                 blocks.check(block)
-                project = _project(block)
-                written = _written(block, folder, project)
+                written = _written(block, folder)
                 made, there = made + written, there + len(block.seeds) - written
     if upload:
         _upload(folder)
     return made, there, folder / "wandb"
 
 
-def _written(block: blocks.Block, folder: Path, project: str) -> int:
+def _written(block: blocks.Block, folder: Path) -> int:
     """How many offline runs of the block were missing, and are there now. Raises `UserError`."""
     try:
-        return _mirror(block, folder, "offline", project)
+        return sum(1 for _ in write(block, folder, "offline"))
     except UserError:
         raise
     except Exception as error:  # whatever wandb raises
@@ -97,12 +71,11 @@ def _config(block: blocks.Block) -> dict[str, Any]:
         raise blocks.damaged(block.path, f"{blocks.CONFIG} cannot be read ({type(error).__name__})") from error
 
 
-def _project(block: blocks.Block) -> str:
+def _project(block: blocks.Block, config: Mapping[str, Any]) -> str:
     """The W&B project its settings name. Raises `UserError`."""
-    settings = _config(block)
-    if "wandb_project" not in settings:
+    if "wandb_project" not in config:
         raise blocks.damaged(block.path, f"{blocks.CONFIG} names no wandb_project")
-    return str(settings["wandb_project"])
+    return str(config["wandb_project"])
 
 
 def _upload(folder: Path) -> None:
@@ -116,36 +89,80 @@ def _upload(folder: Path) -> None:
             raise UserError(f"W&B did not take {run.name} ({said[-1]}); nothing is lost, the same command goes on")
 
 
-def _mirror(block: blocks.Block, folder: Path, mode: str, project: str) -> int:
-    """Write the runs of the block's seeds that are not there; → how many."""
-    missing = [seed for seed in sorted(block.seeds) if not _complete(folder, block, seed)]
-    if not missing:
-        return 0
-    _check_writable(folder / "wandb")
+def write(block: blocks.Block, study: Path, mode: str) -> Iterator[int]:
+    """Write the W&B runs that a finished block lacks, and yield each seed whose run is now complete.
+
+    `study` is the folder of the block's study, `mode` the setting `wandb`.
+
+    Raises:
+        UserError: where the block is damaged.
+        Exception: whatever wandb raises; no run is left that was only begun.
+    """
+    seeds = missing(block, study)
+    if not seeds:
+        return
+    _check_writable(study / "wandb")
     wandb = _wandb(mode)
     settings = _settings(wandb, mode)
     config = _config(block)
-    updates = parsed(blocks.needed(block, TRAINING).read_bytes())
+    project = _project(block, config)
     curves = blocks.curves(block)
-    histories = history(updates.to_pylist(), curves.to_pylist())
+    histories = history(parsed(blocks.needed(block, TRAINING).read_bytes()).to_pylist(), curves.to_pylist())
     summaries = summary(block.record, curves)
-    for seed in missing:
-        _remove(folder, block, seed)  # begun once, and not finished
-        identity = {"id": run_id(block, seed), "project": project}
-        try:
-            labels = _labels(block.record, seed, config)
-            run = wandb.init(**identity, **labels, dir=folder, reinit="create_new", settings=settings)
-            run.define_metric("*", step_metric="step")
-            for row in histories.get(seed, []):
-                run.log(row)
-            run.summary.update(summaries[seed])
-            run.finish()
-        except Exception:
-            _remove(folder, block, seed)
-            raise
-        for made in _runs(folder, block, seed):
-            (made / COMPLETE).touch()
-    return len(missing)
+    for seed in seeds:
+        with files.locked(study / "wandb"):
+            if _complete(study, block, seed):
+                continue  # another process was quicker
+            _remove(study, block, seed)  # begun once, and not finished
+            try:
+                labels = {"id": run_id(block, seed), "project": project} | _labels(block.record, seed, config)
+                _write_run(wandb, settings, study, labels, histories.get(seed, []), summaries[seed])
+            except Exception:
+                _remove(study, block, seed)
+                raise
+            for made in _runs(study, block, seed):
+                (made / COMPLETE).touch()
+        yield seed
+
+
+def _write_run(
+    wandb: Any,
+    settings: Any,
+    folder: Path,
+    labels: Mapping[str, Any],
+    rows: Iterable[Mapping[str, float]],
+    summary: Mapping[str, Any],
+) -> None:
+    run = wandb.init(**labels, dir=folder, reinit="create_new", settings=settings)
+    run.define_metric("*", step_metric="step")
+    for row in rows:
+        run.log(row)
+    run.summary.update(summary)
+    run.finish()
+
+
+def rehearse() -> None:
+    """Write a run that nobody wants, in a folder of its own: the first run is slow, as W&B loads and starts things.
+
+    Raises:
+        Exception: whatever wandb raises.
+    """
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        wandb = _wandb("offline")
+        labels = {"id": "rehearsal", "project": "rehearsal"}
+        _write_run(wandb, _settings(wandb, "offline"), Path(folder), labels, [{"step": 0}], {"status": "done"})
+
+
+def end() -> None:
+    """Let W&B's service end. Raises whatever wandb raises, and ImportError where there is none."""
+    import wandb
+
+    wandb.teardown()
+
+
+def missing(block: blocks.Block, study: Path) -> list[int]:
+    """The seeds of a finished block that have no complete W&B run."""
+    return [seed for seed in sorted(block.seeds) if not _complete(study, block, seed)]
 
 
 def _check_writable(folder: Path) -> None:

@@ -14,6 +14,7 @@ from bench.execution import execute
 from bench.learner import distributions, estimation, policy_gradient, update
 from bench.learner import train as learner
 from bench.records import block as blocks
+from bench.records.mirroring import MirrorProcess
 from bench.records.training import TrainingRecorder
 from bench.speed.lockstep import overrides
 from bench.speed.workload import BATCH, Measurement, Workload
@@ -33,12 +34,12 @@ PLACES: dict[str, tuple[tuple[Any, str], ...]] = {
         (TrainingRecorder, name)
         for name in ("begin", "on_update", "on_evaluation", "on_progress", "on_checkpoint", "finish_training", "close")
     ),
-    "wandb": ((execute, "mirror"),),
+    "wandb": tuple((MirrorProcess, name) for name in ("__init__", "finish", "close")),  # what the run waits for
 }
 
 
 def recorded(workload: Workload) -> Measurement:
-    """Measure a cell from its claim to its mirror, with default evaluations and W&B offline, as a worker runs it.
+    """Measure a cell from its claim to its mirror, with default evaluations and W&B offline, as `bench.run` runs it.
 
     `spent` also has `startup`, the command's. This process ends with the measurement, so what is wrapped stays so.
     """

@@ -4,7 +4,6 @@ import json
 import statistics
 import subprocess
 import sys
-import warnings
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -15,11 +14,6 @@ from bench.execution import execute
 from bench.records import block as blocks
 from bench.records import mirror
 from bench.records.tables import EPISODES, TRAINING
-
-
-@pytest.fixture(autouse=True)
-def fresh(monkeypatch):
-    monkeypatch.setattr(mirror, "_given_up", set())
 
 
 def folders(config) -> list[Path]:
@@ -87,29 +81,15 @@ def test_an_offline_run_equals_the_files(cell, learner):
 
 
 def test_what_was_mirrored_is_not_mirrored_twice(cell):
-    config = cell("seeds=1", "wandb=offline")
-    path = execute.run(config)
+    config = cell("seeds=[3,4]")
+    block = blocks.read(execute.run(config))
+    study = blocks.study_directory(config)
+    assert mirror.missing(block, study) == [3, 4]
+    assert list(mirror.write(block, study, "offline")) == [3, 4]
     before = folders(config)
-    mirror.mirror(config, path)
+    assert list(mirror.write(block, study, "offline")) == mirror.missing(block, study) == []
     assert folders(config) == before
-    assert len(before) == 1
-
-
-def test_disabled_does_not_even_import_it(cell, monkeypatch):
-    monkeypatch.setitem(sys.modules, "wandb", None)  # importing it now raises
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        execute.run(cell("seeds=1", "wandb=disabled"))
-
-
-def test_trouble_is_one_warning_and_the_block_is_done(cell, monkeypatch):
-    monkeypatch.setitem(sys.modules, "wandb", None)
-    with pytest.warns(mirror.MirrorWarning, match="wandb=offline: not mirrored"):
-        path = execute.run(cell("seeds=1", "wandb=offline"))
-    assert blocks.read(path).state == "done"
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")  # the next block does not wait for it again
-        execute.run(cell("seeds=2", "wandb=offline"))
+    assert len(before) == 2
 
 
 def test_a_run_that_could_not_be_opened_leaves_nothing(cell, monkeypatch):
@@ -119,20 +99,29 @@ def test_a_run_that_could_not_be_opened_leaves_nothing(cell, monkeypatch):
         (Path(dir) / "wandb" / f"run-20200101_000000-{id}").mkdir(parents=True)
         raise wandb.errors.CommError("no route to host")
 
-    config = cell("seeds=1", "wandb=offline")
+    config = cell("seeds=1")
+    block = blocks.read(execute.run(config))
+    study = blocks.study_directory(config)
     with monkeypatch.context() as patch:
         patch.setattr(wandb, "init", unreachable)
-        with pytest.warns(mirror.MirrorWarning, match="no route to host"):
-            path = execute.run(config)
+        with pytest.raises(wandb.errors.CommError, match="no route to host"):
+            list(mirror.write(block, study, "offline"))
     assert folders(config) == []
-    mirror._given_up.clear()
-    mirror.mirror(config, path)
-    assert len(folders(config)) == 1
+    assert list(mirror.write(block, study, "offline")) == [0]
 
 
 def test_online_without_a_key_says_so(cell, monkeypatch):
     import wandb
 
     monkeypatch.setattr(wandb, "login", lambda prompt: prompt)  # False: it has no key and may not ask
-    with pytest.warns(mirror.MirrorWarning, match="no API key"):
-        execute.run(cell("seeds=1", "wandb=online"))
+    config = cell("seeds=1")
+    block = blocks.read(execute.run(config))
+    with pytest.raises(RuntimeError, match="no API key"):
+        list(mirror.write(block, blocks.study_directory(config), "online"))
+
+
+def test_a_rehearsal_leaves_nothing_behind(tmp_path, monkeypatch):
+    monkeypatch.setattr(mirror.tempfile, "tempdir", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    mirror.rehearse()
+    assert not [path for path in tmp_path.rglob("*") if "rehearsal" in path.name or path.name == "wandb"]

@@ -16,6 +16,7 @@ from analysis.cli import main
 from analysis.load import pull
 from bench.errors import UserError
 from bench.execution import execute
+from bench.records import block as blocks
 from bench.records import mirror
 from tests.analysis.load.wandb_server import WandbServer
 from tests.fake_learner import FakeLearner
@@ -64,7 +65,8 @@ def mirrored(tmp_path_factory) -> tuple[Path, list[pull.Run]]:
         patch.setattr(execute, "train", learner)
         patch.setattr(mirror, "_wandb", lambda _: project)
         config = bench.compose(["task=weekly_exam", "budget=1000", "seeds=3", "wandb=offline", "study.name=mine"])
-        execute.run(dataclasses.replace(config, results=str(root)))
+        path = execute.train_missing(dataclasses.replace(config, results=str(root)))
+        list(mirror.write(blocks.read(path), root / "mine", "offline"))
     return root, [run.read() for run in project.runs]
 
 
