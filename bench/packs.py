@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.errors import UserError
+from bench.paths import read_file
 
 RUNS, LAB = "runs", "lab"  # the parts of a study, each of which has a pack of its own
 RECORD = "run.json"
@@ -23,7 +24,10 @@ DEPTH = 5  # of a file: part, task, cell, block, name
 SUFFIX = ".tar.xz"
 LARGEST = 1 << 28  # bytes of a pack's content: more is not read
 MEMORY = 1 << 27  # bytes that unpacking may take beside them
-_UNREADABLE = (lzma.LZMAError, tarfile.TarError, EOFError, ValueError, OSError)
+_UNREADABLE = (  # what lzma and tarfile raise for bytes that `write` did not write
+    *(lzma.LZMAError, tarfile.TarError, EOFError, ValueError, OSError, LookupError, TypeError, AttributeError),
+    *(OverflowError, RecursionError, MemoryError),
+)
 
 
 class DamagedPack(UserError):
@@ -42,11 +46,11 @@ def read_bytes(file: Path) -> bytes:
     """Return the content of a block's file: that in its folder, or where that has no record that in the pack.
 
     Raises:
-        OSError: where there is none, or it cannot be read.
+        OSError: where there is none, or it cannot be read; see `bench.paths.read_file`.
         DamagedPack: where the pack cannot be read.
     """
     try:
-        return file.read_bytes()
+        return read_file(file, LARGEST)
     except (FileNotFoundError, NotADirectoryError):
         found = _packed(file)
         if found is None:
@@ -56,13 +60,13 @@ def read_bytes(file: Path) -> bytes:
 
 
 def exists(file: Path) -> bool:
-    """Whether `read_bytes` would find the file. Raises `DamagedPack`."""
-    return file.exists() or _packed(file) is not None
+    """Whether `read_bytes` would find something there. Raises `DamagedPack`."""
+    return os.path.lexists(file) or _packed(file) is not None
 
 
 def is_packed(block: Path) -> bool:
     """Whether a block's record is that in the pack. Raises `DamagedPack`."""
-    return not (block / RECORD).exists() and _packed(block / RECORD) is not None
+    return not os.path.lexists(block / RECORD) and _packed(block / RECORD) is not None
 
 
 def children(folder: Path) -> frozenset[str]:
@@ -111,7 +115,7 @@ def _packed(file: Path) -> tuple[_Pack, str] | None:
     found = _located(file)
     if found is None or file.name not in found[0].children.get(found[1].rpartition("/")[0], ()):
         return None
-    return found if file.name == RECORD or not file.with_name(RECORD).exists() else None
+    return found if file.name == RECORD or not os.path.lexists(file.with_name(RECORD)) else None
 
 
 def _located(path: Path) -> tuple[_Pack, str] | None:
@@ -127,7 +131,7 @@ def _located(path: Path) -> tuple[_Pack, str] | None:
 
 def _pack(path: Path) -> _Pack | None:
     try:
-        found = path.stat()
+        found = path.lstat()
     except (FileNotFoundError, NotADirectoryError):
         return None
     return _opened(path, found.st_size, found.st_mtime_ns, found.st_ino)
@@ -167,7 +171,7 @@ def _unpacked(path: Path) -> Iterator[tuple[str, bytes]]:
 
 def _decompressed(path: Path) -> bytes:
     decompressor = lzma.LZMADecompressor(lzma.FORMAT_XZ, MEMORY)
-    content = decompressor.decompress(path.read_bytes(), LARGEST)
+    content = decompressor.decompress(read_file(path, LARGEST), LARGEST)
     if not decompressor.eof:
         whole = len(content) < LARGEST
         raise lzma.LZMAError("it ends too early" if whole else f"more than {LARGEST} bytes, which are not read")

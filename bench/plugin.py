@@ -9,6 +9,9 @@
 
 Only what one of these decorators has marked can be named, so a configuration cannot call anything else. The decorators
 also declare what a function needs, which decides where it is legal and whether a critic is built.
+
+`import_module` is the one place that imports what a name says. It imports what the user has named (`allow`), and
+nothing that only a record, a saved policy or another file names.
 """
 
 import hashlib
@@ -16,7 +19,7 @@ import importlib
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -27,6 +30,8 @@ from bench.errors import UserError, nearest
 Factor = Literal["advantage", "baseline", "update", "task"]
 F = TypeVar("F", bound=Callable[..., Any])
 _MARK = "_bench_plugin"
+
+_allowed: set[str] = set()  # modules that the user of this process has named
 
 
 @dataclass(frozen=True)
@@ -86,11 +91,12 @@ def _marker(factor: Factor, needs: Mapping[str, bool]) -> Callable[[F], F]:
 
 
 def load(factor: Factor, name: str | None) -> Plugin:
-    """The plug-in `module:name` of a factor, imported from Python's path. Raises `UserError`."""
+    """The plug-in `module:name` of a factor, imported from Python's path; see `import_module`. Raises `UserError`."""
     key = f"{factor}.plugin"
     if name is None or not re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", name):
         raise UserError(f"{key}={name}: name what you wrote as module:name, such as {key}=my_module:my_{factor}")
     module_name, _, attribute = name.partition(":")
+    refuse_recorded({key: name})
     try:
         module = import_module(module_name)
     except Exception as error:  # whatever a user's module raises while it is imported
@@ -113,9 +119,14 @@ def load(factor: Factor, name: str | None) -> Plugin:
 def import_module(name: str) -> ModuleType:
     """Import a module that the user has named: from Python's path, or else from the current folder.
 
-    Python itself looks there first for `python -m`, and not at all for scripts and for `python -P`. Nothing that only a
-    record names comes here: see `refuse_recorded`.
+    Python itself looks there first for `python -m`, and not at all for scripts and for `python -P`.
+
+    Raises:
+        UserError: for a module that was not imported before and that the user has not named; see `allow`.
+        Exception: whatever the module raises while it is imported.
     """
+    if not _may_be_imported(name):
+        raise UserError(f"only a record names the module {name}; if you trust it, add plugins={name} to the command")
     if name not in sys.modules:
         folder = os.getcwd()
         if folder not in map(os.path.abspath, sys.path):
@@ -123,26 +134,49 @@ def import_module(name: str) -> ModuleType:
     return importlib.import_module(name)
 
 
-def refuse_recorded(named: Mapping[str, object]) -> None:
-    """Refuse code that a record names and nobody here has imported: a record imports nothing by itself.
+def allow(modules: Iterable[str]) -> None:
+    """Let `import_module` import these modules from now on.
 
-    `named` maps keys of the configuration to `module:name`, or to None.
+    For words of a command line and arguments from Python only: what was read from a results folder is never allowed.
+    """
+    _allowed.update(modules)
+
+
+def refuse_recorded(named: Mapping[str, object], modules: Sequence[str] = ()) -> None:
+    """Refuse code that a record names and that the user has neither named nor imported.
+
+    `named` maps keys of the configuration to `module:name` or `package.module.Class`, or to None. `modules` are those
+    that the record's own `plugins` names.
 
     Raises:
         UserError: with the argument that says one wants it.
     """
-    for key, name in named.items():
-        module = re.split(r"[:.](?=[^:.]*$)", str(name or ""))[0]
-        if module and module not in sys.modules:
-            raise UserError(
-                f"the record names code outside the suite, {key}={name}; "
-                f"if you trust it, add plugins={module} to the command"
-            )
+    wanted: list[tuple[str, object, str]] = [("plugins", module, module) for module in modules]
+    wanted += [(key, name, module) for key, name in named.items() if (module := module_of(name))]
+    missing = [each for each in wanted if not _may_be_imported(each[2])]
+    if missing:
+        key, name, _ = missing[0]
+        needed = ",".join(dict.fromkeys(module for *_, module in missing))
+        raise UserError(
+            f"the record names code outside the suite, {key}={name}; "
+            f"if you trust it, add plugins={needed} to the command"
+        )
+
+
+def _may_be_imported(module: str) -> bool:
+    return module in _allowed or module in sys.modules
+
+
+def module_of(name: object) -> str:
+    """Return the module of `module:name` or `package.module.Class`; empty for anything else."""
+    module, colon, _ = str(name or "").partition(":")
+    return module if colon else module.rpartition(".")[0]
 
 
 def import_modules(names: str) -> None:
     """Import the modules of `plugins=a,b`, which whoever gives the command names. Raises `UserError`."""
     for name in filter(None, names.split(",")):
+        allow([name])
         try:
             import_module(name)
         except Exception as error:  # whatever a user's module raises while it is imported

@@ -114,7 +114,7 @@ def read(folder: Path, root: Path, problems: list[Problem]) -> tuple[list[Stage]
 
 def _stage(path: Path) -> Stage | None:
     """A measured stage; None while it is not done. Raises `Damaged`."""
-    block = blocks.load(path, blocks.MEASURED)
+    block = blocks.load(path)
     if block.state != "done":
         return None
     quantities = frame(block, QUANTITIES, COLUMNS)

@@ -7,13 +7,16 @@ from typing import Any, TypeVar
 
 from bench import plugin
 from bench.config import legality, options, peer_settings, saved_policies
-from bench.config.build import build
+from bench.config.aliases import unknown_value
+from bench.config.build import build, whole, written
 from bench.config.notes import resolved
 from bench.config.schema import Advantage, Arm, Baseline, Config, Factor, TaskConfig, Update
-from bench.errors import UserError, unknown
+from bench.errors import UserError
 
 A = TypeVar("A", bound=Arm)
 FACTORS: Mapping[plugin.Factor, type[Factor]] = {"baseline": Baseline, "advantage": Advantage, "update": Update}
+MOST_SEEDS = 10_000  # of a cell: more would fill any memory, and be a slip of the hand
+LARGEST_SEED = 2**31 - 1  # that every library takes
 # Keys of earlier versions, which changed no number: records that have them are read without.
 REMOVED = ("study.tuning.sampler", "study.tuning.startup", "study.tuning.overlays")
 
@@ -21,28 +24,42 @@ REMOVED = ("study.tuning.sampler", "study.tuning.startup", "study.tuning.overlay
 def parse(mapping: Mapping[str, Any], *, recorded: bool = True) -> Config:
     """Return the validated configuration of a recorded or composed mapping. Raises `UserError` with one clear line.
 
-    What a recorded one names as code of others must have been imported: only its reader can say that it is wanted.
+    What a recorded one names as code of others must have been imported, or named by the user: only its reader can say
+    that it is wanted. The code that any other names may be imported: the user has written it. Its `plugins` are, before
+    anything else is looked at.
     """
     data = _without_removed(mapping)
     data.pop("batch", None)  # what the options of collect and update were made from
     data["seeds"] = _seeds(data.get("seeds"))
+    data["plugins"] = _plugins(data.get("plugins"))
+    if not recorded:
+        plugin.import_modules(",".join(data["plugins"]))
     data["task"] = _with_knobs(data.get("task"))
     for key in FACTORS:
         data[key] = _without_needs(key, data.get(key))
     config = build(Config, data)
     if recorded:
-        plugin.refuse_recorded(_code_of_others(config))
+        plugin.refuse_recorded(_code_of_others(config), config.plugins)
+    else:
+        allow_code(config)
     config = _with_task_code(_with_reference_code(_with_needs(config)))
     legality.validate(config)
     return peer_settings.resolved(config) if config.is_peer else config
 
 
+def allow_code(config: Config) -> None:
+    """Let the code be imported that a configuration names which the user has written, and no record."""
+    plugin.allow(plugin.module_of(name) for name in _code_of_others(config).values())
+
+
 def parse_arm(mapping: Mapping[str, Any]) -> Arm:
     """Return the arm of a saved policy, which was validated when it was trained. Raises `UserError`.
 
-    Which policy its own reference was is left open: it may no longer lie where it lay.
+    Plug-ins that it names must have been imported. Which policy its own reference was is left open: it may no longer lie where it lay.
     """
-    return _with_needs(build(Arm, mapping))
+    arm = build(Arm, mapping)
+    plugin.refuse_recorded({f"{key}.plugin": getattr(arm, key).plugin for key in FACTORS})
+    return _with_needs(arm)
 
 
 def to_mapping(config: Config) -> dict[str, Any]:
@@ -60,6 +77,7 @@ def arm_to_mapping(arm: Arm, keys: Sequence[str] | None = None) -> dict[str, Any
 
 def option(factor: plugin.Factor, name: str, **settings: Any) -> Any:
     """Return an option of a factor as `parse` would: `option("advantage", "gae")`. Raises `UserError`."""
+    plugin.allow([plugin.module_of(settings.get("plugin"))])
     return _resolved_factor(factor, FACTORS[factor](name, **settings))
 
 
@@ -103,6 +121,7 @@ def _code_of_others(config: Config) -> dict[str, object]:
     factors = {f"{key}.plugin": getattr(config, key).plugin for key in FACTORS}
     return factors | {
         "task.plugin": config.task.knobs.get("plugin"),
+        "task.id": id if ":" in (id := str(config.task.knobs.get("id"))) else None,  # Gymnasium imports what it names
         "algorithm._target_": config.algorithm._target_,
     }
 
@@ -123,7 +142,7 @@ def _with_reference_code(config: Config) -> Config:
 
 def _resolved_factor(key: plugin.Factor, factor: Factor) -> Factor:
     if factor.name not in options.options(key):
-        raise unknown(f"{key}.name", factor.name, options.options(key))
+        raise unknown_value(f"{key}.name", factor.name, options.options(key))
     if factor.name != "plugin":
         return replace(factor, needs=options.needs(key, factor.name))
     found = plugin.load(key, factor.plugin)
@@ -140,19 +159,39 @@ def _with_task_code(config: Config) -> Config:
 
 def _seeds(value: Any) -> list[int]:
     """`20` means seeds 0 to 19; a list names them."""
+    shown, value = written(value), whole(value)
     if isinstance(value, int) and not isinstance(value, bool):
         if value < 1:
-            raise UserError(f"seeds={value}: at least 1 seed is needed (a count, or a list such as [3,5])")
+            raise UserError(f"seeds={shown}: at least 1 seed is needed (a count, or a list such as [3,5])")
+        if value > MOST_SEEDS:
+            raise UserError(f"seeds={shown}: at most {MOST_SEEDS} seeds; for one of that number write seeds=[{shown}]")
         return list(range(value))
     if not isinstance(value, Sequence) or isinstance(value, str) or not value:
-        raise UserError(f"seeds={value}: give a count such as 10, or a list such as [3,5]")
-    seeds = list(value)
+        raise UserError(f"seeds={shown}: give a count such as 10, or a list such as [3,5]")
+    if len(value) > MOST_SEEDS:
+        raise UserError(f"seeds: {len(value)} are named, and at most {MOST_SEEDS} are allowed")
+    seeds = [whole(seed) for seed in value]
     for seed in seeds:
         if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
-            raise UserError(f"seeds={seeds}: seed {seed} is not a whole number of at least 0")
+            raise UserError(f"seeds={shown}: seed {written(seed)} is not a whole number of at least 0")
+        if seed > LARGEST_SEED:
+            raise UserError(f"seeds: seed {seed:.3g} is too large; the largest is {LARGEST_SEED}")
     if len(set(seeds)) != len(seeds):
-        raise UserError(f"seeds={seeds}: a seed is named twice")
+        raise UserError(f"seeds={shown}: a seed is named twice")
     return sorted(seeds)
+
+
+def _plugins(value: Any) -> list[str]:
+    """The modules that `plugins` names, in a list or as `a,b`. Raises `UserError` for what is no module's name."""
+    names = value.split(",") if isinstance(value, str) else [] if value is None else value
+    if not isinstance(names, Sequence) or not all(isinstance(name, str) for name in names):
+        raise UserError(f"plugins={written(value)}: name modules, such as plugins=my_envs or plugins=[my_envs,my_arms]")
+    for name in names:
+        if not all(part.isidentifier() for part in name.split(".")):
+            raise UserError(
+                f"plugins={written(value)}: '{name}' is not the name of a module; write my_envs for the file my_envs.py"
+            )
+    return list(dict.fromkeys(names))
 
 
 def _with_knobs(task: Any) -> Any:

@@ -9,7 +9,7 @@ from typing import Any
 from bench import packs
 from bench.errors import UserError
 from bench.packs import RECORD
-from bench.paths import CONF
+from bench.paths import CONF, expanded
 
 POLICY = "policy.zip"  # of a block
 CONVERTED = "converted_from"  # in a record: the schema of the earlier version that trained the block
@@ -49,7 +49,7 @@ def left_out(block: Path, what: str = "policy") -> UserError:
 
 def _place(path: str) -> Path:
     """Where the one policy that `path` names is, or was before it was left out. Raises `UserError`."""
-    given = Path(path)
+    given = expanded(path)
     if given.is_file():
         return given
     packed = packs.blocks_below(given)
@@ -84,6 +84,6 @@ def _record(block: Path) -> Mapping[str, Any]:
     """The block's record; an empty one where it cannot be read."""
     try:
         found = json.loads(packs.read_bytes(block / RECORD))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, Mapping) else {}

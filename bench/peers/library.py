@@ -39,6 +39,8 @@ CLASSES = {
     "contrib_ars": "sb3_contrib.ARS",
 }
 
+plugin.allow(plugin.module_of(name) for name in CLASSES.values())
+
 
 def library_class(config: Config) -> type[BaseAlgorithm]:
     """Return the class that trains. Raises `UserError` where there is none, or none with SB3's interface."""

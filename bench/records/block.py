@@ -8,8 +8,6 @@ import contextlib
 import errno
 import hashlib
 import itertools
-import json
-import math
 import os
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -24,17 +22,22 @@ from bench.config import saved_policies as policies
 from bench.config.identity import cell_hash
 from bench.config.schema import Config
 from bench.errors import UserError
+from bench.paths import expanded, refuse_links
 from bench.records import files, lease
-from bench.records.files import Damaged, OtherSchema
-from bench.records.tables import CURVES, EPISODES, STATES, TRAINING, read_table
+from bench.records.fields import wrong_with
+from bench.records.files import Damaged, OtherSchema, is_intact
+from bench.records.shapes import MOST_SEEDS, whole
+from bench.records.tables import CURVES, EPISODES, MOST_ROWS, STATES, TRAINING, read_table
 
 SCHEMA = 2  # of a record
+MODES = ("deterministic", "stochastic")  # of evaluation
+LEVELS = 5  # of folders, from a study to a block
 RUNS, LAB, RECORD = packs.RUNS, packs.LAB, packs.RECORD
+SEAL, sealed = files.SEAL, files.sealed
 CONFIG = "config.yaml"
 POLICY = "policy.zip"
 CHECKPOINT = "checkpoint.pt"
 PROGRESS = "progress.json"  # only while running
-SEAL = "record_checksum"  # of the record's own
 NUMBERS = (CURVES, EPISODES, TRAINING)  # what a training again is held against
 FILES = (CONFIG, *NUMBERS, POLICY, CHECKPOINT)  # what run.json holds the checksums of
 SCORED = (CONFIG, *NUMBERS)  # of those, the ones that are quick to check
@@ -44,19 +47,6 @@ OPTIONAL = (POLICY, CHECKPOINT, TRAINING, EPISODES, STATES)
 State = Literal["done", "failed", "running", "stale"]
 Retry = Literal["nothing", "failed", "damaged"]
 
-_Types = Mapping[str, type | tuple[type, ...]]
-_ALWAYS: _Types = {"status": str, "seeds": dict}  # what every record has
-TRAINED: _Types = {  # what the record of a trained block has
-    "study": str,
-    "task": str,
-    "arm": str,
-    "hash": str,
-    "factors": dict,
-    "budget": int,
-    "score": dict,
-}
-MEASURED: _Types = {"study": str, "task": str, "stage": str, "hash": str, "factors": dict}  # of a measured stage
-_STATUSES = ("running", "done", "failed")  # of a block, and of a seed
 _LONGEST_NAME = 100
 _CELL = re.compile(r"(?P<name>.+)-(?P<hash>[0-9a-f]{8})")
 _RETRY = re.compile(r"-retry-\d+$")
@@ -94,6 +84,11 @@ class Block:
         return self.seeds - self.causes.keys() if retry == "failed" else self.seeds
 
     @property
+    def is_intact(self) -> bool:
+        """Whether its record is what was written, which is sealed once it has ended."""
+        return _is_whole(self.record)
+
+    @property
     def converted(self) -> bool:
         """Whether an earlier version trained it: its record was rewritten, and its numbers cannot be trained again."""
         return policies.CONVERTED in self.record
@@ -114,18 +109,19 @@ class Block:
 
 def study_directory(config: Config) -> Path:
     """The folder of everything the study writes."""
-    return Path(config.results).expanduser() / config.study.name
+    return expanded(config.results) / config.study.name
 
 
 def cell_directory(config: Config) -> Path:
     """The folder of the cell's blocks: the one that carries its hash, whatever it is called, else the one to make."""
-    task = study_directory(config) / RUNS / config.task.name
+    runs = study_directory(config) / RUNS
     ending = f"-{cell_hash(config)}"  # once: it is computed anew each time, for thousands of cells
-    usual = task / f"{config.arm_name}{ending}"
+    usual = runs / config.task_name / f"{config.arm_name}{ending}"
     if usual.is_dir():
         return usual
-    existing = [name for name in _names(task) if name.endswith(ending)]
-    return task / existing[0] if existing and usual.name not in existing else usual
+    tasks = (runs / name for name in (config.task_name, config.task.name))  # earlier versions left the knobs out
+    existing = [task / name for task in tasks for name in _names(task) if name.endswith(ending)]
+    return existing[0] if existing and usual not in existing else usual
 
 
 def seeds_name(seeds: Sequence[int]) -> str:
@@ -151,11 +147,17 @@ def seeds_of(name: str) -> list[int] | None:
     name = _RETRY.sub("", name)
     shortened = re.fullmatch(r"seeds-(\d+)-(\d+)-\d+-[0-9a-f]{8}", name)
     if shortened:
-        return list(range(int(shortened[1]), int(shortened[2]) + 1))
+        return _between([(shortened[1], shortened[2])])
     if not re.fullmatch(r"seeds-\d+(-\d+)?(\+\d+(-\d+)?)*", name):
         return None
     ends = [run.split("-") for run in name.removeprefix("seeds-").split("+")]
-    return [seed for run in ends for seed in range(int(run[0]), int(run[-1]) + 1)]
+    return _between([(run[0], run[-1]) for run in ends])
+
+
+def _between(ends: Sequence[tuple[str, str]]) -> list[int] | None:
+    """The seeds from each first to each last; None where these are more than a cell has."""
+    runs = [range(int(first), int(last) + 1) for first, last in ends]
+    return [seed for run in runs for seed in run] if sum(map(len, runs)) <= MOST_SEEDS else None
 
 
 def is_named_by(name: str, seeds: Collection[int]) -> bool:
@@ -200,7 +202,7 @@ def _names(folder: Path) -> list[str]:
     """What lies in a folder of a study, there or packed."""
     try:  # in place of glob, which takes several times as long
         there = os.listdir(folder)
-    except (FileNotFoundError, NotADirectoryError):
+    except OSError:  # what is there all the same, its reader names
         there = []
     return sorted({*there, *packs.children(folder)})
 
@@ -209,36 +211,42 @@ def read(path: Path) -> Block | None:
     """The block in `path`; None where nothing was begun there.
 
     Raises:
-        DamagedBlock: where its record is missing or cannot be read.
+        DamagedBlock: where its record is missing or cannot be read, or a link stands in place of a folder.
         OtherVersion: where another version wrote it.
     """
-    if not packs.exists(path / RECORD):
-        if not any((path / name).exists() for name in FILES):  # killed before it could write a line
-            return None
-        raise damaged(path, f"{RECORD} is missing")
     try:
-        return _block(path, _record(path), {})
+        refuse_links(path, LEVELS)
+        if not packs.exists(path / RECORD):
+            if not any((path / file).exists() for file in FILES):  # killed before it could write a line
+                return None
+            raise damaged(path, f"{RECORD} is missing")
+        return _block(path, _record(path))
+    except OSError as error:
+        raise damaged(path, f"{error.filename} cannot be read ({error.strerror})") from error
     except OtherSchema as error:
         raise other_version(path, error) from error
     except Damaged as error:
         raise damaged(path, f"{RECORD} cannot be read ({str(error).removeprefix(f'{RECORD}: ')})") from error
 
 
-def load(path: Path, fields: _Types = TRAINED) -> Block:
-    """The block in `path`, whose record is the one that was written and has these fields.
+def load(path: Path) -> Block:
+    """The block in `path`, whose record is the one that was written.
 
     Raises:
         Damaged: with the reason why it cannot be used.
         OtherVersion: where another version wrote it.
     """
     try:
+        refuse_links(path, LEVELS)
         record = _record(path)
+    except OSError as error:
+        raise Damaged(f"{error.filename} cannot be read ({error.strerror})") from error
     except OtherSchema as error:
         raise other_version(path, error) from error
-    if not is_intact(record):
+    if not _is_whole(record):
         raise Damaged(f"{RECORD} does not match its own checksum")
-    block = _block(path, record, fields)
-    if "score" in fields:
+    block = _block(path, record)
+    if "score" in block.record:
         _check_bounds(block.record["score"])
     return block
 
@@ -250,30 +258,25 @@ def _record(path: Path) -> dict[str, Any]:
         raise Damaged(f"not readable as JSON ({error.strerror})") from error
 
 
-def _block(path: Path, record: Mapping[str, Any], fields: _Types) -> Block:
-    for key, kind in {**_ALWAYS, **fields}.items():
-        if key not in record:
-            raise Damaged(f"{RECORD} has no '{key}'")
-        if not isinstance(record[key], kind):
-            raise Damaged(f"{RECORD}: '{key}' is {record[key]!r}")
-    for seed, outcome in record["seeds"].items():
-        if not seed.isdigit() or not isinstance(outcome, dict) or outcome.get("status") not in _STATUSES:
-            raise Damaged(f"{RECORD}: seed {seed!r} is {outcome!r}")
+def _block(path: Path, record: Mapping[str, Any]) -> Block:
+    """The block of a record, every entry of which has its shape. Raises `Damaged`."""
+    if wrong := wrong_with(record, measured=path.parts[-4:-3] == (LAB,)):
+        raise Damaged(f"{RECORD}: {wrong}")
     status = record["status"]
-    if status not in _STATUSES:
-        raise Damaged(f"{RECORD}: status is {status!r}")
-    if not record["seeds"]:
-        raise Damaged(f"{RECORD}: it has no seeds")
     if status == "done" and not record.get("checksums"):  # or else it would be trained again, over its numbers
         raise Damaged(f"{RECORD}: done without checksums")
     state = _state(path, record) if status == "running" else status
     return Block(path, state, record, packs.is_packed(path))
 
 
+def _is_whole(record: Mapping[str, Any]) -> bool:
+    """Whether a record is what was written: one that has files is sealed."""
+    return is_intact(record) if SEAL in record else not record.get("checksums")
+
+
 def _check_bounds(score: Mapping[str, Any]) -> None:
-    bounds = [score.get(key) for key in ("random", "reference")]
-    if not all(isinstance(bound, (int, float)) and math.isfinite(bound) for bound in bounds) or bounds[0] == bounds[1]:
-        raise Damaged(f"{RECORD}: score bounds {bounds} must be two different finite numbers")
+    if score["random"] == score["reference"]:
+        raise Damaged(f"{RECORD}: score bounds {list(score.values())} must be two different finite numbers")
 
 
 def _state(path: Path, record: Mapping[str, Any]) -> State:
@@ -285,12 +288,26 @@ def _state(path: Path, record: Mapping[str, Any]) -> State:
 
 def table(block: Block, name: str, columns: Collection[str]) -> pa.Table:
     """One of a block's tables, whose bytes are those that were written. Raises `Damaged`."""
-    found = read_table(block.path / name, block.record.get("checksums", {}).get(name), columns)
+    checksum = block.record.get("checksums", {}).get(name)
+    found = read_table(block.path / name, checksum, columns, _most_rows(block, name))
     if "seed" in columns:
         strange = set(found["seed"].unique().to_pylist()) - block.seeds
         if strange:
             raise Damaged(f"{name} has seed {min(strange)}, which {RECORD} does not know")
+    if "mode" in columns and not set(found["mode"].unique().to_pylist()) <= set(MODES):
+        raise Damaged(f"{name} has modes other than {' and '.join(MODES)}")
     return found
+
+
+def _most_rows(block: Block, name: str) -> int:
+    """The most rows that one of a block's tables can have, by its record."""
+    factors, outcomes = block.record["factors"], block.record["seeds"].values()
+    points, episodes = (factors.get(f"evaluation.{key}") for key in ("points", "episodes"))
+    evaluations = (points + 1) * len(MODES) * len(outcomes) if whole(points) else MOST_ROWS
+    known = all(outcome.get("updates") is not None for outcome in outcomes)
+    updates = sum(outcome["updates"] + 1 for outcome in outcomes) if known else MOST_ROWS  # one more: it may fail
+    bounds = {CURVES: evaluations, EPISODES: evaluations * (episodes if whole(episodes) else 1), TRAINING: updates}
+    return min(bounds.get(name, MOST_ROWS), MOST_ROWS)
 
 
 def curves(block: Block) -> pa.Table:
@@ -305,10 +322,17 @@ def walk(study: Path, part: str = RUNS) -> tuple[list[Path], list[Path]]:
     """The folders of a study's blocks, there or packed, in order of path; and the foreign files beside them."""
     level, foreign = [study / part] if (study / part).is_dir() else [], []
     for _ in ("task", "cell", "block"):
-        inside = [path for folder in level for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
-        foreign += [path for path in inside if not path.is_dir()]
-        level = [path for path in inside if path.is_dir()]
+        inside = [path for folder in level for path in _inside(folder) if not path.name.startswith(".")]
+        level = [path for path in inside if path.is_dir() and not path.is_symlink()]
+        foreign += [path for path in inside if path not in level]
     return sorted({*level, *packs.blocks_below(study / part, part)}), foreign
+
+
+def _inside(folder: Path) -> list[Path]:
+    try:
+        return sorted(folder.iterdir())
+    except OSError:  # nobody may look
+        return []
 
 
 def refuse_other_versions(study: Path) -> None:
@@ -343,39 +367,24 @@ def write(
     files.write_json(path / RECORD, sealed({**record, "checksums": checksums}))
 
 
-def sealed(record: Mapping[str, Any]) -> dict[str, Any]:
-    """A record that has ended, with the checksum of all its other entries as they are read back."""
-    return {**record, SEAL: _seal(record)}
-
-
-def is_intact(record: Mapping[str, Any]) -> bool:
-    """Whether a record is what was written; those of before there was a checksum of it are believed."""
-    return SEAL not in record or record[SEAL] == _seal(record)
-
-
-def _seal(record: Mapping[str, Any]) -> str:
-    entries = {key: value for key, value in record.items() if key != SEAL}
-    return hashlib.sha256(json.dumps(entries).encode()).hexdigest()
-
-
 def mismatches(block: Block, names: Collection[str] | None = None) -> Iterator[str]:
     """What is wrong with the files of a finished block, or some of them; nothing with those that were left out."""
     absent = block.left_out
-    if not is_intact(block.record):
+    if not block.is_intact:
         yield f"{RECORD} is not the record that was written (checksum)"
-    for name, expected in block.record["checksums"].items():
-        if name in absent or (names is not None and name not in names):
+    for file, expected in block.record["checksums"].items():
+        if file in absent or (names is not None and file not in names):
             continue
         try:
-            if _checksum(block.path / name) != expected:
-                yield f"{name} is not the file that was written (checksum)"
+            if _checksum(block.path / file) != expected:
+                yield f"{file} is not the file that was written (checksum)"
         except OSError as error:
-            yield f"{name} cannot be read ({error.strerror})"
+            yield f"{file} cannot be read ({error.strerror})"
 
 
 def _checksum(file: Path) -> str:
     """Of a file of a block, there or packed. Raises `OSError`."""
-    return files.sha256(file) if file.exists() else hashlib.sha256(packs.read_bytes(file)).hexdigest()
+    return files.sha256(file) if os.path.lexists(file) else hashlib.sha256(packs.read_bytes(file)).hexdigest()
 
 
 def needed(block: Block, name: str) -> Path:
@@ -393,12 +402,13 @@ def set_aside(path: Path) -> Path:
     """
     if packs.is_packed(path):
         raise OSError(errno.EROFS, f"it lies in {RUNS}{packs.SUFFIX}: put that file right, or remove it", str(path))
-    study = next(parent.parent for parent in path.parents if parent.name == RUNS)
-    place = study / "damaged" / path.relative_to(study / RUNS)
+    part = next(parent for parent in path.parents if parent.name in (RUNS, LAB))
+    place = part.parent / "damaged" / path.relative_to(part)
+    refuse_links(place.parent, LEVELS)
     place.parent.mkdir(parents=True, exist_ok=True)
     for attempt in itertools.count(1):
         target = place.with_name(f"{place.name}-{attempt}")
-        if not target.exists():
+        if not os.path.lexists(target):
             path.rename(target)
             return target
     raise AssertionError("unreachable")

@@ -1,6 +1,7 @@
 """Writing so that a reader, or a crash, never meets half a file; and reading what may be damaged all the same."""
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import json
@@ -9,7 +10,19 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import yaml
+
+from bench.paths import read_file
+
+SEAL = "record_checksum"  # in a JSON file that is sealed, the checksum of all its other entries
+LARGEST = 1 << 25  # bytes of a JSON file that are read
+LARGEST_YAML = 1 << 20  # bytes of a YAML file that are read: its reader is slow
+LOCK = ".lock"
+SHOWN = 60  # letters of a value in a message
+DEPTH = 20  # of lists and mappings in one another
+ENTRIES = 2_000_000  # of all lists and mappings of a file together, as often as aliases name them
 SCHEMA = 1  # of the indexes of a study
+WRITING = ".writing-"  # before the name of a file that is being written
 ROOM = 1 << 20  # bytes that a disk which is not full has left
 
 
@@ -34,8 +47,9 @@ def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
     Raises:
         OSError: where the disk is full or the folder is read-only; `path` is then as it was.
     """
-    temporary = path.with_name(f".writing-{path.name}")
+    temporary = path.with_name(f"{WRITING}{path.name}")
     try:
+        temporary.unlink(missing_ok=True)  # a killed process has left it, or it is a link
         try:
             write(temporary)
         except RuntimeError:  # how torch tells of a full disk, as a position in a file
@@ -48,7 +62,8 @@ def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
         error.filename = error.filename or str(path)  # a failing write names nothing
         raise
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
     _sync_directory(path.parent)
 
 
@@ -73,29 +88,110 @@ def write_json(path: Path, data: Mapping[str, Any]) -> None:
 def read_json(path: Path) -> dict[str, Any]:
     """The JSON object of an index. Raises `Damaged`."""
     try:
-        return parse_json(path.read_bytes(), SCHEMA)
+        return parse_json(read_file(path, LARGEST), SCHEMA)
     except OSError as error:
-        raise Damaged(f"not readable as JSON ({error})") from error
+        raise Damaged(f"not readable as JSON ({error.strerror})") from error
 
 
 def parse_json(content: bytes, schema: int) -> dict[str, Any]:
     """A JSON object of the schema this version reads. Raises `Damaged`, and `OtherSchema` for another number."""
+    if len(content) > LARGEST:
+        raise Damaged(f"not readable as JSON (it has more than {LARGEST} bytes)")
     try:
-        data = json.loads(content.decode())
+        data = json.loads(content.decode(), object_pairs_hook=_each_once)
     except (ValueError, RecursionError) as error:
         raise Damaged(f"not readable as JSON ({error})") from error
     if not isinstance(data, dict):
         raise Damaged("not a JSON object")
     found = data.get("schema")
     if type(found) is not int:
-        raise Damaged(f"schema {found}, this version reads schema {schema}")
+        raise Damaged(f"schema {shown(found)}, this version reads schema {schema}")
     if found != schema:
         raise OtherSchema(found, schema)
+    check_plain(data)
     return data
 
 
+def parse_yaml(content: bytes) -> dict[str, Any]:
+    """A YAML mapping of plain data, none of which is executed. Raises `Damaged`."""
+    if len(content) > LARGEST_YAML:
+        raise Damaged(f"it has more than {LARGEST_YAML} bytes")
+    try:
+        data = yaml.safe_load(content.decode())
+    except (yaml.YAMLError, ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+        raise Damaged(f"{type(error).__name__}") from error  # whatever the reader raises for an odd text
+    if not isinstance(data, dict):
+        raise Damaged(f"it is {shown(data)}, no mapping")
+    check_plain(data)
+    return data
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object. Raises `ValueError` for a key that is there twice."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"the key {next(shown(name) for name in names if names.count(name) > 1)} is there twice")
+    return found
+
+
+def check_plain(data: object) -> None:
+    """Refuse what is nested deeply, is far larger than its text, or has text that cannot be written. Raises `Damaged`.
+
+    An alias of YAML stands for a whole value in a few letters, be it the value that it is in: so its entries count as
+    often as it is named.
+    """
+    left: list[tuple[object, int]] = [(data, 0)]
+    entries = 0
+    while left:
+        value, depth = left.pop()
+        inside: list[object] = []
+        if isinstance(value, dict):
+            inside = [*value, *value.values()]
+        elif isinstance(value, list):
+            inside = value
+        elif isinstance(value, str) and not _is_text(value):
+            raise Damaged(f"{shown(value)} is no text")
+        entries += len(inside)
+        if depth > DEPTH or entries > ENTRIES:
+            raise Damaged("it is nested too deeply" if depth > DEPTH else f"it has more than {ENTRIES} entries")
+        left += [(item, depth + 1) for item in inside]
+
+
+def _is_text(value: str) -> bool:
+    """Whether UTF-8 can hold it: half of a pair of surrogates cannot be written."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def shown(value: object) -> str:
+    """A value of a damaged file as a message has it: in one line, and no longer than that."""
+    text = ascii(value) if not isinstance(value, list | dict) else f"a {type(value).__name__}"
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
+
+
+def sealed(data: Mapping[str, Any]) -> dict[str, Any]:
+    """The entries of a JSON file with the checksum of all of them as they are read back."""
+    return {**data, SEAL: _seal(data)}
+
+
+def is_intact(data: Mapping[str, Any]) -> bool:
+    """Whether the entries of a JSON file are those that were sealed; one without a seal is not."""
+    return data.get(SEAL) == _seal(data)
+
+
+def _seal(data: Mapping[str, Any]) -> str:
+    entries = {key: value for key, value in data.items() if key != SEAL}
+    return hashlib.sha256(json.dumps(entries).encode()).hexdigest()
+
+
 def sha256(path: Path) -> str:
-    """The checksum of a file's bytes. Raises `OSError` where it cannot be read."""
+    """The checksum of a file's bytes. Raises `OSError` where it cannot be read, and for a link."""
+    if not path.is_file() or path.is_symlink():  # which a pipe is not either: it would be waited for
+        raise OSError(errno.EINVAL, "it is no file" if path.exists() else os.strerror(errno.ENOENT), str(path))
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -108,7 +204,7 @@ def locked(folder: Path) -> Iterator[None]:
         OSError: where the folder cannot be made or written.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as file:
+    with os.fdopen(os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)) as file:
         with contextlib.suppress(OSError):  # a network file system without locks: `Index.update` looks again
             fcntl.flock(file, fcntl.LOCK_EX)
         yield

@@ -4,6 +4,7 @@
 """
 
 import json
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +13,11 @@ from typing import Any
 from bench.config.identity import cell_hash
 from bench.config.schema import Config
 from bench.errors import UserError, unknown
-from bench.records import files
+from bench.paths import refuse_links
+from bench.records import files, shapes
 from bench.records.block import cell_directory, study_directory
-from bench.records.files import SCHEMA, Damaged
+from bench.records.files import SCHEMA, SEAL, Damaged, is_intact, sealed
+from bench.records.shapes import Shape, misfit
 
 ATTEMPTS = 10  # at being the last to write one
 
@@ -23,24 +26,39 @@ Entry = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Index:
-    """A kind of index: the name of its file, the key of its list, and what every entry of that list has."""
+    """A kind of index: the name of its file, the key of its list, what every entry of that has, and its other keys.
+
+    It is sealed with the checksum of its content. Those of earlier versions are not: they are read all the same.
+    """
 
     file: str
     entries: str
-    keys: Mapping[str, type]
+    keys: Mapping[str, Shape]
+    header: Mapping[str, Shape]
 
     def load(self, study: Path) -> dict[str, Any]:
         """The index in a study's folder; one without entries where nothing was planned. Raises `Damaged`."""
-        if not (study / self.file).exists():
+        if not os.path.lexists(study / self.file):
             return {self.entries: []}
         index = files.read_json(study / self.file)
+        if SEAL in index and not is_intact(index):
+            raise Damaged("it does not match its own checksum")
+        index.pop(SEAL, None)
+        if unknown := index.keys() - {"schema", self.entries, *self.header}:
+            raise Damaged(f"it has an unknown entry {files.shown(min(unknown))}")
         if not isinstance(index.get(self.entries), list):
             raise Damaged(f"no list '{self.entries}'")
+        if wrong := misfit(index, {}, self.header):
+            raise Damaged(wrong)
         for entry in index[self.entries]:
-            for key, kind in self.keys.items():
-                if not isinstance(entry, dict) or not isinstance(entry.get(key), kind):
-                    raise Damaged(f"an entry of '{self.entries}' has no '{key}'")
+            wrong = misfit(entry, self.keys) if isinstance(entry, dict) else f"it is {files.shown(entry)}"
+            if wrong:
+                raise Damaged(f"an entry of '{self.entries}': {wrong}")
         return index
+
+    def is_sealed(self, study: Path) -> bool:
+        """Whether a damage of the index in a study's folder would be seen. Raises `Damaged`."""
+        return not os.path.lexists(study / self.file) or SEAL in files.read_json(study / self.file)
 
     def read(self, study: Path) -> dict[str, Any]:
         """As `load`. Raises `UserError` for a damaged one."""
@@ -56,9 +74,10 @@ class Index:
             UserError: where the folder cannot be written, or the index is damaged.
         """
         try:
+            refuse_links(study / self.file, 2)
             for _ in range(ATTEMPTS):
                 with files.locked(study):
-                    files.write_json(study / self.file, self._with(merged, study))
+                    files.write_json(study / self.file, sealed(self._with(merged, study)))
                 # Where locks do not work, another machine may have replaced it just now.
                 if self.read(study) == self._with(merged, study):
                     return
@@ -71,15 +90,28 @@ class Index:
         return index
 
 
+_OF_CELL = {"task": shapes.name, "hash": shapes.matching("[0-9a-f]{8}"), "path": shapes.folder}
+_OF_STUDY = {"name": shapes.name, "title": shapes.prose, "control": shapes.optional(shapes.name)}
+
 STUDY = Index(  # cells that are trained
-    "study.json", "cells", {"task": str, "arm": str, "hash": str, "seeds": list, "path": str}
+    "study.json", "cells", {**_OF_CELL, "arm": shapes.name, "seeds": shapes.seeds}, _OF_STUDY
 )
 LAB = Index(  # stages that are measured
-    "lab.json", "cells", {"task": str, "stage": str, "hash": str, "path": str}
+    "lab.json", "cells", {**_OF_CELL, "stage": shapes.name}, _OF_STUDY
 )
 TUNING = Index(  # arms that are tuned
-    "tuning.json", "candidates", {"task": str, "arm": str, "seeds": list, "settings": int, "trials": list}
+    "tuning.json",
+    "candidates",
+    {
+        "task": shapes.name,
+        "arm": shapes.name,
+        "seeds": shapes.seeds,
+        "settings": shapes.whole,
+        "trials": shapes.listed(shapes.mapped(shapes.anything)),
+    },
+    {"design": shapes.mapped(shapes.anything)},
 )
+INDEXES = (STUDY, LAB, TUNING)
 
 
 def plan(configs: Sequence[Config]) -> None:
@@ -108,7 +140,7 @@ def _merged(index: Mapping[str, Any], configs: Sequence[Config], study: Path) ->
 
 def _entry(config: Config, path: str, seeds: Iterable[int]) -> dict[str, Any]:
     return {
-        "task": config.task.name,
+        "task": config.task_name,
         "arm": config.arm_name,
         "hash": cell_hash(config),
         "seeds": sorted(seeds),
@@ -118,11 +150,14 @@ def _entry(config: Config, path: str, seeds: Iterable[int]) -> dict[str, Any]:
 
 def study_folder(results: Path, study: str, indexes: Sequence[Index] = (STUDY,)) -> Path:
     """The folder of a study that has one of these indexes. Raises `UserError`, with the studies there are."""
-    studies = sorted({path.parent.name for index in indexes for path in results.glob(f"*/{index.file}")})
+    found = {path.parent for index in indexes for path in results.glob(f"*/{index.file}")}
+    studies = sorted(path.name for path in found)
     if not studies:
         raise UserError(f"no study in {results} yet: 'python -m bench study=quick' makes one")
     if not study:
         raise UserError(f"which study? Give study=NAME: {results} has {', '.join(studies)}")
     if study not in studies:
         raise unknown(f"study in {results}", study, studies)
+    if (results / study).is_symlink():
+        raise UserError(f"study={study}: {results / study} is a link, and links are not followed")
     return results / study

@@ -17,6 +17,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import threading
 import time
 import uuid
@@ -24,11 +25,13 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from bench.paths import read_file, refuse_links
 from bench.records import provenance
 
 FOLDER = ".leases"
 HEARTBEAT = 15.0  # seconds between two touches of a lease whose process is alive
 STALE_AFTER = 300.0  # seconds without one after which another machine's process counts as dead
+LARGEST = 1 << 12  # bytes of a lease
 UNREADABLE_FOR = 30.0  # seconds without one for a lease that names no process: one that is just being written is empty
 
 
@@ -56,9 +59,9 @@ class Link:
         try:
             data = json.loads(self.content)
             host, process = str(data["host"]), str(data["process"])
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             return None
-        return (host, process) if process.partition("-")[0].isdigit() else None
+        return (host, process) if re.fullmatch(r"[1-9][0-9]{0,8}(-.*)?", process) else None
 
     def is_alive(self) -> bool:
         """Whether its process is at work: asked for on this machine, elsewhere known by the age of its last touch."""
@@ -109,6 +112,7 @@ def take(cell: Path, seeds: Collection[int]) -> Lease | None:
     Raises:
         OSError: where the folder cannot be written.
     """
+    refuse_links(cell / FOLDER, 1)
     (cell / FOLDER).mkdir(parents=True, exist_ok=True)
     at = datetime.datetime.now(datetime.UTC).isoformat()
     owner = {"host": provenance.host()["id"], "process": provenance.process(), "at": at}
@@ -134,9 +138,12 @@ def holder(cell: Path, seed: int) -> tuple[str, str] | None:
 
 
 def age(path: Path) -> float:
-    """Seconds since a file was touched, both moments by the file system's clock: hosts' own may disagree by hours."""
+    """Seconds since a file was touched, both moments by the file system's clock: hosts' own may disagree by hours.
+
+    A moment that is still to come is as far away: nobody who lives has touched the file then, for that clock was wrong.
+    """
     try:
-        return max(0.0, _clock(path.parent) - path.stat().st_mtime)
+        return abs(_clock(path.parent) - path.lstat().st_mtime)
     except FileNotFoundError:
         return math.inf
 
@@ -164,9 +171,19 @@ def _chain(first: Path) -> list[Link]:
     path = first
     with contextlib.suppress(FileNotFoundError, NotADirectoryError):
         while True:
-            chain.append(Link(path, path.read_bytes()))
+            chain.append(Link(path, _content(path)))
             path = chain[-1].successor
     return chain
+
+
+def _content(path: Path) -> bytes:
+    """What a lease says; nothing where something else lies in its place, which then is the lease of nobody."""
+    try:
+        return read_file(path, LARGEST)
+    except (FileNotFoundError, NotADirectoryError):
+        raise
+    except OSError:
+        return b""
 
 
 def _take(first: Path, content: bytes) -> Link | None:

@@ -1,36 +1,22 @@
 """Where a block came from: code, versions, machine, command. Never who ran it."""
 
 import functools
-import getpass
 import hashlib
 import importlib.metadata
 import os
 import platform
-import re
 import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
 
-from bench.paths import ROOT
+from bench.paths import ROOT, private
+
+__all__ = ["alive", "command", "git", "host", "private", "process", "versions"]
 
 PACKAGES = ("gymnasium", "numpy", "policy-gradient-bench", "pyarrow", "sb3-contrib", "stable-baselines3", "torch")
 THREADS = 1  # of each process; cells run side by side instead
-SHORTEST_SECRET = 8  # a shorter value of the environment is no key, and may be a common word
 COMMAND = "BENCH_COMMAND"  # the command line, handed to worker processes through the environment
-
-
-def private(text: str) -> str:
-    """`text` without keys, the home folder, and the user's name as part of a path."""
-    for name, value in os.environ.items():
-        if re.search("KEY|TOKEN|SECRET|PASSWORD", name) and len(value) >= SHORTEST_SECRET:
-            text = text.replace(value, "SECRET")
-    text = text.replace(str(Path.home()), "~") if Path.home() != Path("/") else text
-    try:
-        user = re.escape(getpass.getuser())
-    except (KeyError, OSError):  # no such user in a container
-        return text
-    return re.sub(rf"(?<=/){user}(?=/|\s|$)", "USER", text)
 
 
 def command() -> str | None:

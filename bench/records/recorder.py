@@ -7,10 +7,11 @@ writes the tables, then the record with their checksums, so that a block which s
 import contextlib
 import datetime
 import resource
-import shutil
+import stat
 import sys
 import time
 import traceback
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,12 +20,15 @@ from typing import Any, ClassVar, TypeVar
 import yaml
 
 from bench import interruption
-from bench.errors import UserError
+from bench.errors import RunWarning, UserError
 from bench.kernel.engine import description
+from bench.paths import expanded, refuse_links
 from bench.records import block as blocks
 from bench.records import files, lease, provenance
+from bench.records.tables import COSTS, QUANTITIES, STATES
 
 PROGRESS_EVERY = 0.5  # seconds between two writes of the progress file
+OWN = (*blocks.FILES, QUANTITIES, STATES, COSTS, blocks.RECORD, blocks.PROGRESS)  # names of what is written to a block
 
 Outcomes = Mapping[int, Mapping[str, Any]]  # by seed, its entry in `run.json`
 
@@ -75,6 +79,7 @@ class Recorder:
             UserError: where a block of the cell is damaged, or the folder cannot be written.
         """
         try:
+            refuse_links(self.directory, len(self.directory.parts) - len(expanded(self.subject.results).parts))
             taken = lease.take(self.directory.parent, self.subject.seeds.keys())
             if taken is None:
                 raise Busy(f"{self.directory}: another process works on some of its seeds")
@@ -87,7 +92,8 @@ class Recorder:
                 raise
         except OSError as error:
             where = f"results={self.subject.results}"
-            raise UserError(f"{where}: cannot write {error.filename}: {error.strerror}") from error
+            what = error.filename or self.directory
+            raise UserError(f"{where}: cannot write {what}: {error.strerror or error}") from error
         self._lease.keep()
         self._wall, self._cpu = time.perf_counter(), time.process_time()
 
@@ -118,9 +124,18 @@ class Recorder:
         files.write_json(self.directory / blocks.RECORD, self.record)
         for left in self.directory.iterdir():
             if left.name not in kept:
-                shutil.rmtree(left) if left.is_dir() else left.unlink()
+                self._clear(left)
         text = yaml.safe_dump(self.subject.config, sort_keys=False, allow_unicode=True)
         files.write_text(self.directory / blocks.CONFIG, text)
+
+    def _clear(self, left: Path) -> None:
+        """Remove what an earlier process has written here; what is not this suite's is set aside."""
+        name = left.name.removeprefix(files.WRITING)
+        if name in (*OWN, *self.resumable) and stat.S_ISREG(left.lstat().st_mode):
+            left.unlink()
+        else:
+            aside = blocks.set_aside(left)
+            warnings.warn(f"{left} is no file of a block: set aside as {aside}", RunWarning, stacklevel=2)
 
     def resume(self) -> bool:
         """Take up what an earlier process left to go on from, and say so in the record; → whether there was anything.

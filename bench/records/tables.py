@@ -11,14 +11,21 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from bench import packs
+from bench.errors import first_line
 from bench.observer import Row
-from bench.records.files import Damaged
+from bench.records.files import Damaged, shown
 from bench.records.scores import mean
 
 CURVES = "curves.parquet"  # means over the episodes of each evaluation
 EPISODES = "episodes.parquet"
 TRAINING = "training.parquet"
 QUANTITIES, STATES, COSTS = "quantities.parquet", "states.parquet", "costs.parquet"  # of a measured stage
+MOST_ROWS = 10_000_000  # of a table that is read, where its record does not say how many it has
+MOST_COLUMNS = 512
+MOST_GROUPS = 1000  # parts that a table is stored in
+WIDEST = 16  # bytes of a value, before it is compressed: 8, and what pages and levels take
+ROOM = 1 << 20  # bytes of a column that a table may take beyond that
+LONGEST_TEXT = 1000  # letters of one
 LEVEL = 19  # of zstd: these tables are small
 REPEATED = 6  # times, on average, that a value must be seen for a dictionary to be smaller
 
@@ -49,6 +56,13 @@ _ORDER: Mapping[str, Sequence[str]] = {
     EPISODES: ("seed", "step", "mode", "episode"),
     TRAINING: ("seed", "step", "update"),
 }
+
+_TEXTS = (pa.string(), pa.large_string())
+_TYPES = (pa.int32(), pa.int64(), pa.float64(), pa.bool_(), *_TEXTS)  # of all columns there are
+_KINDS = (pa.types.is_integer, pa.types.is_floating, pa.types.is_string)
+_UNREADABLE = (  # what pyarrow raises for bytes that it did not write
+    *(pa.ArrowException, OSError, ValueError, LookupError, TypeError, NotImplementedError, OverflowError, MemoryError),
+)
 
 
 def write_rows(kind: str, rows: Sequence[Row], path: Path | BinaryIO) -> None:
@@ -137,15 +151,65 @@ def _type(rows: Sequence[Mapping[str, Any]], name: str) -> pa.DataType:
     return kinds.get(type(next((row[name] for row in rows if row.get(name) is not None), 0.0)), pa.float64())
 
 
-def parsed(content: bytes) -> pa.Table:
-    """The table in a Parquet file's bytes; raises `OSError` or `ValueError` where it is none.
+def parsed(content: bytes, most_rows: int = MOST_ROWS) -> pa.Table:
+    """The table in a Parquet file's bytes.
 
     On this thread alone: threads that a short command leaves behind can abort it while it exits.
+
+    Raises:
+        Damaged: where it is none, or larger than `most_rows` rows of numbers and short texts: that is known before
+            anything is unpacked.
     """
-    return pq.read_table(pa.BufferReader(content), use_threads=False, pre_buffer=False)
+    try:
+        source = pa.BufferReader(content)
+        file = pq.ParquetFile(source, pre_buffer=False, thrift_string_size_limit=ROOM, thrift_container_size_limit=ROOM)
+        texts = _texts(file.schema_arrow)
+        _check_size(file.metadata, most_rows)
+        table = pq.read_table(pa.BufferReader(content), use_threads=False, pre_buffer=False, read_dictionary=texts)
+        for name in texts:
+            index = table.column_names.index(name)
+            table = table.set_column(index, name, _as_text(table[name]))
+    except _UNREADABLE as error:
+        raise Damaged(f"not readable as parquet ({first_line(error)})") from error
+    return table
 
 
-def read_table(path: Path, checksum: str | None, columns: Collection[str]) -> pa.Table:
+def _texts(schema: pa.Schema) -> list[str]:
+    """The columns of text. Raises `Damaged` where there is anything but numbers and text, or a name is there twice."""
+    for field in schema:
+        if field.type not in _TYPES:
+            raise Damaged(f"its column {shown(field.name)} is of type {field.type}")
+    if len(set(schema.names)) < len(schema.names):
+        raise Damaged("it has two columns of the same name")
+    return [field.name for field in schema if field.type in _TEXTS]
+
+
+def _check_size(found: pq.FileMetaData, most_rows: int) -> None:
+    """Refuse a table by what its footer says, before anything is unpacked. Raises `Damaged`."""
+    if found.num_rows > most_rows:
+        raise Damaged(f"it has {found.num_rows} rows, at most {most_rows} are possible")
+    if found.num_columns > MOST_COLUMNS or found.num_row_groups > MOST_GROUPS:
+        raise Damaged(f"it has {found.num_columns} columns in {found.num_row_groups} parts")
+    groups = [found.row_group(index) for index in range(found.num_row_groups)]
+    if sum(group.num_rows for group in groups) != found.num_rows:
+        raise Damaged("its parts do not have the rows it says")
+    for group in groups:
+        for index in range(group.num_columns):
+            column = group.column(index)
+            if column.num_values != group.num_rows or column.total_uncompressed_size > WIDEST * group.num_rows + ROOM:
+                raise Damaged(f"its column {shown(column.path_in_schema)} is larger than {group.num_rows} rows are")
+
+
+def _as_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Text from a dictionary of it, which keeps a long one that is named often in one place. Raises `Damaged`."""
+    for chunk in column.chunks:
+        longest = pc.max(pc.binary_length(chunk.dictionary)).as_py() if pa.types.is_dictionary(chunk.type) else 0
+        if (longest or 0) > LONGEST_TEXT:
+            raise Damaged(f"it has a text of {longest} bytes")
+    return column.cast(pa.string())
+
+
+def read_table(path: Path, checksum: str | None, columns: Collection[str], most_rows: int = MOST_ROWS) -> pa.Table:
     """A table with these columns, of the very bytes whose checksum was recorded. Raises `Damaged`."""
     try:
         content = packs.read_bytes(path)
@@ -156,13 +220,24 @@ def read_table(path: Path, checksum: str | None, columns: Collection[str]) -> pa
     if hashlib.sha256(content).hexdigest() != checksum:
         raise Damaged(f"{path.name} does not match its checksum")
     try:
-        table = parsed(content)
-    except (OSError, ValueError) as error:
-        raise Damaged(f"{path.name} is not readable as parquet ({error})") from error
+        table = parsed(content, most_rows)
+    except Damaged as error:
+        raise Damaged(f"{path.name}: {error}") from error
     missing = [column for column in columns if column not in table.column_names]
     if missing:
         raise Damaged(f"{path.name} has no column '{missing[0]}'")
+    for name, kind in _COLUMNS.get(path.name, {}).items():
+        if name in table.column_names:
+            _check_column(path.name, name, table[name], kind)
     return table
+
+
+def _check_column(file: str, name: str, column: pa.ChunkedArray, kind: pa.DataType) -> None:
+    """Refuse a column of another kind, and one with gaps by which rows are ordered. Raises `Damaged`."""
+    if not any(is_kind(kind) and is_kind(column.type) for is_kind in _KINDS):
+        raise Damaged(f"{file}: its column '{name}' is of type {column.type}, not {kind}")
+    if name in _ORDER[file] and column.null_count:
+        raise Damaged(f"{file}: its column '{name}' has gaps")
 
 
 def _plain(value: Any) -> Any:

@@ -240,7 +240,7 @@ def test_a_laboratory_has_a_pack_of_its_own_without_its_states(tmp_path):
     shutil.rmtree(study / "lab")
     assert blocks.walk(study, packs.LAB) == ([path], [])
     assert blocks.walk(study, packs.RUNS) == ([], [])
-    block = blocks.load(path, blocks.MEASURED)
+    block = blocks.load(path)
     blocks.check(block)
     assert block.left_out == [STATES]
     for name in (QUANTITIES, COSTS):

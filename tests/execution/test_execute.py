@@ -247,7 +247,7 @@ def test_a_folder_that_cannot_be_is_refused(learner, cell, tmp_path):
 
 def test_no_file_tells_who_ran_it(cell, monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setattr(provenance.getpass, "getuser", lambda: "results")
+    monkeypatch.setattr("bench.paths.getpass.getuser", lambda: "results")
     monkeypatch.setenv(provenance.COMMAND, f"python -m bench results={tmp_path}/results wandb=disabled")
     path = execute.run(cell("seeds=2"), [f"results={tmp_path}/results"])
     assert record(path)["command"] == "python -m bench results=~/USER wandb=disabled"

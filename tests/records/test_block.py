@@ -60,12 +60,18 @@ def test_names_and_seeds_are_inverse(seeds):
     assert blocks.seeds_of(blocks.seeds_name(seeds)) == sorted(seeds)
 
 
+OF_A_CELL = {  # what every record of a trained block has
+    "schema": 2, "study": "s", "task": "t", "arm": "a", "hash": "0123abcd", "factors": {}, "budget": 100,
+    "score": {"random": 0.0, "reference": 1.0},
+}  # fmt: skip
+
+
 def running(path, process=None, host=None, *, lease_of=None):
     """A block that says it is running, and a lease of its first seed."""
     path.mkdir(parents=True)
     owner = {"host": host or provenance.host()["id"], "process": process or provenance.process()}
     record = {
-        "schema": 2,
+        **OF_A_CELL,
         "status": "running",
         "seeds": {"0": {"status": "running", "cause": None}},
         "host": {"id": owner["host"]},

@@ -44,8 +44,8 @@ def test_where_nothing_was_planned_there_are_no_entries(tmp_path):
         ("[]", "not a JSON object"),
         ('{"schema": 2, "cells": []}', "schema 2, this version reads schema 1"),
         ('{"schema": 1}', "no list 'cells'"),
-        (json.dumps({"schema": 1, "cells": [STAGE, {**STAGE, "path": None}]}), "an entry of 'cells' has no 'path'"),
-        ('{"schema": 1, "cells": [3]}', "an entry of 'cells' has no 'task'"),
+        (json.dumps({"schema": 1, "cells": [STAGE, {**STAGE, "path": None}]}), "an entry of 'cells': 'path' is None"),
+        ('{"schema": 1, "cells": [3]}', "an entry of 'cells': it is 3"),
     ],
 )
 def test_a_damaged_index_is_named_and_kept(tmp_path, content, reason):

@@ -178,11 +178,16 @@ def test_clocks_that_disagree_by_hours_change_nothing(tmp_path, monkeypatch, ahe
     assert living.stands()
 
 
-def test_a_touch_in_the_future_is_no_age(tmp_path):
-    """The file system's clock was set back since."""
+def test_a_touch_in_the_future_holds_no_seed_for_ever(tmp_path):
+    """The clock was set back since: a process that lives touches its lease again, and soon."""
     left = write(tmp_path, 0, another())
     silent(left, -HOURS)
-    assert lease.age(left.links[0].path) == 0.0
+    assert lease.age(left.links[0].path) == pytest.approx(HOURS, abs=60)
+    assert lease.take(tmp_path, [0]) is not None
+
+
+def test_a_clock_that_is_a_little_fast_takes_no_seed_away(tmp_path):
+    silent(write(tmp_path, 0, another()), -lease.HEARTBEAT)
     assert lease.take(tmp_path, [0]) is None
 
 

@@ -15,14 +15,14 @@ from bench.records.files import Damaged
 from bench.records.recorder import Busy, Recorder, Subject, recording
 from bench.records.tables import write_table
 
-TABLE = "figures.parquet"
-FIELDS = {"task": str}
+TABLE = "quantities.parquet"
+STAGE = {"study": "s", "task": "t", "stage": "end", "hash": "0123abcd", "factors": {}}
 
 
 def recorder(tmp_path, *seeds: int, **changes) -> Recorder:
     outcomes = {seed: {"status": "running", "cause": None} for seed in seeds or (0,)}
     directory = tmp_path / "s" / "lab" / "t" / "end-0123abcd" / blocks.seeds_name(list(outcomes))
-    return Recorder(Subject(str(tmp_path), directory, outcomes, {"task": "t"}, {"lab": {"seed": 0}}, **changes))
+    return Recorder(Subject(str(tmp_path), directory, outcomes, STAGE, {"lab": {"seed": 0}}, **changes))
 
 
 def finish(made: Recorder, value: float = 1.5, status: str = "done", **entries) -> None:
@@ -34,7 +34,7 @@ def test_a_finished_block_is_sealed_whole_and_read_back(tmp_path):
     with recording(recorder(tmp_path, 0, 3)) as made:
         assert blocks.read(made.directory).state == "running"
         finish(made, notes={"precise": True})
-    block = blocks.load(made.directory, FIELDS)
+    block = blocks.load(made.directory)
     blocks.check(block)
     assert (block.state, block.seeds, block.record["notes"]) == ("done", {0, 3}, {"precise": True})
     assert list(block.record["checksums"]) == [blocks.CONFIG, TABLE]
@@ -113,7 +113,7 @@ def test_a_damaged_neighbour_is_named_and_nothing_begins(tmp_path):
     ("change", "reason"),
     [
         ({"task": None}, "run.json: 'task' is None"),
-        ({"status": "odd"}, "run.json: status is 'odd'"),
+        ({"status": "odd"}, "run.json: 'status' is 'odd'"),
         ({"seeds": {"a": {"status": "done"}}}, "run.json: seed 'a' is"),
         ({"seeds": {}}, "run.json: it has no seeds"),
         ({"checksums": {}}, "run.json: done without checksums"),
@@ -125,16 +125,16 @@ def test_a_record_that_cannot_be_used_is_refused_with_the_reason(tmp_path, chang
     record = json.loads((made.directory / blocks.RECORD).read_text())
     (made.directory / blocks.RECORD).write_text(json.dumps(record | change))
     with pytest.raises(Damaged, match=r"run\.json does not match its own checksum"):
-        blocks.load(made.directory, FIELDS)
+        blocks.load(made.directory)
     (made.directory / blocks.RECORD).write_text(json.dumps(blocks.sealed(record | change)))
     with pytest.raises(Damaged, match=reason):
-        blocks.load(made.directory, FIELDS)
+        blocks.load(made.directory)
 
 
 def test_a_table_is_refused_where_it_is_not_what_was_written(tmp_path):
     with recording(recorder(tmp_path)) as made:
         made.finish({TABLE: partial(write_table, [{"seed": 4}])}, {0: {"status": "done", "cause": None}})
-    block, path = blocks.load(made.directory, FIELDS), made.directory / TABLE
+    block, path = blocks.load(made.directory), made.directory / TABLE
     for columns, reason in ((["seed"], "has seed 4, which run.json does not know"), (["x"], "has no column 'x'")):
         with pytest.raises(Damaged, match=f"{TABLE} {reason}"):
             blocks.table(block, TABLE, columns)
