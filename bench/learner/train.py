@@ -14,7 +14,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 
 from bench.config.schema import Config
 from bench.learner.actor import Actor, joined
-from bench.learner.checkpoint import read_checkpoint
+from bench.learner.checkpoint import read_checkpoint, taking_state
 from bench.learner.evaluate import EvaluationFaults, evaluate, grid_of, mean_return
 from bench.learner.policy_gradient import PolicyGradient
 from bench.observer import Observer, SeedOutcome
@@ -64,8 +64,9 @@ def train(config: Config, seeds: Sequence[int], observer: Observer, checkpoint: 
         model.learn(config.budget, callback, log_interval=None)
     else:
         state = read_checkpoint(checkpoint)
-        callback.resume_from = state["watch"]
-        model.resume(state["model"], config.budget, callback)
+        with taking_state():
+            callback.resume_from, of_model = state["watch"], state["model"]
+        model.resume(of_model, config.budget, callback)
     return TrainedBlock(model, {seed: _outcome(model, replica) for replica, seed in enumerate(model.seeds)})
 
 
@@ -101,7 +102,8 @@ class GridEvalCallback(BaseCallback):
         self.next_index = [0] * len(self.model.seeds)  # of each replica, the first grid step it has not reached
         self.evaluated = 0  # grid steps
         if self.resume_from is not None:
-            self._restore(self.resume_from)
+            with taking_state():
+                self._restore(self.resume_from)
 
     def _on_step(self) -> bool:
         return True
@@ -112,7 +114,10 @@ class GridEvalCallback(BaseCallback):
 
     def _on_rollout_end(self) -> None:
         """Before the update: the policy in force at a grid step has learned from the steps before it only."""
+        faults = self.model.collector.env.faults
         for replica in self.model.active:
+            if (fault := faults.get(self.model.seeds[replica])) is not None:
+                self.model.failures.setdefault(replica, fault)
             if replica not in self.model.failures:
                 self._keep(replica, self.model.env_steps[replica])
         self._evaluate_complete()
@@ -139,6 +144,9 @@ class GridEvalCallback(BaseCallback):
 
     def _restore(self, state: Mapping[str, Any]) -> None:
         self.next_index, self.evaluated = list(state["next_place"]), state["evaluated"]
+        reached = [self.evaluated, *self.next_index]
+        if not all(type(index) is int and 0 <= index <= len(self.grid) for index in reached):
+            raise ValueError(f"grid steps {reached} of {len(self.grid)}")
         self.current_return = state["current_return"]
         like = self.model.policy.acting()
         self.kept = [{replica: like.with_state(actor) for replica, actor in kept.items()} for kept in state["waiting"]]

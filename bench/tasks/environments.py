@@ -118,9 +118,10 @@ class Environments(ABC):
         replica of which nothing is live draws no noise. Raises ValueError for actions outside the task's space.
         """
         transition = self._step(actions, live)
-        numbers = {"observation": transition.observation, "reward": transition.reward, **transition.extras}
-        if not self.faults and all(map(_moderate, numbers.values())):
+        usual = not self.faults and _moderate(transition.observation) and _moderate(transition.reward)
+        if usual and all(map(_moderate, transition.extras.values())):
             return transition
+        numbers = {"observation": transition.observation, "reward": transition.reward, **transition.extras}
         live = np.ones(self.n_columns, dtype=np.bool_) if live is None else live
         for name, values in numbers.items():
             self._note_infinite(name, np.atleast_2d(values), live)

@@ -33,12 +33,13 @@ def probe(task: GymTask) -> Findings:
     Raises:
         UserError: for what cannot be used at all, such as an observation of another shape than the space says.
     """
+    space = task.observation_space  # refused where it is not supported
     try:
         one, other = _play(task), _play(task)
     except TaskFault as fault:
         raise UserError(str(fault)) from fault
     seen = np.array([value for observation, _ in one for value in observation], dtype=np.float64)
-    low, high = (np.tile(bound, len(one)) for bound in (task.observation_space.low, task.observation_space.high))
+    low, high = (np.tile(bound, len(one)) for bound in (space.low, space.high))
     margin = 1e-5 * np.maximum(1.0, np.abs(seen))
     outside = seen[(seen < low - margin) | (seen > high + margin)]
     return Findings(

@@ -32,7 +32,7 @@ class BatchedVecEnv(VecEnv):
         """Start a new episode in every column; observations (C, O)."""
         self.batched.restart()
         self._returns[:] = 0
-        return self._observations()
+        return self.batched.observation.T.copy()
 
     def step_async(self, actions: Array) -> None:
         """Take note of the actions, (C,) integers or (C, A) floats."""
@@ -47,14 +47,9 @@ class BatchedVecEnv(VecEnv):
         if done.any():
             self.batched.restart(done)
             self._returns[done] = 0
-        return self._observations(), transition.reward.astype(np.float32), done, infos
-
-    def _observations(self) -> Array:
-        """The observations (C, O), where the task has given nothing wrong so far."""
-        seen = self.batched.observation.T.copy()
         if self.batched.faults:
             raise TaskFault("; ".join(self.batched.faults.values()))
-        return seen
+        return self.batched.observation.T.copy(), transition.reward.astype(np.float32), done, infos
 
     def _infos(self, transition: Transition, done: Array) -> list[dict[str, Any]]:
         infos: list[dict[str, Any]] = [
