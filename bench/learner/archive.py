@@ -2,14 +2,14 @@
 
 import io
 import json
-import pickle
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 
+from bench import archives
 from bench.errors import UserError, first_line
 
 DESCRIPTION, WEIGHTS = "model.json", "weights.pt"
@@ -27,12 +27,26 @@ def write(path: str | Path | io.BufferedIOBase, description: Mapping[str, Any], 
 def read(path: str | Path | io.BufferedIOBase) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the description and the weights that `write` wrote. Raises `UserError`."""
     try:
-        with zipfile.ZipFile(path) as archive:
-            return json.loads(archive.read(DESCRIPTION)), torch.load(
-                io.BytesIO(archive.read(WEIGHTS)), map_location="cpu", weights_only=True
-            )
-    except (OSError, KeyError, ValueError, RuntimeError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+        parts = archives.read(path, (DESCRIPTION, WEIGHTS))
+        description, weights = json.loads(parts[DESCRIPTION]), tensors(io.BytesIO(parts[WEIGHTS]))
+    except (OSError, ValueError, RecursionError, archives.BadArchive) as error:
         raise UserError(f"{path} is not a saved model: {first_line(error)}") from error
+    if not isinstance(description, dict) or not isinstance(weights, dict):
+        raise UserError(f"{path} is not a saved model: it describes nothing")
+    return description, weights
+
+
+def tensors(file: BinaryIO) -> Any:
+    """Return what `torch.save` wrote: numbers, text and tensors; nothing in it is executed. Raises `BadArchive`."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            archives.check(archive)
+        file.seek(0)
+        return torch.load(file, map_location="cpu", weights_only=True)
+    except archives.BadArchive:
+        raise
+    except Exception as error:  # whatever zipfile and torch raise for bytes that are not what was written
+        raise archives.BadArchive(f"{type(error).__name__}: {first_line(error)}") from error
 
 
 def _entry(name: str) -> zipfile.ZipInfo:

@@ -6,17 +6,18 @@ holds all that a run needs to go on bit for bit. Both are plain state, which `Po
 
 import dataclasses
 import io
-import pickle
-import sys
+import itertools
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import torch
 from gymnasium import spaces
 
+from bench.archives import BadArchive
+from bench.config.build import build
 from bench.config.parse import arm_to_mapping, parse_arm
 from bench.config.schema import Arm
 from bench.errors import DamagedCheckpoint, UserError, first_line
@@ -24,9 +25,15 @@ from bench.learner import archive
 from bench.learner.actor import Actor
 from bench.learner.policy import StackedPolicy, Weights
 from bench.learner.spaces import space_from_json, space_to_json
+from bench.paths import private
 
 FORMAT = 1  # of saved models
 CHECKPOINT_FORMAT = 2
+MOST_RETURNS = 1 << 24  # of running episodes: a policy that scales rewards keeps one of each environment
+
+_ODD = (  # what data of another shape causes
+    *(LookupError, ValueError, TypeError, AttributeError, AssertionError, RuntimeError, OverflowError, MemoryError),
+)
 
 SavedPath = str | Path | io.BufferedIOBase
 
@@ -50,11 +57,33 @@ class SavedModel:
     action_space: spaces.Space[Any]
 
 
+@dataclass(frozen=True)
+class _Description:
+    """A `SavedModel` as JSON has it."""
+
+    arm: Mapping[str, Any]
+    seeds: tuple[int, ...]
+    seed_pool: str
+    env_steps: tuple[int, ...]
+    updates: tuple[int, ...]
+    kl_coef: tuple[float, ...]
+    reference_coef: tuple[float, ...]
+    task: str | None
+    observation_space: Mapping[str, Any]
+    action_space: Mapping[str, Any]
+
+
 def write(path: SavedPath, model: SavedModel, weights: Weights) -> None:
-    """Write what a model is and its weights; see `bench.learner.archive`. Raises `OSError`."""
+    """Write what a model is and its weights; see `bench.learner.archive`. Raises `OSError`.
+
+    Where the arm names the path of a reference, it is written as in a record: see `bench.paths.private`.
+    """
+    reference = model.arm.reference
+    where = None if reference.path is None else private(reference.path)
+    arm = dataclasses.replace(model.arm, reference=dataclasses.replace(reference, path=where))
     description = {field.name: getattr(model, field.name) for field in dataclasses.fields(model)} | {
         "format": FORMAT,
-        "arm": arm_to_mapping(model.arm, [field.name for field in dataclasses.fields(Arm)]),
+        "arm": arm_to_mapping(arm, [field.name for field in dataclasses.fields(Arm)]),
         "observation_space": space_to_json(model.observation_space),
         "action_space": space_to_json(model.action_space),
     }
@@ -62,61 +91,109 @@ def write(path: SavedPath, model: SavedModel, weights: Weights) -> None:
 
 
 def read(path: SavedPath) -> tuple[SavedModel, Weights]:
-    """Return what `write` wrote. Raises `UserError`."""
+    """Return what `write` wrote. Raises `UserError`; a plug-in that the file names must have been imported before."""
     data, weights = archive.read(_with_suffix(path))
-    if data["format"] != FORMAT:
-        raise UserError(f"{path} has format {data['format']}: this version reads {FORMAT}")
-    _refuse_unknown_plugins(data["arm"], path)
-    found = {field.name: data[field.name] for field in dataclasses.fields(SavedModel)} | {
-        "arm": parse_arm(data["arm"]),
-        "observation_space": space_from_json(data["observation_space"]),
-        "action_space": space_from_json(data["action_space"]),
-    }
-    return SavedModel(**found), weights
+    with loading(path):
+        if data["format"] != FORMAT:
+            raise UserError(f"{path} has format {data['format']}: this version reads {FORMAT}")
+        known = {field.name: data[field.name] for field in dataclasses.fields(_Description)}
+        found = build(_Description, known)
+        model = SavedModel(
+            **{
+                **{field.name: getattr(found, field.name) for field in dataclasses.fields(_Description)},
+                "arm": parse_arm(found.arm),
+                "observation_space": space_from_json(dict(found.observation_space)),
+                "action_space": space_from_json(dict(found.action_space)),
+            }
+        )
+        _check_size(model, weights)
+    return model, weights
+
+
+@contextmanager
+def loading(path: SavedPath) -> Iterator[None]:
+    """Say of whatever a file of another shape causes that it is no saved model. Raises `UserError`."""
+    try:
+        yield
+    except UserError as error:
+        raise error if str(path) in str(error) else UserError(f"{path}: {error}") from error
+    except _ODD as error:
+        raise UserError(f"{path} is not a saved model ({type(error).__name__}: {first_line(error)})") from error
+
+
+def _check_size(model: SavedModel, weights: Weights) -> None:
+    """Refuse networks that are larger than their weights in the file, before they are made. Raises `ValueError`."""
+    arm, space = model.arm, model.action_space
+    if min((*arm.hidden, len(model.seeds), arm.n_envs)) < 1:
+        raise ValueError("a width, the number of seeds or of environments is below 1")
+    inputs = model.observation_space.shape or ()
+    networks = [(*inputs, *arm.actor_hidden, int(space.n) if isinstance(space, spaces.Discrete) else 1)]
+    networks += [(*inputs, *arm.hidden, 1)] if arm.has_critic else []
+    layers = [pair for widths in networks for pair in itertools.pairwise(widths)]
+    needed = len(model.seeds) * sum((inside + 1) * outside for inside, outside in layers)
+    there = sum(math.prod(tensor.shape) for part in weights.values() for tensor in part.values())
+    if needed > there or (arm.norm_reward and len(model.seeds) * arm.n_envs > MOST_RETURNS):
+        raise ValueError(f"{needed} parameters and {arm.n_envs} environments in a file of {there} numbers")
 
 
 def load_policy(path: SavedPath, device: str = "cpu") -> StackedPolicy:
     """Return the networks of a saved model, without the algorithm that trained them. Raises `UserError`."""
     model, weights = read(path)
-    policy = StackedPolicy(model.observation_space, model.action_space, model.arm, model.seeds, model.seed_pool, device)
-    policy.load_weights(weights)
+    with loading(path):
+        seeds, pool = model.seeds, model.seed_pool
+        policy = StackedPolicy(model.observation_space, model.action_space, model.arm, seeds, pool, device)
+        shapes = _shapes(policy)
+        policy.load_weights(weights)
+        if _shapes(policy) != shapes:
+            raise ValueError("its scales are of another shape")
     return policy
+
+
+def _shapes(policy: StackedPolicy) -> list[Any]:
+    return [tensor.shape for part in policy.weights().values() for tensor in part.values()]
 
 
 def load_actor(path: SavedPath, seeds: Sequence[int], device: str = "cpu") -> Actor:
     """Return what acts for each of these seeds of a saved model. Raises `UserError`."""
     policy = load_policy(path, device)
-    return policy.acting().select([policy.seeds.index(seed) for seed in seeds])
+    return policy.acting().select([replica(policy, seed, path) for seed in seeds])
+
+
+def replica(policy: StackedPolicy, seed: int, path: SavedPath) -> int:
+    """Return the index of a seed among the replicas of the policy saved at `path`. Raises `UserError`."""
+    if seed not in policy.seeds:
+        raise UserError(f"{path} has no seed {seed}: it holds {', '.join(map(str, policy.seeds))}")
+    return policy.seeds.index(seed)
 
 
 def read_checkpoint(file: BinaryIO) -> dict[str, Any]:
     """Return what was saved in a checkpoint's file; nothing in it is executed. Raises `DamagedCheckpoint`."""
     try:
-        state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
-    except (OSError, KeyError, ValueError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        state = archive.tensors(file)
+    except BadArchive as error:
         raise DamagedCheckpoint(first_line(error)) from error
+    if not isinstance(state, dict):
+        raise DamagedCheckpoint("it is no mapping")
     return state
 
 
 @contextmanager
 def restoring(saved: Mapping[str, Any]) -> Iterator[None]:
     """Refuse a checkpoint of another format, and say of whatever one of another model causes that it is damaged."""
-    try:
+    with taking_state():
         if saved["format"] != CHECKPOINT_FORMAT:
             raise DamagedCheckpoint(f"it has format {saved['format']}, this version reads {CHECKPOINT_FORMAT}")
         yield
-    except (KeyError, ValueError, TypeError, RuntimeError) as error:
+
+
+@contextmanager
+def taking_state() -> Iterator[None]:
+    """Say of whatever the state of another model causes that the checkpoint is damaged. Raises `DamagedCheckpoint`."""
+    try:
+        yield
+    except _ODD as error:
         raise DamagedCheckpoint(f"it is not one of this model ({type(error).__name__}: {first_line(error)})") from error
 
 
 def _with_suffix(path: SavedPath) -> SavedPath:
     return Path(path).with_suffix(".zip") if isinstance(path, str | Path) and not Path(path).suffix else path
-
-
-def _refuse_unknown_plugins(arm: Mapping[str, Any], path: SavedPath) -> None:
-    """Refuse to import what a file names: a plug-in must have been imported before. Raises `UserError`."""
-    for factor in ("baseline", "advantage", "update"):
-        name = dict(arm.get(factor, {})).get("plugin")
-        module = str(name or "").partition(":")[0]
-        if module and module not in sys.modules:
-            raise UserError(f"{path} uses the plug-in {name}: import {module} before loading it")

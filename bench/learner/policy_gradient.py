@@ -403,10 +403,12 @@ class PolicyGradient(OnPolicyAlgorithm):
         )
         model.observation_space, model.action_space = saved.observation_space, saved.action_space
         model.n_envs = len(model.seeds) * model.arm.n_envs
-        model._setup_model()
+        with saving.loading(path):
+            model._setup_model()
         if env is not None:
             model.set_env(env)
-        model.policy.load_weights(weights)
+        with saving.loading(path):
+            model.policy.load_weights(weights)
         model.env_steps, model.updates = list(saved.env_steps), list(saved.updates)
         model.kl_coef, model.reference_coef = np.array(saved.kl_coef), np.array(saved.reference_coef)
         model.task_name = saved.task

@@ -21,4 +21,6 @@ def space_from_json(data: dict[str, Any]) -> spaces.Space[Any]:
     if data["type"] == "Discrete":
         return spaces.Discrete(data["n"], start=data["start"])
     dtype: Any = np.dtype(data["dtype"])
+    if dtype.kind not in "biuf":
+        raise ValueError(f"a Box of {dtype}")
     return spaces.Box(np.array(data["low"], dtype), np.array(data["high"], dtype), dtype=dtype.type)

@@ -7,14 +7,18 @@ import dataclasses
 import hashlib
 import io
 import json
+import os
 import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bench import archives
+from bench.config.build import build
+from bench.errors import UserError, first_line
 from bench.observer import Row
+from bench.paths import refuse_links
 from bench.records import files
 from bench.records.files import Damaged
 from bench.records.tables import EPISODES, TRAINING, parsed, write_rows
@@ -22,10 +26,6 @@ from bench.records.tables import EPISODES, TRAINING, parsed, write_rows
 PARTIAL = "partial.zip"
 SCHEMA = 2
 _STATE, _HEADER = "state.pt", "partial.json"
-_UNREADABLE = (  # what zipfile, json and pyarrow raise for bytes that are not what was written
-    *(OSError, ValueError, KeyError, TypeError, AttributeError, NotImplementedError),
-    *(zipfile.BadZipFile, zlib.error, EOFError, RuntimeError),
-)
 
 
 @dataclass(frozen=True)
@@ -33,13 +33,13 @@ class Header:
     """Whose state it is, what made it, and what it has cost so far."""
 
     hash: str
-    seeds: Sequence[int]
+    seeds: tuple[int, ...]
     git: Mapping[str, Any]
     versions: Mapping[str, str]
     started: str
     wall_seconds: float
     cpu_seconds: float
-    resumed: Sequence[Mapping[str, Any]]  # when and where it was gone on with, as in run.json
+    resumed: tuple[Mapping[str, Any], ...]  # when and where it was gone on with, as in run.json
 
 
 @dataclass(frozen=True)
@@ -76,20 +76,20 @@ def write(path: Path, partial: Partial) -> None:
 
 def read(path: Path) -> Partial | None:
     """The moment saved at `path`; None where there is none. Raises `Damaged`."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            parts = {name: archive.read(name) for name in (_HEADER, _STATE, EPISODES, TRAINING)}
-        header = json.loads(parts.pop(_HEADER))
-        if header.pop("schema") != SCHEMA:
-            raise ValueError("another schema")
-        for name, expected in header.pop("checksums").items():
-            if hashlib.sha256(parts[name]).hexdigest() != expected:
-                raise ValueError(f"{name} is not what was written (checksum)")
-        return Partial(Header(**header), parts[_STATE], *(_rows(parts[name]) for name in (EPISODES, TRAINING)))
-    except FileNotFoundError:
+    if not os.path.lexists(path):
         return None
-    except _UNREADABLE as error:
-        raise Damaged(f"{type(error).__name__}: {error}") from error
+    try:
+        refuse_links(path, 1)
+        parts = archives.read(path, (_HEADER, _STATE, EPISODES, TRAINING))
+        header = files.parse_json(parts.pop(_HEADER), SCHEMA)
+        checksums = header.pop("checksums", None)
+        for name, content in parts.items():
+            if not isinstance(checksums, dict) or hashlib.sha256(content).hexdigest() != checksums.get(name):
+                raise Damaged(f"{name} is not what was written (checksum)")
+        del header["schema"]
+        return Partial(build(Header, header), parts[_STATE], *(_rows(parts[name]) for name in (EPISODES, TRAINING)))
+    except (OSError, UserError, archives.BadArchive) as error:
+        raise Damaged(first_line(error)) from error
 
 
 def _table(kind: str, rows: Sequence[Row]) -> bytes:

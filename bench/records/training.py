@@ -29,7 +29,7 @@ def subject(config: Config, directory: Path, overrides: Sequence[str] = ()) -> S
     outcome = {"status": "running", "cause": None, "env_steps": 0, "updates": 0, "unused_budget": 0}
     entries = {
         "study": config.study.name,
-        "task": config.task.name,
+        "task": config.task_name,
         "arm": config.arm_name,
         "hash": cell_hash(config),
         "factors": factors(config),
@@ -85,7 +85,7 @@ class TrainingRecorder(Recorder):
         if found is None:
             return None
         header = found.header
-        if header.git["commit"] != provenance.git()["commit"] or dict(header.versions) != provenance.versions():
+        if header.git.get("commit") != provenance.git()["commit"] or dict(header.versions) != provenance.versions():
             self._warn("begun by another version of the code or its packages, so trained from the beginning")
             return None
         if header.hash != cell_hash(self.config) or tuple(header.seeds) != self.config.seeds:
@@ -149,13 +149,13 @@ class TrainingRecorder(Recorder):
         wall, cpu = self.spent()
         header = partial.Header(
             hash=cell_hash(self.config),
-            seeds=self.config.seeds,
+            seeds=tuple(self.config.seeds),
             git=provenance.git(),
             versions=provenance.versions(),
             started=self.record["started"],
             wall_seconds=wall,
             cpu_seconds=cpu,
-            resumed=self.record.get("resumed", []),
+            resumed=tuple(self.record.get("resumed", ())),
         )
         moment = partial.Partial(header, state.getvalue(), self._episodes, self._training)
         partial.write(self.directory / partial.PARTIAL, moment)
