@@ -1,23 +1,55 @@
-"""What an arm is called: its name, and the factors in which it differs from another arm of that name."""
+"""What the tasks and arms of result folders are called, and which of them belong together."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 import pandas as pd
 
+from analysis.load.blocks import LoadedBlock, PlannedCell
+from bench.config import names
+
 
 def arm_labels(runs: pd.DataFrame, factors: Sequence[str]) -> list[str]:
-    """A label for every row of `runs`, the same for the same arm on every task.
-
-    Cells of one task that share a name but not a hash are told apart by the factors that differ between them,
-    `ppo (gamma=0.9)`; what is still ambiguous (a missing cell, whose factors nobody knows) by its hash.
-    """
+    """A label for every row of `runs`, the same for the same arm on every task; see `bench.config.names`."""
     cells = runs.drop_duplicates(["task", "hash"])
-    text = {
-        (row["task"], row["hash"]): label
-        for name, arm in cells.groupby("arm", sort=False)
-        for label, (_, row) in zip(_labels(str(name), arm, factors), arm.iterrows(), strict=True)
-    }
+    rows = cells[list(factors)].to_dict("records")
+    named = [
+        names.Named(task, arm, digest, {str(key): value for key, value in row.items() if not _absent(value)})
+        for task, arm, digest, row in zip(cells["task"], cells["arm"], cells["hash"], rows, strict=True)
+    ]
+    text = {(cell.task, cell.hash): label for cell, label in zip(named, names.arm_labels(named), strict=True)}
     return [text[key] for key in zip(runs["task"], runs["hash"], strict=True)]
+
+
+def with_tasks_apart(
+    blocks: Sequence[LoadedBlock], plans: Sequence[PlannedCell]
+) -> tuple[list[LoadedBlock], list[PlannedCell]]:
+    """Blocks and planned cells with labels for their tasks, so that no environment is taken for an arm of another."""
+    named = [_named(block.record) for block in blocks]
+    known = [cell for cell in named if cell is not None]
+    label = dict(zip(((cell.task, cell.hash) for cell in known), names.task_labels(known), strict=True))
+    recorded = {
+        (block.record["task"], block.record["hash"]): label[cell.task, cell.hash]
+        for block, cell in zip(blocks, named, strict=True)
+        if cell is not None
+    }
+
+    def renamed(block: LoadedBlock) -> LoadedBlock:
+        task = recorded.get((block.record.get("task"), block.record.get("hash")))
+        return block if task is None else replace(block, record={**block.record, "task": task})
+
+    cells = [replace(cell, task=recorded.get((cell.task, cell.hash), cell.task)) for cell in plans]
+    return list(map(renamed, blocks)), cells
+
+
+def _named(record: Mapping[str, Any]) -> names.Named | None:
+    """What a record says of its cell; None where it cannot be read."""
+    factors = record.get("factors")
+    if factors is None:
+        return None
+    task = names.recorded_task(record["task"], factors)
+    return names.Named(task, record["arm"], record["hash"], factors)
 
 
 def families(runs: pd.DataFrame, factors: Sequence[str], swept: Sequence[str], least: int) -> dict[str, pd.DataFrame]:
@@ -68,43 +100,6 @@ def levels(runs: pd.DataFrame, factor: str) -> dict[str, object]:
         return dict.fromkeys(arms)
     known = runs[runs[factor].notna()].drop_duplicates("arm").set_index("arm")[factor]
     return {arm: known.get(arm) for arm in arms}
-
-
-def _labels(name: str, cells: pd.DataFrame, factors: Sequence[str]) -> list[str]:
-    known = cells[cells[list(factors)].notna().any(axis=1)]
-    differing = [
-        factor
-        for factor in sorted(factors)
-        if any(task[factor].map(repr).nunique() > 1 for _, task in known.groupby("task"))
-    ]
-    differing = _without_repetition(known, differing)
-    found = [_with_values(name, row, differing) for _, row in cells.iterrows()]
-    alone = cells.groupby("task")["hash"].transform("nunique") == 1
-    unknown = ~alone & ~pd.Series(cells.index.isin(known.index), cells.index)
-    ambiguous = pd.Series(found).groupby([cells["task"].to_numpy(), found]).transform("size") > 1
-    return [
-        f"{label} #{hash_}" if twice else label
-        for label, hash_, twice in zip(
-            found, cells["hash"], unknown.to_numpy(bool) | ambiguous.to_numpy(bool), strict=True
-        )
-    ]
-
-
-def _without_repetition(cells: pd.DataFrame, factors: Sequence[str]) -> list[str]:
-    """Of factors that tell the same cells apart, the one with the shortest name; all others say it again."""
-    groups: dict[tuple[int, ...], str] = {}
-    for factor in sorted(factors, key=len):
-        groups.setdefault(tuple(pd.factorize(cells[factor].map(repr))[0].tolist()), factor)
-    return sorted(groups.values())
-
-
-def _with_values(name: str, row: pd.Series, differing: Sequence[str]) -> str:
-    values = [
-        f"{factor}={row[factor]:g}" if isinstance(row[factor], float) else f"{factor}={row[factor]}"
-        for factor in differing
-        if not _absent(row[factor])
-    ]
-    return f"{name} ({', '.join(values)})" if values else name
 
 
 def _absent(value: object) -> bool:

@@ -79,9 +79,9 @@ def _is_known(runs: pd.DataFrame, measure: Measure) -> bool:
 
 @dataclass(frozen=True)
 class Share:
-    """What one of several studies brought: its cells (task, hash), planned or found, and the stages it measured."""
+    """What one of several studies brought: the hashes of its cells, planned or found, and the stages it measured."""
 
-    cells: frozenset[tuple[str, str]]
+    cells: frozenset[str]
     stages: tuple[laboratory.Stage, ...]
 
 
@@ -123,7 +123,7 @@ class Records:
     def runs_of(self, studies: Sequence[str], runs: pd.DataFrame) -> pd.DataFrame:
         """The rows of `runs` whose cells these studies have, whichever folder a run was read from."""
         cells = {cell for name in studies if name in self.shares for cell in self.shares[name].cells}
-        return runs[[cell in cells for cell in zip(runs["task"], runs["hash"], strict=True)]]
+        return runs[runs["hash"].isin(cells)]
 
     def measured_in(self, studies: Sequence[str]) -> Laboratory:
         """What these studies measured, as if no other had been read."""
@@ -184,12 +184,12 @@ def read(studies: Sequence[str], results: str | Path = "results") -> Records:
         headers.append(header)
         found = read_blocks(folder, root, problems)
         stages, absent = laboratory.read(folder, root, problems)
-        own = {(cell.task, cell.hash) for cell in cells}
-        own |= {(str(block.record.get("task")), str(block.record.get("hash"))) for block in found}
+        own = {cell.hash for cell in cells} | {str(block.record.get("hash")) for block in found}
         shares[name] = Share(frozenset(own), tuple(stages))
         plans += cells
         blocks += found
         missing += absent
+    blocks, plans = labels.with_tasks_apart(blocks, plans)
     runs = _runs(blocks, plans)
     runs = runs.assign(name=runs["arm"], arm=labels.arm_labels(runs, _factor_names(blocks)))
     runs = _normalised_scores(runs)

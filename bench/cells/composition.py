@@ -19,6 +19,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 
+from bench.cells import presets
 from bench.cells.mistakes import check_choices, explained
 from bench.config import options
 from bench.config.legality import check_task
@@ -119,10 +120,15 @@ class Composition:
         parsed = parse({str(key): value for key, value in mapping.items()}, recorded=False)
         task = make(parsed.task)
         described = replace(parsed.task, score=score_bounds(parsed.task, task), knobs=knobs(parsed.task, task))
-        parsed = replace(parsed, task=described)
+        parsed = replace(parsed, task=described, name=self._name(parsed.name))
         discrete = isinstance(task.action_space, Discrete)
         check_task(parsed, horizon=task.horizon, restorable=task.restorable, discrete=discrete)
         return parsed
+
+    def _name(self, given: str | None) -> str | None:
+        """The name of the arm; a preset's only while it is what the preset is."""
+        preset = self.options.get("preset")
+        return given if preset is None else presets.arm_name(preset, given, self.value)
 
     def _refuse_missing_settings(self) -> None:
         """Hydra passes over settings that a task has none of."""

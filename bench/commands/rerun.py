@@ -61,7 +61,7 @@ def rerun(path: Path) -> Rerun:
     block = finished(path)
     refuse_converted(block)
     config = _config(block)
-    place = _free_place(blocks.study_directory(config) / "reruns" / config.task.name / block.path.parent.name)
+    place = _free_place(blocks.study_directory(config) / "reruns" / config.task_name / block.path.parent.name)
     directory = place / block.path.name
     run_block(config, directory)
     left_out = block.left_out

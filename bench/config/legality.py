@@ -5,11 +5,11 @@ A rule returns None, or the line that says what is wrong, the value given and th
 
 import dataclasses
 import itertools
-import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from bench.config import options, peer_settings
+from bench.config.names import is_folder
 from bench.config.notes import Range, about
 from bench.config.schema import GAUSSIAN, Advantage, Baseline, Config
 from bench.errors import UserError
@@ -93,7 +93,7 @@ def table() -> Iterator[tuple[str, str, str]]:
 def names(config: Config) -> str | None:
     """Names become folders: they must stay inside the results and mean the same on every system."""
     for key, name in {"study.name": config.study.name, "task.name": config.task.name, "name": config.name}.items():
-        if name is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,63}", name):
+        if name is not None and not is_folder(name):
             return (
                 f"{key}={name}: it names a folder; use up to 64 letters, digits, '_', '.', '+' or '-', "
                 f"beginning with a letter or digit"

@@ -8,6 +8,7 @@ import yaml
 
 from bench.paths import CONF
 
+OF_ARMS = ("baseline", "advantage", "update", "reference", "exploration", "collect")  # groups that make an arm
 SINGLE = "default"  # a group with this option only holds settings, not a choice
 
 
@@ -44,6 +45,19 @@ def needs(factor: str, name: str) -> tuple[str, ...]:
     """
     content = _content(CONF / factor / f"{name}.yaml")
     return tuple(content.get(factor, content).get("needs", ()))
+
+
+@functools.cache
+def usual() -> dict[str, str]:
+    """Return the option of every choice that makes an arm, as the defaults list of conf/config.yaml has it."""
+    entries = (entry for entry in _content(CONF / "config.yaml")["defaults"] if isinstance(entry, dict))
+    return {group: option for entry in entries for group, option in entry.items() if group in OF_ARMS}
+
+
+@functools.cache
+def content(group: str, name: str) -> dict[str, Any]:
+    """Return what the file of an option says."""
+    return _content(CONF / group / f"{name}.yaml")
 
 
 def settings_like(group: str, value: object) -> list[str]:

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
+from bench.config import names
 from bench.config.notes import Range, ReadIf, Resolved
 
 REFERENCE_CLIP_RANGE = 0.2  # the ε at which every arm's clip fraction is logged, so that arms can be compared
@@ -338,8 +339,13 @@ class Config(Arm):
     keep_episodes: bool = field(default=True, kw_only=True)
 
     @property
+    def task_name(self) -> str:
+        """The task in tables and folders: its name, with the knobs that make another environment of it."""
+        return names.task_name(self.task.name, self.task.knobs, self.task.time_limit)
+
+    @property
     def arm_name(self) -> str:
-        """The arm's label in tables and figures: the preset's name, or the three factors; a peer's own name."""
+        """The arm in tables and folders: the name it was given, or the three factors; a peer's own name."""
         if self.is_peer:
             return f"{self.algorithm.label}-{self.name}" if self.name else self.algorithm.label
         return self.name or f"{self.baseline.label}-{self.advantage.label}-{self.update.label}"

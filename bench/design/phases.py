@@ -34,7 +34,7 @@ class TunedCell:
     @property
     def label(self) -> str:
         """What to call it."""
-        return f"{self.cell.config.task.name} {self.cell.config.arm_name}"
+        return f"{self.cell.config.task_name} {self.cell.config.arm_name}"
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -75,7 +75,7 @@ class TunedCell:
         )
         config = self.cell.config
         return record.Candidate(
-            config.task.name, config.arm_name, self.seeds, self.tuning.settings, trials, winner, judged
+            config.task_name, config.arm_name, self.seeds, self.tuning.settings, trials, winner, judged
         )
 
 
@@ -93,7 +93,7 @@ def tuned(cells: Sequence[Cell]) -> list[TunedCell]:
             continue
         space = distributions(tuning, config.study.name)
         _refuse_fixed(cell, space)
-        key = (config.study.name, config.task.name, config.arm_name)
+        key = (config.study.name, config.task_name, config.arm_name)
         if key in found:
             raise UserError(
                 f"study {config.study.name}: two cells on {config.task.name} are called {config.arm_name}; "

@@ -6,6 +6,7 @@ from collections.abc import Container, Sequence
 from pathlib import Path
 
 from bench.cells.grids import Cell
+from bench.cells.labels import labels
 from bench.config.identity import cell_hash
 from bench.config.schema import Config
 from bench.execution import execute
@@ -32,9 +33,14 @@ def dry_run(cells: Sequence[Cell], processes: int | None) -> str:
     """
     blocks.refuse_other_versions(blocks.study_directory(cells[0].config))
     retried = [cell for cell in cells if cell.config.retry == "damaged"]
+    called = labels([cell.config for cell in cells])
     hurt = {cell_hash(cell.config): found for cell in retried if (found := execute.damage(cell.config))}
     todo = jobs([cell for cell in cells if cell_hash(cell.config) not in hurt])
-    again = [_afresh(cell, hurt[cell_hash(cell.config)]) for cell in cells if cell_hash(cell.config) in hurt]
+    again = [
+        _afresh(cell, hurt[cell_hash(cell.config)], called[cell_hash(cell.config), cell.config.arm_name])
+        for cell in cells
+        if cell_hash(cell.config) in hurt
+    ]
     todo += [job for job in again if job.cell.config.seeds]
     done = {cell_hash(cell.config): _counts(cell.config, hurt.get(cell_hash(cell.config), ())) for cell in cells}
     finished = sum(counts[0] for counts in done.values())
@@ -98,12 +104,12 @@ def _side_by_side(seconds: Sequence[float], processes: int | None) -> str:
     return f"{_clock(max(sum(seconds) / processes, max(seconds)))} with {processes} at once"
 
 
-def _afresh(cell: Cell, damaged: Container[Path]) -> Job:
+def _afresh(cell: Cell, damaged: Container[Path], label: str) -> Job:
     """What there is to train of a cell once its damaged blocks are set aside."""
     taken = {seed for block in _intact(cell.config, damaged) for seed in block.taken()}
     left = tuple(seed for seed in cell.config.seeds if seed not in taken)
     path = blocks.cell_directory(cell.config) / blocks.seeds_name(left or cell.config.seeds)
-    return Job(dataclasses.replace(cell, config=dataclasses.replace(cell.config, seeds=left)), path, None)
+    return Job(dataclasses.replace(cell, config=dataclasses.replace(cell.config, seeds=left)), path, None, label)
 
 
 def _intact(config: Config, damaged: Container[Path]) -> list[blocks.Block]:
@@ -138,7 +144,7 @@ def _seconds(config: Config, speeds: Sequence[Speed]) -> float | None:
     """
     same_cell = [speed for speed in speeds if speed.hash == cell_hash(config)]
     same_program = [speed for speed in speeds if speed.program == config.algorithm.name]
-    same_task = [speed for speed in same_program if speed.task == config.task.name]
+    same_task = [speed for speed in same_program if speed.task == config.task_name]
     alike = same_cell or same_task or same_program
     return cost(config) * statistics.median(speed.seconds for speed in alike) if alike else None
 

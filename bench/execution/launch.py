@@ -10,6 +10,7 @@ from pathlib import Path
 
 from bench import interruption
 from bench.cells.grids import Cell
+from bench.cells.labels import labels
 from bench.config.identity import cell_hash
 from bench.config.schema import Config
 from bench.errors import UserError, counted, first_line
@@ -55,16 +56,12 @@ class Report:
 
 @dataclass(frozen=True)
 class Job:
-    """A cell with the seeds of one block, that block's folder, and its record before the sweep touched it."""
+    """A cell with the seeds of one block, that block's folder, its record before the sweep touched it, and its name."""
 
     cell: Cell
     path: Path
     before: blocks.Block | None
-
-    @property
-    def label(self) -> str:
-        """What to call it."""
-        return _label(self.cell.config)
+    label: str
 
     def block(self) -> blocks.Block | None:
         """The block this sweep made; None before it was begun."""
@@ -108,8 +105,9 @@ def sweep(cells: Sequence[Cell], launch: Launch, display: progress.Display, how_
             _stopping_when_idle(todo),
         ):
             _launch_all(todo, launch, report)
+    called = labels([cell.config for cell in cells])
     for cell in cells:
-        report.failures += _failures(cell.config)
+        report.failures += _failures(cell.config, called[cell_hash(cell.config), cell.config.arm_name])
         report.elsewhere += any(block.state == "running" for block in blocks.blocks(cell.config))
     return report
 
@@ -140,7 +138,9 @@ def jobs(cells: Sequence[Cell]) -> list[Job]:
         UserError: for a damaged block.
     """
     found: dict[Path, Job] = {}
+    called = labels([cell.config for cell in cells])
     for cell in cells:
+        label = called[cell_hash(cell.config), cell.config.arm_name]
         for seeds in parts(cell.config):
             path = blocks.directory(cell.config, seeds)
             part = cell
@@ -148,7 +148,7 @@ def jobs(cells: Sequence[Cell]) -> list[Job]:
                 overrides = [*cell.overrides, f"seeds=[{','.join(map(str, seeds))}]"]
                 part = replace(cell, config=replace(cell.config, seeds=seeds), overrides=overrides)
             found.setdefault(
-                path.parent.with_name(cell_hash(cell.config)) / path.name, Job(part, path, blocks.read(path))
+                path.parent.with_name(cell_hash(cell.config)) / path.name, Job(part, path, blocks.read(path), label)
             )
     return sorted(found.values(), key=lambda job: -cost(job.cell.config))
 
@@ -238,7 +238,7 @@ def _left_behind(job: Job) -> blocks.Block | None:
     return block if block is not None and block.state == "stale" else None
 
 
-def _failures(config: Config) -> list[str]:
+def _failures(config: Config, label: str) -> list[str]:
     """One line per cause of failed seeds among those asked for."""
     causes: dict[str, list[int]] = {}
     found = blocks.blocks(config)
@@ -248,8 +248,4 @@ def _failures(config: Config) -> list[str]:
             for seed, cause in block.causes.items():
                 if seed in config.seeds and seed not in done and seed not in causes.get(cause, []):
                     causes.setdefault(cause, []).append(seed)
-    return [f"{_label(config)} seeds {','.join(map(str, seeds))}: {cause}" for cause, seeds in causes.items()]
-
-
-def _label(config: Config) -> str:
-    return f"{config.task.name} {config.arm_name}"
+    return [f"{label} seeds {','.join(map(str, seeds))}: {cause}" for cause, seeds in causes.items()]

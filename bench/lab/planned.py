@@ -47,7 +47,7 @@ class PlannedStage:
     @property
     def task(self) -> str:
         """The task's name."""
-        return self.plan.config.task.name
+        return self.plan.config.task_name
 
     @property
     def label(self) -> str:

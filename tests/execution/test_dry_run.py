@@ -32,7 +32,7 @@ def test_a_program_without_a_recorded_speed_is_told_in_steps_beside_those_that_h
     """Another program's speed says nothing: its work is counted in another unit."""
     ours = bench.compose(["task=exam_question", "preset=ppo", "seeds=2", "budget=8192"])
     library = bench.compose(["algorithm=sb3_ppo", "task=cartpole", "seeds=1", "budget=8192"])
-    todo = [Job(Cell(config, {}), Path("seeds-000"), None) for config in (ours, library)]
+    todo = [Job(Cell(config, {}), Path("seeds-000"), None, "cell") for config in (ours, library)]
     recorded = [
         dry_run.Speed("", "weekly_exam", program, seconds)
         for program, seconds in (("policy_gradient", 1e-5), ("contrib_ars", 1.0))
@@ -52,14 +52,14 @@ def test_what_was_trained_here_tells_how_long_the_rest_takes(cell):
     todo = [Cell(first, {}), Cell(more, {})]
     before = dry_run.dry_run(todo, 1).splitlines()
     assert before[-1] == "no recorded speed on this machine yet: 10,000 environment steps"
-    assert "train  weekly_exam critic-gae-clip seeds 000-001: 2,000 environment steps" in before
+    assert "train  weekly_exam critic-gae-clip (gamma=0.5) seeds 000-001: 2,000 environment steps" in before
     path = execute.run(first)
     record = json.loads((path / blocks.RECORD).read_text())
     (path / blocks.RECORD).write_text(json.dumps(blocks.sealed(record | {"wall_seconds": 100.0})))
     after = dry_run.dry_run(todo, 1).splitlines()
     assert re.fullmatch(r"2 cells in .*: 2 seeds of cells done", after[0])
     assert after[1:] == [
-        "train  weekly_exam critic-gae-clip seeds 000-007: 0:03:40",
+        "train  weekly_exam critic-gae-clip (gamma=1) seeds 000-007: 0:03:40",
         "8,000 environment steps: about 0:03:40 with 1 at once at the speed recorded on this machine",
     ]
     for other in ({"host": {"id": "elsewhere"}}, {"converted_from": 1}):  # another machine's, another version's

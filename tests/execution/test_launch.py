@@ -120,7 +120,7 @@ def test_a_failure_stops_nobody_and_is_listed_once(cells, display, learner):
 
     learner.before = second_fails
     report = sweep(cells, Launcher(), display)
-    assert report.failures == ["weekly_exam critic-gae-clip seeds 0,1: ValueError: broken"]
+    assert report.failures == ["weekly_exam critic-gae-clip (gamma=0.6) seeds 0,1: ValueError: broken"]
     assert states(cells) == [["done"], ["failed"], ["done"]]
     assert sweep(cells, Launcher(), display).failures == []
 
@@ -147,7 +147,7 @@ def test_a_dead_worker_costs_its_own_cell_only(cells, display):
     launcher = Launcher(fatal=(0.6,))
     report = sweep(cells, launcher, display)
     assert launcher.launches == [[0.5, 0.6, 0.7], [0.7], [0.6]]
-    assert report.failures == [f"weekly_exam critic-gae-clip seeds 0,1: {DEATH}"]
+    assert report.failures == [f"weekly_exam critic-gae-clip (gamma=0.6) seeds 0,1: {DEATH}"]
     assert states(cells) == [["done"], ["failed"], ["done"]]
     again = sweep(cells, Launcher(), display)
     assert (again.skipped, again.failures) == (2, [])
