@@ -70,10 +70,8 @@ def check_actions(space: spaces.Space[Any], actions: npt.ArrayLike) -> None:
 
 def _first_outside(space: spaces.Discrete, given: npt.NDArray[Any]) -> str:
     """Return the first of the actions that is none."""
-    flat = given.ravel()
-    if given.dtype.kind in "iuf":
-        flat = flat[(flat < 0) | (flat >= space.n) | (flat != np.floor(flat))] if flat.size else flat
-    return shown(flat[0].item() if flat.size else given)
+    actions = given.ravel().tolist()
+    return shown(next((one for one in actions if not isinstance(one, int) or not 0 <= one < space.n), actions))
 
 
 def shown(value: object) -> str:

@@ -4,7 +4,7 @@ import functools
 import itertools
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -21,10 +21,9 @@ from bench.errors import RunWarning, UserError
 from bench.execution.checks import check
 from bench.learner.train import train
 from bench.observer import Save
-from bench.seeding import stream
 from bench.tasks.registry import gymnasium_env, make
 from tests.learner.probes import Notes
-from tests.tasks.zoo import ZOO, Sound, registered
+from tests.tasks.zoo import TRAPS, ZOO, Sound, Trap, first_resets, registered
 
 
 class ForeignNotes(Notes):
@@ -154,38 +153,6 @@ def test_what_becomes_of_an_odd_environment(name: str, collect: str) -> None:
     assert {row["seed"] for row in notes.evaluations} == (set() if outcome.fails else {0, 1})
 
 
-class Trap(Sound):
-    """It does what it does at step 2 of the episodes whose seed is among `seeds`."""
-
-    seeds: ClassVar[set[int]] = set()
-    trap: ClassVar[Callable[[Any], Any]] = float
-
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
-        self.trapped = seed in self.seeds
-        return super().reset(seed=seed, options=options)
-
-    def step(self, action: Any) -> Any:
-        answer = super().step(action)
-        return type(self).trap(answer) if self.trapped and self.steps == 2 else answer
-
-
-def first_resets(seed: int, *keys: int) -> set[int]:
-    """The seed that the first environment of a replica is first reset with, in training or at a grid point."""
-    purpose: Any = "evaluation" if keys else "reset"
-    return {int(stream(seed, purpose, *keys, 0).integers(2**31))}
-
-
-def crash(_: Any) -> Any:
-    raise ZeroDivisionError("division by zero")
-
-
-TRAPS: dict[str, tuple[Callable[[Any], Any], str]] = {
-    "nan reward": (lambda answer: (answer[0], np.nan, *answer[2:]), "the reward is nan"),
-    "infinite reward": (lambda answer: (answer[0], np.inf, *answer[2:]), "the reward is inf"),
-    "infinite observation": (lambda answer: (answer[0] + np.inf, *answer[1:]), "the observation is inf"),
-    "wrong shape": (lambda answer: (answer[0][:1], *answer[1:]), "of shape (1,); must be numbers of shape (2,)"),
-    "crash": (crash, "step raised ZeroDivisionError: division by zero"),
-}
 PLACES = {"training": (), "evaluation": (1, 0)}  # keys of the stream that an episode is reset from
 
 

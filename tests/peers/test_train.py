@@ -32,6 +32,7 @@ from bench.peers.train import train
 from bench.tasks.cartpole import CartPole
 from bench.tasks.registry import gymnasium_env, make
 from tests.learner.probes import Notes
+from tests.tasks.zoo import TRAPS, ZOO, Trap, first_resets, registered
 
 SMALL = ("budget=200", "evaluation.points=2", "evaluation.episodes=2")
 BATCH = ("algorithm.n_envs=2", "algorithm.parameters.n_steps=32")  # batches of 64 steps
@@ -270,3 +271,47 @@ def test_a_record_repeats_bit_for_bit_and_is_a_reference_line_in_tables(tmp_path
     (row,) = comparisons.against_control(runs, "critic-gae-clip").to_dict("records")
     assert row["reason"] == "reference line: algorithm=sb3_ppo, the control's is policy_gradient"
     assert np.isnan(row["p"])
+
+
+def on_id(id: str) -> Config:
+    """A small cell of SB3's PPO on an id."""
+    config = settings("sb3_ppo", "task=gym")
+    return dataclasses.replace(config, task=dataclasses.replace(config.task, knobs={"id": id}, time_limit=None))
+
+
+@pytest.mark.parametrize("name", ["pays nan", "pays inf", "pays too much", "observes nan", "starts at nan"])
+def test_what_is_not_finite_fails_a_peers_seed_like_ours(name: str) -> None:
+    env, outcome = ZOO[name]
+    with registered(env) as id:
+        block, notes = trained(on_id(id))
+    for found in block.outcomes.values():
+        assert found.status == "failed"
+        assert found.cause is not None
+        assert found.cause.startswith(f"task.id={id}: {outcome.fails}")
+    assert notes.evaluations == []
+
+
+@pytest.mark.parametrize(
+    "name", ["sound", "aliased", "info is text", "info lies", "pays an array", "truncates early", "picky"]
+)
+def test_a_peer_trains_where_we_do(name: str) -> None:
+    with registered(ZOO[name][0]) as id:
+        block, _ = trained(on_id(id))
+    assert [found.status for found in block.outcomes.values()] == ["done", "done"]
+
+
+@pytest.mark.parametrize("place", ["training", "evaluation"])
+@pytest.mark.parametrize("trap", TRAPS)
+def test_only_the_seed_of_a_peer_that_meets_it_fails(monkeypatch: pytest.MonkeyPatch, trap: str, place: str) -> None:
+    does, cause = TRAPS[trap]
+    monkeypatch.setattr(Trap, "trap", staticmethod(does))
+    monkeypatch.setattr(Trap, "seeds", {peer_seed(1)} if place == "training" else first_resets(1, 1, 0))
+    with registered(Trap) as id:
+        block, notes = trained(on_id(id))
+    assert block.outcomes[0].status == "done"
+    assert block.outcomes[1].status == "failed"
+    told = str(block.outcomes[1].cause)
+    assert told.startswith(f"task.id={id}: ")
+    assert cause in told
+    assert told.endswith(f" at step 2 of an episode in {place}")
+    assert all(np.isfinite(row["return"]) for row in notes.evaluations)

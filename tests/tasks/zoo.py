@@ -1,6 +1,7 @@
 """Small environments of somebody else, each odd in one way, and what the suite is to make of each.
 
-`ZOO` maps a name to an environment and its outcome; `registered` registers one as a Gymnasium id.
+`ZOO` maps a name to an environment and its outcome, `TRAPS` to what a `Trap` does in the episodes of some seeds, and
+the cause that is to be named; `registered` registers an environment as a Gymnasium id.
 """
 
 import contextlib
@@ -13,6 +14,8 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
+from bench.seeding import stream
+
 LIMIT = 6  # the registered one
 BOX = spaces.Box(-1.0, 1.0, (2,))
 
@@ -20,7 +23,7 @@ BOX = spaces.Box(-1.0, 1.0, (2,))
 class Sound(gymnasium.Env[Any, Any]):
     """Nothing odd: it observes two random numbers, pays 1 for action 1, and ends by itself after four steps."""
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["human", "rgb_array"], "render_fps": 1}
+    metadata = {"render_modes": ["human", "rgb_array"], "render_fps": 1}  # noqa: RUF012 - Gymnasium's declaration
     observation_space: spaces.Space[Any] = BOX
     action_space: spaces.Space[Any] = spaces.Discrete(2)
     length = 4
@@ -233,8 +236,42 @@ ZOO: dict[str, tuple[type[Any], Outcome]] = {
 }  # fmt: skip
 
 
+class Trap(Sound):
+    """It does what it does at step 2 of the episodes whose seed is among `seeds`."""
+
+    seeds: ClassVar[set[int]] = set()
+    trap: ClassVar[Callable[[Any], Any]] = float
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+        self.trapped = seed in self.seeds
+        return super().reset(seed=seed, options=options)
+
+    def step(self, action: Any) -> Any:
+        answer = super().step(action)
+        return type(self).trap(answer) if self.trapped and self.steps == 2 else answer
+
+
+def first_resets(seed: int, *keys: int) -> set[int]:
+    """The seed that the first environment of a replica is first reset with, in training or at a grid point."""
+    purpose: Any = "evaluation" if keys else "reset"
+    return {int(stream(seed, purpose, *keys, 0).integers(2**31))}
+
+
+def crash(_: Any) -> Any:
+    raise ZeroDivisionError("division by zero")
+
+
+TRAPS: dict[str, tuple[Callable[[Any], Any], str]] = {
+    "nan reward": (lambda answer: (answer[0], np.nan, *answer[2:]), "the reward is nan"),
+    "infinite reward": (lambda answer: (answer[0], np.inf, *answer[2:]), "the reward is inf"),
+    "infinite observation": (lambda answer: (answer[0] + np.inf, *answer[1:]), "the observation is inf"),
+    "wrong shape": (lambda answer: (answer[0][:1], *answer[1:]), "of shape (1,); must be numbers of shape (2,)"),
+    "crash": (crash, "step raised ZeroDivisionError: division by zero"),
+}
+
+
 @contextlib.contextmanager
-def registered(env: type[Any], limit: int | None = LIMIT, **settings: Any) -> Iterator[str]:
+def registered(env: Any, limit: int | None = LIMIT, **settings: Any) -> Iterator[str]:
     """Register the environment as a Gymnasium id while the body runs."""
     id = "zoo/Animal-v0"
     gymnasium.register(id, entry_point=env, max_episode_steps=limit, **settings)
