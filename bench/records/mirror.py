@@ -248,7 +248,7 @@ def _labels(record: Mapping[str, Any], seed: int, settings: Mapping[str, Any]) -
 
 def _of_block(record: Mapping[str, Any]) -> dict[str, Any]:
     """What the record says of the block as a whole: bounds, costs, provenance; enough to rebuild it from its runs."""
-    elsewhere = ("schema", "study", "task", "arm", "hash", "factors", "seeds", "checksums", blocks.SEAL)
+    elsewhere = ("schema", "study", "task", "arm", "hash", "factors", "seeds", "checksums", files.SEAL)
     return {key: value for key, value in record.items() if key not in elsewhere}
 
 
