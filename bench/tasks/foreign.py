@@ -38,11 +38,12 @@ class GymTask(Task):
     time_limit: int | None = None
 
     def __post_init__(self) -> None:
-        spec = self._spec()
+        spec = self.spec
         if self.time_limit is None:
             object.__setattr__(self, "time_limit", spec.max_episode_steps)
 
-    def _spec(self) -> "gymnasium.envs.registration.EnvSpec":
+    @property
+    def spec(self) -> "gymnasium.envs.registration.EnvSpec":
         """What the id was registered with. Raises `UserError`."""
         module, _, name = self.id.rpartition(":")
         if module:
@@ -71,7 +72,7 @@ class GymTask(Task):
 
     def make(self) -> "CheckedEnv":
         """One such environment, without a time limit. Raises `UserError` where it cannot be made."""
-        spec = self._spec()
+        spec = self.spec
         silent = {"render_mode": None} if spec.kwargs.get("render_mode") is not None else {}
         try:
             env = gymnasium.make(spec.id, max_episode_steps=-1, disable_env_checker=True, **silent)
