@@ -4,10 +4,11 @@ Only this package, `bench.commands.train` and the sweeper plug-in know Hydra.
 """
 
 import functools
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,21 +19,24 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
 
 from bench.cells import presets
-from bench.cells.mistakes import check_choices, explained
+from bench.cells.mistakes import check, explained
 from bench.config import options
 from bench.config.legality import check_task
 from bench.config.parse import parse
-from bench.config.schema import Config
+from bench.config.schema import Config, Study
 from bench.errors import UserError
 from bench.paths import CONF
 from bench.tasks.registry import knobs, make, score_bounds
 
+PATHS = ("results", "reference.path")  # recorded without the home folder and the user's name
+
 
 def compose(overrides: Sequence[str] = ()) -> Config:
     """The configuration of one cell, also in the middle of a command of Hydra's. Raises `UserError`."""
-    check_choices(overrides)
+    check(overrides)
     choices, settings = _split(overrides)
     with explained():
         composed = _composed(choices, _files(CONF))
@@ -87,13 +91,19 @@ def _apart() -> Iterator[None]:
 class Composition:
     """What Hydra composed, with its choices of options."""
 
-    def __init__(self, config: DictConfig, options: Mapping[str, str | None] | None = None) -> None:
-        """`options` are those chosen of every group; None: what Hydra says in its own section, which is taken away."""
+    def __init__(
+        self, config: DictConfig, options: Mapping[str, str | None] | None = None, typed: Iterable[str] = ()
+    ) -> None:
+        """`options` are those chosen of every group; None: what Hydra says in its own section, which is taken away.
+
+        `typed` are the keys that the command line or a grid gives.
+        """
         if options is None:
             options = dict(config.hydra.runtime.choices)
+            typed = [*typed, *(word.partition("=")[0].lstrip("+~") for word in config.hydra.overrides.task)]
             with open_dict(config):
                 config.pop("hydra")  # four fifths of what would be copied for every cell
-        self._config, self.options = config, options
+        self._config, self.options, self._typed = config, options, frozenset(typed)
 
     def value(self, key: str) -> Any:
         """The option chosen of a group, or the value of a setting. Raises `UserError` for a key there is not."""
@@ -109,14 +119,22 @@ class Composition:
         with explained():
             for key, value in values.items():
                 OmegaConf.update(config, key, value)
-        return Composition(config, self.options)
+        return Composition(config, self.options, self._typed | values.keys())
 
     def parse(self) -> Config:
-        """Validate it, its task included. Raises `UserError`."""
+        """Validate it, its task included. Raises `UserError`, which names what was typed."""
         self._refuse_missing_settings()
+        self._refuse_environment()
         with explained():
             mapping = OmegaConf.to_container(self._config, resolve=True)
         assert isinstance(mapping, dict)
+        self._refuse_wrong_files(mapping)
+        try:
+            return self._parsed(mapping)
+        except UserError as error:
+            raise self._about_what_was_typed(error) from error
+
+    def _parsed(self, mapping: Mapping[Any, Any]) -> Config:
         parsed = parse({str(key): value for key, value in mapping.items()}, recorded=False)
         task = make(parsed.task)
         described = replace(parsed.task, score=score_bounds(parsed.task, task), knobs=knobs(parsed.task, task))
@@ -129,6 +147,62 @@ class Composition:
         """The name of the arm; a preset's only while it is what the preset is."""
         preset = self.options.get("preset")
         return given if preset is None else presets.arm_name(preset, given, self.value)
+
+    def _about_what_was_typed(self, error: UserError) -> UserError:
+        """The same error, about the typed key that a setting takes its value from: `critic.learning_rate` has one."""
+        key, equals, rest = str(error).partition("=")
+        source = key
+        while equals and source not in self._typed:
+            node = self._node(source)
+            if node is None or not (reference := re.fullmatch(r"\$\{([\w.]+)\}", str(node))):
+                return error
+            source = reference[1]
+            if "." not in source:
+                break  # a setting of the cell itself
+        return UserError(f"{source}={rest}") if source != key and equals else error
+
+    def _node(self, key: str) -> object:
+        """What the configuration has for a key, before interpolations are replaced; None for no key of it."""
+        section, _, last = key.rpartition(".")
+        try:
+            parent = OmegaConf.select(self._config, section) if section else self._config
+        except OmegaConfBaseException:
+            return None
+        if not isinstance(parent, DictConfig) or last not in parent:
+            return None
+        content = OmegaConf.to_container(parent, resolve=False)
+        assert isinstance(content, dict)
+        return content[last]
+
+    def _refuse_wrong_files(self, mapping: Mapping[Any, Any]) -> None:
+        """Refuse an option of the user's own whose file would set nothing, or set it in the wrong place."""
+        for group in options.optional():
+            name = self.options.get(group)
+            if name is None or name in options.options(group):
+                continue
+            section = mapping.get(group) or {}
+            misplaced = section.keys() - {field.name for field in fields(Study)} if group == "study" else section
+            if misplaced:
+                raise UserError(
+                    f"{group}={name}: its file sets {group}.{min(misplaced)}; begin it with the line "
+                    f"'# @package _global_', so that its keys are those of a cell"
+                )
+            if group == "study" and section.get("name") == "adhoc" and "study.name" not in self._typed:
+                raise UserError(f"study={name}: its file gives the study no name; write study: {{name: {name}, ...}}")
+
+    def _refuse_environment(self) -> None:
+        """Refuse values from the environment: they may be secrets, and records are handed on. Paths are private."""
+        left: list[tuple[str, Any]] = [("", OmegaConf.to_container(self._config, resolve=False))]
+        while left:
+            key, value = left.pop()
+            if isinstance(value, dict | list):
+                inside = value.items() if isinstance(value, dict) else enumerate(value)
+                left += [(f"{key}.{name}".lstrip("."), item) for name, item in inside]
+            elif isinstance(value, str) and "${" in value and "oc.env" in value and key not in PATHS:
+                raise UserError(
+                    f"{key}={value}: the environment's values are not recorded, since records are handed on; write the "
+                    f"value itself (only {' and '.join(PATHS)} may name it)"
+                )
 
     def _refuse_missing_settings(self) -> None:
         """Hydra passes over settings that a task has none of."""

@@ -18,6 +18,7 @@ from bench.config.arguments import read, word
 from bench.config.schema import Config
 from bench.errors import UserError, install
 from bench.execution.reproduce import checked_config, finished
+from bench.paths import refuse_links
 from bench.records import block as blocks
 from bench.records import files
 from bench.tasks.base import Task
@@ -78,9 +79,10 @@ def enjoy(
     env = _environment(config, make(config.task))
     frames, total = _play(env, policy, seed, episode, mode)
     study = block.path.parents[3]
-    folder = study / "videos" / block.path.relative_to(study / "runs").parent
+    folder = study / "videos" / block.path.parent.relative_to(block.path.parents[2])
     name = f"seed-{seed:03d}-episode-{episode}-{mode}"
     try:
+        refuse_links(folder, 4)  # of the cell, its task, all videos, the study
         folder.mkdir(parents=True, exist_ok=True)
         if isinstance(frames[0], str):
             return _written(folder / f"{name}.txt", "\n".join(frames).encode() + b"\n"), total
@@ -93,7 +95,7 @@ def enjoy(
 def _environment(config: Config, task: Task) -> "gymnasium.Env[Any, Any]":
     """The task as a Gymnasium environment that can be looked at."""
     identifiers = {name: identifier for identifier, name in GYMNASIUM_TASKS.items()}
-    identifier = task.id if isinstance(task, GymTask) else identifiers.get(config.task.name)
+    identifier = task.spec.id if isinstance(task, GymTask) else identifiers.get(config.task.name)
     if identifier is None:
         raise UserError(f"task={config.task.name}: there is no picture of it")
     modes = _render_modes(identifier)
@@ -132,11 +134,11 @@ def _acting(saved: Path, seed: int, episode: int, mode: str) -> Callable[[Any], 
     """From one observation (O,) to what the seed's trained policy does."""
     import torch  # which takes seconds
 
-    from bench.learner.checkpoint import load_policy
+    from bench.learner.checkpoint import load_policy, replica
     from bench.learner.distributions import env_actions
 
     trained = load_policy(saved)
-    actor = trained.acting().select([trained.seeds.index(seed)])
+    actor = trained.acting().select([replica(trained, seed, saved)])
     noise = actor.noise_without_end([np.random.default_rng([seed, episode])], 1)
 
     def act(observation: Any) -> Any:

@@ -14,6 +14,7 @@ from rich.console import Console
 
 from bench import interruption
 from bench.config.arguments import read, typed
+from bench.config.parse import allow_code
 from bench.errors import UserError, counted, first_line, nearest
 from bench.execution import progress
 from bench.kernel.engine import computing_with
@@ -201,6 +202,7 @@ def _measure(wanted: Sequence[PlannedStage], done_before: int, jobs: int) -> lis
 def measure(planned: PlannedStage) -> Failure | None:
     """Measure one stage and record it; → what went wrong."""
     torch.set_num_threads(1)
+    allow_code(planned.plan.config)  # in a process of its own, where nobody has named it
     if interruption.asked() is not None:
         return Failure(f"{planned.label}: not begun, since a signal asked to stop")
     try:

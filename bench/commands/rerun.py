@@ -11,8 +11,15 @@ from bench import plugin
 from bench.config.arguments import read, word
 from bench.config.schema import Config
 from bench.errors import UserError
-from bench.execution.execute import run_block
-from bench.execution.reproduce import agreement, checked_config, described, finished, refuse_converted
+from bench.execution.reproduce import (
+    agreement,
+    checked_config,
+    described,
+    finished,
+    refuse_converted,
+    train_or_say_why,
+)
+from bench.paths import refuse_links
 from bench.records import block as blocks
 from bench.records.files import sha256, write_atomic
 
@@ -63,7 +70,7 @@ def rerun(path: Path) -> Rerun:
     config = _config(block)
     place = _free_place(blocks.study_directory(config) / "reruns" / config.task_name / block.path.parent.name)
     directory = place / block.path.name
-    run_block(config, directory)
+    train_or_say_why(config, directory, block)
     left_out = block.left_out
     put_back = [name for name in left_out if _put_back(directory / name, block)]
     return Rerun(
@@ -76,7 +83,7 @@ def rerun(path: Path) -> Rerun:
 
 def _put_back(made: Path, block: blocks.Block) -> bool:
     """Copy a file into the block that lacks it, if it is the one the block had; → whether it is."""
-    if sha256(made) != block.record["checksums"][made.name]:
+    if not made.is_file() or sha256(made) != block.record["checksums"][made.name]:
         return False
 
     def copy(temporary: Path) -> None:
@@ -100,7 +107,11 @@ def _config(block: blocks.Block) -> Config:
 
 
 def _free_place(cell: Path) -> Path:
-    """The first numbered folder that is not there yet, made."""
+    """The first numbered folder that is not there yet, made. Raises `UserError` where it cannot be."""
+    try:
+        refuse_links(cell, 4)  # of the cell, its task, all reruns, the study
+    except OSError as error:
+        raise UserError(f"cannot write {error.filename}: {error.strerror}") from error
     for number in itertools.count(1):
         place = cell / str(number)
         try:

@@ -1,6 +1,8 @@
-"""`python -m bench status study=NAME`: what a study has done, running, stale, failed, missing."""
+"""`python -m bench status study=NAME`: what a study has done, running, stale, failed, missing.
 
-import json
+A block is done where its record, its settings and its numbers are what was written; `verify` looks at every file.
+"""
+
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -8,6 +10,7 @@ from pathlib import Path
 
 from bench.config.arguments import read
 from bench.design import record as tuning
+from bench.errors import one_line
 from bench.records import block as blocks
 from bench.records import index
 from bench.records.partial import PARTIAL
@@ -27,7 +30,7 @@ def main(words: Sequence[str]) -> int:
     """Print the state of a study; the exit code: 2 where a block of it is damaged. Raises `UserError`."""
     asked = read("status", words, Arguments)
     text, intact = status(Path(asked.results), asked.study)
-    print(text)
+    print("\n".join(map(one_line, text.splitlines())))
     if (tuned := tuning.summary(Path(asked.results) / asked.study)) is not None:
         print(tuned)
     return 0 if intact else 2
@@ -108,11 +111,8 @@ def _note(block: blocks.Block) -> str:
     """How far a running block is, and what a stale one goes on from."""
     if block.state == "stale":
         return "goes on from its checkpoint" if (block.path / PARTIAL).exists() else "begins again"
-    try:
-        data = json.loads((block.path / blocks.PROGRESS).read_text(encoding="utf-8"))
-        return f"{float(data['fraction']):.0%}"
-    except (OSError, ValueError, KeyError, TypeError):  # not written yet, or just ended
-        return ""
+    fraction, _ = blocks.progress(block.path)
+    return "" if fraction is None else f"{fraction:.0%}"
 
 
 def _short(seeds: Sequence[int]) -> str:

@@ -8,10 +8,13 @@ from pathlib import Path
 
 from bench import packs, plugin
 from bench.config.arguments import read, word
-from bench.errors import UserError, counted, nearest
+from bench.errors import UserError, counted, nearest, one_line
 from bench.execution.reproduce import checked_config, described, is_trainable, train_again
+from bench.paths import refuse_links
 from bench.records import block as blocks
+from bench.records import files, index
 from bench.records.files import Damaged
+from bench.records.shapes import whole
 from bench.records.tables import CURVES, EPISODES, TRAINING
 
 MODES = 2  # of evaluation: deterministic, stochastic
@@ -34,7 +37,9 @@ def main(words: Sequence[str]) -> int:
     plugin.import_modules(asked.plugins)
     found = verify(Path(asked.results))
     for problem in found.problems:
-        print(f"problem: {problem}")
+        print(f"problem: {one_line(problem)}")
+    for path in found.unsealed:
+        print(f"{path}: of an earlier version, without a checksum of its own")
     print(
         f"{counted(len(found.finished), 'finished block')}, {found.unfinished} unfinished, "
         f"{counted(len(found.problems), 'problem')} with their files"
@@ -58,7 +63,12 @@ def _train_again(found: Sequence[blocks.Block], number: int) -> bool:
     agree = True
     for block in pick(able, number):
         print(f"training {block.path} again", file=sys.stderr)
-        agrees = train_again(block)
+        try:
+            agrees = train_again(block)
+        except UserError as error:
+            print(f"problem: {error}")
+            agree = False
+            continue
         print(f"{block.path} trained again:\n{described(agrees)}")
         agree = agree and all(agrees.values())
     return agree
@@ -66,19 +76,26 @@ def _train_again(found: Sequence[blocks.Block], number: int) -> bool:
 
 @dataclass(frozen=True)
 class Verified:
-    """The finished blocks below a folder, how many others there are, and a line for whatever is wrong."""
+    """The finished blocks below a folder, how many others there are, and a line for whatever is wrong.
+
+    `unsealed` are indexes of studies in which a damage might not be seen.
+    """
 
     finished: Sequence[blocks.Block]
     unfinished: int
     problems: Sequence[str]
+    unsealed: Sequence[Path] = ()
 
 
 def verify(root: Path) -> Verified:
     """Hold every block in or below `root` against its record: hashes, checksums, names, the number of evaluations.
 
+    The indexes of the studies below `root` are held against their own checksums.
+
     Raises:
         UserError: where there is no such folder, no block, or one of another version.
     """
+    root = root.resolve() if any(part.is_symlink() for part in (root, *root.parents)) else root  # it was asked for
     root = root.with_name(packs.RUNS) if root.name == f"{packs.RUNS}{packs.SUFFIX}" else root
     packed, problems = _packed(root)
     if not root.exists() and not packed:
@@ -99,7 +116,24 @@ def verify(root: Path) -> Verified:
             problems.append(str(error))
             continue
         finished.append(block)
-    return Verified(finished, unfinished, list(dict.fromkeys(problems)))
+    wrong, unsealed = _indexes(root)
+    return Verified(finished, unfinished, list(dict.fromkeys([*problems, *wrong])), unsealed)
+
+
+def _indexes(root: Path) -> tuple[list[str], list[Path]]:
+    """What is wrong with the indexes of the studies at or below `root`, and which of them have no checksum."""
+    problems, unsealed = [], []
+    for each in index.INDEXES:
+        for path in sorted({*root.glob(each.file), *root.glob(f"*/{each.file}")}):
+            try:
+                refuse_links(path, 2)
+                each.load(path.parent)
+                unsealed += [] if each.is_sealed(path.parent) else [path]
+            except OSError as error:
+                problems.append(f"{error.filename}: {error.strerror}")
+            except Damaged as error:
+                problems.append(f"damaged index {path} ({error})")
+    return problems, unsealed
 
 
 def left_out(found: Sequence[blocks.Block]) -> dict[str, int]:
@@ -163,11 +197,16 @@ def _miscounted(block: blocks.Block) -> Iterator[str]:
     """Done seeds that do not have every episode of every evaluation."""
     try:
         rows = blocks.table(block, CURVES, ("seed", "episodes")).to_pylist()
-    except Damaged:  # which was said
+    except Damaged as error:
+        if not list(blocks.mismatches(block, (CURVES,))):  # which were said
+            yield str(error)
         return
-    points, episodes = (int(block.record["factors"][f"evaluation.{key}"]) for key in ("points", "episodes"))
-    expected = [episodes] * (points + 1) * MODES
+    points, episodes = (block.record["factors"].get(f"evaluation.{key}") for key in ("points", "episodes"))
+    if not whole(points) or not whole(episodes):
+        yield f"its factors have {files.shown(points)} points of evaluation of {files.shown(episodes)} episodes"
+        return
+    number = (points + 1) * MODES
     for seed in sorted(block.seeds - block.causes.keys()):
-        found = [row["episodes"] for row in rows if row["seed"] == seed]
-        if found != expected:
-            yield f"seed {seed} has {sum(found)} evaluation episodes, not {sum(expected)}"
+        found = [row["episodes"] or 0 for row in rows if row["seed"] == seed]
+        if len(found) != number or set(found) != {episodes}:
+            yield f"seed {seed} has {sum(found)} evaluation episodes, not {episodes * number}"

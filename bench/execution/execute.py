@@ -1,5 +1,6 @@
 """Running a cell: train the seeds that are missing, as one block, and record it."""
 
+import contextlib
 import dataclasses
 import time
 import warnings
@@ -8,8 +9,6 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import BinaryIO
 
-import yaml
-
 from bench import packs
 from bench.config.parse import parse
 from bench.config.schema import Config
@@ -17,6 +16,8 @@ from bench.errors import DamagedCheckpoint, UserError
 from bench.kernel.engine import computing_with
 from bench.observer import Observer, Trained
 from bench.records import block as blocks
+from bench.records import files
+from bench.records.files import Damaged
 from bench.records.mirroring import MirrorWarning, mirroring, watches
 from bench.records.partial import PARTIAL
 from bench.records.recorder import Busy, recording
@@ -38,10 +39,21 @@ def missing(config: Config) -> tuple[int, ...]:
     for block in blocks.blocks(config):
         if block.finished:
             blocks.check(block)
+            if not config.dry_run:
+                _tidy(block)
         taken |= block.taken(config.retry)
         failed |= block.causes.keys()
     wanted = failed if config.retry == "failed" else set(config.seeds)
     return tuple(seed for seed in config.seeds if seed in wanted - taken)
+
+
+def _tidy(block: blocks.Block) -> None:
+    """Remove what a process that was killed as it finished the block has left of its work."""
+    with contextlib.suppress(OSError):
+        for name in (PARTIAL, blocks.PROGRESS):
+            for left in (block.path / name, block.path / f"{files.WRITING}{name}"):
+                if left.is_file() or left.is_symlink():
+                    left.unlink()
 
 
 def parts(config: Config) -> list[tuple[int, ...]]:
@@ -67,10 +79,13 @@ def parts(config: Config) -> list[tuple[int, ...]]:
 def recorded_config(path: Path) -> Config:
     """The settings of the block in `path`. Raises `UserError` where they cannot be read."""
     try:
-        mapping = yaml.safe_load(packs.read_bytes(path / blocks.CONFIG))
-    except (OSError, yaml.YAMLError) as error:
-        raise blocks.damaged(path, f"{blocks.CONFIG} cannot be read ({type(error).__name__})") from error
-    return parse(mapping)
+        return parse(files.parse_yaml(packs.read_bytes(path / blocks.CONFIG)))
+    except OSError as error:
+        raise blocks.damaged(path, f"{blocks.CONFIG} cannot be read ({error.strerror})") from error
+    except Damaged as error:
+        raise blocks.damaged(path, f"{blocks.CONFIG} cannot be read ({error})") from error
+    except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError) as error:  # of another type altogether
+        raise blocks.damaged(path, f"{blocks.CONFIG} does not fit ({type(error).__name__}: {error})") from error
 
 
 def set_aside(config: Config) -> list[str]:

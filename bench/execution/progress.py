@@ -1,7 +1,6 @@
 """What a sweep is doing, read from the files its workers write."""
 
 import contextlib
-import json
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -155,8 +154,5 @@ def _read(path: Path) -> blocks.Block | None:
 
 def _progress(item: Item) -> Running:
     """What the worker wrote last."""
-    try:
-        data = json.loads((item.path / blocks.PROGRESS).read_text(encoding="utf-8"))
-        return Running(item.path, item.label, float(data["fraction"]), data["current_return"])
-    except (OSError, ValueError, KeyError, TypeError):  # not written yet, or just ended
-        return Running(item.path, item.label, 0.0, None)
+    fraction, current = blocks.progress(item.path)
+    return Running(item.path, item.label, fraction or 0.0, current)

@@ -5,10 +5,11 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from bench import packs
 from bench.config import saved_policies as policies
 from bench.config.identity import cell_hash
 from bench.config.schema import Config
-from bench.errors import UserError
+from bench.errors import UserError, first_line
 from bench.execution.execute import recorded_config, run_block
 from bench.records import block as blocks
 from bench.records.files import sha256
@@ -16,7 +17,7 @@ from bench.records.files import sha256
 
 def finished(path: Path) -> blocks.Block:
     """The finished block in `path`, whose files are intact. Raises `UserError` where there is none."""
-    block = blocks.read(path.resolve())
+    block = blocks.read(path.resolve()) if path.exists() or packs.exists(path / blocks.RECORD) else None
     if block is None or not block.finished:
         raise UserError(f"{path}: no finished block; give the folder that holds its {blocks.RECORD}")
     blocks.check(block)
@@ -29,8 +30,10 @@ def checked_config(block: blocks.Block) -> Config:
     if cell_hash(config) != block.record["hash"]:
         raise UserError(
             f"{block.path}: its settings now mean {cell_hash(config)}, not {block.record['hash']}: "
-            f"the code has changed since commit {block.record['git']['commit']}"
+            f"the code has changed since commit {block.record.get('git', {}).get('commit')}"
         )
+    if set(config.seeds) != block.seeds or config.budget != block.record["budget"]:
+        raise blocks.damaged(block.path, f"{blocks.CONFIG} has other seeds or another budget than {blocks.RECORD}")
     recorded = (block.record.get("engine") or {"name": "torch, as before there was a kernel"})["name"]
     if not config.is_peer and recorded != config.engine:
         raise UserError(f"{block.path}: computed by {recorded}; engine={config.engine} does not train it again")
@@ -55,7 +58,8 @@ def is_trainable(block: blocks.Block) -> bool:
 def agreement(directory: Path, block: blocks.Block) -> dict[str, bool]:
     """Of each file of numbers that the block had, whether that in `directory` has the bytes that were recorded."""
     recorded = {name: block.record["checksums"].get(name) for name in blocks.NUMBERS}
-    return {name: sha256(directory / name) == sum for name, sum in recorded.items() if sum is not None}
+    made = {name: directory / name for name, sum in recorded.items() if sum is not None}
+    return {name: path.is_file() and sha256(path) == recorded[name] for name, path in made.items()}
 
 
 def train_again(block: blocks.Block) -> dict[str, bool]:
@@ -68,8 +72,24 @@ def train_again(block: blocks.Block) -> dict[str, bool]:
     with tempfile.TemporaryDirectory(prefix="bench-verify-") as folder:
         config = dataclasses.replace(config, results=folder, retry="nothing")
         directory = blocks.directory(config, config.seeds)
-        run_block(config, directory)
+        train_or_say_why(config, directory, block)
         return agreement(directory, block)
+
+
+def train_or_say_why(config: Config, directory: Path, block: blocks.Block) -> None:
+    """Train in `directory` what a block trained.
+
+    Raises:
+        UserError: where that fails, with the reason: its settings may be anybody's.
+        Interrupted: where a signal asked to stop.
+    """
+    try:
+        run_block(config, directory)
+    except UserError:
+        raise
+    except Exception as error:  # whatever training raises
+        cause = f"{type(error).__name__}: {first_line(error)}"
+        raise UserError(f"{block.path}: cannot be trained again ({cause})") from error
 
 
 def described(agrees: Mapping[str, bool]) -> str:

@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 from bench.config.identity import cell_hash, factors, identity
-from bench.config.parse import to_mapping
 from bench.lab.plan import Plan
 from bench.lab.rows import Measured
 from bench.lab.settings import Settings
@@ -112,8 +111,10 @@ def add_to_index(wanted: Sequence[PlannedStage]) -> None:
 
 def subject(planned: PlannedStage) -> Subject:
     """What the record of a measured stage says from its beginning."""
-    config = dataclasses.replace(planned.plan.config, results=provenance.private(planned.results))
+    config = dataclasses.replace(planned.plan.config, results=planned.results)
     settings = json.loads(json.dumps(dataclasses.asdict(planned.settings)))
+    if settings["policy"] is not None:
+        settings["policy"] = provenance.private(settings["policy"])
     entries = {
         "study": planned.study,
         "task": planned.task,
@@ -128,7 +129,7 @@ def subject(planned: PlannedStage) -> Subject:
         directory=planned.directory,
         seeds={planned.settings.seed: {"status": "running", "cause": None}},
         entries=entries,
-        config={"lab": settings | {"stages": [planned.stage]}, "trained": to_mapping(config)},
+        config={"lab": settings | {"stages": [planned.stage]}, "trained": provenance.settings(config)},
     )
 
 

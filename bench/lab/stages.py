@@ -150,9 +150,10 @@ def recorded(path: Path, task_name: str, seed: int | None) -> tuple[Config, Stag
         raise UserError(f"seed={seed}: no such policy in {path}; it has {usable}")
     blocks.check(block)
     config = recorded_config(block.path)
-    policy = checkpoint.load_policy(blocks.needed(block, blocks.POLICY))
-    env_steps = block.record["seeds"][str(seed)]["env_steps"]
-    return config, stage_of(RECORDED, make(config.task), policy, config, policy.seeds.index(seed), env_steps)
+    saved = blocks.needed(block, blocks.POLICY)
+    policy = checkpoint.load_policy(saved)
+    env_steps, replica = block.record["seeds"][str(seed)].get("env_steps") or 0, checkpoint.replica(policy, seed, saved)
+    return config, stage_of(RECORDED, make(config.task), policy, config, replica, env_steps)
 
 
 def optimum(task: Task, task_name: str, gamma: float) -> Stage:

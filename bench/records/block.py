@@ -8,6 +8,7 @@ import contextlib
 import errno
 import hashlib
 import itertools
+import json
 import os
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -22,11 +23,11 @@ from bench.config import saved_policies as policies
 from bench.config.identity import cell_hash
 from bench.config.schema import Config
 from bench.errors import UserError
-from bench.paths import expanded, refuse_links
+from bench.paths import expanded, read_file, refuse_links
 from bench.records import files, lease
 from bench.records.fields import wrong_with
 from bench.records.files import Damaged, OtherSchema, is_intact
-from bench.records.shapes import MOST_SEEDS, whole
+from bench.records.shapes import MOST_SEEDS, number, whole
 from bench.records.tables import CURVES, EPISODES, MOST_ROWS, STATES, TRAINING, read_table
 
 SCHEMA = 2  # of a record
@@ -38,6 +39,7 @@ CONFIG = "config.yaml"
 POLICY = "policy.zip"
 CHECKPOINT = "checkpoint.pt"
 PROGRESS = "progress.json"  # only while running
+LARGEST_PROGRESS = 1 << 12  # bytes of it
 NUMBERS = (CURVES, EPISODES, TRAINING)  # what a training again is held against
 FILES = (CONFIG, *NUMBERS, POLICY, CHECKPOINT)  # what run.json holds the checksums of
 SCORED = (CONFIG, *NUMBERS)  # of those, the ones that are quick to check
@@ -272,6 +274,16 @@ def _block(path: Path, record: Mapping[str, Any]) -> Block:
 def _is_whole(record: Mapping[str, Any]) -> bool:
     """Whether a record is what was written: one that has files is sealed."""
     return is_intact(record) if SEAL in record else not record.get("checksums")
+
+
+def progress(path: Path) -> tuple[float | None, float | None]:
+    """How much of the block in `path` is done, and its return of now; None for what nobody knows, or not yet."""
+    try:
+        data = json.loads(read_file(path / PROGRESS, LARGEST_PROGRESS))
+        fraction, current = data["fraction"], data["current_return"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):  # not written yet, or just ended
+        return None, None
+    return (fraction if number(fraction) and 0 <= fraction <= 1 else None), (current if number(current) else None)
 
 
 def _check_bounds(score: Mapping[str, Any]) -> None:

@@ -14,7 +14,7 @@ from bench.config.identity import cell_hash
 from bench.config.schema import Config
 from bench.errors import UserError, unknown
 from bench.paths import refuse_links
-from bench.records import files, shapes
+from bench.records import files, provenance, shapes
 from bench.records.block import cell_directory, study_directory
 from bench.records.files import SCHEMA, SEAL, Damaged, is_intact, sealed
 from bench.records.shapes import Shape, misfit
@@ -118,9 +118,11 @@ def plan(configs: Sequence[Config]) -> None:
     """Add the cells of one study to its index; cells planned before stay, with the seeds of both.
 
     Raises:
-        UserError: where the folder cannot be written, or its index is damaged.
+        UserError: where the folder cannot be written, its index is damaged, or a name holds a secret.
     """
-    study = study_directory(configs[0])
+    study, header = study_directory(configs[0]), configs[0].study
+    named = {text for config in configs for text in (config.task_name, config.arm_name)}
+    provenance.refuse_secrets("\n".join((header.name, header.title, header.control or "", *sorted(named))))
     STUDY.update(study, lambda index: _merged(index, configs, study))
 
 

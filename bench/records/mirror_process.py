@@ -106,6 +106,7 @@ class _Mirror:
 
 def main() -> None:
     """Write runs until the leader has had enough. The one argument is the file with the watches, an open one."""
+    sys.modules["pandas"] = None  # type: ignore[assignment] # W&B would import it to see that no value is a data frame
     for number in (*SIGNALS, signal.SIGHUP):  # sent to all processes of a job: the leader decides
         signal.signal(number, lambda *_: None)
     orders, answers = os.dup(sys.stdin.fileno()), os.fdopen(os.dup(sys.stdout.fileno()), "w")

@@ -3,20 +3,52 @@
 import functools
 import hashlib
 import importlib.metadata
+import json
 import os
 import platform
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from bench.paths import ROOT, private
+from bench.config.parse import to_mapping
+from bench.config.schema import Config
+from bench.errors import UserError
+from bench.paths import ROOT, private, secrets
 
-__all__ = ["alive", "command", "git", "host", "private", "process", "versions"]
+__all__ = ["alive", "command", "git", "host", "private", "process", "refuse_secrets", "settings", "versions"]
 
 PACKAGES = ("gymnasium", "numpy", "policy-gradient-bench", "pyarrow", "sb3-contrib", "stable-baselines3", "torch")
 THREADS = 1  # of each process; cells run side by side instead
 COMMAND = "BENCH_COMMAND"  # the command line, handed to worker processes through the environment
+
+
+def settings(config: Config) -> dict[str, Any]:
+    """The configuration as a record keeps it: paths without the home folder, and without who ran it.
+
+    Raises:
+        UserError: where another setting holds what the environment keeps secret.
+    """
+    reference, here = config.reference, Path.cwd()
+    path = reference.path
+    if path is not None:
+        path = private(os.path.relpath(path) if Path(path).is_absolute() and Path(path).is_relative_to(here) else path)
+    kept = replace(config, results=private(config.results), reference=replace(reference, path=path))
+    mapping = to_mapping(kept)
+    refuse_secrets(json.dumps(mapping, ensure_ascii=False))
+    return mapping
+
+
+def refuse_secrets(text: str) -> None:
+    """Refuse what is to be recorded where it holds a value of the environment's named TOKEN, KEY or so.
+
+    Raises:
+        UserError: records are handed on.
+    """
+    for name, value in secrets().items():
+        if value in text:
+            raise UserError(f"a setting or a name holds the environment's {name}, and records are handed on: change it")
 
 
 def command() -> str | None:

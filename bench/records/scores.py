@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 FINAL_SHARE = 0.9  # the final score is the mean of the evaluations after this share of the budget
 
@@ -23,9 +22,9 @@ def final_scores(curves: pa.Table, budget: int, column: str = "return") -> dict[
     A seed without an evaluation that late has no score.
     """
     points: dict[tuple[int, str], list[tuple[float, int]]] = {}
-    last = curves.filter(is_final(pc.field("step"), budget))
-    for row in last.select(["seed", "mode", "episodes", column]).to_pylist():
-        points.setdefault((row["seed"], row["mode"]), []).append((row[column], row["episodes"]))
+    for row in curves.select(["seed", "step", "mode", "episodes", column]).to_pylist():  # a filter imports pandas
+        if is_final(row["step"], budget):
+            points.setdefault((row["seed"], row["mode"]), []).append((row[column], row["episodes"]))
     return {key: weighted_mean(values) for key, values in points.items()}
 
 

@@ -11,7 +11,6 @@ from typing import Any, BinaryIO
 
 from bench import interruption
 from bench.config.identity import cell_hash, factors
-from bench.config.parse import to_mapping
 from bench.config.schema import Config
 from bench.errors import RunWarning
 from bench.observer import Row, Save, Trained
@@ -38,9 +37,8 @@ def subject(config: Config, directory: Path, overrides: Sequence[str] = ()) -> S
         "score": dataclasses.asdict(config.task.score),
         "overrides": [provenance.private(override) for override in overrides],
     }
-    private = dataclasses.replace(config, results=provenance.private(config.results))
     seeds = dict.fromkeys(config.seeds, outcome)
-    return Subject(config.results, directory, seeds, entries, to_mapping(private), config.retry)
+    return Subject(config.results, directory, seeds, entries, provenance.settings(config), config.retry)
 
 
 class TrainingRecorder(Recorder):
