@@ -22,6 +22,7 @@ SOURCES = (
     "networks.h",
     "arrays.h",
     "steps.h",
+    "actions.h",
     "kernel.c",
     "processor.c",
 )  # as in library.py

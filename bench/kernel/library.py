@@ -10,7 +10,7 @@ from pathlib import Path
 from bench.errors import UserError, unknown
 
 FOLDER = Path(__file__).resolve().parent
-SOURCES = ("kernel.h", "elementary.h", "networks.h", "arrays.h", "steps.h", "kernel.c", "processor.c")
+SOURCES = ("kernel.h", "elementary.h", "networks.h", "arrays.h", "steps.h", "actions.h", "kernel.c", "processor.c")
 NEEDS = "it needs Linux on x86-64 with AVX2, or on arm64"
 VARIANT = "BENCH_KERNEL"  # names another library than the processor's best, for tests
 REMEDY = "'make setup' builds it, and so does installing the package anew"
@@ -22,13 +22,14 @@ SIGNATURES = {  # of source/kernel.h: n for a count, p for memory, d for a numbe
     "adam": "nnppppppddd",
     "step": "p",
     "step_work": "p",
+    "choose_actions": "p",
+    "choose_actions_work": "p",
     "hidden_size": "nnp",
     "workspace": "nnpn",
     "packed_size": "nnpn",
     "pack": "nnnnpnpp",
     "choose": "nnnpppp",
     "forward": "nnnnnpnppppppp",
-    "forward_packed": "nnnnpnppppppp",
     "backward": "nnnnnpnpppppppp",
 }
 

@@ -17,7 +17,6 @@ from torch import Tensor
 
 from bench.kernel.engine import by_kernel
 from bench.kernel.functions import SUFFIX, call
-from bench.kernel.library import library
 
 MAX_DEPTH = 16
 
@@ -103,44 +102,6 @@ class Passes:
         return like.new_empty(self.work_numbers(like.dtype))
 
 
-class Packed:
-    """Forward passes with the same parameters again and again, by the kernel: laid out once as it reads them fastest.
-
-    What a pass saved is overwritten by the next.
-    """
-
-    def __init__(self, passes: Passes, flat: Tensor) -> None:
-        self._passes, self._like = passes, flat
-        self._parameters = flat.new_zeros(len(flat), call("packed_size", flat, *passes.shape))
-        call("pack", flat, len(flat), flat.stride(0), *passes.shape, flat, self._parameters)
-        self._function = getattr(library(), f"forward_packed_{SUFFIX[flat.dtype]}")
-        self._samples = -1
-
-    def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """Return outputs (S, outputs, B) for inputs (S, inputs, B), and what `Passes.features` reads."""
-        replicas, _, samples = inputs.shape
-        if inputs.dtype != self._like.dtype or replicas != len(self._like):
-            raise ValueError(
-                f"{replicas} replicas of {inputs.dtype}: the networks are {len(self._like)} of {self._like.dtype}"
-            )
-        out = torch.empty(replicas, self._passes.outputs, samples, dtype=inputs.dtype)
-        if samples != self._samples:
-            self._make_room(replicas, samples, strides_of(out))
-        self._function(
-            replicas, samples, *self._before, inputs.data_ptr(), _kept_strides(inputs.stride()), self._saved_at,
-            out.data_ptr(), *self._after,
-        )  # fmt: skip
-        return out, self._saved
-
-    def _make_room(self, replicas: int, samples: int, out_strides: Any) -> None:
-        passes, dtype = self._passes, self._like.dtype
-        self._samples = samples
-        self._saved = self._like.new_empty(replicas * samples * passes.saved_numbers(dtype))
-        self._work = self._like.new_empty(passes.work_numbers(dtype))
-        self._before = (*passes.shape, self._parameters.data_ptr())
-        self._saved_at, self._after = self._saved.data_ptr(), (out_strides, self._work.data_ptr())
-
-
 @dataclass(frozen=True)
 class TorchPasses:
     """The passes by torch's batched products, on any device."""
@@ -183,5 +144,3 @@ def strides_of(tensor: Tensor) -> "ctypes.Array[c_int64]":
     """Return the strides of replica, number and sample, as the kernel takes them."""
     return (c_int64 * 3)(*tensor.stride())
 
-
-_kept_strides = functools.lru_cache(maxsize=1024)(lambda strides: (c_int64 * 3)(*strides))

@@ -37,10 +37,6 @@ class Actor:
         """The device of the parameters."""
         return self.stack.flat.device
 
-    def frozen(self) -> "Actor":
-        """Return what acts alike, and faster, while its weights do not change."""
-        return replace(self, stack=self.stack.frozen())
-
     def policy(self, observations: Tensor) -> Distribution:
         """Return π(·|s) for observations (S, O, B)."""
         outputs, _ = self.outputs(self.seen(observations.to(self.device)))

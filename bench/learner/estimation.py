@@ -58,8 +58,7 @@ def _acted(rollout: Rollout, actor: Actor, arm: Arm, index: Tensor, present: Ten
         weight = share * _by_replica(_episode_weight(rollout.live)).gather(1, index)
     observations = actor.seen(_features_by_replica(rollout.observations[:, :, : len(rollout.rewards)], index))
     actions = _features_by_replica(rollout.actions, index)
-    outputs, _ = actor.outputs(observations)
-    extras = actor.stack.extras.clone()
+    outputs, extras = _features_by_replica(rollout.outputs, index), actor.stack.extras.clone()
     return Samples(
         observations,
         outputs,

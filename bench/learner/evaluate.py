@@ -6,10 +6,10 @@ It takes place at points of a grid over the budget; `index` is a point's number 
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
-import torch
 
 from bench.config.schema import Config
-from bench.learner.actor import Actor, stacked
+from bench.learner.acting import Acting
+from bench.learner.actor import Actor
 from bench.learner.distributions import env_actions
 from bench.observer import Row
 from bench.seeding import stream
@@ -40,14 +40,14 @@ def evaluate(
 ) -> list[dict[str, float | int | str]]:
     """Run `episodes` complete episodes per seed and mode; return the rows of `play`. Raises `EvaluationFaults`."""
     streams = [stream(seed, "evaluation", index, 2, pool=pool) for seed in seeds]
-    actor = actor.frozen()
     noise = actor.noise_without_end(streams, 2 * episodes)
-    stochastic = torch.arange(2 * episodes, device=actor.device) >= episodes
+    acting = Acting(actor, 2 * episodes)
+    acts = acting.room(1)
 
     def act(observations: Array) -> Array:
-        policy = actor.policy(stacked(observations, len(seeds)))
-        actions = torch.where(stochastic, policy.sample(next(noise)), policy.mode())
-        return env_actions(actions, task.action_space)
+        acts.observations[0] = observations
+        acting.act(acts, 0, next(noise), likeliest=episodes)
+        return env_actions(acts.actions[0], task.action_space)
 
     return play(act, task, seeds, index, episodes, pool)
 

@@ -15,8 +15,7 @@ import torch
 from torch import Tensor
 
 from bench.kernel import arrays
-from bench.kernel.engine import by_kernel
-from bench.kernel.network import Packed, Passes
+from bench.kernel.network import Passes
 
 Array = npt.NDArray[Any]
 
@@ -53,7 +52,6 @@ class Stack:
         """Use `flat` (S, P) as the parameters, in place."""
         self.flat, self.grad = flat, torch.zeros_like(flat)
         self.extras = flat[:, self.used - self.extra :]
-        self._packed: Packed | None = None
         parts = flat[:, : sum(self.sizes)].split(self.sizes, 1)
         self.weights = [part.unflatten(1, shape) for part, shape in zip(parts, self.shapes, strict=True)]
 
@@ -80,15 +78,8 @@ class Stack:
 
     def forward(self, inputs: Tensor) -> tuple[Tensor, tuple[Tensor, Any]]:
         """Return the outputs (S, out, B) for inputs (S, in, B), and what `backward` and `features` need."""
-        packed = self._packed
-        outputs, saved = self.passes.forward(self.flat, inputs) if packed is None else packed.forward(inputs)
+        outputs, saved = self.passes.forward(self.flat, inputs)
         return outputs, (inputs, saved)
-
-    def frozen(self) -> "Stack":
-        """Return a stack of the same parameters for many passes, while these do not change."""
-        stack = self.like(self.flat)
-        stack._packed = Packed(self.passes, self.flat) if by_kernel() else None
-        return stack
 
     def features(self, saved: tuple[Tensor, Any]) -> Tensor:
         """Return what the head saw in a pass: the last hidden layer, or the inputs where there is none, (S, F, B)."""

@@ -10,13 +10,15 @@ import torch
 from torch import Tensor
 
 from bench.config.schema import Arm
-from bench.learner.actor import Actor, stacked
+from bench.learner.acting import Acting, Acts
+from bench.learner.actor import NOISE_CHUNK, Actor
 from bench.learner.distributions import env_actions
 from bench.learner.vine import Snapshot, VineStreams, restored_values
 from bench.tasks.batched import BatchedEnv
 from bench.tasks.environments import Environments, Transition
 
 Array = npt.NDArray[Any]
+NONE = np.zeros(0, dtype=np.int64)  # columns
 
 # Told of every step: actions, rewards, dones, infos (one per column). False stops the collection.
 OnStep = Callable[[Array, Array, Array, list[dict[str, Any]]], bool]
@@ -29,6 +31,7 @@ class Rollout:
     observations  (S, O, R, N): rows 0 … T−1 are the steps', row T what follows the last; behind it, final observations
                   of truncated episodes, which a reset would otherwise have hidden
     successor     (T, S, N): the row of each step's true successor
+    outputs       (S, A, T, N): what the policies that acted were made from, see `bench.learner.distributions`
     actions       (S, K, T, N); rewards, terminated, truncated, live as in `bench.arms.advantage.Batch`, (T, S, N)
     episodes      per replica, the (return, length) of the episodes that ended in it
     snapshots     the environments at the steps whose states are to be restored; restored and extra_steps are the values
@@ -37,6 +40,7 @@ class Rollout:
 
     observations: Tensor
     successor: Tensor
+    outputs: Tensor
     actions: Tensor
     rewards: Tensor
     terminated: Tensor
@@ -65,7 +69,6 @@ def collect(
     collector: "Collector", actor: Actor, arm: Arm, on_step: OnStep, vine_streams: VineStreams
 ) -> Rollout | None:
     """Return one batch of every replica as the arm collects them. None where `on_step` stopped it."""
-    actor = actor.frozen()
     if arm.collect.name == "segments":
         assert arm.collect.n_steps is not None  # a configuration without it is refused
         return collector.segments(actor, arm.collect.n_steps, on_step)
@@ -111,7 +114,6 @@ class Collector:
     def __init__(self, env: Environments, action_streams: Sequence[np.random.Generator]) -> None:
         self.env, self.streams = env, list(action_streams)
         self.counter = EpisodeCounter(self.replicas * env.n_envs)
-        self._columns: dict[str, list[Array]] = {}
         self._everyone = np.ones(self.replicas * env.n_envs, dtype=bool)
 
     @property
@@ -142,28 +144,19 @@ class Collector:
 
     def segments(self, actor: Actor, n_steps: int, on_step: OnStep) -> Rollout | None:
         """Collect `n_steps` of every environment, going on with the episodes it is in. None if `on_step` stopped it."""
-        columns = self.replicas * self.env.n_envs
-        limit = self.env.task.time_limit
-        observation = self.env.observation
-        # A fixed number of rows, so that the shape of a batch never depends on what the neighbours did.
-        finals = np.zeros((0 if limit is None else n_steps // limit + 1, len(observation), columns), np.float32)
-        used = np.zeros(columns, dtype=np.int64)
-        successor = _following_rows(n_steps, columns)
-        self._begin()
+        hidden: list[_Hidden] = []
+        self._begin(actor, n_steps)
         for t, noise in enumerate(actor.noise(self.streams, n_steps, self.env.n_envs).unbind()):
-            transition, done = self._step(actor, observation, noise, None)
-            observation = transition.observation
-            if not self._after(done, on_step):
+            transition, done = self._step(noise, None)
+            if not self._tell(transition, done, on_step):
                 return None
-            if done.any():
+            if done.size:
                 if transition.truncated.any():
                     truncated = np.flatnonzero(transition.truncated)
-                    finals[used[truncated], :, truncated] = observation[:, truncated].T
-                    successor[t, truncated] = n_steps + 1 + used[truncated]
-                    used[truncated] += 1
-                self.env.restart(np.flatnonzero(done))
-                observation = self.env.observation
-        return self._rollout(observation, finals, successor)
+                    hidden.append(_Hidden(t, truncated, transition.observation[:, truncated]))
+                self.env.restart(done)
+                self._observation = self.env.observation
+        return self._rollout(hidden)
 
     def whole_episodes(
         self, actor: Actor, share: int, on_step: OnStep, snapshot_every: int | None = None
@@ -173,83 +166,123 @@ class Collector:
         With `snapshot_every`, the states of every so many steps are kept, to be restored.
         """
         snapshots: list[Snapshot] = []
-        columns = self.replicas * self.env.n_envs
         self.env.restart(share=share)
-        live = np.ones(columns, dtype=bool)
-        observation = self.env.observation
+        live = np.ones(self.env.n_columns, dtype=bool)
         noises = actor.noise_without_end(
             self.streams, self.env.n_envs, lambda: np.asarray(live.reshape(self.replicas, -1).any(axis=1))
         )
-        self._begin()
-        t = 0
-        while live.any():
+        self._begin(actor, NOISE_CHUNK)
+        for t, noise in enumerate(noises):
             if snapshot_every is not None and t % snapshot_every == 0:
                 assert isinstance(self.env, BatchedEnv)  # check_task() refuses others
-                snapshots.append(Snapshot(t, self.env.state.copy(), self.env.elapsed.copy(), live))
-            transition, done = self._step(actor, observation, next(noises), live)
-            observation = transition.observation
-            t += 1
-            if not self._after(done, on_step):
+                snapshots.append(Snapshot(t, self.env.state.copy(), self.env.elapsed.copy(), live.copy()))
+            transition, done = self._step(noise, live)
+            if not self._tell(transition, done, on_step):
                 return None
-            live = live & ~done
-        rollout = self._rollout(observation, np.zeros((0, *observation.shape), np.float32), _following_rows(t, columns))
-        return replace(rollout, snapshots=snapshots)
+            live[done] = False
+            if not live.any():
+                break
+        return replace(self._rollout([]), snapshots=snapshots)
 
-    def _begin(self) -> None:
-        names = ("observation", "action", "reward", "terminated", "truncated", "live")
-        self._columns = {name: [] for name in names}
+    def _begin(self, actor: Actor, steps: int) -> None:
+        """Make room for the first `steps` steps."""
+        self._acting, self._observation = Acting(actor, self.env.n_envs), self.env.observation
+        self._recorded = [_Recorded(self._acting.room(steps))]
         self._episodes: list[list[tuple[float, int]]] = [[] for _ in range(self.replicas)]
 
-    def _step(self, actor: Actor, observation: Array, noise: Tensor, live: Array | None) -> tuple[Transition, Array]:
-        """Act once, in all columns or in those that live; → what came of it, and which columns ended."""
-        actions = actor.policy(stacked(observation, self.replicas)).sample(noise)
-        transition = self.env.step(env_actions(actions, self.env.task.action_space), live)
+    def _step(self, noise: Tensor, live: Array | None) -> tuple[Transition, Array]:
+        """Act once, in all columns or in those that live; → what came of it, and the columns whose episodes ended."""
+        recorded = self._recorded[-1]
+        if recorded.full:
+            recorded = _Recorded(self._acting.room(recorded.steps))
+            self._recorded.append(recorded)
+        step, acts = recorded.steps, recorded.acts
+        acts.observations[step] = self._observation
+        self._acting.act(acts, step, noise)
+        transition = self.env.step(env_actions(acts.actions[step], self.env.task.action_space), live)
         stepped = self._everyone if live is None else live
         self.counter.add(transition.reward, stepped)
-        for name, column in (
-            ("observation", observation),
-            ("action", actions.cpu().numpy()),
-            ("reward", transition.reward),
-            ("terminated", transition.terminated),
-            ("truncated", transition.truncated),
-            ("live", stepped),
-        ):
-            self._columns[name].append(column)
-        return transition, transition.terminated | transition.truncated
+        recorded.add(transition, stepped)
+        self._observation = transition.observation
+        done = transition.terminated | transition.truncated
+        return transition, np.flatnonzero(done) if done.any() else NONE
 
-    def _after(self, done: Array, on_step: OnStep) -> bool:
+    def _tell(self, transition: Transition, done: Array, on_step: OnStep) -> bool:
         """Note the episodes that ended and tell the callbacks."""
-        infos: list[dict[str, Any]] = [{}] * len(done)
-        ended = np.flatnonzero(done)
-        for column, result in zip(ended, self.counter.finish(ended), strict=True):
+        infos: list[dict[str, Any]] = [{}] * self.env.n_columns
+        for column, result in zip(done, self.counter.finish(done), strict=True):
             infos[column] = {"episode": {"r": result[0], "l": result[1]}}
             self._episodes[column // self.env.n_envs].append(result)
-        return on_step(self._columns["action"][-1], self._columns["reward"][-1], done, infos)
+        actions = self._recorded[-1].acts.actions[self._recorded[-1].steps - 1]
+        return on_step(actions.cpu().numpy(), transition.reward, transition.terminated | transition.truncated, infos)
 
-    def _rollout(self, last: Array, finals: Array, successor: Array) -> Rollout:
-        """Return everything recorded, the observation that followed the last step, and those that resets hid."""
-        shape = (-1, self.replicas, self.env.n_envs)
-        observations = np.concatenate([np.stack([*self._columns["observation"], last]), finals])
-        rows, features = observations.shape[:2]
-        by_name = {
-            name: torch.from_numpy(np.stack(self._columns[name])).view(shape)
-            for name in ("reward", "terminated", "truncated", "live")
-        }
+    def _rollout(self, hidden: "Sequence[_Hidden]") -> Rollout:
+        """Return everything recorded, the observation that followed the last step, and those that restarts hid."""
+        recorded, shape = self._recorded, (self.replicas, self.env.n_envs)
+        steps = sum(each.steps for each in recorded)
+        finals, successor = _successors(steps, self._observation, hidden)
+        observations = np.concatenate(
+            [*(each.acts.observations[: each.steps] for each in recorded), self._observation[None], finals]
+        )
+
+        def joined(name: str) -> Tensor:
+            return torch.from_numpy(np.concatenate([getattr(each, name)[: each.steps] for each in recorded])).unflatten(1, shape)
+
         return Rollout(
-            observations=torch.from_numpy(observations)
-            .view(rows, features, self.replicas, self.env.n_envs)
-            .permute(2, 1, 0, 3)
-            .contiguous(),
-            successor=torch.from_numpy(successor).view(shape),
-            actions=torch.from_numpy(np.stack(self._columns["action"], 2)),
-            rewards=by_name["reward"].to(torch.float32),
-            terminated=by_name["terminated"],
-            truncated=by_name["truncated"],
-            live=by_name["live"],
+            observations=torch.from_numpy(observations).unflatten(2, shape).permute(2, 1, 0, 3).contiguous(),
+            successor=torch.from_numpy(successor).unflatten(1, shape),
+            outputs=torch.cat([each.acts.outputs[: each.steps] for each in recorded]).permute(1, 2, 0, 3),
+            actions=torch.cat([each.acts.actions[: each.steps] for each in recorded]).permute(1, 2, 0, 3),
+            rewards=joined("rewards"),
+            terminated=joined("terminated"),
+            truncated=joined("truncated"),
+            live=joined("live"),
             episodes=self._episodes,
         )
 
 
-def _following_rows(steps: int, columns: int) -> Array:
-    """Return the row behind each step's own, (steps, columns)."""
-    return np.repeat(np.arange(1, steps + 1)[:, None], columns, 1)
+class _Recorded:
+    """What came of some steps: memory for as many as `acts` has room for."""
+
+    def __init__(self, acts: Acts) -> None:
+        shape = acts.observations.shape[::2]
+        self.acts, self.steps = acts, 0
+        self.rewards = np.empty(shape, np.float32)
+        self.terminated, self.truncated, self.live = (np.empty(shape, bool) for _ in range(3))
+
+    @property
+    def full(self) -> bool:
+        """Whether there is no room for another step."""
+        return self.steps == len(self.rewards)
+
+    def add(self, transition: Transition, live: Array) -> None:
+        """Note what came of the step whose observations and actions stand in `acts`."""
+        step = self.steps
+        self.rewards[step], self.live[step] = transition.reward, live
+        self.terminated[step], self.truncated[step] = transition.terminated, transition.truncated
+        self.steps += 1
+
+
+@dataclass(frozen=True)
+class _Hidden:
+    """The final observations (O, k) of the columns (k,) that step t truncated, before they were restarted."""
+
+    t: int
+    columns: Array
+    observations: Array
+
+
+def _successors(steps: int, last: Array, hidden: Sequence[_Hidden]) -> tuple[Array, Array]:
+    """Return rows for hidden observations, (F, O, C), and the row of each step's successor, (steps, C).
+
+    Row `steps` is the last observation's, those behind it are the hidden ones'. A column's are one below the other.
+    """
+    used = np.zeros(last.shape[1], dtype=np.int64)
+    successor = np.repeat(np.arange(1, steps + 1)[:, None], last.shape[1], 1)
+    for each in hidden:
+        successor[each.t, each.columns] = steps + 1 + used[each.columns]
+        used[each.columns] += 1
+    finals = np.zeros((used.max(), *last.shape), np.float32)
+    for each in hidden:
+        finals[successor[each.t, each.columns] - steps - 1, :, each.columns] = each.observations.T
+    return finals, successor

@@ -9,7 +9,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from bench.learner.actor import Actor, stacked
+from bench.learner.acting import Acting
+from bench.learner.actor import Actor
 from bench.learner.distributions import env_actions
 from bench.tasks.base import Task
 
@@ -84,19 +85,22 @@ class _Columns:
 
     def play(self, task: Task, actor: Actor, gamma: float, streams: VineStreams) -> tuple[Array, list[int]]:
         """Return the discounted returns (S, M) of all episodes, played to their ends, and each replica's steps."""
+        acting = Acting(actor, self.live.size // len(self.widths))
+        acts = acting.room(1)
         returns, discount = np.zeros(self.live.size), 1.0
         steps = np.zeros(len(self.widths), dtype=np.int64)
         while self.live.any():
             steps += self.live.reshape(len(self.widths), -1).sum(1)
-            returns += discount * self._step(task, actor, streams)
+            noise, dynamics = self._noise(task, actor, streams)
+            acts.observations[0] = task.observe(self.state)
+            acting.act(acts, 0, noise)
+            returns += discount * self._step(task, env_actions(acts.actions[0], task.action_space), dynamics)
             discount *= gamma
         return returns.reshape(len(self.widths), -1), steps.tolist()
 
-    def _step(self, task: Task, actor: Actor, streams: VineStreams) -> Array:
+    def _step(self, task: Task, actions: Array, dynamics: Array) -> Array:
         """Take one step of the live columns and return their rewards, 0 elsewhere."""
-        noise, dynamics = self._noise(task, actor, streams)
-        actions = actor.policy(stacked(task.observe(self.state), len(self.widths))).sample(noise)
-        outcome = task.step(self.state, env_actions(actions, task.action_space), dynamics)
+        outcome = task.step(self.state, actions, dynamics)
         self.state = np.where(self.live, outcome.state, self.state)
         self.elapsed = self.elapsed + self.live
         reward = np.where(self.live, outcome.reward, 0.0)

@@ -29,7 +29,8 @@ def segment(task: Corridor, n_steps: int) -> Rollout:
 def test_segments_see_true_successors_before_any_reset() -> None:
     rollout = segment(Corridor(length=5, time_limit=3), 16)
     places = rollout.observations[:, 0]  # (S, R, N)
-    assert rollout.observations.shape == (2, 1, 16 + 1 + 16 // 3 + 1, 4)
+    finals = int(rollout.truncated.sum(0).max())
+    assert rollout.observations.shape == (2, 1, 16 + 1 + finals, 4)
     now = places[:, :16].permute(1, 0, 2)
     following = places.permute(1, 0, 2).gather(0, rollout.successor)
     ended = rollout.terminated

@@ -43,6 +43,7 @@ static inline D8 tanh_of_vector_f64(D8 x) { return tanhv(x); }
 #include "networks.h"
 #include "arrays.h"
 #include "steps.h"
+#include "actions.h"
 #undef LANES
 #undef REAL
 #undef VEC
@@ -54,6 +55,7 @@ static inline D8 tanh_of_vector_f64(D8 x) { return tanhv(x); }
 #include "networks.h"
 #include "arrays.h"
 #include "steps.h"
+#include "actions.h"
 #undef LANES
 #undef REAL
 #undef VEC

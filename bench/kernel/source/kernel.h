@@ -19,7 +19,9 @@
    them. `work` is memory for `workspace` numbers.
 
    A gradient step as a whole, from gathering the minibatch to Adam, is `step_f32` and `step_f64`; its structure and its formulas
-   stand in steps.h. Every number of a step is an array over replicas, and replicas are worked on one after the other.
+   stand in steps.h. Every number of a step is an array over replicas, and replicas are worked on one after the other. A step
+   in the environments, the networks' outputs and the actions chosen of them, is `choose_actions_f32` and `choose_actions_f64` of
+   actions.h.
 
    Bounds: S, B >= 0; 0 <= depth <= 16; widths, inputs, outputs >= 1; all sizes in numbers below 2^40. Nothing is checked here: the
    caller does. No memory is allocated, nothing is kept between calls, so calls from several threads may run at once. */
@@ -36,12 +38,10 @@ const char *kernel_sources(void);
   int64_t hidden_size_##T(int64_t B, int64_t depth, const int64_t *widths);                                                   \
   void forward_##T(int64_t S, int64_t B, int64_t P, int64_t depth, int64_t inputs, const int64_t *widths, int64_t outputs,    \
                    const R *flat, const R *x, const int64_t *xs, R *hidden, R *out, const int64_t *os, R *work);              \
-  /* The parameters as `forward_packed` reads them, `packed_size` numbers for a replica: for many passes with the same. */     \
+  /* The parameters as `choose_actions` reads them, `packed_size` numbers for a replica. */                           \
   int64_t packed_size_##T(int64_t depth, int64_t inputs, const int64_t *widths, int64_t outputs);                             \
   void pack_##T(int64_t S, int64_t P, int64_t depth, int64_t inputs, const int64_t *widths, int64_t outputs, const R *flat,   \
                 R *packed);                                                                                                   \
-  void forward_packed_##T(int64_t S, int64_t B, int64_t depth, int64_t inputs, const int64_t *widths, int64_t outputs,        \
-                          const R *packed, const R *x, const int64_t *xs, R *hidden, R *out, const int64_t *os, R *work);     \
   /* Writes the gradient of the network's parameters into grad (S, P), given d_out, the gradient by the outputs. */           \
   void backward_##T(int64_t S, int64_t B, int64_t P, int64_t depth, int64_t inputs, const int64_t *widths, int64_t outputs,   \
                     const R *flat, const R *x, const int64_t *xs, const R *hidden, const R *d_out, const int64_t *ds,         \

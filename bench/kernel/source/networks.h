@@ -258,17 +258,6 @@ static void NAMED(forward_one)(const NAMED(Shape) *s, int64_t B, const REAL *p, 
   NAMED(pass_one)(s, B, free, X, feature_of_X, sample_of_X, H, Y, number_of_Y, sample_of_Y, free + NAMED(packed_size_of)(s));
 }
 
-/* `forward` from what `pack` made of the parameters. */
-void NAMED(forward_packed)(int64_t S, int64_t B, int64_t depth, int64_t inputs, const int64_t *widths, int64_t outputs,
-                           const REAL *packed, const REAL *x, const int64_t *xs, REAL *hidden, REAL *out, const int64_t *os,
-                           REAL *work) {
-  NAMED(Shape) s = NAMED(shape_of)(depth, inputs, widths, outputs);
-  int64_t per_sample = NAMED(per_sample)(&s), size = NAMED(packed_size_of)(&s);
-  for (int64_t r = 0; r < S; r++)
-    NAMED(pass_one)(&s, B, packed + r * size, x + r * xs[0], xs[1], xs[2], hidden + r * B * per_sample, out + r * os[0], os[1],
-                    os[2], work);
-}
-
 void NAMED(forward)(int64_t S, int64_t B, int64_t P, int64_t depth, int64_t inputs, const int64_t *widths, int64_t outputs,
                  const REAL *flat, const REAL *x, const int64_t *xs, REAL *hidden, REAL *out, const int64_t *os, REAL *work) {
   NAMED(Shape) s = NAMED(shape_of)(depth, inputs, widths, outputs);
