@@ -16,6 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bench.kernel.functions import traced
+
 
 def lambda_return(
     rewards: Any, next_values: Any, terminated: Any, truncated: Any, gamma: float, gae_lambda: float
@@ -29,12 +31,7 @@ def lambda_return(
     rewards, next_values, terminated, cut = _prepare(rewards, next_values, terminated, truncated)
     ended = terminated | cut
     beyond = torch.where(cut, next_values, (1 - gae_lambda) * next_values)
-    without_trace = rewards + gamma * torch.where(terminated, 0.0, beyond)
-    following, targets = without_trace[-1], []  # the last row ends
-    for target, end in zip(without_trace.flip(0).unbind(), ended.flip(0).unbind(), strict=True):
-        following = torch.where(end, target, target + gamma * gae_lambda * following)
-        targets.append(following)
-    return torch.stack(targets[::-1])
+    return traced(rewards + gamma * torch.where(terminated, 0.0, beyond), ended, gamma * gae_lambda)
 
 
 def n_step_return(rewards: Any, next_values: Any, terminated: Any, truncated: Any, gamma: float, n: int) -> Tensor:

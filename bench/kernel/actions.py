@@ -1,4 +1,4 @@
-"""Policies in their environments by the kernel: one call a step, for networks whose parameters do not change meanwhile."""
+"""Policies in their environments by the kernel: one call a step, while the parameters do not change."""
 
 import ctypes
 from collections.abc import Sequence

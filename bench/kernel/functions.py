@@ -71,6 +71,18 @@ def sum_over(x: Tensor, dim: int, *, keepdim: bool = False) -> Tensor:
     return total if keepdim else total.squeeze(dim)
 
 
+def traced(x: Tensor, ended: Tensor, factor: float) -> Tensor:
+    """Return y (T, …) with y_t = x_t + factor · y_{t+1}, and y_t = x_t where `ended`, as the last row must be."""
+    if by_kernel() and not _followed(x):
+        y = x.contiguous().clone()
+        call("traced", y, len(y), y[0].numel(), factor, ended.contiguous().data_ptr(), y)
+        return y
+    rows = list(x.unbind())
+    for t in range(len(rows) - 2, -1, -1):
+        rows[t] = torch.where(ended[t], rows[t], rows[t] + factor * rows[t + 1])
+    return torch.stack(rows)
+
+
 def mean_over(x: Tensor, dim: int, *, keepdim: bool = False) -> Tensor:
     """Return the mean over one axis."""
     return sum_over(x, dim, keepdim=keepdim) / x.shape[dim]

@@ -143,4 +143,3 @@ class TorchPasses:
 def strides_of(tensor: Tensor) -> "ctypes.Array[c_int64]":
     """Return the strides of replica, number and sample, as the kernel takes them."""
     return (c_int64 * 3)(*tensor.stride())
-

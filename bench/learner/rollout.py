@@ -226,7 +226,8 @@ class Collector:
         )
 
         def joined(name: str) -> Tensor:
-            return torch.from_numpy(np.concatenate([getattr(each, name)[: each.steps] for each in recorded])).unflatten(1, shape)
+            rows = np.concatenate([getattr(each, name)[: each.steps] for each in recorded])
+            return torch.from_numpy(rows).view(-1, *shape)
 
         return Rollout(
             observations=torch.from_numpy(observations).unflatten(2, shape).permute(2, 1, 0, 3).contiguous(),

@@ -15,9 +15,9 @@ from bench.speed.workload import Measurement, Workload
 
 def work(request: str) -> None:
     """Measure, and print the measurements as the last line."""
-    if hasattr(os, "sched_setaffinity"):  # every program on the same core, the last this process may use
-        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     data = json.loads(request)
+    if data["core"] is not None:
+        os.sched_setaffinity(0, {data["core"]})
     module, _, function = PROGRAMS[data["program"]].measure.partition(".")
     # Only the libraries of this program: importing them is a part of what is measured.
     measure = getattr(importlib.import_module(f"bench.speed.{module}"), function)

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bench.errors import UserError, install
+from bench.errors import UserError
 from bench.records import files, provenance
 from bench.speed.plan import Job, Options, Result, jobs, parse
 from bench.speed.programs import PROGRAMS, MeasurementFailed, missing, spawn
@@ -36,9 +36,8 @@ def main(words: Sequence[str]) -> int:
     folder = _folder(options)
     absent = missing(options.peers_python)
     if options.only in absent:
-        raise UserError(
-            f"only={options.only}: needs {absent[options.only]}: {install('peers')}, or peers_python=PYTHON"
-        )
+        remedy = "; peers_python=PYTHON names another Python" if PROGRAMS[options.only].needs else ""
+        raise UserError(f"only={options.only}: {absent[options.only]}{remedy}")
     try:
         results = _measure_all(jobs(options, list(absent)), options.peers_python)
     except MeasurementFailed as error:
@@ -89,8 +88,8 @@ def _show(results: Sequence[Result], absent: Mapping[str, str]) -> None:
             print(f"\n{title}\n{text}")
     if judged := targets(results):
         print(f"\ntargets\n{targets_table(judged)}")
-    for name, package in absent.items():
-        print(f"not measured: {name}, because {package} is not installed ({install('peers')})")
+    for name, why in absent.items():
+        print(f"not measured: {name}, because {why}")
 
 
 def record(options: Options, results: Sequence[Result], absent: Mapping[str, str]) -> dict[str, Any]:

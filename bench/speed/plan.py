@@ -14,10 +14,11 @@ PPOS = ("lockstep", "sb3_ppo", "sbx_ppo", "rejax_ppo")
 PARTS: Mapping[str, Sequence[str]] = {  # the programs of each
     "workload": (*PPOS, "sb3_ppo_64", "matrix_products"),
     "seeds": PPOS,
-    "costs": ("lockstep", "recorded"),
+    "costs": ("lockstep", "two_blocks", "recorded"),
     "study": PPOS,
 }
 SEED_COUNTS = (1, 2, 5, 10, 20)
+STACKS = (64, 128, 320)  # numbers of seeds that only this suite trains
 SHORT = 20 * BATCH  # steps per seed where speed alone is measured
 STUDY_TASKS = ("CartPole-v1", "Acrobot-v1", "MountainCar-v0")
 STUDY_ARMS = tuple(itertools.product((4, 10), (128, 256), (0.8, 0.95)))  # epochs, minibatch, λ: all PPOs know them
@@ -109,11 +110,14 @@ def _workloads(options: Options, part: str, name: str, repeat: int) -> list[tupl
     short = replace(one, steps=min(options.steps, SHORT))
     if part == "seeds":
         steps = min(options.steps, SHORT // 2)
-        return [(Workload(tuple(range(count)), steps),) for count in (SEED_COUNTS if together else (1,))]
+        counts = (*SEED_COUNTS, *(STACKS if name == "lockstep" else ())) if together else (1,)
+        return [(Workload(tuple(range(count)), steps),) for count in counts]
     if part == "study":
         return [study(short)]
     if part == "costs":  # a recorded run twice as long, as most cells are: some costs come once for each run
-        return [costs(short)] if name == "lockstep" else [(replace(one, steps=2 * one.steps),)]
+        if name == "recorded":
+            return [(replace(one, steps=2 * one.steps),)]
+        return [costs(short) if name == "lockstep" else costs(short)[:1]]
     if name == "matrix_products":
         return [(short,)]
     if not together:  # more steps do not change the speed

@@ -76,9 +76,11 @@ def workload_table(results: Sequence[Result]) -> str:
 
 def seeds_table(results: Sequence[Result]) -> str:
     """Steps per second, a row per program and a column per number of seeds."""
-    rows = [["program", *(f"{count} seeds" for count in SEED_COUNTS)]]
-    for name, measured in by_seeds(results).items():
-        cells = [f"{measured[n].steps_per_second:,.0f}" if n in measured else "–" for n in SEED_COUNTS]
+    by_name = by_seeds(results)
+    counts = sorted({*SEED_COUNTS, *(count for measured in by_name.values() for count in measured)})
+    rows = [["program", *(f"{count} seeds" for count in counts)]]
+    for name, measured in by_name.items():
+        cells = [f"{measured[n].steps_per_second:,.0f}" if n in measured else "–" for n in counts]
         rows.append([PROGRAMS[name].title, *cells])
     return markdown(rows)
 

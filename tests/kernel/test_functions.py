@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from bench.kernel import functions, library
+from bench.kernel.engine import computing_with
 
 RANGES = {  # function -> ranges of arguments
     "exp": [(-87, 88), (-1, 1), (-1e-3, 1e-3)],
@@ -94,3 +95,14 @@ def test_all_libraries_give_the_same_bits(monkeypatch):
 def test_a_view_is_computed_in_its_own_order():
     x = torch.arange(6.0).view(2, 3).t()
     assert torch.equal(functions.exp(x), torch.tensor([[math.exp(v) for v in row] for row in x.tolist()]))
+
+
+@pytest.mark.parametrize("engine", ["kernel", "torch"])
+def test_traces_stop_at_ends(engine):
+    """By hand, with a factor of one half; nothing leaks over an end, not even what is infinite."""
+    x = torch.tensor([[1.0, 1.0], [2.0, torch.inf], [4.0, 8.0]], dtype=torch.float64)
+    ended = torch.tensor([[False, True], [False, False], [True, True]])
+    with computing_with(engine):
+        assert functions.traced(x, ended, 0.5).tolist() == [[3.0, 1.0], [4.0, float("inf")], [4.0, 8.0]]
+        assert functions.traced(x[:1], ended[2:], 0.5).tolist() == [[1.0, 1.0]]
+    assert x[0].tolist() == [1.0, 1.0]

@@ -24,14 +24,14 @@ def test_unwritable_results_are_found_out_first(tmp_path, monkeypatch, capsys):
 
 
 def test_what_is_absent_is_left_out_and_said(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(command, "missing", lambda _: {"sbx_ppo": "sbx"})
+    monkeypatch.setattr(command, "missing", lambda _: {"sbx_ppo": "sbx is not installed"})
     monkeypatch.setattr(command, "spawn", lambda _, workloads, __: [took(1) for _ in workloads])
     assert main(["speed", "part=workload", "repeats=1", f"results={tmp_path}"]) == 0
     said = capsys.readouterr()
     assert "SBX" not in said.err
     assert "not measured: sbx_ppo, because sbx is not installed" in said.out
     assert main(["speed", "only=sbx_ppo", f"results={tmp_path}"]) == 2
-    assert "error: only=sbx_ppo: needs sbx" in capsys.readouterr().err
+    assert "error: only=sbx_ppo: sbx is not installed" in capsys.readouterr().err
 
 
 def test_everything_is_shown_drawn_and_recorded(tmp_path, monkeypatch, capsys):

@@ -70,7 +70,8 @@ def test_workloads():
 
 def test_numbers_of_seeds():
     found = planned(Options(seeds=3), "seeds")
-    assert [len(work.seeds) for name, (work,) in found if name == "lockstep"] == [1, 2, 5, 10, 20]
+    assert [len(work.seeds) for name, (work,) in found if name == "rejax_ppo"] == [1, 2, 5, 10, 20]
+    assert [len(work.seeds) for name, (work,) in found if name == "lockstep"] == [1, 2, 5, 10, 20, 64, 128, 320]
     assert [len(work.seeds) for name, (work,) in found if name == "sb3_ppo"] == [1]  # one seed after another
     assert {work.steps for _, (work,) in found} == {10_240}
 

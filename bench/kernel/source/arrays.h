@@ -44,6 +44,12 @@ void NAMED(inner)(int64_t n, int64_t m, int64_t k, const REAL *x, const REAL *y,
     }
 }
 
+void NAMED(traced)(int64_t rows, int64_t n, double factor, const uint8_t *ended, REAL *y) {
+  for (int64_t t = rows - 2; t >= 0; t--)
+    for (int64_t i = t * n; i < (t + 1) * n; i++)
+      if (!ended[i]) y[i] += (REAL)factor * y[i + n];
+}
+
 /* choices (S, N) by inverting the distribution of softmax(logits), (S, A, N), at uniform numbers (S, N). */
 void NAMED(choose)(int64_t S, int64_t A, int64_t N, const REAL *logits, const REAL *uniform, int64_t *choices, REAL *work) {
   for (int64_t s = 0; s < S; s++, logits += A * N, uniform += N, choices += N) {
