@@ -111,20 +111,14 @@ def _tiny(collect: str, *more: str) -> dict[str, Any]:
     )  # fmt: skip
 
 
-# A segment has room for as many truncations as the registered limit allows: see `Collector.segments`.
-CROWDED = pytest.mark.xfail(reason="segments count truncations by the registered limit", raises=IndexError, strict=True)
+ANIMALS = [
+    pytest.param(name, collect, id=f"{name}-{collect}")
+    for name, (_, outcome) in ZOO.items()
+    for collect in (("segments",) if outcome.refused else ("segments", "episodes"))
+]
 
 
-def animals() -> list[Any]:
-    found = []
-    for name, (_, outcome) in ZOO.items():
-        for collect in ("segments",) if outcome.refused else ("segments", "episodes"):
-            crowded = (name, collect) == ("truncates early", "segments")
-            found.append(pytest.param(name, collect, marks=[CROWDED] if crowded else [], id=f"{name}-{collect}"))
-    return found
-
-
-@pytest.mark.parametrize(("name", "collect"), animals())
+@pytest.mark.parametrize(("name", "collect"), ANIMALS)
 def test_what_becomes_of_an_odd_environment(name: str, collect: str) -> None:
     """The real path: what is asked before anything trains, then a tiny training with its evaluations."""
     env, outcome = ZOO[name]
