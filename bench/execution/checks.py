@@ -5,6 +5,7 @@ import warnings
 from bench.config.schema import Config
 from bench.errors import RunWarning, UserError
 from bench.kernel.library import library
+from bench.tasks.base import Task
 from bench.tasks.foreign import GymTask
 from bench.tasks.probe import warnings_of
 from bench.tasks.registry import make
@@ -13,14 +14,17 @@ from bench.tasks.registry import make
 def check(config: Config) -> None:
     """Refuse a cell that cannot be trained here: no kernel or device, an unfit reference, settings its library lacks.
 
-    An environment of somebody else is tried first, and what a user should know of it is a `RunWarning`.
+    A task of somebody else is tried first, and what a user should know of it is a `RunWarning`.
 
     Raises:
         UserError: with the first reason.
     """
     task = make(config.task)
     if isinstance(task, GymTask):
-        _check_foreign(config, task)
+        _check_limit(task)
+        _try(config, task, f"task.id={task.id}")
+    elif "plugin" in config.task.knobs:
+        _try(config, task, f"task.plugin={config.task.knobs['plugin']}")
     if config.reference.name == "checkpoint":
         from bench.learner.reference import check_reference  # imports torch, which takes seconds
 
@@ -37,12 +41,16 @@ def check(config: Config) -> None:
         check_peer(config)
 
 
-def _check_foreign(config: Config, task: GymTask) -> None:
-    """Refuse an environment of somebody else that cannot be used, and warn of what is odd in it. Raises `UserError`."""
+def _check_limit(task: GymTask) -> None:
+    """Refuse an environment of somebody else whose episodes may never end. Raises `UserError`."""
     if task.time_limit is None:
         raise UserError(
             f"task.id={task.id}: it is registered without a time limit, and evaluations play complete episodes; give "
             f"task.time_limit, the most steps of one, such as task.time_limit=1000"
         )
-    for line in warnings_of(task, norm_obs=config.norm_obs):
+
+
+def _try(config: Config, task: Task, what: str) -> None:
+    """Refuse a task of somebody else that cannot be used, and warn of what is odd in it. Raises `UserError`."""
+    for line in warnings_of(task, what, norm_obs=config.norm_obs):
         warnings.warn(line, RunWarning, stacklevel=3)
