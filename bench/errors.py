@@ -1,7 +1,9 @@
 """Errors that are the user's to mend: one line, exit code 2, never a traceback."""
 
 import difflib
-from collections.abc import Iterable, Mapping
+import os
+import sys
+from collections.abc import Iterable, Mapping, Sequence
 
 # What the extras of pyproject.toml hold: no index knows their names, for the suite itself is on none.
 EXTRAS: Mapping[str, str] = {
@@ -13,7 +15,17 @@ EXTRAS: Mapping[str, str] = {
 
 
 class UserError(Exception):
-    """A mistake in what the user asked for: what is wrong, the value given, what is allowed, the nearest match."""
+    """A mistake in what the user asked for: what is wrong, the value given, what is allowed, the nearest match.
+
+    `details` are further lines, where there are several things of a kind to be mended, such as illegal cells.
+    """
+
+    def __init__(self, line: str, details: Sequence[str] = ()) -> None:
+        super().__init__(line)
+        self.details = tuple(details)
+
+    def __str__(self) -> str:
+        return "\n  ".join([one_line(str(self.args[0])), *map(one_line, self.details)])
 
 
 class DamagedCheckpoint(Exception):
@@ -29,9 +41,27 @@ def first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
-def nearest(given: object, allowed: Iterable[object]) -> str:
+def one_line(text: str) -> str:
+    """Return a text in which line breaks, control characters and what no terminal can show are escaped."""
+    return text if text.isprintable() else "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text)
+
+
+def reader_is_gone() -> bool:
+    """Return whether who read the standard output has closed it, as `head` does, and see to it that nothing fails more.
+
+    To be asked after a `BrokenPipeError`, which pipes to other processes raise, too.
+    """
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return True
+    return False
+
+
+def nearest(given: object, allowed: Iterable[object], cutoff: float = 0.5) -> str:
     """`"; did you mean 'x'?"` for the option closest to `given`, or `""` where none is close."""
-    match = difflib.get_close_matches(str(given), [str(option) for option in allowed], n=1, cutoff=0.5)
+    match = difflib.get_close_matches(str(given), [str(option) for option in allowed], n=1, cutoff=cutoff)
     return f"; did you mean '{match[0]}'?" if match else ""
 
 

@@ -167,7 +167,7 @@ def test_failures_are_listed_and_the_exit_code_is_1(bench, learner):
     learner.before = breaks
     code, out, err = bench(*SMALL, HERE, "gamma=0.9,1")
     assert code == 1
-    assert "failed: weekly_exam critic-gae-clip seeds 0,1: ValueError: broken" in err.splitlines()
+    assert "failed: weekly_exam critic-gae-clip (gamma=0.9) seeds 0,1: ValueError: broken" in err.splitlines()
     assert out == "2 cells, 1 failure: results/adhoc\n"
     assert bench(*SMALL, HERE, "gamma=0.9,1")[0] == 0
 

@@ -1,16 +1,19 @@
 """Which cells a command asks for: products of values, unions of grids, restrictions. Knows no files and no Hydra."""
 
 import itertools
+import math
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Protocol
 
-from bench.config.identity import cell_hash
+from bench.config.identity import BOOKKEEPING, cell_hash
 from bench.config.schema import Config
-from bench.errors import UserError, nearest
+from bench.errors import UserError, counted, nearest
 
 Grid = Mapping[str, Sequence[Any]]  # key -> the values it takes
+MOST_CELLS = 20_000  # of one command: more take hours to compose, and are a slip of the hand
+SHOWN = 20  # illegal cells that are listed
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,30 @@ class Composed(Protocol):
 
 
 Compose = Callable[[Mapping[str, Any]], Composed]
+Check = Callable[[Config], None]  # raises UserError
+
+
+@dataclass(frozen=True)
+class Illegal:
+    """A cell that is not legal: the choices that tell it from the others of its product, and the reason."""
+
+    choices: str
+    reason: str
+
+
+def listed(illegal: Sequence[Illegal]) -> list[str]:
+    """Return a line for each illegal cell, as far as they are shown."""
+    lines = [f"{each.choices}: {each.reason}" if each.choices else each.reason for each in illegal[:SHOWN]]
+    return lines if len(illegal) <= SHOWN else [*lines, f"and {len(illegal) - SHOWN} more"]
+
+
+def refusal(illegal: Sequence[Illegal], cells: int) -> UserError:
+    """Return the error for the illegal ones among a number of cells."""
+    leave = "" if len(illegal) == cells else f"; illegal=skip leaves {'it' if len(illegal) == 1 else 'them'} out"
+    if len({each.reason for each in illegal}) == 1:
+        count = "" if len(illegal) == cells else f" ({len(illegal)} of {cells} cells{leave})"
+        return UserError(illegal[0].reason + count)
+    return UserError(f"{len(illegal)} of {counted(cells, 'cell')} are not legal{leave}:", listed(illegal))
 
 
 def read_grids(grids: Any, study: str) -> list[Grid]:
@@ -55,25 +82,71 @@ def read_grids(grids: Any, study: str) -> list[Grid]:
     return read
 
 
-def plan(grids: Sequence[Grid], asked: Grid, compose: Compose, study: str, groups: Container[str]) -> list[Cell]:
+def plan(
+    grids: Sequence[Grid],
+    asked: Grid,
+    compose: Compose,
+    study: str,
+    groups: Container[str],
+    check: Check | None = None,
+    skipped: list[Illegal] | None = None,
+) -> list[Cell]:
     """The cells of a study's grids under what the command line asks for, each once, in order.
 
     A key that the grids sweep (an option of one of the `groups`, or a setting with several values) restricts the study
     to the cells that have one of the values asked for. Any other applies to every cell, in place of what a grid fixes
     (several values: to a copy of every cell each). Without grids, the product of what is asked.
 
+    `check` refuses what cannot be trained here. Cells that are not legal are added to `skipped`, and left out.
+
     Raises:
-        UserError: for a value no cell has, and for the first cell that is not valid.
+        UserError: for a value no cell has, and, without `skipped`, for all cells that are not legal.
     """
     swept = {key for grid in grids for key, values in grid.items() if key in groups or len(values) > 1}
     restrictions = {key: values for key, values in asked.items() if key in swept}
     added = {key: values for key, values in asked.items() if key not in swept}
-    candidates = [_Candidate(choices, compose) for grid in grids or [{}] for choices in product({**grid, **added})]
+    products = [{**grid, **added} for grid in grids or [{}]]
+    _refuse_products(products, study)
+    candidates = [_Candidate(choices, compose) for grid in products for choices in product(grid)]
+    candidates = _restrict(candidates, restrictions, study)
+    illegal: list[Illegal] = []
     cells: dict[tuple[str, str, tuple[int, ...]], Cell] = {}
-    for candidate in _restrict(candidates, restrictions, study):
-        config = candidate.composed.parse()
-        cells.setdefault((cell_hash(config), config.arm_name, config.seeds), Cell(config, candidate.choices))
+    for candidate in candidates:
+        try:
+            config = candidate.composed.parse()
+            if check is not None:
+                check(config)
+        except UserError as error:
+            illegal.append(Illegal(_apart(candidate, candidates), str(error)))
+        else:
+            cells.setdefault((cell_hash(config), config.arm_name, config.seeds), Cell(config, candidate.choices))
+    if illegal and (skipped is None or not cells):
+        raise refusal(illegal, len(candidates))
+    if skipped is not None:
+        skipped += illegal
     return list(cells.values())
+
+
+def _refuse_products(grids: Sequence[Grid], study: str) -> None:
+    """Refuse several values of what makes no other cell, and more cells than anybody wants. Raises `UserError`."""
+    for grid in grids:
+        for key, values in grid.items():
+            if len(values) > 1 and key.partition(".")[0] in BOOKKEEPING and key != "name":
+                shown = f"{key}={','.join(map(_text, values))}"
+                hint = f"write seeds=[{','.join(map(_text, values))}] for these" if key == "seeds" else "give one value"
+                raise UserError(f"{shown}: {key} {'are' if key == 'seeds' else 'is'} no factor; {hint}")
+    number = sum(math.prod(len(values) for values in grid.values()) for grid in grids)
+    if number > MOST_CELLS:
+        raise UserError(f"study {study}: {number} cells are asked for; at most {MOST_CELLS} are planned at once")
+
+
+def _apart(candidate: "_Candidate", candidates: Sequence["_Candidate"]) -> str:
+    """The choices of a cell that not all the others have."""
+    varied = []
+    for key, value in candidate.choices.items():
+        if any(key not in other.choices or other.choices[key] != value for other in candidates):
+            varied.append(f"{key}={_text(value)}")
+    return " ".join(varied)
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """Overrides of a command line: the values that one names, and a value as Hydra's grammar writes it."""
 
+import itertools
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -9,6 +10,8 @@ from hydra.core.override_parser.types import Glob, Override
 
 from bench.config import options
 from bench.errors import UserError
+
+MOST_VALUES = 1000  # of one key
 
 
 def values_of(override: Override) -> list[Any]:
@@ -23,7 +26,10 @@ def values_of(override: Override) -> list[Any]:
     if not override.is_sweep_override():
         return [value]
     parser = OverridesParser.create()
-    return [parser.parse_override(f"{key}={text}").value() for text in override.sweep_string_iterator()]
+    texts = list(itertools.islice(override.sweep_string_iterator(), MOST_VALUES + 1))
+    if len(texts) > MOST_VALUES:
+        raise UserError(f"{override.input_line}: more than {MOST_VALUES} values are too many for one key")
+    return [parser.parse_override(f"{key}={text}").value() for text in texts]
 
 
 def written(value: Any) -> str:

@@ -9,7 +9,8 @@ import sys
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 
-from bench.errors import UserError, nearest, unknown
+from bench.config.aliases import keys, meant_flag, meant_word
+from bench.errors import UserError, nearest, one_line, reader_is_gone
 from bench.records.provenance import COMMAND, THREADS
 
 USAGE = """\
@@ -33,10 +34,18 @@ For example: python -m bench baseline=none,critic advantage=gae task=weekly_exam
 Then `python -m analysis study=NAME` writes the report; without study=NAME runs go to the study adhoc."""
 VERBS = ("list", "status", "rerun", "verify", "pack", "enjoy", "wandb-sync", "speed", "lab")
 HYDRA_FLAGS = (  # those that are of use here
-    "--hydra-help", "--cfg", "-c", "--resolve", "--package", "-p", "--info", "-i", "--run", "-r", "--multirun", "-m",
-    "--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn", "--shell-completion", "-sc",
-    "--experimental-rerun",
+    "--hydra-help", "--cfg", "-c", "--resolve", "--package", "-p", "--info", "-i", "--multirun", "-m", "--config-dir",
+    "-cd", "--shell-completion", "-sc",
 )  # fmt: skip
+NOT_VERBS = {  # what one may take for a verb, and what to write instead
+    **dict.fromkeys(("train", "run", "sweep", "learn", "start", "resume"), "python -m bench KEY=VALUE"),
+    **dict.fromkeys(("analysis", "analyse", "analyze", "report", "plot", "compare"), "python -m analysis study=NAME"),
+    **dict.fromkeys(("eval", "evaluate", "play", "render", "watch"), "python -m bench enjoy RUN_DIR"),
+    **dict.fromkeys(("dry-run", "dry_run", "plan"), "python -m bench KEY=VALUE dry_run=true"),
+    **dict.fromkeys(("tune", "optimize", "hpo"), "python -m bench study=tuned"),
+    **dict.fromkeys(("sync", "wandb"), "python -m bench wandb-sync study=NAME"),
+    **dict.fromkeys(("ls", "show", "options"), "python -m bench list"),
+}
 
 
 def main(words: Sequence[str]) -> int:
@@ -45,10 +54,19 @@ def main(words: Sequence[str]) -> int:
         os.environ[name] = str(THREADS)
     os.environ[COMMAND] = shlex.join(["python", "-m", "bench", *words])
     try:
-        return _dispatch(list(words))
+        for word in words:
+            if "\0" in word or one_line(word) != word:
+                raise UserError(f"'{word}': has a line break, a control character, or bytes that are no UTF-8")
+        code = _dispatch(list(words))
+        sys.stdout.flush()
+        return code
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:
+        if not reader_is_gone():
+            raise
+        return 128 + signal.SIGPIPE
     except KeyboardInterrupt as interrupt:
         print("interrupted: what is done is kept, the same command goes on from there", file=sys.stderr)
         return 128 + getattr(interrupt, "signal", signal.SIGINT)
@@ -68,9 +86,18 @@ def _dispatch(words: list[str]) -> int:
             print("\n".join(line for line in USAGE.splitlines() if line.startswith(f"python -m bench {first} ")))
             return 0
         return _verb(first)(words[1:])
+    if not words:
+        print(USAGE)
+        return 2
     _check_signs(words)
-    if first and "=" not in first and not first.startswith(("-", "~")):
-        raise unknown("command", first, VERBS)
+    for word in words:
+        if not word:
+            raise UserError("an empty word was typed: write KEY=VALUE")
+    if "=" not in first and not first.startswith(("-", "~")):
+        hint = f"; did you mean '{NOT_VERBS[first]}'?" if first in NOT_VERBS else nearest(first, VERBS)
+        raise UserError(
+            f"unknown command '{first}': allowed are {', '.join(VERBS)}, and KEY=VALUE{hint or meant_word(first)}"
+        )
     return _verb("train")(words)
 
 
@@ -85,8 +112,11 @@ def _check_signs(words: Sequence[str]) -> None:
     for first, second in itertools.pairwise(words):
         if second.startswith("=") and "=" not in first:
             raise UserError(f"'{first} {second}': write KEY=VALUE without spaces, such as baseline=group")
-    for word in words:
-        flag = word.partition("=")[0]
+    for number, word in enumerate(words):
+        flag, equals, value = word.partition("=")
         if flag.startswith("-") and flag not in HYDRA_FLAGS:
-            hint = nearest(flag, HYDRA_FLAGS) or f"; settings have no dashes: {flag.lstrip('-')}=VALUE"
+            following = words[number + 1] if number + 1 < len(words) and not equals else value
+            plain = f"; settings have no dashes: {flag.lstrip('-')}=VALUE"
+            meant = plain if flag.lstrip("-") in keys() else meant_flag(flag, following or None)
+            hint = nearest(flag, HYDRA_FLAGS, cutoff=0.7) or meant or plain
             raise UserError(f"unknown flag '{flag}' ('python -m bench --help' shows them){hint}")

@@ -1,21 +1,26 @@
 """`python -m bench KEY=VALUE …`: Hydra composes the cells, its launcher runs those that are not done."""
 
+import argparse
 import os
+import shlex
 import sys
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import hydra
+from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from rich.console import Console
 
 from bench import interruption
 from bench.cells.grids import Cell
 from bench.cells.jobs import job, settings_of
-from bench.cells.mistakes import check_choices, explained
-from bench.cells.planning import plan_studies
+from bench.cells.mistakes import check as check_words
+from bench.cells.mistakes import explained
+from bench.cells.planning import plan_command
 from bench.design import phases
 from bench.errors import RunWarning, UserError, counted, first_line
 from bench.execution import dry_run, launch, progress
@@ -31,11 +36,10 @@ class SweepFailed(Exception):
 
 def main(words: Sequence[str]) -> int:
     """Hand the command line to Hydra, whose sweeper calls `sweep`; the exit code. Raises `UserError`."""
-    if any(word.startswith("hydra.mode=") for word in words):
-        raise UserError("hydra.mode: cannot be chosen; one cell is a sweep of one, several values are a sweep of all")
-    check_choices([word for word in words if "=" in word and not word.startswith("-")])
+    asked = _flags(words)
+    check_words(asked.overrides)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # exceptions come back here instead of being printed
-    if not any(word.startswith("-") for word in words):
+    if not (asked.cfg or asked.info or asked.hydra_help or asked.shell_completion or asked.multirun):
         words = ["--multirun", *words]  # one cell is a sweep of one: the same checks, display and exit codes
     before, sys.argv = sys.argv, ["bench", *words]
     try:
@@ -43,9 +47,39 @@ def main(words: Sequence[str]) -> int:
             hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")(run_cell)()
     except SweepFailed:
         return 1
+    except SystemExit as ended:  # of Hydra's flags, after its own line
+        return 2 if ended.code else 0
     finally:
         sys.argv = before
     return 0
+
+
+def _flags(words: Sequence[str]) -> argparse.Namespace:
+    """What Hydra's own flags among the words say. Raises `UserError` for one without its value, or with a wrong one."""
+    parser = get_args_parser()
+
+    def refuse(message: str) -> NoReturn:
+        raise UserError(f"{message.replace('argument ', '', 1)} ('python -m bench --hydra-help' shows the flags)")
+
+    parser.error = refuse  # type: ignore[method-assign]  # it would print its usage and end the process
+    asked = parser.parse_args(list(words))
+    if asked.resolve and not asked.cfg:
+        raise UserError("--resolve: it belongs to --cfg, such as --cfg job --resolve")
+    several = [flag for flag in ("cfg", "info", "multirun", "shell_completion") if getattr(asked, flag)]
+    if len(several) > 1:
+        raise UserError(f"{' and '.join(f'--{flag}' for flag in several)}: only one of them can be given")
+    if asked.config_dir is not None and not os.path.isdir(asked.config_dir):
+        raise UserError(f"--config-dir {asked.config_dir}: there is no such folder")
+    if asked.cfg:  # what would be printed is one composition
+        _refuse_sweeps(asked.overrides)
+    return asked
+
+
+def _refuse_sweeps(words: Sequence[str]) -> None:
+    with explained():
+        for override in OverridesParser.create().parse_overrides(list(words)):
+            if override.is_sweep_override():
+                raise UserError(f"{override.input_line}: --cfg prints one configuration; give one value")
 
 
 def run_cell(cfg: Any) -> Outcome:
@@ -61,8 +95,12 @@ def run_cell(cfg: Any) -> Outcome:
             stopped = str(interrupt)
         except Exception as raised:  # whatever training raises: the other cells go on
             error = f"{type(raised).__name__}: {first_line(raised)}"
-    texts = dict.fromkeys(str(warning.message) for warning in caught if issubclass(warning.category, RunWarning))
-    return Outcome(error, tuple(texts), stopped)
+    return Outcome(error, _texts(caught), stopped)
+
+
+def _texts(caught: Sequence[warnings.WarningMessage]) -> tuple[str, ...]:
+    """What a user should know of a run, each once."""
+    return tuple(dict.fromkeys(str(warning.message) for warning in caught if issubclass(warning.category, RunWarning)))
 
 
 def sweep(config: Any, words: Sequence[str], load: Callable[..., Any], launcher: Callable[..., Any]) -> None:
@@ -75,9 +113,15 @@ def sweep(config: Any, words: Sequence[str], load: Callable[..., Any], launcher:
         SweepFailed: at the end, where cells failed.
         Interrupted: where a signal asked to stop, after what was being trained is saved.
     """
-    cells = _checked(plan_studies(words, lambda overrides: load(config, overrides)))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", RunWarning)
+        planned = plan_command(words, lambda overrides: load(config, overrides), check)
+    cells = planned.cells
+    lines = [*planned.warnings, *_texts(caught)]
     if any(cell.config.dry_run for cell in cells):
-        print(dry_run.dry_run(_checked(phases.dry_cells(cells)), _processes(config)))
+        text = dry_run.dry_run(_checked(phases.dry_cells(cells)), _processes(config))
+        _warn(lines)
+        print(text)
         return
 
     def launch_cells(cells: Sequence[Cell]) -> list[Outcome]:
@@ -89,9 +133,17 @@ def sweep(config: Any, words: Sequence[str], load: Callable[..., Any], launcher:
     display = progress.Display(Console(stderr=True))
 
     def run_cells(cells: Sequence[Cell]) -> Report:
-        return launch.sweep(_checked(cells), launch_cells, display, how_long)
+        checked = _checked(cells)
+        _warn(lines)
+        lines.clear()  # once, where a study is tuned and then judged
+        return launch.sweep(checked, launch_cells, display, how_long)
 
     _conclude(phases.run(cells, run_cells, display.say))
+
+
+def _warn(lines: Sequence[str]) -> None:
+    for line in lines:
+        print(line if line.startswith(" ") else f"warning: {line}", file=sys.stderr)
 
 
 def _checked(cells: Sequence[Cell]) -> Sequence[Cell]:
@@ -106,6 +158,10 @@ def _processes(config: Any) -> int | None:
     launcher = config.hydra.launcher
     if launcher.get("n_jobs") is None:
         return 1 if "BasicLauncher" in launcher._target_ else None
+    if launcher.n_jobs == 0:
+        raise UserError(
+            "hydra.launcher.n_jobs=0: at least 1 cell must run at once; -1 stands for as many as processors"
+        )
     return int(launcher.n_jobs) if launcher.n_jobs > 0 else os.cpu_count() or 1
 
 
@@ -120,8 +176,7 @@ def _outcome(ended: Any) -> Outcome:
 
 def _conclude(report: Report) -> None:
     """Print how a sweep ended. Raises `SweepFailed`."""
-    for line in report.warnings:
-        print(f"warning: {line}", file=sys.stderr)
+    _warn(report.warnings)
     for line in report.failures:
         print(f"failed: {line}", file=sys.stderr)
     counts = [counted(report.cells, "cell")]
@@ -133,5 +188,7 @@ def _conclude(report: Report) -> None:
     if report.failures:
         raise SweepFailed
     if not report.elsewhere:
-        results = "" if report.directory.parent == Path("results") else f" results={report.directory.parent}"
-        print(f"next: python -m analysis study={report.directory.name}{results}", file=sys.stderr)
+        words = ["python", "-m", "analysis", f"study={report.directory.name}"]
+        if report.directory.parent != Path("results"):
+            words.append(f"results={report.directory.parent}")
+        print(f"next: {shlex.join(words)}", file=sys.stderr)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
 from bench.config.build import build
-from bench.errors import UserError, unknown
+from bench.errors import UserError, nearest
 
 T = TypeVar("T")
 
@@ -42,14 +42,29 @@ def pairs(command: str, words: Sequence[str], schema: type[Any]) -> tuple[dict[s
     for text in words:
         key, equals, value = text.partition("=")
         if equals and key in keys:
+            if given.get(key, value) != value:
+                raise UserError(f"{command}: {key} is given twice, {key}={given[key]} and {text}")
             given[key] = value
         elif not equals and positional:
             given[positional.pop(0).name] = text
         elif keys:
-            raise unknown(f"argument of {command}", text, [f"{name}=…" for name in keys])
+            allowed = ", ".join(f"{name}=…" for name in keys)
+            raise UserError(f"unknown argument of {command} '{text}': allowed are {allowed}{_meant(text, keys, given)}")
         else:
             raise UserError(f"{command} takes no arguments, not {text!r}")
     return given, positional
+
+
+def _meant(text: str, keys: Sequence[str], given: Mapping[str, str]) -> str:
+    """The hint for a word that no command takes: the first key, for one without a key."""
+    key, equals, value = text.lstrip("-").partition("=")
+    if not equals and key in keys:
+        return f"; did you mean '{key}=…'?"
+    if not equals and text and not text.startswith("-") and keys[0] not in given:
+        return f"; did you mean '{keys[0]}={text}'?"
+    if key in keys:
+        return f"; did you mean '{key}={value}'?"
+    return nearest(f"{key}=…", [f"{name}=…" for name in keys])
 
 
 def _is_word(field: dataclasses.Field[Any]) -> bool:

@@ -7,25 +7,28 @@ import typing
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
-from bench.config.notes import resolved
-from bench.errors import UserError, nearest, unknown
+from bench.config.aliases import section_given, settings, unknown_key, unknown_value
+from bench.errors import UserError
 
 T = TypeVar("T")
+
+LARGEST = 2**63 - 1  # the largest whole number that files and libraries can hold
 
 
 def build(cls: type[T], data: Any, path: str = "") -> T:
     """A dataclass from a mapping, every key checked for existence and type. Raises `UserError`."""
     if not isinstance(data, Mapping):
-        raise UserError(f"{path or 'the configuration'} must be a section with keys, not {data!r}")
-    hidden = resolved(cls)
-    hints = {key: hint for key, hint in typing.get_type_hints(cls).items() if key not in hidden}
+        if not path:
+            raise UserError(f"the configuration must be a mapping of keys to values, not {data!r}")
+        raise section_given(path, data, written(data), settings(cls))
+    hints = settings(cls)
     prefix = f"{path}." if path else ""
     for key in data:
         if key not in hints:
-            raise UserError(f"unknown key '{prefix}{key}'{nearest(key, hints)}")
+            raise unknown_key(f"{prefix}{key}", hints)
     missing = [prefix + key for key in hints if key not in data and key not in _optional(cls)]
     if missing:
-        raise UserError(f"missing key '{missing[0]}'")
+        raise UserError(f"missing key '{missing[0]}': it has no default, give {missing[0]}=VALUE")
     return cls(**{key: _value(hints[key], data[key], prefix + key) for key in hints if key in data})
 
 
@@ -42,7 +45,7 @@ def _value(hint: Any, value: Any, path: str) -> Any:
         if isinstance(value, bool):
             value = str(value).lower()  # YAML takes the word true for a truth value
         if value not in arguments:
-            raise unknown(path, value, arguments)
+            raise unknown_value(path, value, arguments)
         return value
     if origin is types.UnionType:
         return None if value is None else _value(arguments[0], value, path)
@@ -65,12 +68,31 @@ def _tuple(arguments: tuple[Any, ...], value: Any, path: str) -> tuple[Any, ...]
     return tuple(_value(hint, item, path) for hint, item in zip(arguments, value, strict=True))
 
 
+def written(value: Any) -> str:
+    """A value as one writes it on a command line, without quotes."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, list | tuple):
+        return f"[{','.join(map(written, value))}]"
+    return str(value)
+
+
+def whole(value: Any) -> Any:
+    """A whole number that is written as another one, such as 1e4, as what it is; anything else as it is."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 def _scalar(hint: type, value: Any, path: str) -> Any:
+    if hint is int:
+        value = whole(value)
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) > LARGEST:
+        shown = str(value) if abs(value) < 10**30 else "a number of more than 30 digits"
+        raise UserError(f"{path}={shown}: must be at most {LARGEST}, the largest whole number of 64 bits")
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
-    if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
-        kind = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}[hint]
-        raise UserError(f"{path}={value}: must be {kind}")
     if isinstance(value, float) and not math.isfinite(value):
         raise UserError(f"{path}={value}: must be finite")
+    if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
+        kind = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}[hint]
+        raise UserError(f"{path}={written(value)}: must be {kind}")
     return value

@@ -16,9 +16,9 @@ from bench.config.parse import FACTORS
 from bench.config.schema import Config, Reference
 
 # What a Config needs beside the arm, none of which changes a training number.
-_BOOKKEEPING = (
+BOOKKEEPING = (
     "seeds", "name", "study", "results", "wandb", "wandb_project", "checkpoint_minutes", "retry", "dry_run",
-    "keep_episodes",
+    "keep_episodes", "plugins", "illegal",
 )  # fmt: skip
 _OF_TASK = ("name", "time_limit", "knobs")  # its other keys are read from the top level, or by the analysis
 _OF_PEERS = ("algorithm", "budget", "norm_obs", "norm_reward", "seed_pool", "evaluation")
@@ -36,7 +36,7 @@ def identity(config: Config) -> dict[str, Any]:
         return _peer_identity(config)
     plugins = [key for key in FACTORS if getattr(config, key).name == "plugin"]
     data = _settings(config, config, every=bool(plugins))  # a plug-in may read any setting
-    for key in _BOOKKEEPING:
+    for key in BOOKKEEPING:
         data.pop(key, None)
     for key in plugins:
         factor = getattr(config, key)
@@ -46,6 +46,11 @@ def identity(config: Config) -> dict[str, Any]:
         "task": _task_identity(config),
         "reference": _reference_identity(config.reference),
     }
+
+
+def said(config: Config) -> Any:
+    """Return everything of a cell that changes what a command does: two cells that say the same are one cell."""
+    return identity(config), [getattr(config, key) for key in BOOKKEEPING], config.task.score
 
 
 def _settings(section: Any, config: Config, *, every: bool) -> dict[str, Any]:

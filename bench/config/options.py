@@ -15,9 +15,21 @@ SINGLE = "default"  # a group with this option only holds settings, not a choice
 @functools.cache
 def groups() -> tuple[str, ...]:
     """Return the names of the groups in the defaults list of conf/config.yaml, sorted."""
-    entries = _content(CONF / "config.yaml")["defaults"]
-    names = [name for entry in entries if isinstance(entry, dict) for name in entry]
-    return tuple(sorted(name for name in names if not name.startswith(("override ", "optional "))))
+    return tuple(sorted(_defaults()))
+
+
+@functools.cache
+def optional() -> tuple[str, ...]:
+    """Return the groups of which nothing need be chosen, whose files hold keys of any section."""
+    return tuple(name for name, option in _defaults().items() if option is None)
+
+
+@functools.cache
+def _defaults() -> dict[str, str | None]:
+    """Return the groups in the defaults list of conf/config.yaml with their usual options."""
+    entries = (entry for entry in _content(CONF / "config.yaml")["defaults"] if isinstance(entry, dict))
+    pairs = (pair for entry in entries for pair in entry.items())
+    return {name: option for name, option in pairs if not name.startswith(("override ", "optional "))}
 
 
 @functools.cache
@@ -50,27 +62,13 @@ def needs(factor: str, name: str) -> tuple[str, ...]:
 @functools.cache
 def usual() -> dict[str, str]:
     """Return the option of every choice that makes an arm, as the defaults list of conf/config.yaml has it."""
-    entries = (entry for entry in _content(CONF / "config.yaml")["defaults"] if isinstance(entry, dict))
-    return {group: option for entry in entries for group, option in entry.items() if group in OF_ARMS}
+    return {group: str(option) for group, option in _defaults().items() if group in OF_ARMS}
 
 
 @functools.cache
 def content(group: str, name: str) -> dict[str, Any]:
     """Return what the file of an option says."""
     return _content(CONF / group / f"{name}.yaml")
-
-
-def settings_like(group: str, value: object) -> list[str]:
-    """Return the settings of a section, a group without a choice, that hold a number or a truth value as `value` is."""
-    file = CONF / group / f"{SINGLE}.yaml"
-    content = _content(file) if file.exists() else {}
-    return [key for key, usual in content.items() if _sort(usual) == _sort(value) != "other"]
-
-
-def _sort(value: object) -> str:
-    if isinstance(value, bool):
-        return "truth value"
-    return "number" if isinstance(value, int | float) else "other"
 
 
 def _content(file: Path) -> dict[str, Any]:

@@ -55,7 +55,8 @@ def allow_code(config: Config) -> None:
 def parse_arm(mapping: Mapping[str, Any]) -> Arm:
     """Return the arm of a saved policy, which was validated when it was trained. Raises `UserError`.
 
-    Plug-ins that it names must have been imported. Which policy its own reference was is left open: it may no longer lie where it lay.
+    Plug-ins that it names must have been imported. Which policy its own reference was is left open: it may no longer
+    lie where it lay.
     """
     arm = build(Arm, mapping)
     plugin.refuse_recorded({f"{key}.plugin": getattr(arm, key).plugin for key in FACTORS})

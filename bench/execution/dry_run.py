@@ -9,6 +9,7 @@ from bench.cells.grids import Cell
 from bench.cells.labels import labels
 from bench.config.identity import cell_hash
 from bench.config.schema import Config
+from bench.errors import counted
 from bench.execution import execute
 from bench.execution.launch import OURS, Job, cost, jobs, work
 from bench.records import block as blocks
@@ -45,7 +46,8 @@ def dry_run(cells: Sequence[Cell], processes: int | None) -> str:
     done = {cell_hash(cell.config): _counts(cell.config, hurt.get(cell_hash(cell.config), ())) for cell in cells}
     finished = sum(counts[0] for counts in done.values())
     running = sum(counts[1] for counts in done.values())
-    lines = [f"{len(done)} cells in {blocks.study_directory(cells[0].config)}: {finished} seeds of cells done"]
+    folder = blocks.study_directory(cells[0].config)
+    lines = [f"{counted(len(done), 'cell')} in {folder}: {counted(finished, 'seed')} of cells done"]
     if running:
         lines[0] += f", {running} running in another process"
     lines += [f"to be set aside: {what}" for found in hurt.values() for what in found.values()]
