@@ -91,20 +91,14 @@ def sweep(cells: Sequence[Cell], launch: Launch, display: progress.Display, how_
         display.say(_announcement(todo, how_long))
         tasks = [progress.Item(job.label, job.path, cost(job.cell.config)) for job in todo]
         watching = display.watching(tasks, done_before=report.skipped)
-        wanted = watches(job.cell.config for job in todo)
-
-        def warn(text: str) -> None:
-            report.warnings.append(text)
-            if interruption.asked() is not None:  # nobody will see the report
-                display.say(f"warning: {text}")
-
-        with (
-            interruption.leading(),
-            mirroring(wanted, warn, display.say),
-            watching,
-            _stopping_when_idle(todo),
-        ):
-            _launch_all(todo, launch, report)
+        mirrored = mirroring(watches(job.cell.config for job in todo), report.warnings.append, display.say)
+        try:
+            with interruption.leading(), mirrored, watching, _stopping_when_idle(todo):
+                _launch_all(todo, launch, report)
+        except KeyboardInterrupt:
+            for warning in report.warnings:  # nobody will see the report
+                display.say(f"warning: {warning}")
+            raise
     called = labels([cell.config for cell in cells])
     for cell in cells:
         report.failures += _failures(cell.config, called[cell_hash(cell.config), cell.config.arm_name])

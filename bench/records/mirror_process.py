@@ -65,8 +65,9 @@ class _Mirror:
 
     def run(self) -> None:
         """Look again and again, until the leader says that training has ended; or is gone."""
-        with contextlib.suppress(Exception):  # whatever wandb raises: it will do so again, and then it is said
-            mirror.rehearse()
+        if not self.leader.news.is_set():  # or else somebody waits
+            with contextlib.suppress(Exception):  # whatever wandb raises: it will do so again, and then it is said
+                mirror.rehearse()
         last = False
         while not (last or self.leader.gone.is_set()):
             last = self.leader.ended.is_set()

@@ -13,6 +13,7 @@ from bench.execution import execute, progress
 from bench.execution.launch import DEATH, Outcome, sweep
 from bench.records import block as blocks
 from bench.records import index
+from bench.records.training import subject
 
 
 @pytest.fixture
@@ -54,7 +55,8 @@ def left_by_a_dead_process(config):
     path = blocks.cell_directory(config) / blocks.seeds_name(config.seeds)
     path.mkdir(parents=True, exist_ok=True)
     seeds = {str(seed): {"status": "running", "cause": None} for seed in config.seeds}
-    record = {"schema": 2, "status": "running", "seeds": seeds, "process": None, "host": {"id": "x"}}
+    begun = {**subject(config, path).entries, "seeds": seeds, "process": None, "host": {"id": "x"}}
+    record = {"schema": 2, "status": "running", **begun}
     (path / blocks.RECORD).write_text(json.dumps(record))
 
 
