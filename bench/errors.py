@@ -2,8 +2,10 @@
 
 import difflib
 import os
+import select
+import signal
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 # What the extras of pyproject.toml hold: no index knows their names, for the suite itself is on none.
 EXTRAS: Mapping[str, str] = {
@@ -46,17 +48,40 @@ def one_line(text: str) -> str:
     return text if text.isprintable() else "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text)
 
 
-def reader_is_gone() -> bool:
-    """Return whether who read the standard output has closed it, as `head` does, and see to it that nothing fails more.
+def exit_code(command: Callable[[list[str]], int], words: Sequence[str]) -> int:
+    """Run a command of these words and return its exit code: 2 after a `UserError`, which is printed in one line.
 
-    To be asked after a `BrokenPipeError`, which pipes to other processes raise, too.
+    Where whoever reads the standard output has closed it, as `head` does, it is that of a process that a closed pipe
+    ends, and nothing is said.
     """
     try:
+        for word in words:
+            if one_line(word) != word:
+                raise UserError(f"'{word}': it has a line break, a control character, or bytes that are not UTF-8")
+        code = command(list(words))
         sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return True
-    return False
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # or of a pipe to another process
+        if not _reader_is_gone():
+            raise
+        return 128 + signal.SIGPIPE
+    return code
+
+
+def _reader_is_gone() -> bool:
+    """Return whether the standard output is closed, and see to it that nothing fails when Python flushes it at exit."""
+    try:
+        output = sys.stdout.fileno()
+    except (OSError, ValueError):  # it is no file
+        return False
+    state = select.poll()
+    state.register(output, 0)
+    gone = any(event & (select.POLLERR | select.POLLHUP) for _, event in state.poll(0))
+    if gone:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), output)
+    return gone
 
 
 def nearest(given: object, allowed: Iterable[object], cutoff: float = 0.5) -> str:

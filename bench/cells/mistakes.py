@@ -41,8 +41,8 @@ def explained() -> Iterator[None]:
         raise UserError(f"cannot read a file of conf: {' '.join(str(error).split())}") from error
     except UnicodeDecodeError as error:
         raise UserError(f"cannot read {_file_of(error)}: it is not UTF-8 ({error.reason})") from error
-    except (Exception, RecursionError) as error:
-        if not _is_foreign(error):
+    except Exception as error:
+        if isinstance(error, BrokenPipeError) or not _is_foreign(error):
             raise
         raise UserError(f"cannot compose what was typed ({type(error).__name__}: {first_line(error)})") from error
 

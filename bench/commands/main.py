@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import version
 
 from bench.config.aliases import keys, meant_flag, meant_word
-from bench.errors import UserError, nearest, one_line, reader_is_gone
+from bench.errors import UserError, exit_code, nearest
 from bench.records.provenance import COMMAND, THREADS
 
 USAGE = """\
@@ -54,19 +54,7 @@ def main(words: Sequence[str]) -> int:
         os.environ[name] = str(THREADS)
     os.environ[COMMAND] = shlex.join(["python", "-m", "bench", *words])
     try:
-        for word in words:
-            if "\0" in word or one_line(word) != word:
-                raise UserError(f"'{word}': has a line break, a control character, or bytes that are no UTF-8")
-        code = _dispatch(list(words))
-        sys.stdout.flush()
-        return code
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except BrokenPipeError:
-        if not reader_is_gone():
-            raise
-        return 128 + signal.SIGPIPE
+        return exit_code(_dispatch, words)
     except KeyboardInterrupt as interrupt:
         print("interrupted: what is done is kept, the same command goes on from there", file=sys.stderr)
         return 128 + getattr(interrupt, "signal", signal.SIGINT)

@@ -1,6 +1,7 @@
 """`python -m bench KEY=VALUE …`: Hydra composes the cells, its launcher runs those that are not done."""
 
 import argparse
+import logging
 import os
 import shlex
 import sys
@@ -42,6 +43,7 @@ def main(words: Sequence[str]) -> int:
     if not (asked.cfg or asked.info or asked.hydra_help or asked.shell_completion or asked.multirun):
         words = ["--multirun", *words]  # one cell is a sweep of one: the same checks, display and exit codes
     before, sys.argv = sys.argv, ["bench", *words]
+    heard, logging.raiseExceptions = logging.raiseExceptions, False  # --info is logged, maybe to a closed pipe
     try:
         with explained():
             hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")(run_cell)()
@@ -50,7 +52,7 @@ def main(words: Sequence[str]) -> int:
     except SystemExit as ended:  # of Hydra's flags, after its own line
         return 2 if ended.code else 0
     finally:
-        sys.argv = before
+        sys.argv, logging.raiseExceptions = before, heard
     return 0
 
 
