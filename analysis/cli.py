@@ -14,7 +14,7 @@ from analysis.load.pull import pull
 from analysis.report import document, files, scoreboard
 from analysis.tables import formats, published, reproduction, tuned
 from bench.config.arguments import read, word
-from bench.errors import UserError
+from bench.errors import UserError, exit_code
 
 USAGE = """\
 python -m analysis study=NAME [results=FOLDER] [figures=NAME,...] [style=STYLE] [width=INCHES]
@@ -93,19 +93,19 @@ class Pull:
 
 def main(arguments: Sequence[str]) -> int:
     """Run the analysis and return the process's exit code."""
+    return exit_code(_dispatch, arguments)
+
+
+def _dispatch(arguments: list[str]) -> int:
     if not arguments or arguments[0] == "help" or {"-h", "--help"} & set(arguments):
         print(USAGE)
         return 0 if arguments else 2
     first, *others = arguments
-    try:
-        if "=" in first:
-            return _report(arguments)
-        if first not in COMMANDS:
-            raise UserError(f"unknown command '{first}': allowed are {', '.join(COMMANDS)}; a report is study={first}")
-        return COMMANDS[first](others)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    if "=" in first:
+        return _report(arguments)
+    if first not in COMMANDS:
+        raise UserError(f"unknown command '{first}': allowed are {', '.join(COMMANDS)}; a report is study={first}")
+    return COMMANDS[first](others)
 
 
 def _report(words: Sequence[str]) -> int:
@@ -114,6 +114,7 @@ def _report(words: Sequence[str]) -> int:
         raise UserError("which study? Give study=NAME, a folder below the results")
     look, names = _look(options), gallery.chosen(options.figures)
     folder = Path(options.results) / options.study[0] / "report"
+    files.check_folder(folder)
     records, tuning = tuned.split(load.read(options.study, options.results), folder.parent)
     _warn(records)
     if len(records.runs):

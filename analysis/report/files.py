@@ -20,6 +20,7 @@ from analysis.tables.costs import costs_of_runs
 from analysis.tables.final_scores import comparison_table
 from analysis.tables.tuned import Tuned
 from bench.errors import UserError
+from bench.paths import refuse_links
 from bench.records.files import write_atomic
 
 MAIN_FIGURES = ("learning_curves_stochastic", "learning_curves_deterministic", "final_scores")  # in every format
@@ -155,6 +156,14 @@ def write_figures(material: Material, names: Sequence[str], folder: Path, look: 
 def _write_kinds(found: Mapping[str, bytes], path: Path) -> Iterator[Path]:
     for kind, content in found.items():
         yield write_file(path.with_name(f"{path.name}.{kind}"), content)
+
+
+def check_folder(report: Path) -> None:
+    """Refuse a link in place of a study's folder, or of that of its report. Raises `UserError`."""
+    try:
+        refuse_links(report, 2)
+    except OSError as error:
+        raise UserError(f"cannot write {error.filename}: {error.strerror}") from error
 
 
 def write_file(path: Path, content: bytes) -> Path:

@@ -1,11 +1,11 @@
 """Training a recorded block again, and holding the numbers against those that were recorded."""
 
 import dataclasses
+import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from bench import packs
 from bench.config import saved_policies as policies
 from bench.config.identity import cell_hash
 from bench.config.schema import Config
@@ -17,7 +17,7 @@ from bench.records.files import sha256
 
 def finished(path: Path) -> blocks.Block:
     """The finished block in `path`, whose files are intact. Raises `UserError` where there is none."""
-    block = blocks.read(path.resolve()) if path.exists() or packs.exists(path / blocks.RECORD) else None
+    block = blocks.read(Path(os.path.abspath(path)))
     if block is None or not block.finished:
         raise UserError(f"{path}: no finished block; give the folder that holds its {blocks.RECORD}")
     blocks.check(block)

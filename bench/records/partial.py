@@ -21,7 +21,7 @@ from bench.observer import Row
 from bench.paths import refuse_links
 from bench.records import files
 from bench.records.files import Damaged
-from bench.records.tables import EPISODES, TRAINING, parsed, write_rows
+from bench.records.tables import EPISODES, TRAINING, check_columns, columns_of, parsed, write_rows
 
 PARTIAL = "partial.zip"
 SCHEMA = 2
@@ -87,7 +87,9 @@ def read(path: Path) -> Partial | None:
             if not isinstance(checksums, dict) or hashlib.sha256(content).hexdigest() != checksums.get(name):
                 raise Damaged(f"{name} is not what was written (checksum)")
         del header["schema"]
-        return Partial(build(Header, header), parts[_STATE], *(_rows(parts[name]) for name in (EPISODES, TRAINING)))
+        return Partial(
+            build(Header, header), parts[_STATE], *(_rows(name, parts[name]) for name in (EPISODES, TRAINING))
+        )
     except (OSError, UserError, archives.BadArchive) as error:
         raise Damaged(first_line(error)) from error
 
@@ -98,7 +100,9 @@ def _table(kind: str, rows: Sequence[Row]) -> bytes:
     return content.getvalue()
 
 
-def _rows(content: bytes) -> list[Row]:
-    """The rows as they were reported: a column a row did not have is not in it."""
-    rows = parsed(content).to_pylist()
+def _rows(kind: str, content: bytes) -> list[Row]:
+    """The rows as they were reported: a column a row did not have is not in it. Raises `Damaged`."""
+    table = parsed(content)
+    check_columns(table, kind, columns_of(kind))
+    rows = table.to_pylist()
     return [{name: value for name, value in row.items() if value is not None} for row in rows]

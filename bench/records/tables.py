@@ -59,7 +59,7 @@ _ORDER: Mapping[str, Sequence[str]] = {
 
 _TEXTS = (pa.string(), pa.large_string())
 _TYPES = (pa.int32(), pa.int64(), pa.float64(), pa.bool_(), *_TEXTS)  # of all columns there are
-_KINDS = (pa.types.is_integer, pa.types.is_floating, pa.types.is_string)
+_LIKE = (pa.types.is_integer, pa.types.is_floating, pa.types.is_string)
 _UNREADABLE = (  # what pyarrow raises for bytes that it did not write
     *(pa.ArrowException, OSError, ValueError, LookupError, TypeError, NotImplementedError, OverflowError, MemoryError),
 )
@@ -226,21 +226,34 @@ def read_table(path: Path, checksum: str | None, columns: Collection[str], most_
         table = parsed(content, most_rows)
     except Damaged as error:
         raise Damaged(f"{path.name}: {error}") from error
-    missing = [column for column in columns if column not in table.column_names]
-    if missing:
-        raise Damaged(f"{path.name} has no column '{missing[0]}'")
-    for name, kind in _COLUMNS.get(path.name, {}).items():
-        if name in table.column_names:
-            _check_column(path.name, name, table[name], kind)
+    try:
+        check_columns(table, path.name, columns)
+    except Damaged as error:
+        raise Damaged(f"{path.name} {error}") from error
     return table
 
 
-def _check_column(file: str, name: str, column: pa.ChunkedArray, kind: pa.DataType) -> None:
-    """Refuse a column of another kind, and one with gaps by which rows are ordered. Raises `Damaged`."""
-    if not any(is_kind(kind) and is_kind(column.type) for is_kind in _KINDS):
-        raise Damaged(f"{file}: its column '{name}' is of type {column.type}, not {kind}")
-    if name in _ORDER[file] and column.null_count:
-        raise Damaged(f"{file}: its column '{name}' has gaps")
+def columns_of(kind: str) -> Collection[str]:
+    """The columns that every table of a kind has."""
+    return _COLUMNS[kind]
+
+
+def check_columns(table: pa.Table, kind: str, columns: Collection[str]) -> None:
+    """Refuse a table without some columns, or with others of the kind than there are. Raises `Damaged`."""
+    missing = [column for column in columns if column not in table.column_names]
+    if missing:
+        raise Damaged(f"has no column '{missing[0]}'")
+    for name, type in _COLUMNS.get(kind, {}).items():
+        if name in table.column_names:
+            _check_column(kind, name, table[name], type)
+
+
+def _check_column(kind: str, name: str, column: pa.ChunkedArray, type: pa.DataType) -> None:
+    """Refuse a column of another type, and one with gaps that has none. Raises `Damaged`."""
+    if not any(is_like(type) and is_like(column.type) for is_like in _LIKE):
+        raise Damaged(f"has a column '{name}' of type {column.type}, not {type}")
+    if column.null_count and (name in _ORDER[kind] or not pa.types.is_floating(type)):
+        raise Damaged(f"has gaps in its column '{name}'")
 
 
 def _plain(value: Any) -> Any:

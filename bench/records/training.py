@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 from bench import interruption
 from bench.config.identity import cell_hash, factors
 from bench.config.schema import Config
-from bench.errors import RunWarning
+from bench.errors import RunWarning, UserError
 from bench.observer import Row, Save, Trained
 from bench.records import block as blocks
 from bench.records import partial, provenance, summaries
@@ -92,8 +92,11 @@ class TrainingRecorder(Recorder):
         return found
 
     def discard(self, reason: str) -> None:
-        """The learner cannot go on from what was found: set it aside and begin anew."""
-        self._set_aside(reason)
+        """The learner cannot go on from what was found: set it aside and begin anew. Raises `UserError`."""
+        try:
+            self._set_aside(reason)
+        except OSError as error:
+            raise UserError(f"cannot move {self.directory / partial.PARTIAL}: {error.strerror}") from error
         self._begin_anew()
         self.record.pop("resumed", None)
 
