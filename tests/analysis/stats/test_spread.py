@@ -1,0 +1,101 @@
+"""Gini's mean difference against its definition, known distributions and removal of pairs one by one."""
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from analysis import stats
+
+pairs_of_runs = arrays(float, st.tuples(st.just(2), st.integers(3, 9)), elements=st.integers(-5, 5))
+
+
+def by_definition(values) -> float:
+    return float(np.mean([abs(a - b) for a, b in itertools.combinations(values, 2)]))
+
+
+def test_by_hand():
+    assert stats.gini([1.0, 2.0, 4.0]) == pytest.approx((1 + 3 + 2) / 3)
+    assert stats.gini([0.0, 1.0]) == 1.0
+    assert stats.gini_effect([1.0, 2.0, 4.0], [0.0, 0.0, 0.3]) == pytest.approx(2 - 0.2)
+    # Without each pair in turn: |2 − 4|, |1 − 4|, |1 − 2|, so 3 · 2 − 2 · (2, 3, 1).
+    assert stats.gini_pseudo_values([1.0, 2.0, 4.0], [5.0] * 3).tolist() == pytest.approx([2.0, 0.0, 4.0])
+
+
+@given(pairs_of_runs)
+def test_pseudo_values_are_those_of_removing_every_pair_from_both_arms(runs):
+    n = runs.shape[1]
+    whole = by_definition(runs[0]) - by_definition(runs[1])
+    left_out = [np.delete(runs, i, axis=1) for i in range(n)]
+    expected = [n * whole - (n - 1) * (by_definition(rest[0]) - by_definition(rest[1])) for rest in left_out]
+    np.testing.assert_allclose(stats.gini_pseudo_values(*runs), expected, atol=1e-9)
+    assert stats.gini_effect(*runs) == pytest.approx(whole, abs=1e-12)
+    assert stats.gini_pseudo_values(*runs).mean() == pytest.approx(whole, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("draw", "expected"),
+    [
+        (lambda rng: rng.normal(0, 2, 200_000), 2 * 2 / np.sqrt(np.pi)),
+        (lambda rng: rng.uniform(0, 1, 200_000), 1 / 3),
+        (lambda rng: rng.exponential(3, 200_000), 3.0),
+    ],
+)
+def test_of_known_distributions(draw, expected):
+    assert stats.gini(draw(np.random.default_rng(0))) == pytest.approx(expected, rel=0.01)
+
+
+def test_runs_that_are_all_equal_have_none_exactly():
+    assert stats.gini(np.full(80, 0.1)) == 0.0
+    assert stats.gini_pseudo_values(np.full(80, 0.1), np.full(80, 0.7)).tolist() == [0.0] * 80
+
+
+def test_it_neither_moves_with_the_runs_nor_depends_on_their_order():
+    rng = np.random.default_rng(1)
+    values = rng.normal(size=50)
+    assert stats.gini(values + 1e6) == pytest.approx(stats.gini(values), rel=1e-8)
+    assert stats.gini(-3 * rng.permutation(values)) == pytest.approx(3 * stats.gini(values))
+    first, second = rng.normal(size=(2, 50))
+    order = rng.permutation(50)
+    np.testing.assert_allclose(
+        stats.gini_pseudo_values(first[order], second[order]), stats.gini_pseudo_values(first, second)[order]
+    )
+
+
+def test_too_few_runs_unlike_arms_and_missing_values_are_refused():
+    for few in ([], [1.0]):
+        with pytest.raises(ValueError, match="at least 2"):
+            stats.gini(few)
+    with pytest.raises(ValueError, match="at least 3"):
+        stats.gini_pseudo_values([1.0, 2.0], [1.0, 2.0])
+    with pytest.raises(ValueError, match="same seeds"):
+        stats.gini_pseudo_values([1.0, 2.0, 3.0], [1.0, 2.0, 3.0, 4.0])
+    for wrong in (np.nan, np.inf):
+        with pytest.raises(ValueError, match="finite"):
+            stats.gini([1.0, 2.0, wrong])
+
+
+DRAWS = {
+    "normal": (lambda rng, shape: rng.normal(size=shape), 2 / np.sqrt(np.pi)),
+    "uniform": (lambda rng, shape: rng.uniform(size=shape), 1 / 3),
+    "exponential": (lambda rng, shape: rng.exponential(size=shape), 1.0),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("pairs", [80, 160, 320])
+@pytest.mark.parametrize("name", DRAWS)
+def test_the_interval_of_pseudo_values_covers_from_80_pairs_on(name, pairs):
+    """One arm twice as spread as the other; 4,000 studies, so that 1.5 points are four standard errors."""
+    draw, unit = DRAWS[name]
+    first, second = draw(np.random.default_rng(pairs), (2, 4000, pairs))
+    design = stats.one_look(pairs)
+    found = [
+        stats.repeated_interval(stats.gini_pseudo_values(2 * a, b), design, 0.05, 1.0)
+        for a, b in zip(first, second, strict=True)
+    ]
+    covered = np.mean([low <= unit <= high for _, low, high in found])
+    assert covered == pytest.approx(0.95, abs=0.015)
