@@ -86,7 +86,7 @@ class Environments(ABC):
     def observation(self) -> Array:
         """The observations of the current states, (O, C) float32; a fresh array."""
         seen = self._observe()
-        if not self.faults and _moderate(seen):
+        if not self.faults and moderate(seen):
             return seen
         self._note_infinite("observation", seen, self._begun)
         return np.where(self._faulty(), np.float32(0), seen)
@@ -118,8 +118,8 @@ class Environments(ABC):
         replica of which nothing is live draws no noise. Raises ValueError for actions outside the task's space.
         """
         transition = self._step(actions, live)
-        usual = not self.faults and _moderate(transition.observation) and _moderate(transition.reward)
-        if usual and all(map(_moderate, transition.extras.values())):
+        usual = not self.faults and moderate(transition.observation) and moderate(transition.reward)
+        if usual and all(map(moderate, transition.extras.values())):
             return transition
         numbers = {"observation": transition.observation, "reward": transition.reward, **transition.extras}
         live = np.ones(self.n_columns, dtype=np.bool_) if live is None else live
@@ -194,6 +194,6 @@ def fault_text(task: str, what: str, step: int) -> str:
     return f"{task}: {what} at {f'step {step} of an episode' if step else 'the start of an episode'}"
 
 
-def _moderate(values: Array) -> bool:
+def moderate(values: Array) -> bool:
     """Whether no value comes near what the learner cannot take. One call that takes half a microsecond."""
     return bool(np.vdot(values, values) < _SQUARES)

@@ -15,7 +15,7 @@ from gymnasium import spaces
 from bench import plugin
 from bench.errors import UserError, first_line, nearest
 from bench.tasks.base import Array, Step, Task
-from bench.tasks.environments import LARGEST, Environments, TaskFault, Transition, fault_text
+from bench.tasks.environments import LARGEST, Environments, TaskFault, Transition, fault_text, moderate
 from bench.tasks.spaces import check_actions, check_spaces, shown
 
 API = "(observation, reward, terminated, truncated, info)"
@@ -170,9 +170,11 @@ class CheckedEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
         if seen is None or seen.dtype.kind not in "biuf" or seen.shape != shape:
             of_shape = "" if seen is None or seen.shape == shape else f" of shape {seen.shape}"
             raise self._fault(f"the observation is {shown(given)}{of_shape}; must be numbers of shape {shape}")
-        return self._finite("observation", seen).copy()
+        return seen.copy() if seen.dtype.kind == "f" and moderate(seen) else self._finite("observation", seen).copy()
 
     def _reward(self, given: Any) -> float:
+        if isinstance(given, float) and -LARGEST <= given <= LARGEST:  # nearly always: no need of arrays
+            return float(given)
         value = _as_array(given)
         if value is None or value.dtype.kind not in "biuf" or value.size != 1:
             raise self._fault(f"the reward is {shown(given)}; must be one number")
@@ -185,6 +187,8 @@ class CheckedEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
         raise InfiniteValue(fault_text(self._name, f"the {name} is {values[~fit].flat[0]}", self._steps))
 
     def _flag(self, name: str, given: Any) -> bool:
+        if given is True or given is False:
+            return bool(given)
         if not isinstance(given, bool | np.bool_ | int | np.integer) or given not in (0, 1):
             raise self._fault(f"{name} is {shown(given)}; must be True or False")
         return bool(given)
@@ -245,18 +249,17 @@ class ForeignEnv(Environments):
         check_actions(self.task.action_space, actions)
         live = np.ones(self.n_columns, dtype=np.bool_) if live is None else live
         reward = np.zeros(self.n_columns)
-        flags = np.zeros((2, self.n_columns), dtype=np.bool_)
+        terminated, truncated = np.zeros((2, self.n_columns), dtype=np.bool_)
         chosen = np.asarray(actions, dtype=self.task.action_space.dtype).T
         for column in np.flatnonzero(live & ~self._faulty()).tolist():
             try:
-                seen, reward[column], *flags[:, column], _ = self._envs[column].step(chosen[column])
+                seen, reward[column], ended, cut, _ = self._envs[column].step(chosen[column])
             except TaskFault as fault:
                 self.note(column, str(fault))
                 continue
-            self._seen[:, column] = seen
+            self._seen[:, column], terminated[column], truncated[column] = seen, ended, cut
         self._fresh &= ~live
         self.elapsed += live
-        terminated, truncated = flags
         if self.task.time_limit is not None:
             truncated |= live & (self.elapsed >= self.task.time_limit)
         return Transition(self._observe(), reward, terminated, truncated & ~terminated, {})

@@ -1,5 +1,6 @@
 """What no task may do, and no caller: a fault fails its seed alone, an action outside the space is refused."""
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
+from bench.learner import train as training
 from bench.learner.evaluate import EvaluationFaults, play
 from bench.seeding import stream
 from bench.tasks import Array, BatchedEnv, Step, Task, environments
@@ -14,6 +16,7 @@ from bench.tasks.column_env import ColumnEnv
 from bench.tasks.environments import TaskFault
 from bench.tasks.foreign import GymTask
 from bench.tasks.vec_env import BatchedVecEnv
+from tests.learner.probes import Notes, settings
 from tests.tasks.zoo import Sound, registered
 
 
@@ -143,3 +146,18 @@ def test_somebody_elses_environment_meets_no_action_outside_its_space() -> None:
         with pytest.raises(ValueError, match="action 2 is not one of the whole numbers 0 to 1"):
             env.step(np.array([0, 2]))
         assert (env.elapsed == 0).all()
+
+
+@pytest.mark.parametrize(("what", "value"), NUMBERS)
+def test_training_on_a_task_of_ours_names_the_fault_too(
+    monkeypatch: pytest.MonkeyPatch, what: str, value: float
+) -> None:
+    monkeypatch.setattr(training, "make", lambda _: Cliff(what, value))
+    config = settings("task=exam_question", "hidden=[8]", "budget=200", "seeds=2", "evaluation.episodes=1")
+    trained = training.train(config, config.seeds, Notes())
+    name = "height" if what == "extra" else what
+    for outcome in trained.outcomes.values():
+        assert outcome.status == "failed"
+        assert re.fullmatch(
+            rf"Cliff\(.*\): the {name} is \S+ at step \d of an episode in (training|evaluation)", str(outcome.cause)
+        )
