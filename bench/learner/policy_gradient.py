@@ -195,9 +195,18 @@ class PolicyGradient(OnPolicyAlgorithm):
         for replica, steps in zip(self.active, rollout.env_steps, strict=True):
             self.env_steps[replica] += steps
         self.num_timesteps = min(self.env_steps[replica] for replica in self.active)
+        faults = self.collector.env.faults
+        self.failures |= {r: faults[self.seeds[r]] for r in self.active if self.seeds[r] in faults}
         callback.update_locals(locals())
         callback.on_rollout_end()
-        return True
+        self._leave_out([replica for replica in self.active if replica in self.failures])
+        return bool(self.active)
+
+    def _leave_out(self, failed: Sequence[int]) -> None:
+        """Take replicas whose task failed out of the stack and out of the batch: nothing is learned from it."""
+        if failed and self._rollout is not None:
+            self._rollout = self._rollout.select([row for row, r in enumerate(self.active) if r not in failed])
+            self._retire(failed)
 
     def train(self) -> None:
         """Estimate what the actions of the batch just collected are worth, and update the weights."""

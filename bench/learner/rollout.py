@@ -58,6 +58,17 @@ class Rollout:
         }
         return replace(self, **moved)
 
+    def select(self, rows: Sequence[int]) -> "Rollout":
+        """Return what these replicas did."""
+        first = ("observations", "outputs", "actions")  # the tensors with replicas on the first axis
+        chosen: dict[str, Any] = {
+            name: value[list(rows)] if name in first else value[:, list(rows)]
+            for name, value in vars(self).items()
+            if isinstance(value, Tensor)
+        }
+        extra = None if self.extra_steps is None else [self.extra_steps[row] for row in rows]
+        return replace(self, **chosen, episodes=[self.episodes[row] for row in rows], extra_steps=extra)
+
     @property
     def env_steps(self) -> list[int]:
         """The steps taken by each replica, those from restored states included."""

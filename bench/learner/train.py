@@ -114,10 +114,7 @@ class GridEvalCallback(BaseCallback):
 
     def _on_rollout_end(self) -> None:
         """Before the update: the policy in force at a grid step has learned from the steps before it only."""
-        faults = self.model.collector.env.faults
         for replica in self.model.active:
-            if (fault := faults.get(self.model.seeds[replica])) is not None:
-                self.model.failures.setdefault(replica, fault)
             if replica not in self.model.failures:
                 self._keep(replica, self.model.env_steps[replica])
         self._evaluate_complete()
