@@ -62,7 +62,7 @@ def test_made_from_a_configuration(configure: Configure) -> None:
     [
         ("CartPole-v9", "unknown Gymnasium id 'CartPole-v9'; did you mean 'CartPole-v1'"),
         ("no/such-thing-v0", "unknown Gymnasium id"),
-        (None, "task.id=None: must be text"),
+        (None, "task.id=null: must be text"),
     ],
 )
 def test_unknown_ids_are_refused(configure: Configure, id: str | None, message: str) -> None:

@@ -37,7 +37,7 @@ def test_a_time_limit_of_ones_own(configure: Configure) -> None:
         ("cartpole", {"pole": 2}, "unknown key 'task.pole'"),
         ("cartpole", {"time_limt": 2}, "unknown key 'task.time_limt'; did you mean 'time_limit'"),
         ("cartpole", {"time_limit": 0}, "task.time_limit=0: must be at least 1"),
-        ("cartpole", {"time_limit": None}, "task.time_limit=None: must be a whole number"),
+        ("cartpole", {"time_limit": None}, "task.time_limit=null: must be a whole number"),
         ("weekly_exam", {"time_limit": 8}, "task.time_limit=8: weekly_exam ends by itself"),
     ],
 )
