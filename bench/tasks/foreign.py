@@ -3,6 +3,7 @@
 Nothing that such an environment says is believed before it is looked at: `CheckedEnv` stands around each.
 """
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -76,19 +77,21 @@ class GymTask(Task):
         silent = {"render_mode": None} if spec.kwargs.get("render_mode") is not None else {}
         try:
             env = gymnasium.make(spec.id, max_episode_steps=-1, disable_env_checker=True, **silent)
+            _ = env.observation_space, env.action_space  # it must have both
         except gymnasium.error.DependencyNotInstalled as error:
             raise UserError(f"task.id={self.id}: {error}") from None
         except Exception as error:  # whatever somebody else's environment raises
             raise UserError(
                 f"task.id={self.id}: cannot be made ({type(error).__name__}: {first_line(error)})"
             ) from error
+        checked = CheckedEnv(env, f"task.id={self.id}")
         if env.render_mode == "human":
-            env.close()
+            checked.close()
             raise UserError(
                 f"task.id={self.id}: it opens windows (render_mode=human) unless told otherwise; register it with "
                 f"render_mode=None"
             )
-        return CheckedEnv(env, f"task.id={self.id}")
+        return checked
 
     def start(self, rng: np.random.Generator, n: int) -> Array:  # noqa: ARG002
         """Raises `UserError`."""
@@ -145,7 +148,7 @@ class CheckedEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
         self._steps = 0
         try:
             given = self.env.reset(seed=seed, options=options)
-        except Exception as error:  # whatever somebody else's environment raises
+        except (Exception, SystemExit) as error:  # whatever somebody else's environment raises
             raise self._raised("reset", error) from error
         if not isinstance(given, tuple) or len(given) != 2:
             raise self._fault(f"reset returned {shown(given)}; must be (observation, info)")
@@ -156,7 +159,7 @@ class CheckedEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
         self._steps += 1
         try:
             given = self.env.step(np.array(action) if np.ndim(action) else action)
-        except Exception as error:  # whatever somebody else's environment raises
+        except (Exception, SystemExit) as error:  # whatever somebody else's environment raises
             raise self._raised("step", error) from error
         if not isinstance(given, tuple) or len(given) != 5:
             many = f"{len(given)} values" if isinstance(given, tuple) else shown(given)
@@ -164,6 +167,11 @@ class CheckedEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
         observation, reward, terminated, truncated, _ = given
         flags = self._flag("terminated", terminated), self._flag("truncated", truncated)
         return self._observation(observation), self._reward(reward), *flags, {}
+
+    def close(self) -> None:
+        """Close it. What it raises then changes no number, and is nobody's business any more."""
+        with contextlib.suppress(Exception):
+            self.env.close()
 
     def _observation(self, given: Any) -> Array:
         seen, shape = _as_array(given), self.observation_space.shape
@@ -189,11 +197,13 @@ class CheckedEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
     def _flag(self, name: str, given: Any) -> bool:
         if given is True or given is False:
             return bool(given)
+        if isinstance(given, np.ndarray) and given.ndim == 0:
+            given = given.item()
         if not isinstance(given, bool | np.bool_ | int | np.integer) or given not in (0, 1):
             raise self._fault(f"{name} is {shown(given)}; must be True or False")
         return bool(given)
 
-    def _raised(self, method: str, error: Exception) -> TaskFault:
+    def _raised(self, method: str, error: BaseException) -> TaskFault:
         return self._fault(f"{method} raised {type(error).__name__}: {first_line(error)}")
 
     def _fault(self, what: str) -> TaskFault:

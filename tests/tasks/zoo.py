@@ -6,12 +6,14 @@ the cause that is to be named; `registered` registers an environment as a Gymnas
 
 import contextlib
 import random
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import gymnasium
 import numpy as np
+import torch
 from gymnasium import spaces
 
 from bench.seeding import stream
@@ -126,6 +128,12 @@ class Windowed(Sound):
         super().__init__(render_mode)
 
 
+class Spaceless(gymnasium.Env[Any, Any]):
+    """It does not say what it observes."""
+
+    action_space = spaces.Discrete(2)
+
+
 class Picky(Sound):
     """It takes only actions of its own space, of its own type, and writes into them."""
 
@@ -140,6 +148,10 @@ class Picky(Sound):
 
 def broken(_: Sound) -> Any:
     raise RuntimeError("the simulator\nhas crashed")
+
+
+def quitting(_: Sound) -> Any:
+    sys.exit(3)
 
 
 def unmade(_: Sound) -> None:
@@ -216,11 +228,18 @@ ZOO: dict[str, tuple[type[Any], Outcome]] = {
     "flags in a list": (answering(terminated=lambda _: [False]), Outcome(refused="terminated is [False]; must be")),
     "no flag": (answering(truncated=lambda _: None), Outcome(refused="truncated is None; must be True or False")),
     "flags of NumPy": (answering(truncated=lambda _: np.bool_(False)), TRAINS),
+    "flag 2": (answering(terminated=lambda _: 2), Outcome(refused="terminated is 2; must be True or False")),
+    "flags in arrays": (answering(terminated=lambda self: np.array(self.steps >= 4)), TRAINS),
+    "pays a tensor": (answering(reward=lambda _: torch.tensor(1.0)), TRAINS),
+    "observes complex numbers": (answering(observation=lambda _: [1j, 0]), Outcome(refused="must be numbers of shape")),
     "info is text": (answering(info=lambda _: "lives: 3"), TRAINS),
     "info lies": (answering(info=lambda _: {"TimeLimit.truncated": True, "episode": 1}), TRAINS),
     "four values": (sound(step=lambda self, _: (self.look(), 0.0, False, {})), Outcome(refused="step returned 4 val")),
     "nothing": (sound(step=lambda *_: None), Outcome(refused="step returned None; must be five, (observation,")),
     "step raises": (answering(reward=broken), Outcome(refused="step raised RuntimeError: the simulator at step 1 of")),
+    "step leaves": (answering(reward=quitting), Outcome(refused="step raised SystemExit: 3 at step 1 of")),
+    "close raises": (sound(close=broken), TRAINS),
+    "no spaces": (Spaceless, Outcome(refused="has no attribute 'observation_space'")),
     "old reset": (OldReset, Outcome(refused="reset returned array([")),
     "reset without seed": (OldestReset, Outcome(refused="reset raised TypeError: ")),
     "cannot be made": (sound(__init__=unmade), Outcome(refused="cannot be made (OSError: no such level)")),
