@@ -222,16 +222,14 @@ def test_no_damage_costs_a_traceback_an_import_or_a_file_of_somebody_else(record
     number, first = int(os.environ.get("BENCH_FUZZ_FILES", FEW)), int(os.environ.get("BENCH_FUZZ_FIRST", 0))
     (tmp_path / "cwd").mkdir()
     monkeypatch.chdir(tmp_path / "cwd")
-    found = []
+    found: list[str] = []
     for each in range(first, first + number):
         root = tmp_path / "case"
-        found += problems_of(each, recorded, root, importing)
+        problems = problems_of(each, recorded, root, importing)
         shutil.rmtree(root, ignore_errors=True)
-        if "BENCH_FUZZ_FILES" in os.environ and found:  # which goes on to the end, and tells by itself
-            print("\n".join(found), flush=True)
-            found.clear()
-        if "BENCH_FUZZ_FILES" in os.environ:
-            print(each, end=" ", flush=True)
+        if "BENCH_FUZZ_FILES" in os.environ:  # it takes long
+            print(each, *problems, sep="\n" if problems else " ", end=" ", flush=True)
+        found += problems
     assert not found, "\n\n".join(found)
     assert list((tmp_path / "cwd").iterdir()) == []
 
