@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -75,10 +76,25 @@ def write_rows(kind: str, rows: Sequence[Row], path: Path | BinaryIO) -> None:
     common = _COLUMNS[kind]
     further = sorted({name for row in rows for name in row} - set(common))
     ordered = sorted(rows, key=lambda row: tuple(row[name] for name in _ORDER[kind]))
-    columns = {name: [_plain(row[name]) for row in ordered] for name in common}
-    columns |= {name: [_plain(row.get(name)) for row in ordered] for name in further}
+    columns = [_column([row[name] for row in ordered], type) for name, type in common.items()]
+    columns += [_column([row.get(name) for row in ordered], pa.float64()) for name in further]
     schema = pa.schema([*common.items(), *((name, pa.float64()) for name in further)])
-    _write(pa.table(columns, schema=schema), path)
+    _write(pa.Table.from_arrays(columns, schema=schema), path)
+
+
+def _column(values: Sequence[Any], type: pa.DataType) -> pa.Array:
+    """Return values of whole numbers, numbers with gaps (None), or texts as pyarrow keeps them.
+
+    `pyarrow.array` would import pandas to see whether the values are its own, which takes half a second.
+    """
+    if type in _TEXTS:
+        texts = [str(value).encode() for value in values]
+        offsets = np.cumsum([0, *map(len, texts)], dtype=np.int32 if type == pa.string() else np.int64)
+        return pa.Array.from_buffers(type, len(texts), [None, pa.py_buffer(offsets), pa.py_buffer(b"".join(texts))])
+    present = np.array([value is not None for value in values], dtype=bool)
+    numbers = np.array([0 if value is None else value for value in values], dtype=type.to_pandas_dtype())
+    gaps = None if present.all() else pa.py_buffer(np.packbits(present, bitorder="little"))
+    return pa.Array.from_buffers(type, len(values), [gaps, pa.py_buffer(numbers)])
 
 
 def _write(table: pa.Table, path: Path | BinaryIO) -> None:
@@ -254,8 +270,3 @@ def _check_column(kind: str, name: str, column: pa.ChunkedArray, type: pa.DataTy
         raise Damaged(f"has a column '{name}' of type {column.type}, not {type}")
     if column.null_count and (name in _ORDER[kind] or not pa.types.is_floating(type)):
         raise Damaged(f"has gaps in its column '{name}'")
-
-
-def _plain(value: Any) -> Any:
-    """NumPy's scalars as Python's: pyarrow refuses some of them in lists."""
-    return value.item() if hasattr(value, "item") else value
