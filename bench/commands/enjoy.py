@@ -89,7 +89,7 @@ def enjoy(
         rate = float(env.metadata.get("render_fps", FRAMES_PER_SECOND))
         return _written(folder / f"{name}.{kind}", _ANIMATIONS[kind](frames, rate)), total
     except OSError as error:
-        raise UserError(f"cannot write {error.filename}: {error.strerror}") from error
+        raise UserError(f"cannot write {error.filename or folder}: {error.strerror}") from error
 
 
 def _environment(config: Config, task: Task) -> "gymnasium.Env[Any, Any]":

@@ -111,7 +111,7 @@ def _free_place(cell: Path) -> Path:
     try:
         refuse_links(cell, 4)  # of the cell, its task, all reruns, the study
     except OSError as error:
-        raise UserError(f"cannot write {error.filename}: {error.strerror}") from error
+        raise UserError(f"cannot write {error.filename or cell}: {error.strerror}") from error
     for number in itertools.count(1):
         place = cell / str(number)
         try:
@@ -119,6 +119,6 @@ def _free_place(cell: Path) -> Path:
         except FileExistsError:
             continue
         except OSError as error:
-            raise UserError(f"cannot write {error.filename}: {error.strerror}") from error
+            raise UserError(f"cannot write {error.filename or cell}: {error.strerror}") from error
         return place
     raise AssertionError("unreachable")

@@ -6,6 +6,7 @@ import fcntl
 import hashlib
 import json
 import os
+import stat
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from bench.paths import read_file
 
 SEAL = "record_checksum"  # in a JSON file that is sealed, the checksum of all its other entries
 LARGEST = 1 << 25  # bytes of a JSON file that are read
+LARGEST_FILE = 1 << 32  # bytes of any file that is held against its checksum
 LARGEST_YAML = 1 << 20  # bytes of a YAML file that are read: its reader is slow
 LOCK = ".lock"
 SHOWN = 60  # letters of a value in a message
@@ -189,9 +191,17 @@ def _seal(data: Mapping[str, Any]) -> str:
 
 
 def sha256(path: Path) -> str:
-    """The checksum of a file's bytes. Raises `OSError` where it cannot be read, and for a link."""
-    if not path.is_file() or path.is_symlink():  # which a pipe is not either: it would be waited for
-        raise OSError(errno.EINVAL, "it is no file" if path.exists() else os.strerror(errno.ENOENT), str(path))
+    """The checksum of a file's bytes.
+
+    Raises:
+        OSError: where it cannot be read, is a link or no file, or has more than `LARGEST_FILE` bytes.
+    """
+    found = path.lstat()
+    if not stat.S_ISREG(found.st_mode):  # a pipe would be waited for
+        what = "it is a link, and links are not followed" if stat.S_ISLNK(found.st_mode) else "it is no file"
+        raise OSError(errno.EINVAL, what, str(path))
+    if found.st_size > LARGEST_FILE:  # of holes, perhaps, which take no room on a disk
+        raise OSError(errno.EFBIG, f"it has more than {LARGEST_FILE} bytes", str(path))
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

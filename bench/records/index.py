@@ -82,7 +82,8 @@ class Index:
                 if self.read(study) == self._with(merged, study):
                     return
         except OSError as error:
-            raise UserError(f"results={study.parent}: cannot write {error.filename}: {error.strerror}") from error
+            where = error.filename or study / self.file
+            raise UserError(f"results={study.parent}: cannot write {where}: {error.strerror}") from error
 
     def _with(self, merged: Callable[[Mapping[str, Any]], Mapping[str, Any]], study: Path) -> dict[str, Any]:
         """What `merged` makes of the index, as it will be read back."""

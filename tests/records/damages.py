@@ -400,7 +400,7 @@ def forged_lease(case: Case) -> str:
         process = rng.choice(("1-x-1", "²-1", "0", "9" * 30, "-1", str(rng.choice(ODD))[:20]))
         owner = {"host": "elsewhere" if kind == "future" else rng.choice(("x", 3, None)), "process": process}
         place.write_text(json.dumps(owner))
-        os.utime(place, (4e9, 4e9))
+    os.utime(place, (4e9, 4e9), follow_symlinks=False)
     return f"{place.relative_to(case.study)}: {kind}"
 
 
