@@ -353,7 +353,7 @@ class PolicyGradient(OnPolicyAlgorithm):
             if not finite[row] or not all(bool(network.stack.flat[replica].isfinite().all()) for network in networks)
         ]
         for replica in failed:
-            self.failures[replica] = f"the loss was not finite in update {self.updates[replica]}"
+            self.failures.setdefault(replica, f"the loss was not finite in update {self.updates[replica]}")
         self._retire(failed)
 
     def _init_callback(self, callback: MaybeCallback, progress_bar: bool = False) -> BaseCallback:
