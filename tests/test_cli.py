@@ -99,6 +99,159 @@ def test_a_mistake_is_one_line_and_writes_nothing(bench, arguments, message, tmp
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ["status", "quick"],
+            "unknown argument of status 'quick': allowed are study=…, results=…; did you mean 'study=qui",
+        ),
+        (["status", "study=a", "study=b"], "status: study is given twice, study=a and study=b"),
+        (["quick"], "did you mean study=quick?"),
+        (["train", "gamma=0.9"], "did you mean 'python -m bench KEY=VALUE'?"),
+        (["report"], "did you mean 'python -m analysis study=NAME'?"),
+        (["--algo", "ppo"], "unknown flag '--algo' ('python -m bench --help' shows them); did you mean preset=ppo?"),
+        (["--run"], "unknown flag '--run'"),
+        (["--experimental-rerun=x"], "unknown flag '--experimental-rerun'"),
+        (["--cfg"], "--cfg/-c: expected one argument"),
+        (["--cfg", "jobs"], "--cfg/-c: invalid choice: 'jobs'"),
+        (["--cfg", "job", "gamma=0.9,1"], "gamma=0.9,1: --cfg prints one configuration; give one value"),
+        (["--cfg", "job", "--info", "all"], "--cfg and --info: only one of them can be given"),
+        (["--config-dir", "nowhere"], "--config-dir nowhere: there is no such folder"),
+        ([""], "an empty word was typed: write KEY=VALUE"),
+        (["gamma=0.9", ""], "an empty word was typed: write KEY=VALUE"),
+        (["name=a\nb"], r"'name=a\nb': it has a line break, a control character, or bytes that are not UTF-8"),
+        (["name=\0"], r"'name=\x00': it has a line break"),
+        (["status", "study=\udcff"], r"'study=\udcff': it has a line break"),
+        (
+            ["study=quick", "study.control=nobody", "baseline=none"],
+            "unknown study.control 'nobody': allowed are none-td0-",
+        ),
+        (["hydra.launcher.n_jobs=0"], "hydra.launcher.n_jobs=0: at least 1 cell must run at once"),
+        (["hydra.launcher.n_jobs=1,2"], "settings of the launcher are no factor; give one value"),
+        (["gamma=range(0,1,0.001)", "gae_lambda=range(0,1,0.01)"], "100000 cells are asked for; at most 20000"),
+    ],
+    ids=lambda value: repr(" ".join(value)) if isinstance(value, list) else "",
+)
+def test_a_word_in_the_wrong_place_is_one_line(bench, arguments, message, tmp_path):
+    code, out, err = bench(*arguments)
+    assert (code, out) == (2, "")
+    assert err.startswith("error: ")
+    assert message in err
+    assert err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nothing_typed_says_what_can_be_typed(bench, tmp_path):
+    code, out, err = bench()
+    assert (code, err) == (2, "")
+    assert out.startswith("Trains arms of policy-gradient methods")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_illegal_cells_are_listed_or_left_out(bench, tmp_path):
+    product = ["collect=segments", "baseline=none,group", "advantage=monte_carlo,gae", "dry_run=true"]
+    code, out, err = bench(*product)
+    assert (code, out) == (2, "")
+    lines = err.splitlines()
+    assert lines[0] == "error: 3 of 4 cells are not legal; illegal=skip leaves them out:"
+    assert [line.split(":")[0] for line in lines[1:]] == [
+        "  baseline=none advantage=monte_carlo",
+        "  baseline=group advantage=monte_carlo",
+        "  baseline=group advantage=gae",
+    ]
+    code, out, err = bench(*product, "illegal=skip")
+    assert code == 0
+    assert out.startswith("1 cell in results/adhoc: ")
+    assert err.splitlines() == ["warning: 3 cells left out (illegal=skip):", *lines[1:]]
+    folder = tmp_path / "mine" / "study"
+    folder.mkdir(parents=True)
+    grid = "{collect: segments, baseline: [none, group], advantage: [monte_carlo, gae]}"
+    (folder / "own.yaml").write_text(f"# @package _global_\nillegal: skip\nstudy: {{name: own, grids: [{grid}]}}\n")
+    code, out, again = bench("--config-dir", "mine", "study=own", "dry_run=true")
+    assert (code, again) == (0, err)
+    assert out.startswith("1 cell in results/own: ")
+
+
+def test_a_setting_that_no_cell_reads_is_warned_of(bench):
+    words = ["n_step=7", "clip_range=0.1", "batch.n_steps=7", "vine.every=3", "reference.coef=0.7"]
+    code, _, err = bench("update=vanilla", "advantage=gae", *words, "dry_run=true")
+    expected = [f"warning: {word} changes nothing: no cell asked for reads it" for word in words]
+    assert (code, err.splitlines()) == (0, expected)
+    code, _, err = bench("update=vanilla,clip", "advantage=gae,nstep", *words[:2], "dry_run=true")
+    assert (code, err) == (0, "")  # some cells read them
+
+
+def test_a_setting_that_is_read_or_has_its_value_anyhow_is_not(bench):
+    words = ["n_step=5", "clip_range=0.2", "gamma=0.5", "seeds=3", "wandb=disabled", "evaluation.points=3"]
+    assert bench("advantage=gae", *words, "dry_run=true")[::2] == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "study=own: its file gives the study no name; write study: {name: own, ...}"),
+        ("# @package _global_\n", "study=own: its file gives the study no name"),
+        ("study: {name: own}\n", "study=own: its file sets study.study; begin it with the line '# @package _global_'"),
+        ("# @package _global_\nstudy: {name: own, grids: {gamma: 1}}\n", "grids, for one, is a list of mappings"),
+        ("# @package _global_\nstudy: [\n", "cannot read a file of conf: while parsing"),
+        ("# @package _global_\nstudy: {name: l\xe4}\n", "own.yaml: it is not UTF-8"),
+        ("# @package _global_\nlr: 3\nstudy: {name: own}\n", "unknown key 'lr'; did you mean 'learning_rate'?"),
+        ("# @package _global_\nlearning_rate: fast\nstudy: {name: own}\n", "error: learning_rate=fast: must be a num"),
+        ("# @package _global_\nstudy: {name: own, grids: [{seeds: [3, 5]}]}\n", "write seeds=[3,5] for these"),
+        ("# @package _global_\nstudy: {name: own, grids: [{x: 3}]}\n", "unknown key 'x'"),
+        ("# @package _global_\nstudy: {name: own, control: b, grids: [{name: a}]}\n", "unknown study.control 'b'"),
+    ],
+)
+def test_a_mistake_in_a_study_of_ones_own_is_one_line(bench, tmp_path, text, message):
+    folder = tmp_path / "mine" / "study"
+    folder.mkdir(parents=True)
+    (folder / "own.yaml").write_bytes(text.encode("latin-1"))
+    code, out, err = bench("--config-dir", "mine", "study=own", "dry_run=true")
+    assert (code, out) == (2, "")
+    assert err.startswith("error: ")
+    assert message in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.usefixtures("learner")
+def test_the_next_command_is_quoted(bench):
+    assert bench(*SMALL, HERE, "results='my results'")[2].splitlines()[-1] == (
+        "next: python -m analysis study=adhoc 'results=my results'"
+    )
+
+
+@pytest.mark.parametrize("arguments", [["list"], ["--cfg", "job"], ["seeds=1", "dry_run=true"]])
+def test_a_reader_that_goes_away_is_no_error(arguments, tmp_path):
+    process = subprocess.Popen(command(*arguments), cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()  # before anything was written
+    err = process.stderr.read()
+    assert (process.wait(), err) == (128 + signal.SIGPIPE, b"")
+
+
+@pytest.mark.usefixtures("learner")
+def test_plugins_are_imported_first_and_recorded_but_never_by_a_record(bench, tmp_path):
+    (tmp_path / "my_envs_of_a_test.py").write_text("import pathlib\npathlib.Path('imported').touch()\n")
+    words = ["plugins=my_envs_of_a_test,json", *SMALL]
+    program = "import sys; from bench.commands.main import main; sys.exit(main(sys.argv[1:]))"
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        given = [sys.executable, "-c", program, *arguments]
+        return subprocess.run(given, cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    assert run(*words, "dry_run=true").returncode == 0
+    assert (tmp_path / "imported").exists()
+    assert bench(*words, HERE)[0] == 0
+    (record,) = Path("results").rglob("run.json")
+    (tmp_path / "imported").unlink()
+    refused = run("rerun", str(record.parent))
+    assert refused.returncode == 2
+    assert "plugins=my_envs_of_a_test" in refused.stderr
+    assert not (tmp_path / "imported").exists()
+
+
 def test_a_file_of_conf_that_is_no_yaml_is_one_line(bench, tmp_path):
     (tmp_path / "mine" / "study").mkdir(parents=True)
     (tmp_path / "mine" / "study" / "bad.yaml").write_text("study: [")

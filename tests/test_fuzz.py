@@ -15,6 +15,8 @@ from bench.config.schema import Config
 from bench.errors import UserError
 from bench.learner import train as learner
 from bench.paths import CONF
+from bench.records.provenance import COMMAND
+from tests import fuzz_typed
 
 # Groups whose options are cells; a plug-in, a library's class or a trained policy would have to be there first, and a
 # winner of tuning fixes the arm and the task.
@@ -114,6 +116,17 @@ def test_any_configuration_is_refused_in_a_line_or_trains(composer, cell):
         outcome = _first_update(config)
     assert outcome
     assert "\n" not in outcome
+
+
+@pytest.mark.parametrize(("number", "seed"), [(12, 5), pytest.param(100, 6, marks=pytest.mark.slow)])
+def test_any_command_line_is_planned_or_refused_in_a_line(tmp_path, monkeypatch, number, seed):
+    """A part of those that were run once: `python -m tests.fuzz_typed 2000`. A line takes half a second."""
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "HYDRA_FULL_ERROR", COMMAND):
+        monkeypatch.setenv(name, "")
+    problems, outcomes = fuzz_typed.fuzz(number, seed, tmp_path)
+    assert problems == []
+    assert outcomes.total() == number
+    assert min(outcomes["planned"], outcomes["refused"], outcomes["study refused"]) > 0
 
 
 def _first_update(config: Config) -> str:

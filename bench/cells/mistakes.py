@@ -113,9 +113,7 @@ def check(overrides: Sequence[str]) -> list[str]:
             with explained():
                 values = values_of(override)
             if values == [None] and override.key_or_group in options.optional():
-                raise UserError(
-                    f"{override.input_line}: nothing is chosen without {override.key_or_group}=…; leave it out"
-                )
+                raise UserError(f"{override.input_line}: nothing is chosen without it; leave it out")
             for value in values:
                 _check_choice(override.get_key_element().lstrip("+"), value)
     return [f"{key} is given several times: only the last counts, {last}" for key, last in _overridden(parsed)]
@@ -141,10 +139,7 @@ def _check_key(override: Override) -> None:
     if root == "hydra":
         _check_key_of_hydra(override)
     elif root not in keys():
-        value = override.value()
-        raise unknown_key(
-            key, _roots(), " ('python -m bench list' shows them)", value if isinstance(value, str) else None
-        )
+        raise unknown_key(key, _roots(), " ('python -m bench list' shows them)", override.value())
     elif override.is_delete() and key in options.groups() and key not in options.optional():
         choice = f"; choose another: {key}={'|'.join(options.options(key))}" if options.options(key) else ""
         raise UserError(f"{line}: every cell needs {key}, so it cannot be left out{choice}")
@@ -160,10 +155,8 @@ def _check_key_of_hydra(override: Override) -> None:
         raise UserError("hydra.mode: cannot be chosen; one cell is a sweep of one, several values are a sweep of all")
     if not f"{key}.".startswith(READ_OF_HYDRA):
         read = ", ".join(each.rstrip(".") for each in READ_OF_HYDRA)
-        hint = "; cells are written to results=FOLDER" if key.endswith(("dir", "chdir")) else ""
-        raise UserError(
-            f"{line}: has no effect here, where Hydra writes nothing; of Hydra's keys {read} are read{hint}"
-        )
+        hint = "; cells are written to results=FOLDER" if key.endswith("dir") else ""
+        raise UserError(f"{line}: has no effect here; of Hydra's own keys {read} are read{hint}")
     if override.is_sweep_override():
         raise UserError(f"{line}: settings of the launcher are no factor; give one value")
 
@@ -194,9 +187,7 @@ def _misfit(error: Exception) -> UserError:
         names = [str(key) for key in getattr(cause.parent_node, "keys", list)() if key != "hydra"]
         section, _, key = str(cause.full_key).rpartition(".")
         if str(cause.full_key) in keys() and key not in names:
-            return UserError(
-                f"{cause.full_key}: is not there for this option; add it with a plus sign, +{cause.full_key}"
-            )
+            return UserError(f"{cause.full_key}: conf does not set it; add it with a plus sign, +{cause.full_key}")
         if not section:
             where = " ('python -m bench list' shows them)"
         elif names:

@@ -52,7 +52,6 @@ def main(words: Sequence[str]) -> int:
     """Run a command line; the exit code: 0, 1 where a cell failed, 2 for a mistake in what was asked for."""
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):  # before NumPy and torch are loaded, here and in the workers
         os.environ[name] = str(THREADS)
-    os.environ[COMMAND] = shlex.join(["python", "-m", "bench", *words])
     try:
         return exit_code(_dispatch, words)
     except KeyboardInterrupt as interrupt:
@@ -61,6 +60,7 @@ def main(words: Sequence[str]) -> int:
 
 
 def _dispatch(words: list[str]) -> int:
+    os.environ[COMMAND] = shlex.join(["python", "-m", "bench", *words])
     first = words[0] if words else ""
     asks_for_help = bool({"-h", "--help"} & set(words))
     if first == "help" or (asks_for_help and first not in VERBS):

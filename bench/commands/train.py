@@ -115,13 +115,14 @@ def sweep(config: Any, words: Sequence[str], load: Callable[..., Any], launcher:
         SweepFailed: at the end, where cells failed.
         Interrupted: where a signal asked to stop, after what was being trained is saved.
     """
+    processes = _processes(config)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", RunWarning)
         planned = plan_command(words, lambda overrides: load(config, overrides), check)
     cells = planned.cells
     lines = [*planned.warnings, *_texts(caught)]
     if any(cell.config.dry_run for cell in cells):
-        text = dry_run.dry_run(_checked(phases.dry_cells(cells)), _processes(config))
+        text = dry_run.dry_run(_checked(phases.dry_cells(cells)), processes)
         _warn(lines)
         print(text)
         return
@@ -130,7 +131,7 @@ def sweep(config: Any, words: Sequence[str], load: Callable[..., Any], launcher:
         return [_outcome(ended) for ended in launcher([job(cell) for cell in cells], initial_job_idx=0)]
 
     def how_long(todo: Sequence[launch.Job]) -> str:
-        return dry_run.how_long(todo, _processes(config))
+        return dry_run.how_long(todo, processes)
 
     display = progress.Display(Console(stderr=True))
 

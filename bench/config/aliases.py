@@ -334,7 +334,8 @@ def meant_value(key: str, given: object, allowed: Iterable[str]) -> str:
     elsewhere = [f"{group}={option}" for group, option in _options() if group != key and _squashed(option) == text]
     if elsewhere and key in options.groups():
         return f"; did you mean {' or '.join(elsewhere)}?"
-    return nearest(given, values) if isinstance(given, str) else ""
+    plain = text in ("null", "none", "true", "false") or not isinstance(given, str)
+    return "" if plain else nearest(given, values)
 
 
 def meant_word(word: str) -> str:

@@ -32,7 +32,9 @@ def dry_run(cells: Sequence[Cell], processes: int | None) -> str:
 
     `processes` blocks train at once; None where that is a cluster's affair. Raises `UserError` for a damaged block.
     """
-    blocks.refuse_other_versions(blocks.study_directory(cells[0].config))
+    folders = list(dict.fromkeys(blocks.study_directory(cell.config) for cell in cells))
+    for folder in folders:
+        blocks.refuse_other_versions(folder)
     retried = [cell for cell in cells if cell.config.retry == "damaged"]
     called = labels([cell.config for cell in cells])
     hurt = {cell_hash(cell.config): found for cell in retried if (found := execute.damage(cell.config))}
@@ -46,8 +48,8 @@ def dry_run(cells: Sequence[Cell], processes: int | None) -> str:
     done = {cell_hash(cell.config): _counts(cell.config, hurt.get(cell_hash(cell.config), ())) for cell in cells}
     finished = sum(counts[0] for counts in done.values())
     running = sum(counts[1] for counts in done.values())
-    folder = blocks.study_directory(cells[0].config)
-    lines = [f"{counted(len(done), 'cell')} in {folder}: {counted(finished, 'seed')} of cells done"]
+    where = ", ".join(map(str, folders))
+    lines = [f"{counted(len(done), 'cell')} in {where}: {counted(finished, 'seed')} of cells done"]
     if running:
         lines[0] += f", {running} running in another process"
     lines += [f"to be set aside: {what}" for found in hurt.values() for what in found.values()]

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from bench.cells import grids
-from bench.cells.grids import plan, product, read_grids
+from bench.cells.grids import Illegal, plan, product, read_grids
 from bench.errors import UserError
 
 GRIDS = [
@@ -126,8 +126,65 @@ def test_values_that_exclude_each_other_are_refused():
 
 
 def test_every_cell_is_validated():
-    with pytest.raises(UserError, match="gamma=0"):
+    expected = r"^gamma=0: refused \(1 of 2 cells; illegal=skip leaves it out\)$"
+    with pytest.raises(UserError, match=expected):
         cells([{"gamma": [1, 0]}])
+    with pytest.raises(UserError, match=r"^gamma=0: refused$"):
+        cells([{"gamma": [0], "task": ["cartpole", "weekly_exam"]}])  # all of them, so nothing would be left
+
+
+def odd_gammas_only(config):
+    if dict(config.values)["gamma"] % 2 == 0:
+        raise UserError(f"gamma={dict(config.values)['gamma']}: even")
+
+
+def test_all_illegal_cells_are_listed_at_once():
+    wanted = [{"gamma": [0, 1, 2], "task": ["cartpole", "acrobot"], "baseline": ["none"]}]
+    with pytest.raises(UserError) as refused:
+        plan(wanted, {}, FakeComposed, "quick", {"baseline", "task"}, odd_gammas_only)
+    assert str(refused.value).splitlines() == [
+        "4 of 6 cells are not legal; illegal=skip leaves them out:",
+        "  gamma=0 task=cartpole: gamma=0: refused",
+        "  gamma=0 task=acrobot: gamma=0: refused",
+        "  gamma=2 task=cartpole: gamma=2: even",
+        "  gamma=2 task=acrobot: gamma=2: even",
+    ]
+
+
+def test_a_long_list_of_illegal_cells_is_cut():
+    with pytest.raises(UserError) as refused:
+        plan([{"gamma": [*range(0, 60, 2), 1]}], {}, FakeComposed, "quick", {}, odd_gammas_only)
+    lines = str(refused.value).splitlines()
+    assert lines[0].startswith("30 of 31 cells are not legal")
+    assert len(lines) == 1 + 20 + 1
+    assert lines[-1] == "  and 10 more"
+
+
+def test_illegal_cells_can_be_left_out():
+    skipped = []
+    kept = plan([{"gamma": [0, 1, 2, 3]}], {}, FakeComposed, "quick", {}, odd_gammas_only, skipped)
+    assert [dict(cell.config.values)["gamma"] for cell in kept] == [1, 3]
+    assert skipped == [Illegal("gamma=0", "gamma=0: refused"), Illegal("gamma=2", "gamma=2: even")]
+    with pytest.raises(UserError, match=r"^gamma=2: even$"):
+        plan([{"gamma": [2]}], {}, FakeComposed, "quick", {}, odd_gammas_only, [])  # none would be left
+
+
+@pytest.mark.parametrize("key", ["results", "dry_run", "study.name", "wandb", "retry", "illegal", "plugins"])
+def test_what_makes_no_other_cell_has_one_value(key):
+    for wanted, asked in (([{key: ["a", "b"]}], {}), ([], {key: ["a", "b"]})):
+        with pytest.raises(UserError, match=f"^{key}=a,b: {key} is no factor; give one value$"):
+            plan(wanted, asked, FakeComposed, "quick", {})
+
+
+def test_counts_of_seeds_are_no_factor_in_a_grid_either():
+    with pytest.raises(UserError, match=r"^seeds=3,5: seeds are no factor; write seeds=\[3,5\] for these$"):
+        plan([{"seeds": [3, 5]}], {}, FakeComposed, "quick", {})
+
+
+def test_more_cells_than_anybody_wants_are_refused_before_one_is_composed():
+    many = {f"key{number}": list(range(100)) for number in range(4)}
+    with pytest.raises(UserError, match=r"^study quick: 100000000 cells are asked for; at most 20000 are planned"):
+        plan([many], {}, FakeComposed, "quick", {})
 
 
 def test_the_same_cell_twice_is_one():
