@@ -327,7 +327,7 @@ def test_a_dry_run_tells_what_would_be_set_aside(cell):
     (path / blocks.RECORD).write_text("{")
     before = {file: file.read_bytes() for file in path.parent.rglob("*") if file.is_file()}
     text = estimate.dry_run([Cell(cell("seeds=3", "retry=damaged"), {})], 1)
-    assert text.splitlines()[0].endswith(": 1 seeds of cells done")
+    assert text.splitlines()[0].endswith(": 1 seed of cells done")
     assert text.splitlines()[1].startswith(f"to be set aside: damaged block {path}: run.json cannot be read")
     assert text.splitlines()[2].startswith("train  weekly_exam critic-gae-clip seeds 000-001: ")
     assert {file: file.read_bytes() for file in path.parent.rglob("*") if file.is_file()} == before
