@@ -42,7 +42,10 @@ FORMS = [  # values that are none
     (["group.leave_one_out=3"], "group.leave_one_out=3: must be true or false"),
     (["hidden=64"], "hidden=64: must be a list"),
     (["hidden=[]"], "hidden=[]: must have at least one width; policy=linear makes"),
-    (["evaluation=3"], "evaluation=3: evaluation is a section of settings (points, episodes); did you mean evaluation.episodes=3?"),
+    (
+        ["evaluation=3"],
+        "evaluation=3: evaluation is a section of settings (points, episodes); did you mean evaluation.episodes=3?",
+    ),
     (["truncation=stop"], "unknown truncation 'stop': allowed are end, bootstrap"),
     (["wandb=ofline"], "unknown wandb 'ofline': allowed are offline, online, disabled; did you mean 'offline'?"),
     (["+foo=1"], "unknown key 'foo'"),
