@@ -1,4 +1,4 @@
-"""Arms against arms: paired differences to the control with adjusted p-values, ties with the best, and power."""
+"""Arms against arms: paired differences to the control with adjusted p-values, ranks, and power."""
 
 import itertools
 from collections.abc import Collection
@@ -128,25 +128,44 @@ def power(comparisons: pd.DataFrame) -> Power | None:
     )
 
 
-def ties(runs: pd.DataFrame, reps: int = 2000) -> pd.DataFrame:
-    """The best arm of every task by its mean, and the arms whose difference to it may be 0.
+def ranks(runs: pd.DataFrame) -> pd.DataFrame:
+    """How arms stand to the one with the highest mean, of every task and mode.
 
-    A mark for the eye, not a test: the interval of the difference of means, arms resampled independently, contains 0.
+    An arm is behind where a paired sign-flip test says so, adjusted by Holm's procedure over all pairs of arms of all
+    tasks and modes together, since the data say which arm has the highest mean. So the probability that any arm is
+    wrongly called behind is at most `ALPHA`, whatever the scores' distributions are. Arms with fewer than two scores
+    have no rank, and where fewer than two arms are left, none has.
 
     Returns:
         One row per measure of a task (`task` holds its label), mode and arm with a score: `task`, `arm`, `mode`, `mark`
-        ("best", "tied" or "").
+        ("highest", "tied" with it, "behind" it, or "": no rank).
     """
-    rows = []
+    rows: list[dict[str, object]] = []
+    pairs = 0
     for measure, mode in itertools.product(load.measures(runs), load.MODES):
         part = runs[(runs["task"] == measure.task) & runs[measure.final(mode)].notna()]
-        scores = {
-            str(arm): found.to_numpy(float) for arm, found in part.groupby("arm", sort=False)[measure.final(mode)]
-        }
-        best = max(scores, key=lambda arm: float(scores[arm].mean()), default="")
-        for arm, mine in scores.items():
-            rng = stats.generator(measure.label, arm, best, mode, "tie")
-            _, low, high = stats.difference_interval(mine, scores[best], stats.mean, reps, stats.CONFIDENCE, rng)
-            mark = "best" if arm == best else "tied" if low <= 0 <= high else ""
-            rows.append({"task": measure.label, "arm": arm, "mode": mode, "mark": mark})
-    return pd.DataFrame(rows, columns=["task", "arm", "mode", "mark"])
+        scores = part.pivot(index="seed", columns="arm", values=measure.final(mode))[list(part["arm"].unique())]
+        ranked = scores.columns[scores.count() > 1] if (scores.count() > 1).sum() > 1 else scores.columns[:0]
+        pairs += len(ranked) * (len(ranked) - 1) // 2
+        highest = scores[ranked].mean().idxmax() if len(ranked) else None
+        for arm in scores:
+            row = {"task": measure.label, "arm": str(arm), "mode": mode, "mark": "", "p": float("nan")}
+            if arm == highest:
+                row["mark"] = "highest"
+            elif arm in ranked:
+                row |= {"mark": "tied", "p": _behind(scores[highest] - scores[arm], measure.label, arm, mode)}
+            rows.append(row)
+    table = pd.DataFrame(rows, columns=["task", "arm", "mode", "mark", "p"])
+    others = np.full(pairs - int((table["mark"] == "tied").sum()), np.nan)  # of the family, but nothing is said of them
+    tied = table["mark"] == "tied"
+    adjusted = stats.holm(np.concatenate([table.loc[tied, "p"].to_numpy(float), others]))[: int(tied.sum())]
+    table.loc[tied, "mark"] = np.where(adjusted <= ALPHA, "behind", "tied")
+    return table.drop(columns="p")
+
+
+def _behind(differences: pd.Series, *names: object) -> float:
+    """p of the highest mean's lead over an arm, two-sided; 1 where pairs of seeds say that there is none."""
+    found = differences.to_numpy(float)
+    if not np.nansum(found) > 0:
+        return 1.0
+    return stats.sign_flip_test(found, stats.generator(*names, "rank"))

@@ -9,12 +9,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from analysis.figures.style import HUES, Look, Style, arm_styles, grid, handles, house_style
+from analysis.figures.style import HUES, Look, Style, arm_styles, grid, handles, house_style, logarithmic
 from analysis.load.laboratory import WEIGHTS, Laboratory, usual
 from analysis.tables.lab import against_none, of_arm
 
-PARTS = {"future": r"future ($\Sigma_\tau$)", "action": r"action ($\Sigma_a$)", "state": r"state ($\Sigma_s$)",
-         "companions": r"other episodes ($\Sigma_b$)"}  # fmt: skip
+PARTS = {"future": "future (Στ)", "action": "action (Σa)", "state": "state (Σs)", "companions": "other episodes (Σb)"}
 _HUES = HUES[: len(PARTS)]
 _FOR_CURVES = ("critic-td0", "critic-gae", "critic-monte_carlo", "none-monte_carlo", "rloo-monte_carlo",
                "grpo-monte_carlo")  # fmt: skip
@@ -58,8 +57,8 @@ def plane(found: Laboratory, task: str, stage: str, styles: Mapping[str, Style],
         x, y = (_relative(mine.loc[[name], "value"], signal, floor) for name in ("action_bias", "variance"))
         ax.plot(x, y, linestyle="", marker=style.marker, color=style.color, markersize=6, label=arm)
         _interval(mine.loc[["action_bias"]], signal, y, floor, style.color, ax)
-    ax.set_xscale("log")
-    ax.set_yscale("log")
+    logarithmic(ax, "x")
+    logarithmic(ax, "y")
     ax.margins(x=0.12)  # for the names of the ends
     ax.set_xlabel(f"action-dependent bias (below {floor:g}: at {floor:g})")
     ax.set_ylabel("standard deviation")
@@ -88,7 +87,7 @@ def cosine(found: Laboratory, task: str, stage: str, styles: Mapping[str, Style]
                 markersize=4, linewidth=1.3, label=arm)  # fmt: skip
         reach = mine[["low", "high"]].clip(-1, 1)  # beyond which no cosine lies
         ax.fill_between(mine["episodes"], reach["low"], reach["high"], color=style.color, alpha=0.1, linewidth=0)
-    ax.set_xscale("log", base=2)
+    logarithmic(ax, "x", base=2)
     ticks = sorted(rows["episodes"].unique())
     ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     ax.set_ylim(-0.05, 1.02)
@@ -142,7 +141,7 @@ def effect(found: Laboratory, task: str, *, ax: Axes) -> None:
         ax.errorbar(
             x, y, xerr=spread, fmt="os^Dv"[index % 5], color=_HUES[index % 4], markersize=4, linewidth=1, label=stage
         )
-    ax.set_xscale("log")
+    logarithmic(ax, "x")
     ax.set_yticks(range(len(names)), names)
     ax.set_ylim(len(names) - 0.5, -0.5)
     ax.grid(axis="y", visible=False)

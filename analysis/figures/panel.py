@@ -300,7 +300,7 @@ def diagnostic(table: pd.DataFrame, column: str, styles: Mapping[str, Style], *,
     """
     width = max(float(table["step"].max()) / BINS, 1.0)
     for place, (arm, style) in enumerate(styles.items()):
-        mine = table[(table["arm"] == arm) & table[column].notna()]
+        mine = table[(table["arm"] == arm) & np.isfinite(table[column].astype(float))]
         if mine.empty:
             continue
         part = np.ceil(mine["step"].to_numpy(float) / width) * width

@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from analysis import stats
-from analysis.figures.style import HUES, LINES, MARKERS
+from analysis.figures.style import HUES, LINES, MARKERS, logarithmic
 from analysis.tables.references import QUANTITIES
 
 
@@ -57,6 +57,6 @@ def beta_curve(
     free = values[(values["kind"] == "learned") & (values["coef"] == 0)]
     if len(free):
         ax.axhline(free[quantity].mean(), color="0.4", linewidth=1, linestyle=":", label="no reference")
-    ax.set_xscale("log")
+    logarithmic(ax, "x")
     ax.set_xlabel("β")
     ax.set_ylabel(QUANTITIES[quantity])

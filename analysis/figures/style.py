@@ -5,6 +5,8 @@ Okabe and Ito's, which colour-blind readers can tell apart; line and marker diff
 """
 
 import io
+import re
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -22,6 +24,8 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
+from matplotlib.scale import LogScale
+from matplotlib.ticker import LogFormatterSciNotation
 from matplotlib.transforms import ScaledTranslation
 
 from analysis.figures.svg import compact
@@ -43,6 +47,7 @@ _FAMILY_HUES: Mapping[str, str] = {
     "vine": "#8C510A",
 }
 LINES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (6, 1.5, 1, 1.5)), (0, (3, 1, 1, 1, 1, 1)))
+_RAISED = str.maketrans("0123456789-−", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁻")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*")
 
 
@@ -170,6 +175,7 @@ def house_style(look: Look) -> Iterator[None]:
         "legend.frameon": False,
         "legend.handlelength": 3.2,
         "svg.hashsalt": "policy-gradient-bench",
+        "text.parse_math": False,  # names of others may hold dollar signs
         "svg.fonttype": "none",  # text stays text: it can be searched and read aloud, and takes a third of the space
         "pdf.fonttype": 42,  # TrueType: journals refuse Type 3
     }
@@ -214,6 +220,22 @@ def wrapped(rows: Sequence[Sequence[T]], columns: int) -> list[list[T]]:
     return [list(row[start : start + columns]) for row in rows for start in range(0, len(row), columns)]
 
 
+def logarithmic(ax: Axes, which: Literal["x", "y"], base: int = 10) -> None:
+    """Make an axis logarithmic, with what is written beside its ticks as plain text: 10⁻², 2×10⁻²."""
+    ax.set(**{f"{which}scale": LogScale(None, base=base)})
+    axis = ax.xaxis if which == "x" else ax.yaxis
+    axis.set_major_formatter(_Powers(base))
+    axis.set_minor_formatter(_Powers(base))
+
+
+class _Powers(LogFormatterSciNotation):
+    """Matplotlib's own choice of what is written beside a logarithmic axis, without its mathematics."""
+
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        text = re.sub(r"\$\\mathdefault\{(.*)\}\$", r"\1", super().__call__(x, pos)).replace(r"\times", "×")
+        return re.sub(r"\^\{(.*?)\}", lambda found: found[1].translate(_RAISED), text)
+
+
 def handles(styles: Mapping[str, Style]) -> list[Line2D]:
     """Legend entries of arms."""
     return [
@@ -245,7 +267,9 @@ def save(figure: Figure, kind: str, look: Look) -> bytes:
         "pdf": {"CreationDate": None},
     }
     buffer = io.BytesIO()
-    with house_style(look):
+    with house_style(look), warnings.catch_warnings():
+        # Names of others may hold signs that the font has not, or leave no room for a panel.
+        warnings.filterwarnings("ignore", "(Glyph|constrained_layout not applied)", UserWarning)
         engine = figure.get_layout_engine()
         if engine is not None:  # laid out once, not again for every format
             engine.execute(figure)

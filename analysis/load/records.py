@@ -14,9 +14,10 @@ import numpy as np
 import pandas as pd
 import pyarrow
 
-from analysis.load import labels, laboratory
+from analysis.load import labels, laboratory, sound
 from analysis.load.blocks import COLUMNS, SCORES, LoadedBlock, PlannedCell, Problem, plan, read_blocks, study_folder
 from analysis.load.laboratory import Laboratory
+from bench.config import names
 from bench.records import summaries
 from bench.records.tables import CURVES, TRAINING
 
@@ -152,7 +153,7 @@ def load(
         `Records`.
 
     Raises:
-        UserError: if there is no such study.
+        UserError: if there is no such study, or a task has several pairs of score bounds.
 
     Warns:
         DamagedRecord: for every file that could not be used.
@@ -173,7 +174,11 @@ def with_factors(table: pd.DataFrame, records: Records) -> pd.DataFrame:
 
 
 def read(studies: Sequence[str], results: str | Path = "results") -> Records:
-    """Everything the folders of `studies` below `results` hold. Raises `UserError` if one does not exist."""
+    """Everything the folders of `studies` below `results` hold.
+
+    Raises:
+        UserError: if one does not exist, or a task has several pairs of score bounds.
+    """
     root = Path(results)
     problems: list[Problem] = []
     plans, blocks, headers, missing = [], [], [], []
@@ -189,7 +194,8 @@ def read(studies: Sequence[str], results: str | Path = "results") -> Records:
         plans += cells
         blocks += found
         missing += absent
-    blocks, plans = labels.with_tasks_apart(blocks, plans)
+    blocks, plans = labels.with_tasks_apart(sound.without_infinite(blocks), plans)
+    sound.refuse_several_bounds(blocks)
     runs = _runs(blocks, plans)
     runs = runs.assign(name=runs["arm"], arm=labels.arm_labels(runs, _factor_names(blocks)))
     runs = _normalised_scores(runs)
@@ -198,7 +204,7 @@ def read(studies: Sequence[str], results: str | Path = "results") -> Records:
     pyarrow.default_memory_pool().release_unused()  # the pages of files that were read, as much as all tables
     return Records(
         name="+".join(studies),
-        title=str(headers[0].get("title", "")) or "+".join(studies),
+        title=names.bounded(str(headers[0].get("title", "")), names.WIDEST) or "+".join(studies),
         control=_control(headers[0].get("control"), runs, plans),
         factors=tuple(_factor_names(blocks)),
         runs=runs,

@@ -18,9 +18,15 @@ from analysis.tables.costs import cost_table, costs_of_runs, critic_table
 from analysis.tables.final_scores import aggregate_table, comparison_table, count_text
 from analysis.tables.formats import Table, interval_text, number_text
 from analysis.tables.learning import closing_table, learning_table
+from bench.config.names import bounded
 
 NAMED_TIES = 4  # in a sentence; the table of final scores marks them all
+LONGEST = 1000  # letters of what a record says in its own words
 MODE = "stochastic"  # what is trained; claims are judged on it
+RANKS = (
+    "Whether an arm is ahead is said by paired sign-flip tests, with a family-wise error of at most "
+    f"{comparisons.ALPHA:.0%} (Holm over all pairs of arms of all tasks and modes)."
+)
 # Second views of what other figures show: large, so `report.md` names them, the page alone shows them, and
 # `results/.gitignore` leaves them out.
 SECOND_VIEWS = (
@@ -92,9 +98,10 @@ def _present(*found: Table | None) -> tuple[Table, ...]:
 
 
 def _answer(material: Material, judged: Sequence[Judged]) -> Part:
-    """The best arm of every task with what may equal it, and the verdicts in numbers."""
-    items = [_best(measure.label, material.estimates) for measure in measures(material.records.runs)]
-    return Part("In short", (summary(material.records.runs),), (*items, *_verdicts(judged, material.records)))
+    """How the arms of every task stand to the highest mean, and the verdicts in numbers."""
+    items = [_standing(measure.label, material.estimates) for measure in measures(material.records.runs)]
+    said = (summary(material.records.runs), *((RANKS,) if (material.estimates["mark"] != "").any() else ()))
+    return Part("In short", said, (*items, *_verdicts(judged, material.records)))
 
 
 def _verdicts(judged: Sequence[Judged], records: Records) -> list[str]:
@@ -104,27 +111,37 @@ def _verdicts(judged: Sequence[Judged], records: Records) -> list[str]:
     return [f"Claims: {counts}."] if counts else []
 
 
-def _best(task: str, estimates: pd.DataFrame) -> str:
+def _standing(task: str, estimates: pd.DataFrame) -> str:
+    """Which arm has the highest mean on a task, and what it is ahead of; no rank where seeds are too few for one."""
     rows = estimates[(estimates["task"] == task) & (estimates["mode"] == MODE)]
-    best = rows[rows["mark"] == "best"]
-    if best.empty:
-        return f"{task}: no run is done."
-    row = best.iloc[0]
-    score = interval_text(formats.interval_of(row, "mean"), 2)
-    answer = f"{row['arm']} is best, {score}, n={count_text(row)}"
-    return f"{task}: {'; '.join([answer, *_beside(rows)])}."
+    scored = rows[rows["n"] > 0]
+    if scored.empty:
+        return f"{task}: no run has a score."
+    highest = rows[rows["mark"] == "highest"]
+    row = scored.iloc[0] if highest.empty else highest.iloc[0]
+    score = f"{interval_text(formats.interval_of(row, 'mean'), 2)}, n={count_text(row)}"
+    if highest.empty and len(scored) == 1:
+        return f"{task}: {row['arm']} has {score}{_apart(rows)}."
+    if highest.empty:
+        return f"{task}: {_count(len(scored), 'arm')} with a score and no rank: it takes two arms with two seeds each."
+    return f"{task}: {row['arm']} has the highest mean, {score}; {_beside(rows)}{_apart(rows)}."
 
 
-def _beside(rows: pd.DataFrame) -> list[str]:
-    """How the best arm of a task stands to the others: what may equal it, and how many have no run to be compared."""
-    ties = [str(arm) for arm in rows.loc[rows["mark"] == "tied", "arm"]]
-    further, without = len(ties) - NAMED_TIES, int((rows["n"] == 0).sum())
-    said = []
-    if ties:
-        said = ["may be as good: " + ", ".join(ties[:NAMED_TIES]) + (f" and {further} more" if further > 0 else "")]
-    elif len(rows) - without > 1:
-        said = ["ahead of every other arm" + (" that has a run" if without else "")]
-    return said + ([f"{_count(without, 'arm')} without a run"] if without else [])
+def _beside(rows: pd.DataFrame) -> str:
+    """How the arm with the highest mean of a task stands to the others that have a rank."""
+    tied, behind = (rows.loc[rows["mark"] == mark, "arm"] for mark in ("tied", "behind"))
+    if tied.empty:
+        return "ahead of every other arm" + (" that has a rank" if (rows["mark"] == "").any() else "")
+    further = len(tied) - NAMED_TIES
+    said = "not told apart from " + ", ".join(tied[:NAMED_TIES]) + (f" and {further} more" if further > 0 else "")
+    return said if behind.empty else f"{said}; ahead of {_count(len(behind), 'other arm')}"
+
+
+def _apart(rows: pd.DataFrame) -> str:
+    """How many arms have no run to be compared, or a single one."""
+    without, single = int((rows["n"] == 0).sum()), int((rows["n"] == 1).sum())
+    said = f"; {_count(without, 'arm')} without a score" if without else ""
+    return said + (f"; {_count(single, 'arm')} with one seed" if single and len(rows) > 1 else "")
 
 
 def summary(runs: pd.DataFrame) -> str:
@@ -227,7 +244,7 @@ def _troubles(records: Records) -> list[Part]:
     """What failed, could not be read or was never made, by name; nothing where all is well."""
     failed = records.runs[records.runs["cause"].notna()]
     items = [
-        f"{task}, {arm}, seed {seed}: {cause}"
+        f"{task}, {arm}, seed {seed}: {bounded(str(cause), LONGEST)}"
         for task, arm, seed, cause in failed[["task", "arm", "seed", "cause"]].itertuples(index=False)
     ]
     items += [f"not usable: {problem}" for problem in records.problems]
@@ -255,7 +272,10 @@ def _provenance(records: Records) -> list[str]:
     ]
     steps = records.runs["env_steps"].astype(float).sum()
     hours = records.runs["cpu_seconds"].astype(float).sum() / 3600
-    found = [f"{name}: {'; '.join(sorted(set(values) - {''})) or 'not recorded'}" for name, values in lines]
+    found = [
+        f"{name}: {'; '.join(bounded(value, LONGEST) for value in sorted(set(values) - {''})) or 'not recorded'}"
+        for name, values in lines
+    ]
     if len(records.runs):
         found += [*_without_diagnostics(records), f"In all: {steps:,.0f} environment steps, {hours:.2f} CPU hours"]
     if records.measurements:

@@ -12,6 +12,7 @@ from markupsafe import Markup
 from analysis.figures.style import Style
 from analysis.report.document import Document
 from analysis.tables.formats import Best, Tied, columns_of_words
+from bench.errors import one_line
 
 # By figure: by task ("" where it is of all tasks), the SVG's text.
 Drawings = Mapping[str, Mapping[str, str]]
@@ -34,6 +35,7 @@ def _templates() -> jinja2.Environment:
     templates = jinja2.Environment(
         loader=jinja2.PackageLoader("analysis.report"),
         autoescape=True,
+        finalize=_shown,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -42,6 +44,11 @@ def _templates() -> jinja2.Environment:
     templates.globals |= {"classes": _classes, "columns_of_words": columns_of_words, "width": _width}
     templates.tests |= {"best": lambda text: isinstance(text, Best), "tied": lambda text: isinstance(text, Tied)}
     return templates
+
+
+def _shown(value: object) -> object:
+    """Text in one line; what is a part of the page stays as it is."""
+    return one_line(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _classes(*names: str) -> Markup:

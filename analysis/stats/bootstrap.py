@@ -43,7 +43,8 @@ def interval(
             one of them is left out of both.
 
     Returns:
-        Estimate, lower and upper bound; all NaN where no run is present.
+        Estimate, lower and upper bound; all NaN where no run is present, the bounds where a task has a single one:
+        resampling it says nothing of how far others lie.
 
     Raises:
         ValueError: for no resamples, a confidence outside (0, 1), or shapes that cannot be paired.
@@ -75,6 +76,8 @@ def intervals(
     if np.isnan(arrays[0]).all():
         return [(float("nan"), float("nan"), float("nan"))] * len(statistics)
     estimates = [_contrast(statistic, [array[None] for array in arrays])[0] for statistic in statistics]
+    if (np.count_nonzero(~np.isnan(arrays[0]), axis=0) == 1).any():
+        return [(float(at), float("nan"), float("nan")) for at in estimates]
     bounds = percentiles(_resampled(arrays, statistics, reps, rng).T, confidence)
     return [(float(at), float(low), float(high)) for at, low, high in zip(estimates, *bounds, strict=True)]
 
@@ -125,6 +128,8 @@ def difference_interval(
     if any(np.isnan(array).all() for array in arrays):
         return float("nan"), float("nan"), float("nan")
     first, second = (_batched(statistic, array[None])[0] for array in arrays)
+    if any((np.count_nonzero(~np.isnan(array), axis=0) == 1).any() for array in arrays):
+        return float(first - second), float("nan"), float("nan")
     first_values, second_values = (_resampled([array], [statistic], reps, rng)[0] for array in arrays)
     low, high = percentiles(first_values - second_values, confidence)
     return float(first - second), float(low), float(high)
@@ -138,6 +143,8 @@ def improvement_interval(
     estimate = float(probability_of_improvement(*arrays))
     if np.isnan(estimate):
         return estimate, estimate, estimate
+    if any((np.count_nonzero(~np.isnan(array), axis=0) == 1).any() for array in arrays):
+        return estimate, float("nan"), float("nan")
     chunk = max(1, _CHUNK // (len(arrays[0]) * arrays[1].size))
     values = np.concatenate(
         [
@@ -186,7 +193,7 @@ def mean_band(curves: ArrayLike, reps: int, confidence: float, rng: np.random.Ge
         curves: seeds × points; NaN where a seed has no value.
 
     Returns:
-        Mean, lower and upper bound, each (points,); NaN where no seed has a value.
+        Mean, lower and upper bound, each (points,); NaN where no seed has a value, the bounds where a single one has.
     """
     array = np.asarray(curves, float)
     seeds = len(array)
@@ -201,7 +208,8 @@ def mean_band(curves: ArrayLike, reps: int, confidence: float, rng: np.random.Ge
         low, high = percentiles(means, confidence)
     else:
         low, high = _nan_percentiles(means, confidence)
-    return centre, low, high
+    alone = present.sum(axis=0) < 2
+    return centre, np.where(alone, np.nan, low), np.where(alone, np.nan, high)
 
 
 def _nan_percentiles(values: Array, confidence: float) -> Array:

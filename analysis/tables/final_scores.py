@@ -18,6 +18,11 @@ AGGREGATES: Mapping[str, stats.Statistic] = {
     "median": stats.median,
     "optimality gap": stats.optimality_gap,
 }
+_RANKS = (
+    "Bold: highest mean; italic: not told apart from it by paired sign-flip tests, with a family-wise error of at most "
+    f"{comparisons.ALPHA:.0%} (Holm over all pairs of arms of all tasks and modes); no marks where fewer than two arms "
+    "have two scores."
+)
 _MODE_MEANING = {
     "deterministic": "Deterministic: the most probable action, as published scores are measured.",
     "stochastic": "Stochastic: the policy that is trained, on which claims are judged.",
@@ -73,10 +78,10 @@ def comparison(runs: pd.DataFrame, reps: int = stats.REPS) -> pd.DataFrame:
     Returns:
         One row per measure of a task (`task` holds its label) × arm × mode: `n` (runs with a score), one column per
         other status with its number of seeds, `mean`, `mean_low`, `mean_high`, `iqm`, `iqm_low`, `iqm_high` in the
-        task's units, `failing` (share of runs with a normalised score below `FAILING`), and `mark`: "best" mean of the
-        task, "tied" with it, or "". Where there are several tasks, rows of `compared_name` (normalised) follow, for the
-        arms that have a score on every one of `compared_tasks`. `failing` is not known of a true score, whose best is
-        not the reference's.
+        task's units, `failing` (share of runs with a normalised score below `FAILING`), and `mark`: "highest" mean of
+        the task, "tied" with it, "behind" it, or "" (no rank), see `analysis.claims.comparisons.ranks`. Where there are
+        several tasks, rows of `compared_name` (normalised) follow, for the arms that have a score on every one of
+        `compared_tasks`. `failing` is not known of a true score, whose best is not the reference's.
     """
     rows = []
     for measure in measures(runs):
@@ -99,7 +104,7 @@ def comparison(runs: pd.DataFrame, reps: int = stats.REPS) -> pd.DataFrame:
             for mode in MODES
             for arm, array in on_every_task(runs, f"normalised_{mode}").items()
         ]
-    marks = comparisons.ties(runs)
+    marks = comparisons.ranks(runs)
     return pd.DataFrame(rows).merge(marks, on=["task", "arm", "mode"], how="left").fillna({"mark": ""})
 
 
@@ -127,9 +132,7 @@ def comparison_table(estimates: pd.DataFrame, modes: Sequence[str] = MODES) -> T
         rows = (_comparison_row(str(arm), cells, modes, decimals) for arm, cells in part.groupby("arm", sort=False))
         sections.append(Section(str(task), tuple(rows)))
     columns = ("mean", "IQM", "failing")
-    meaning = "Bold: best mean; italic: its difference to the best may be 0. " + " ".join(
-        _MODE_MEANING[mode] for mode in modes
-    )
+    meaning = f"{_RANKS} " + " ".join(_MODE_MEANING[mode] for mode in modes)
     return Table(
         caption=f"Final scores (mean over the last tenth of the evaluations): mean and interquartile mean (IQM) over "
         f"seeds, with {stats.CONFIDENCE:.0%} stratified bootstrap intervals; failing: share of runs that end below the "
@@ -145,7 +148,7 @@ def _comparison_row(arm: str, cells: pd.DataFrame, modes: Sequence[str], decimal
     for mode in modes:
         row = by_mode[mode]
         mean, iqm = (interval_text(interval_of(row, name), decimals) for name in STATISTICS)
-        marked = {"best": Best, "tied": Tied}.get(str(row["mark"]), str)(mean)
+        marked = {"highest": Best, "tied": Tied}.get(str(row["mark"]), str)(mean)
         estimates += [marked, iqm, percent_text(float(row["failing"]))]
     return (arm, count_text(by_mode[modes[0]]), *estimates)
 

@@ -8,7 +8,9 @@ import numpy as np
 import pandas as pd
 
 from analysis.stats import Array, Interval
+from bench.errors import one_line
 
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # how text begins that a spreadsheet calculates
 _LATEX_SIGNS = {
     "\\": r"\textbackslash{}",
     "&": r"\&",
@@ -28,11 +30,11 @@ _LATEX_SIGNS = {
 
 
 class Best(str):
-    """A cell that holds the best value of its section."""
+    """A cell that is set in bold, such as the highest mean of its section."""
 
 
 class Tied(str):
-    """A cell whose value may be as good as the best."""
+    """A cell that is set in italics: not told apart from one in bold."""
 
 
 @dataclass(frozen=True)
@@ -53,11 +55,9 @@ class Table:
 
 
 def interval_text(interval: Sequence[float], decimals: int) -> str:
-    """`487.3 [480.1, 493.0]`; a dash where there is no run."""
-    if np.isnan(interval[0]):
-        return "–"
-    estimate, low, high = (number_text(value, decimals) for value in interval)
-    return f"{estimate} [{low}, {high}]"
+    """`487.3 [480.1, 493.0]`; a dash where there is no run, the estimate alone where there is a single one."""
+    estimate, low, high = (optional_text(value, decimals) for value in interval)
+    return estimate if np.isnan(interval[1]) else f"{estimate} [{low}, {high}]"
 
 
 def number_text(value: float, decimals: int) -> str:
@@ -119,8 +119,9 @@ def _markdown_cell(text: str) -> str:
 
 
 def markdown_text(text: str) -> str:
-    """Text that Markdown shows as it is: names may hold pipes, asterisks or tags."""
-    escaped = re.sub(r"([\\`*<>|#])", r"\\\1", text.replace("\n", " "))
+    """Text that Markdown shows as it is: names may hold pipes, asterisks, tags, links or mathematics."""
+    escaped = re.sub(r"([\\`*<>|#$])", r"\\\1", one_line(text)).replace("](", r"]\(").replace("~~", r"\~\~")
+    escaped = re.sub(r"&(?=#?\w+;)", "&amp;", escaped)
     return re.sub(r"(?<!\w)_|_(?!\w)", r"\\_", escaped)  # an underscore within a word is no emphasis
 
 
@@ -159,7 +160,7 @@ def _latex_cell(text: str) -> str:
 
 def latex_text(text: str) -> str:
     """`text` with every sign that means something to LaTeX escaped."""
-    return "".join(_LATEX_SIGNS.get(sign, sign) for sign in text.replace("\n", " "))
+    return "".join(_LATEX_SIGNS.get(sign, sign) for sign in one_line(text))
 
 
 def columns_of_words(table: Table) -> list[bool]:
@@ -169,5 +170,17 @@ def columns_of_words(table: Table) -> list[bool]:
 
 
 def csv(frame: pd.DataFrame) -> str:
-    """A tidy table with all its digits, for other programs."""
-    return frame.to_csv(index=False, lineterminator="\n")
+    """A tidy table with all its digits, for other programs.
+
+    Text is in one line, and has an apostrophe before it where a spreadsheet would take it for a formula.
+    """
+    shown = frame.copy(deep=False)
+    for column in frame.columns[[kind.kind not in "bifu" for kind in frame.dtypes]]:
+        shown[column] = frame[column].map(_csv_cell)
+    return shown.rename(columns=_csv_cell).to_csv(index=False, lineterminator="\n")
+
+
+def _csv_cell(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    return f"'{one_line(value)}" if value.startswith(_FORMULA) else one_line(value)

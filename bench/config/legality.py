@@ -33,6 +33,8 @@ def check_task(config: Config, *, horizon: int | None, restorable: bool, discret
     `horizon` is the most steps one episode can take, None where there is no bound; `restorable` says whether its states
     can be copied, `discrete` whether its actions are numbered. Raises `UserError`.
     """
+    if message := score_bounds(config):  # exact ones are known by now
+        raise UserError(message)
     if config.is_peer:  # `bench.peers.check` asks the library
         return
     if discrete and config.exploration != GAUSSIAN:
@@ -88,6 +90,14 @@ def table() -> Iterator[tuple[str, str, str]]:
         assert isinstance(advantage, Advantage)
         legal = [collect for collect in ("episodes", "segments") if refusal(baseline, advantage, collect) is None]
         yield baseline.name, advantage.name, " ".join(legal)
+
+
+def score_bounds(config: Config) -> str | None:
+    """The score is normalised by its bounds: the reference's is above the random policy's."""
+    random, reference = config.task.score.random, config.task.score.reference
+    if random is not None and reference is not None and not random < reference:
+        return f"task.score.reference={reference:g}: must be above task.score.random={random:g}"
+    return None
 
 
 def names(config: Config) -> str | None:
@@ -390,6 +400,7 @@ def device_of_engine(config: Config) -> str | None:
 # What a value may look like; not part of the printed legality, which is about combinations.
 _FORM: tuple[Rule, ...] = (
     names,
+    score_bounds,
     ranges,
     widths,
     plugins,

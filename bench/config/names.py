@@ -12,7 +12,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-LONGEST = 64
+from bench.errors import one_line
+
+LONGEST = 64  # letters of a name that is a folder
+WIDEST, WIDEST_VALUE = 160, 40  # letters of a label, and of a setting's value in it
 _FOLDER = re.compile(rf"[A-Za-z0-9][A-Za-z0-9_.+-]{{0,{LONGEST - 1}}}")
 _KNOB = "task."  # the factors of a cell that are knobs of its task
 _EXAM = {"luck": 1.0, "reward_shift": 0.0, "reward_cap": None, "pay": "weekly", "observe_last_score": False}
@@ -44,8 +47,7 @@ def joined(name: str, settings: Mapping[str, Any]) -> str:
     text = "-".join([name, *(value if key == "id" else f"{key}-{value}" for key, value in said.items())])
     if not settings or is_folder(text):
         return text
-    digest = hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:8]
-    return f"{re.sub('[^A-Za-z0-9_.+-]', '-', text)[: LONGEST - 9]}-{digest}"
+    return f"{re.sub('[^A-Za-z0-9_.+-]', '-', text)[: LONGEST - 9]}-{_digest(text)}"
 
 
 def task_name(name: str, knobs: Mapping[str, Any], time_limit: object) -> str:
@@ -163,12 +165,22 @@ def _without_repetition(cells: Sequence[Named], factors: Sequence[str]) -> list[
 
 def _with_values(name: str, factors: Mapping[str, Any], shown: Sequence[str], prefix: str = "") -> str:
     values = [
-        f"{factor.removeprefix(prefix)}={_shortened(factor, factors[factor])}"
+        f"{factor.removeprefix(prefix)}={_short_value(factor, factors[factor])}"
         for factor in shown
         if factors.get(factor) is not None
     ]
-    return f"{name} ({', '.join(values)})" if values else name
+    return bounded(f"{name} ({', '.join(values)})" if values else name, WIDEST)
 
 
-def _shortened(factor: str, value: object) -> str:
-    return str(value)[:8] if factor == f"{_KNOB}code" else value_text(value)
+def _short_value(factor: str, value: object) -> str:
+    return str(value)[:8] if factor == f"{_KNOB}code" else bounded(value_text(value), WIDEST_VALUE)
+
+
+def bounded(text: str, most: int) -> str:
+    """Return text of others as one line of at most so many letters; what is cut off is a digest of the whole."""
+    text = one_line(text)
+    return text if len(text) <= most else f"{text[: most - 9]}…{_digest(text)}"
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:8]

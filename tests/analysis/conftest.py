@@ -85,7 +85,8 @@ class ResultsWriter:
         }
         recorder = self._begun(study, f"runs/{task}/{arm}-{cell_hash(cell)}", seeds, header)
         if status != "running":
-            outcome = {"status": status, "cause": None, "env_steps": budget, "updates": 10, "unused_budget": 0}
+            outcome = {"status": status, "cause": None, "env_steps": budget, "unused_budget": 0}
+            outcome["updates"] = max(10, points)
             causes = failed or {}
             outcomes = {
                 seed: outcome | ({"status": "failed", "cause": causes[seed]} if seed in causes else {})

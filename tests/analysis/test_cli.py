@@ -48,13 +48,36 @@ def one_figure(monkeypatch, svg_only):  # noqa: ARG001
 
 @pytest.mark.usefixtures("one_figure")
 def test_the_answer_does_not_count_arms_without_a_run_as_beaten(results):
-    results.study("s", [{"task": "cartpole", "arm": arm, "seeds": [0, 1], "k": k} for k, arm in enumerate("abc")])
+    results.study("s", [{"task": "cartpole", "arm": arm, "seeds": range(8), "k": k} for k, arm in enumerate("abc")])
     for k, arm in enumerate("ab"):
-        results.block("s", "cartpole", arm, [0, 1], lambda seed, _, k=k: 300.0 - 100 * k + seed, k=k)
+        results.block("s", "cartpole", arm, range(8), lambda seed, _, k=k: 300.0 - 100 * k + seed, k=k)
     main(["study=s", f"results={results.root}"])
     said = (results.root / "s" / "report" / "report.md").read_text()
-    assert "cartpole: a is best" in said
-    assert "; ahead of every other arm that has a run; 1 arm without a run." in said
+    assert "cartpole: a has the highest mean, 302.50 [" in said
+    assert "], n=8; ahead of every other arm that has a rank; 1 arm without a score." in said
+
+
+def _in_short(results, arms, seeds):
+    for k, arm in enumerate(arms):
+        results.block("s", "cartpole", arm, seeds, lambda seed, _, k=k: 300.0 - 0.1 * k + seed, k=k)
+    main(["study=s", f"results={results.root}"])
+    said = (results.root / "s" / "report" / "report.md").read_text()
+    return next(line for line in said.splitlines() if line.startswith("- cartpole: "))
+
+
+@pytest.mark.usefixtures("one_figure")
+@pytest.mark.parametrize(
+    ("arms", "seeds", "line"),
+    [
+        ("a", [3], "a has 302.00, n=1."),  # no interval, no rank
+        ("ab", [3], "2 arms with a score and no rank: it takes two arms with two seeds each."),
+        ("ab", [3, 4], "a has the highest mean, 302.50 [302.00, 303.00], n=2; not told apart from b."),
+        ("abcdef", [3, 4], "a has the highest mean, 302.50 [302.00, 303.00], n=2; "
+         "not told apart from b, c, d, e and 1 more."),
+    ],
+)  # fmt: skip
+def test_words_of_ranking_need_seeds(results, arms, seeds, line):
+    assert _in_short(results, arms, seeds) == f"- cartpole: {line}"
 
 
 @pytest.fixture

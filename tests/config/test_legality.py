@@ -92,6 +92,11 @@ COMBINATIONS = [  # what cannot be compared or would not mean what it says
     (["baseline=vine", "reference=initial"], "baseline=vine with reference.placement=reward: restored values do not"),
     (["baseline=vine"], "budget=100000: not one batch of 16 episodes of at most 500 steps and those from their"),
     (["vine.every=0"], "vine.every=0: must be greater than 0"),
+    (["task.score.random=500"], "task.score.reference=500: must be above task.score.random=500"),
+    (["task.score.reference=-1"], "task.score.reference=-1: must be above task.score.random=22.2"),
+    (["task.score.random=nan"], "task.score.random=nan: must be finite"),
+    (["task.score.reference=inf"], "task.score.reference=inf: must be finite"),
+    (["task=weekly_exam", "task.score.random=1000"], "task.score.reference=11.4173: must be above"),  # an exact one
     (["baseline=vine", "task=gym", "group.start=independent"], "baseline=vine with task=gym: its states cannot be"),
     (["baseline=none", "task=gym"], "group.start=shared with task=gym: its states cannot be copied"),
     (["baseline=group", "advantage=monte_carlo", "group.credit=process"], "group.credit=process with baseline=group"),

@@ -86,8 +86,8 @@ def test_a_true_score_beside_the_return_is_summarised_like_it(results):
     assert [measure.label for measure in load.measures(runs)] == ["cartpole", "weekly_exam", "weekly_exam (true score)"]
     found = comparison(runs, reps=200)
     assert row(found, "weekly_exam (true score)", "honest")["mean"] == pytest.approx(71.5)
-    assert row(found, "weekly_exam", "cheats")["mark"] == "best"
-    assert row(found, "weekly_exam (true score)", "honest")["mark"] == "best"
+    assert row(found, "weekly_exam", "cheats")["mark"] == "highest"
+    assert row(found, "weekly_exam (true score)", "honest")["mark"] == "highest"
     differences = comparisons.against_control(runs, "honest", reps=200).set_index("task")["difference"]
     assert differences["weekly_exam"] == pytest.approx(1.0)
     assert differences["weekly_exam (true score)"] == pytest.approx(-10.0)
@@ -107,6 +107,7 @@ def test_adding_an_arm_moves_no_other_arms_interval(results):
     alone = row(comparison(load.read(["s"], results.root).runs, reps=200), "cartpole", "a")
     results.block("s", "cartpole", "b", range(5), flat, k=1)
     beside = row(comparison(load.read(["s"], results.root).runs, reps=200), "cartpole", "a")
+    assert (alone.pop("mark"), beside.pop("mark")) == ("", "highest")
     pd.testing.assert_series_equal(alone, beside, check_names=False)
 
 
@@ -132,9 +133,11 @@ def test_latex_compiles_and_fits_the_page(tmp_path: Path, quick_like):
     assert "Overfull" not in run.stdout
 
 
-def test_the_best_arm_is_bold_and_what_may_equal_it_is_italic(results):
-    for k, (arm, level, spread) in enumerate([("low", 50, 1), ("near", 99, 4), ("top", 100, 4)]):
-        results.block("s", "cartpole", arm, range(10), lambda s, _, a=level, b=spread: a + b * (s % 3), k=k)
+def test_the_highest_mean_is_bold_and_what_is_not_told_apart_is_italic(results):
+    """`near` is higher by 3 in four pairs and lower by 3 in six."""
+    curves = {"low": lambda s, _: 50.0 + s, "near": lambda s, _: 97.0 + 6 * (s % 5 < 2), "top": lambda *_: 100.0}
+    for k, (arm, curve) in enumerate(curves.items()):
+        results.block("s", "cartpole", arm, range(10), curve, k=k)
     runs = load.read(["s"], results.root).runs
     rows = comparison_table(comparison(runs, reps=500)).sections[0].rows
     assert [type(row[2]).__name__ for row in rows] == ["str", "Tied", "Best"]

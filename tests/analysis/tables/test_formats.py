@@ -31,7 +31,7 @@ def test_markdown_has_one_table_per_section_and_escapes_its_signs():
     assert lines[2] == r"**task_1 \<b\>**"
     assert lines[4:6] == ["| arm | n |", "|---|---:|"]
     assert lines[6] == r"| a\|b_c | 1 |"
-    assert lines[7].startswith(r"| [x]\*{\\}$^~\# |")
+    assert lines[7].startswith(r"| [x]\*{\\}\$^~\# |")
 
 
 def test_latex_has_booktabs_rules_and_escapes_its_signs():

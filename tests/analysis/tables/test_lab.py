@@ -97,9 +97,8 @@ def test_in_a_single_step_all_targets_are_one(found: Laboratory) -> None:
 
 def test_what_is_missing_is_named(results: Path, tmp_path: Path) -> None:
     shutil.copytree(results, tmp_path / "results")
-    index = tmp_path / "results" / "lab" / LAB.file
-    planned = '{"task": "weekly_exam", "stage": "end", "hash": "0", "path": "lab/weekly_exam/end-0/seeds-000"}'
-    index.write_text(index.read_text().replace('"cells": [', f'"cells": [{planned},', 1))
+    planned = {"task": "weekly_exam", "stage": "end", "hash": "0" * 8, "path": "lab/weekly_exam/end-00000000/seeds-000"}
+    LAB.update(tmp_path / "results" / "lab", lambda index: {**index, "cells": [planned, *index["cells"]]})
     laboratory = load.read(["lab"], tmp_path / "results").laboratory
     assert laboratory.missing == ("weekly_exam end",)
     assert (

@@ -1,0 +1,79 @@
+"""What must hold of blocks before they are compared: finite returns, and one pair of score bounds for each task."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from analysis.load.blocks import SCORES, LoadedBlock
+from bench.errors import UserError
+from bench.records.tables import CURVES, TRAINING
+
+TRAINED = "rollout/ep_rew_mean"  # NaN in an update in which no episode ended
+
+
+def without_infinite(blocks: Sequence[LoadedBlock]) -> list[LoadedBlock]:
+    """Blocks whose seeds with a return that is not finite count as failed, with that cause and without a score."""
+    return [replace(block, **_failed(block, found)) if (found := _infinite(block)) else block for block in blocks]
+
+
+def _infinite(block: LoadedBlock) -> dict[int, str]:
+    """By seed, what is not finite and where first."""
+    found: dict[int, str] = {}
+    evaluations, updates = block.tables.get(CURVES), block.tables.get(TRAINING)
+    if updates is not None and TRAINED in updates:
+        for seed, step in updates.loc[np.isinf(updates[TRAINED]), ["seed", "step"]].itertuples(index=False):
+            found.setdefault(int(seed), f"the return of its training was not finite at step {step}")
+    for column in SCORES:
+        if evaluations is not None and column in evaluations:
+            wrong = evaluations.loc[~np.isfinite(evaluations[column].astype(float)), ["seed", "step", "mode"]]
+            for seed, step, mode in wrong.sort_values(["seed", "step"]).itertuples(index=False):
+                what = f"the {column.replace('_', ' ')} of an evaluation was not finite at step {step} ({mode})"
+                found.setdefault(int(seed), what)
+    return {seed: cause for seed, cause in found.items() if block.statuses.get(seed) == "done"}
+
+
+def _failed(block: LoadedBlock, causes: Mapping[int, str]) -> dict[str, Any]:
+    outcomes = {**block.record["seeds"]}
+    outcomes |= {str(seed): {**outcomes[str(seed)], "cause": cause} for seed, cause in causes.items()}
+    return {
+        "record": {**block.record, "seeds": outcomes},
+        "statuses": {**block.statuses, **dict.fromkeys(causes, "failed")},
+        "scores": {seed: scores for seed, scores in block.scores.items() if seed not in causes},
+    }
+
+
+def refuse_several_bounds(blocks: Sequence[LoadedBlock]) -> None:
+    """Refuse blocks of one task with different bounds of the score: a number of one would mean another of the other.
+
+    Raises:
+        UserError: which names the pairs of bounds, and the cells that have them.
+    """
+    by_task: dict[str, dict[tuple[float, float], list[str]]] = {}
+    for block in blocks:
+        score = block.record.get("score")
+        if score is None:  # damaged
+            continue
+        pairs = by_task.setdefault(str(block.record["task"]), {})
+        bounds = float(score["random"]), float(score["reference"])
+        alike = next((pair for pair in pairs if _is_close(pair, bounds)), bounds)
+        pairs.setdefault(alike, []).append(f"{block.record['arm']} of {block.study}")
+    for task, pairs in by_task.items():
+        if len(pairs) > 1:
+            said = "; ".join(f"{low:g} to {high:g} ({_listed(cells)})" for (low, high), cells in pairs.items())
+            raise UserError(
+                f"{task}: its score has several pairs of bounds, so its cells cannot be compared: {said}; "
+                f"read those of one pair at a time"
+            )
+
+
+def _is_close(pair: tuple[float, float], other: tuple[float, float]) -> bool:
+    """Whether bounds are the same; exact ones are rounded to six decimals."""
+    return all(math.isclose(a, b, rel_tol=1e-6, abs_tol=2e-6) for a, b in zip(pair, other, strict=True))
+
+
+def _listed(cells: Sequence[str], most: int = 4) -> str:
+    names = list(dict.fromkeys(cells))
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
