@@ -36,7 +36,7 @@ class Case:
     """Noise of mean 0 that the differences of a row have around the true effect."""
 
     name: str
-    kind: str  # normal, committed or mixture
+    kind: str  # normal, committed, mixture; unpaired: committed runs of one arm, which a claim holds against a constant
     draw: Draw
 
 
@@ -59,7 +59,8 @@ def cases() -> Iterator[Case]:
     for sd in (0.05, 0.1, 0.2, 0.5):
         yield Case(f"normal, sd {sd}", "normal", normal(sd))
     for row in json.loads(FILE.read_text()):
-        yield Case(f"{row['claim']}, {row['task']}, {row['metric']}", "committed", population(row["differences"]))
+        kind = "committed" if row["other"] else "unpaired"
+        yield Case(f"{row['claim']}, {row['task']}, {row['metric']}", kind, population(row["differences"]))
     for sd in (0.02, 0.1):
         for share in (0.02, 0.05, 0.1):
             yield Case(f"mixture, {share:.0%} of collapses, sd {sd}", "mixture", mixture(sd, share))

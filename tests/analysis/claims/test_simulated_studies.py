@@ -10,7 +10,8 @@ from tests.analysis.claims import simulated_studies
 from tests.analysis.claims.simulated_studies import DESIGN, DIRECTIONS, MARGIN, ROWS, STUDIES, TRUTHS, Case
 
 FEW = STUDIES // 50
-MOST_WRONG = {"normal": 0.06, "committed": 0.06, "mixture": 0.20}  # share of studies with any wrong verdict
+# Share of studies with any wrong verdict; of MountainCar's ten unpaired runs two never learn, as in a mixture.
+MOST_WRONG = {"normal": 0.06, "committed": 0.06, "unpaired": 0.20, "mixture": 0.20}
 CASES = list(simulated_studies.cases())
 
 
