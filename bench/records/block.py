@@ -416,6 +416,7 @@ def set_aside(path: Path) -> Path:
         raise OSError(errno.EROFS, f"it lies in {RUNS}{packs.SUFFIX}: put that file right, or remove it", str(path))
     part = next(parent for parent in path.parents if parent.name in (RUNS, LAB))
     place = part.parent / "damaged" / path.relative_to(part)
+    refuse_links(path.parent, LEVELS)  # a link itself may be moved, and nothing that lies behind one
     refuse_links(place.parent, LEVELS)
     place.parent.mkdir(parents=True, exist_ok=True)
     for attempt in itertools.count(1):
