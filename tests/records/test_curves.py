@@ -34,6 +34,15 @@ def test_a_point_has_the_means_and_the_unbiased_variances_of_its_episodes():
     }
 
 
+def test_exact_returns_stand_beside_the_means_of_the_same_point():
+    exact = [{"seed": 3, "step": 50, "mode": mode, "exact_return": value} for mode, value in (("x", 1.0), ("y", 2.0))]
+    rows = [*episodes([1.0], seed=3, step=50, mode="x"), *episodes([5.0], seed=3, step=60, mode="y")]
+    with_one, without = curve_rows(rows, exact)
+    assert (with_one["return"], with_one["exact_return"]) == (1.0, 1.0)
+    assert "exact_return_variance" not in with_one
+    assert "exact_return" not in without
+
+
 def test_a_single_episode_has_no_variance_and_equal_ones_none_to_speak_of():
     single, equal = curve_rows([*episodes([5.0]), *episodes([0.1] * 10, step=1)])
     assert (single["episodes"], single["return"], single["return_variance"]) == (1, 5.0, None)

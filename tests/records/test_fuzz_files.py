@@ -1,6 +1,6 @@
 """Whatever lies in a results folder, each command answers in lines and goes on with the rest: never a traceback.
 
-`BENCH_FUZZ_FILES=1000` takes that many cases in place of the few of every run; the same number is the same case.
+`BENCH_FUZZ_FILES=1000` takes that many cases in place of those of every run; the same number is the same case.
 """
 
 import functools
@@ -44,7 +44,7 @@ PEER = ["task=cartpole", "algorithm=sb3_a2c", "budget=80", "seeds=1", "evaluatio
 LAB = ["tasks=exam_question", "stages=start", "baselines=none,critic", "advantages=monte_carlo",
        "batches=8",
     "batch_multiples=[1,2]", "times=1", "anchors=3", "futures=2", "actions=2", "companions=2", "jobs=1"]  # fmt: skip
-FEW = 40  # cases of every run: 4 % of what was run once
+FEW, MORE = 12, 50  # cases of every run, and of the slow tests
 
 
 class Importing(importlib.abc.MetaPathFinder):
@@ -220,8 +220,11 @@ def covered(what: str) -> bool:
     return of_runs and not unfinished and ": lab/" not in what
 
 
-def test_no_damage_costs_a_traceback_an_import_or_a_file_of_somebody_else(recorded, importing, tmp_path, monkeypatch):
-    number, first = int(os.environ.get("BENCH_FUZZ_FILES", FEW)), int(os.environ.get("BENCH_FUZZ_FIRST", 0))
+@pytest.mark.parametrize(("first", "number"), [(0, FEW), pytest.param(FEW, MORE, marks=pytest.mark.slow)])
+def test_no_damage_costs_a_traceback_an_import_or_a_file_of_somebody_else(
+    recorded, importing, tmp_path, monkeypatch, first, number
+):
+    number, first = int(os.environ.get("BENCH_FUZZ_FILES", number)), int(os.environ.get("BENCH_FUZZ_FIRST", first))
     (tmp_path / "cwd").mkdir()
     monkeypatch.chdir(tmp_path / "cwd")
     found: list[str] = []
