@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import BinaryIO, Literal, Protocol
 
 Row = Mapping[str, float | int | str]
+EXACT = "exact_"  # what the names of computed numbers begin with, beside those of episodes
 Save = Callable[[BinaryIO], None]  # writes to an open file; what it writes loads with `weights_only`
 
 
@@ -17,6 +18,12 @@ class Observer(Protocol):
 
     def on_evaluation(self, rows: Sequence[Row]) -> None:
         """One row per episode: `seed`, `step`, `mode`, `episode`, `return`, `length` (`true_return`)."""
+
+    def on_exact_returns(self, rows: Sequence[Row]) -> None:
+        """One row per seed and mode of an evaluation: `seed`, `step`, `mode`, `exact_return` (`exact_true_return`).
+
+        It is called only where the world is solved and the policy is a table.
+        """
 
     def on_progress(self, fraction: float, current_return: float | None) -> None:
         """Share of the block's budget used (0 to 1), and the latest mean deterministic evaluation return."""

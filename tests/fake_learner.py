@@ -33,6 +33,7 @@ class FakeLearner:
         self.begun_at: list[int] = []  # the index of each call's first evaluation: 0, or that of its checkpoint
         self.causes: dict[int, str] = {}
         self.offset = 0
+        self.solves = False  # whether it reports exact returns, too
         self.before: Callable[[], object] = lambda: None
         self.after_progress: Callable[[], object] = lambda: None
 
@@ -58,6 +59,9 @@ class FakeLearner:
                         for episode, value in enumerate(rng.random(2))
                     ]
                 )
+                if self.solves:
+                    row = {"seed": seed, "step": step, "exact_return": seed + index / 3}
+                    observer.on_exact_returns([row | {"mode": mode} for mode in ("deterministic", "stochastic")])
                 observer.on_update(
                     [{"seed": seed, "step": step + 1, "update": step, "train/kl": rng.random(), "train/bad": np.nan}]
                 )

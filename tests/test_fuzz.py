@@ -88,6 +88,9 @@ class Until:
     def on_evaluation(self, rows):
         assert rows
 
+    def on_exact_returns(self, rows):
+        assert rows
+
     def on_progress(self, fraction, current_return):
         pass
 

@@ -19,6 +19,7 @@ from rich.progress import track
 
 from analysis.load.blocks import Problem
 from bench.errors import UserError
+from bench.observer import EXACT
 from bench.records import block as blocks
 from bench.records import summaries
 from bench.records.index import STUDY
@@ -186,7 +187,7 @@ def _evaluated(seed: int, row: Mapping[str, Any]) -> list[dict[str, Any]]:
             mode, name = found["mode"], found["name"]
             point = by_mode.setdefault(mode, {"seed": seed, "step": row["step"], "mode": mode})
             point[name] = value
-            if name != "episodes" and not name.endswith("_variance"):
+            if name != "episodes" and not name.startswith(EXACT) and not name.endswith("_variance"):
                 point.setdefault(f"{name}_variance", None)
     return list(by_mode.values())
 

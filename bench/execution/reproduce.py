@@ -1,9 +1,10 @@
 """Training a recorded block again, and holding the numbers against those that were recorded."""
 
 import dataclasses
+import hashlib
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from bench.config import saved_policies as policies
@@ -13,6 +14,7 @@ from bench.errors import UserError, first_line
 from bench.execution.execute import recorded_config, run_block
 from bench.records import block as blocks
 from bench.records.files import sha256
+from bench.records.tables import CURVES, without_exact
 
 
 def finished(path: Path) -> blocks.Block:
@@ -56,10 +58,19 @@ def is_trainable(block: blocks.Block) -> bool:
 
 
 def agreement(directory: Path, block: blocks.Block) -> dict[str, bool]:
-    """Of each file of numbers that the block had, whether that in `directory` has the bytes that were recorded."""
+    """Of each file of numbers that the block had, whether that in `directory` has the bytes that were recorded.
+
+    Curves that were recorded without exact returns are held against the new ones without them.
+    """
     recorded = {name: block.record["checksums"].get(name) for name in blocks.NUMBERS}
     made = {name: directory / name for name, sum in recorded.items() if sum is not None}
-    return {name: path.is_file() and sha256(path) == recorded[name] for name, path in made.items()}
+    return {name: path.is_file() and recorded[name] in _checksums(path) for name, path in made.items()}
+
+
+def _checksums(path: Path) -> Iterator[str]:
+    yield sha256(path)
+    if path.name == CURVES:
+        yield hashlib.sha256(without_exact(path)).hexdigest()
 
 
 def train_again(block: blocks.Block) -> dict[str, bool]:

@@ -11,7 +11,6 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from bench.kernel import functions
 from bench.learner.distributions import Categorical, Distribution
 from bench.learner.network import Stack
 from bench.learner.normalisation import RunningMeanStd
@@ -57,8 +56,7 @@ class Actor:
         policy = self.policy(torch.from_numpy(observations).expand(self.stack.replicas, -1, -1))
         if not isinstance(policy, Categorical):
             raise TypeError("only Discrete actions have probabilities")
-        table: Array = functions.softmax(policy.log_probs.double().cpu(), 1).transpose(1, 2).numpy()
-        return table
+        return policy.probabilities().swapaxes(1, 2)
 
     def seen(self, observations: Tensor) -> Tensor:
         """Return observations (S, O, …) on the scale the networks see."""

@@ -14,7 +14,7 @@ from gymnasium import spaces
 from torch import Tensor
 
 from bench.errors import UserError
-from bench.kernel.functions import choose, exp, log, log_softmax, mean_over, sum_over
+from bench.kernel.functions import choose, exp, log, log_softmax, mean_over, softmax, sum_over
 
 Array = npt.NDArray[Any]
 
@@ -92,6 +92,10 @@ class Categorical(Distribution):
     def log_probs(self) -> Tensor:
         """log π of every action, (S, A, B)."""
         return log_softmax(self.logits, 1)
+
+    def probabilities(self) -> npt.NDArray[np.float64]:
+        """π of every action, (S, A, B), which sum to 1 in double precision."""
+        return np.asarray(softmax(self.log_probs.double().cpu(), 1).numpy())
 
     @staticmethod
     def draw(rng: np.random.Generator, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:

@@ -3,18 +3,21 @@
 It takes place at points of a grid over the budget; `index` is a point's number on it.
 """
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
+from typing import TypeGuard
 
 import numpy as np
 
 from bench.config.schema import Config
 from bench.learner.acting import Acting
 from bench.learner.actor import Actor
-from bench.learner.distributions import env_actions
-from bench.observer import Row
+from bench.learner.distributions import Categorical, env_actions
+from bench.observer import EXACT, Row
 from bench.seeding import stream
 from bench.tasks.base import Array, Task
 from bench.tasks.environments import Environments
+from bench.tasks.exact import ExactTask
 from bench.tasks.registry import environments
 
 MODES = ("deterministic", "stochastic")
@@ -50,6 +53,51 @@ def evaluate(
         return env_actions(acts.actions[0], task.action_space)
 
     return play(act, task, seeds, index, episodes, pool)
+
+
+def exact_returns(actor: Actor, task: Task, seeds: Sequence[int]) -> list[dict[str, float | int | str]]:
+    """Return the rows of `exact_rows` of an actor's replicas, one for each of `seeds`; none where it has no table.
+
+    The deterministic policy takes the very actions that `evaluate` takes.
+    """
+    if not has_table(task) or not issubclass(actor.distribution, Categorical):
+        return []
+    seen = task.observations()
+    acting, n_states = Acting(actor, seen.shape[1]), seen.shape[1]
+    acts = acting.room(1)
+    acts.observations[0] = np.tile(seen, len(seeds))
+    acting.act(acts, 0, acts.outputs.new_zeros(len(seeds), 1, n_states), likeliest=n_states)
+    policy = Categorical(acts.outputs[0], actor.stack.extras)
+    return exact_rows(task, seeds, acts.actions[0, :, 0].cpu().numpy(), policy.probabilities().swapaxes(1, 2))
+
+
+def has_table(task: Task) -> TypeGuard[ExactTask]:
+    """Whether every policy of a task is a table, whose returns can be computed."""
+    return isinstance(task, ExactTask) and task.is_tabular
+
+
+def exact_rows(
+    task: ExactTask, seeds: Sequence[int], likeliest: Array, probabilities: Array
+) -> list[dict[str, float | int | str]]:
+    """Return a row per seed and mode: what the episodes that `play` samples bring in the mean, undiscounted.
+
+    Args:
+        task: whose policies are tables.
+        seeds: S of them.
+        likeliest: (S, n) integers, the action the deterministic policy takes in each of `ExactTask.states`.
+        probabilities: (S, n, A), of the stochastic policy.
+
+    Returns:
+        `seed`, `mode`, `exact_return`, and the exact sums of the extras whose means are known, as `exact_true_return`;
+        NaN where the episodes need not end.
+    """
+    policies = np.concatenate([np.eye(probabilities.shape[-1])[likeliest], probabilities])
+    totals = {f"{EXACT}{TOTALS.get(name, name)}": total for name, total in task.expected_totals(policies).items()}
+    found = []
+    for index, (mode, seed) in enumerate(itertools.product(MODES, seeds)):
+        row: dict[str, float | int | str] = {"seed": int(seed), "mode": mode}
+        found.append(row | {name: float(total[index]) for name, total in totals.items()})
+    return found
 
 
 def play(

@@ -15,7 +15,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from bench.config.schema import Config
 from bench.learner.actor import Actor, joined
 from bench.learner.checkpoint import read_checkpoint, taking_state
-from bench.learner.evaluate import EvaluationFaults, evaluate, grid_of, mean_return
+from bench.learner.evaluate import EvaluationFaults, evaluate, exact_returns, grid_of, mean_return
 from bench.learner.policy_gradient import PolicyGradient
 from bench.observer import Observer, SeedOutcome
 from bench.tasks.base import Task
@@ -193,5 +193,12 @@ class GridEvalCallback(BaseCallback):
         if not rows:
             return
         self.current_return = mean_return(rows)
-        reported: list[dict[str, Any]] = [{"step": self.grid[index], **row} for row in rows]
-        self.observer.on_evaluation(reported)
+        sound = {row["seed"] for row in rows}
+        exact = [row for row in self._exact_returns(actor, list(replicas)) if row["seed"] in sound]
+        self.observer.on_evaluation([{"step": self.grid[index], **row} for row in rows])
+        if exact:
+            self.observer.on_exact_returns([{"step": self.grid[index], **row} for row in exact])
+
+    def _exact_returns(self, actor: Actor, seeds: Sequence[int]) -> list[dict[str, float | int | str]]:
+        with torch.no_grad():
+            return exact_returns(actor, self.task, seeds)

@@ -4,9 +4,13 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.distributions import CategoricalDistribution
+from stable_baselines3.common.policies import ActorCriticPolicy
 
-from bench.learner.evaluate import play
+from bench.kernel import arrays
+from bench.learner.evaluate import exact_rows, has_table, play
 from bench.peers.library import library_streams
 from bench.seeding import seed_sequence
 from bench.tasks.base import Array, Task
@@ -23,15 +27,41 @@ def evaluate(
     halves = [_player(model, deterministic) for deterministic in (True, False)]
 
     def act(observations: Array) -> Array:
-        seen = np.ascontiguousarray(observations.T)
-        normalisation = model.get_vec_normalize_env()
-        if normalisation is not None:
-            seen = np.asarray(normalisation.normalize_obs(seen))
+        seen = _seen(model, observations)
         return np.concatenate([half(part) for half, part in zip(halves, np.split(seen, 2), strict=True)]).T
 
     entropy = seed_sequence(seed, "evaluation", index, 2, pool=pool).generate_state(1)
     with library_streams(int(entropy[0]), model.action_space):
         return play(act, task, [seed], index, episodes, pool)
+
+
+def exact_returns(model: BaseAlgorithm, task: Task, seed: int) -> list[dict[str, float | int | str]]:
+    """Return the rows of `bench.learner.evaluate.exact_rows`; none where the task or the policy has no table.
+
+    Policies that have one are SB3's actor-critics for Discrete actions. Others (recurrent and masked ones, those of
+    Q-learning and of ARS) say no probabilities in the same way.
+    """
+    policy = model.policy
+    if not has_table(task) or not isinstance(policy, ActorCriticPolicy):
+        return []
+    if any(
+        getattr(type(policy), name) is not getattr(ActorCriticPolicy, name) for name in ("get_distribution", "_predict")
+    ):
+        return []
+    policy.set_training_mode(False)
+    with torch.no_grad():
+        found = policy.get_distribution(policy.obs_to_tensor(_seen(model, task.observations()))[0])
+    if not isinstance(found, CategoricalDistribution):
+        return []
+    probabilities = arrays.softmax(found.distribution.logits.double().cpu().numpy())
+    return exact_rows(task, [seed], found.mode().cpu().numpy()[None], probabilities[None])
+
+
+def _seen(model: BaseAlgorithm, observations: Array) -> Array:
+    """Return observations (O, n) as the library's policy is given them, (n, O)."""
+    seen = np.ascontiguousarray(observations.T)
+    normalisation = model.get_vec_normalize_env()
+    return seen if normalisation is None else np.asarray(normalisation.normalize_obs(seen))
 
 
 def _player(model: BaseAlgorithm, deterministic: bool) -> Callable[[Array], Array]:

@@ -16,7 +16,7 @@ from bench.learner.device import one_thread
 from bench.learner.evaluate import EvaluationFaults, grid_of, mean_return
 from bench.learner.spaces import space_to_json
 from bench.observer import Observer, SeedOutcome
-from bench.peers.evaluate import evaluate
+from bench.peers.evaluate import evaluate, exact_returns
 from bench.peers.library import EpisodeLog, batch_steps, build, class_name, library_streams, peer_seed
 from bench.peers.saved import FORMAT, TrainedPeers
 from bench.tasks.base import Task
@@ -142,6 +142,8 @@ class _SeedCallback(BaseCallback):
             rows = evaluate(self.model, self.task, self.seed, index, evaluation.episodes, pool)
             self.current_return = mean_return(rows)
             self.observer.on_evaluation([{"step": self.grid[index], **row} for row in rows])
+            if exact := exact_returns(self.model, self.task, self.seed):
+                self.observer.on_exact_returns([{"step": self.grid[index], **row} for row in exact])
             self.next_index += 1
 
 

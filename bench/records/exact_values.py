@@ -31,7 +31,7 @@ def of(config: Config, trained: Trained) -> dict[str, Any] | None:
     if config.is_peer:
         return None
     task = make(config.task)
-    if not isinstance(task, WeeklyExamCheat) or task.observe_last_score:
+    if not isinstance(task, WeeklyExamCheat) or not task.is_tabular:
         return None
     assert isinstance(trained, TrainedBlock)  # no peer
     model = trained.model

@@ -21,11 +21,12 @@ from bench.observer import Row
 from bench.paths import refuse_links
 from bench.records import files
 from bench.records.files import Damaged
-from bench.records.tables import EPISODES, TRAINING, check_columns, columns_of, parsed, write_rows
+from bench.records.tables import EPISODES, EXACT_RETURNS, TRAINING, check_columns, columns_of, parsed, write_rows
 
 PARTIAL = "partial.zip"
-SCHEMA = 2
+SCHEMA = 3  # 2 had no exact returns
 _STATE, _HEADER = "state.pt", "partial.json"
+_TABLES = (EPISODES, TRAINING, EXACT_RETURNS)  # in the order of `Partial`
 
 
 @dataclass(frozen=True)
@@ -50,14 +51,18 @@ class Partial:
     state: bytes
     episodes: list[Row] = field(default_factory=list)
     training: list[Row] = field(default_factory=list)
+    exact_returns: list[Row] = field(default_factory=list)
+
+    def tables(self) -> dict[str, list[Row]]:
+        """The rows reported so far, by the name of their part of the archive."""
+        return dict(zip(_TABLES, (self.episodes, self.training, self.exact_returns), strict=True))
 
 
 def write(path: Path, partial: Partial) -> None:
     """Replace the archive at `path` by this moment. Raises `OSError`; what was there is then still there."""
     parts = {
         _STATE: partial.state,
-        EPISODES: _table(EPISODES, partial.episodes),
-        TRAINING: _table(TRAINING, partial.training),
+        **{kind: _table(kind, rows) for kind, rows in partial.tables().items()},
     }
     header = {
         "schema": SCHEMA,
@@ -80,16 +85,14 @@ def read(path: Path) -> Partial | None:
         return None
     try:
         refuse_links(path, 1)
-        parts = archives.read(path, (_HEADER, _STATE, EPISODES, TRAINING))
+        parts = archives.read(path, (_HEADER, _STATE, *_TABLES))
         header = files.parse_json(parts.pop(_HEADER), SCHEMA)
         checksums = header.pop("checksums", None)
         for name, content in parts.items():
             if not isinstance(checksums, dict) or hashlib.sha256(content).hexdigest() != checksums.get(name):
                 raise Damaged(f"{name} is not what was written (checksum)")
         del header["schema"]
-        return Partial(
-            build(Header, header), parts[_STATE], *(_rows(name, parts[name]) for name in (EPISODES, TRAINING))
-        )
+        return Partial(build(Header, header), parts[_STATE], *(_rows(kind, parts[kind]) for kind in _TABLES))
     except (OSError, UserError, archives.BadArchive) as error:
         raise Damaged(first_line(error)) from error
 

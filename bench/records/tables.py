@@ -1,6 +1,7 @@
 """The tables of a block as Parquet: the same numbers give the same bytes."""
 
 import hashlib
+import io
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -13,14 +14,16 @@ import pyarrow.parquet as pq
 
 from bench import packs
 from bench.errors import first_line
-from bench.observer import Row
+from bench.observer import EXACT, Row
 from bench.records.files import Damaged, shown
 from bench.records.scores import mean
 
 CURVES = "curves.parquet"  # means over the episodes of each evaluation
 EPISODES = "episodes.parquet"
 TRAINING = "training.parquet"
+EXACT_RETURNS = "exact_returns.parquet"  # of an unfinished block; a finished one has them in its curves
 QUANTITIES, STATES, COSTS = "quantities.parquet", "states.parquet", "costs.parquet"  # of a measured stage
+EXACT_RETURN = f"{EXACT}return"  # a column of curves where the world is solved
 MOST_ROWS = 10_000_000  # of a table that is read, where its record does not say how many it has
 MOST_COLUMNS = 512
 MOST_GROUPS = 1000  # parts that a table is stored in
@@ -51,11 +54,13 @@ _COLUMNS: Mapping[str, Mapping[str, pa.DataType]] = {
         "length": pa.int32(),
     },
     TRAINING: {"seed": pa.int32(), "step": pa.int64(), "update": pa.int32()},
+    EXACT_RETURNS: {"seed": pa.int32(), "step": pa.int64(), "mode": pa.string(), EXACT_RETURN: pa.float64()},
 }
 _ORDER: Mapping[str, Sequence[str]] = {
     CURVES: ("seed", "step", "mode"),
     EPISODES: ("seed", "step", "mode", "episode"),
     TRAINING: ("seed", "step", "update"),
+    EXACT_RETURNS: ("seed", "step", "mode"),
 }
 
 _TEXTS = (pa.string(), pa.large_string())
@@ -103,17 +108,19 @@ def _write(table: pa.Table, path: Path | BinaryIO) -> None:
     )
 
 
-def curve_rows(episodes: Iterable[Row]) -> list[dict[str, Any]]:
+def curve_rows(episodes: Iterable[Row], exact_returns: Iterable[Row] = ()) -> list[dict[str, Any]]:
     """Return a row for each seed, step and mode of rows of episodes, in this order.
 
     `episodes` is their number. Every number `X` of an episode has its mean, `X`, and its unbiased variance,
     `X_variance`, which is None for a single episode. Sums are rounded once, so the order of the episodes does not show;
-    one that is not finite makes the mean of its point not finite, and its variance NaN.
+    one that is not finite makes the mean of its point not finite, and its variance NaN. The rows of `exact_returns`
+    are joined to those of the same seed, step and mode.
     """
+    known = {tuple(row[name] for name in _ORDER[CURVES]): row for row in exact_returns}
     points: dict[tuple[Any, ...], list[Row]] = {}
     for row in episodes:
         points.setdefault(tuple(row[name] for name in _ORDER[CURVES]), []).append(row)
-    return [_curve_row(key, points[key]) for key in sorted(points)]
+    return [{**_curve_row(key, points[key]), **known.get(key, {})} for key in sorted(points)]
 
 
 def _curve_row(key: Sequence[Any], episodes: Sequence[Row]) -> dict[str, Any]:
@@ -122,6 +129,14 @@ def _curve_row(key: Sequence[Any], episodes: Sequence[Row]) -> dict[str, Any]:
         values = [float(episode[name]) for episode in episodes]
         row |= {name: mean(values), f"{name}_variance": _variance(values)}
     return row
+
+
+def without_exact(path: Path) -> bytes:
+    """The bytes of curves as they were before exact returns were recorded. Raises `Damaged`."""
+    table = parsed(path.read_bytes())
+    content = io.BytesIO()
+    _write(table.select([name for name in table.column_names if not name.startswith(EXACT)]), content)
+    return content.getvalue()
 
 
 def _variance(values: Sequence[float]) -> float | None:
@@ -255,13 +270,16 @@ def columns_of(kind: str) -> Collection[str]:
 
 
 def check_columns(table: pa.Table, kind: str, columns: Collection[str]) -> None:
-    """Refuse a table without some columns, or with others of the kind than there are. Raises `Damaged`."""
+    """Refuse a table without some columns, with others of the kind than there are, or texts. Raises `Damaged`."""
     missing = [column for column in columns if column not in table.column_names]
     if missing:
         raise Damaged(f"has no column '{missing[0]}'")
     for name, type in _COLUMNS.get(kind, {}).items():
         if name in table.column_names:
             _check_column(kind, name, table[name], type)
+    for name in table.column_names if kind in _COLUMNS else ():
+        if name not in _COLUMNS[kind] and table[name].type in _TEXTS:
+            raise Damaged(f"has a column {shown(name)} of type {table[name].type}, not {pa.float64()}")
 
 
 def _check_column(kind: str, name: str, column: pa.ChunkedArray, type: pa.DataType) -> None:

@@ -56,6 +56,7 @@ class TrainingRecorder(Recorder):
     def _begin_anew(self) -> None:
         self._training: list[Row] = []
         self._episodes: list[Row] = []
+        self._exact_returns: list[Row] = []
         self._wall_before = self._cpu_before = 0.0
         self._batch_ended: float | None = None
         self._update_seconds, self._timed_updates = 0.0, 0
@@ -69,6 +70,7 @@ class TrainingRecorder(Recorder):
         resumed = {"at": now(), "after_seconds": found.header.wall_seconds, "host": provenance.host()}
         self.record |= {"started": found.header.started, "resumed": [*found.header.resumed, resumed]}
         self._training, self._episodes = list(found.training), list(found.episodes)
+        self._exact_returns = list(found.exact_returns)
         self._wall_before, self._cpu_before = found.header.wall_seconds, found.header.cpu_seconds
         self.checkpoint = io.BytesIO(found.state)
         return True
@@ -119,6 +121,10 @@ class TrainingRecorder(Recorder):
         """Keep the episodes of one evaluation."""
         self._episodes.extend(rows)
 
+    def on_exact_returns(self, rows: Sequence[Row]) -> None:
+        """Keep the exact returns of one evaluation."""
+        self._exact_returns.extend(rows)
+
     def on_progress(self, fraction: float, current_return: float | None) -> None:
         """As `progress`."""
         self.progress(fraction, current_return)
@@ -158,7 +164,7 @@ class TrainingRecorder(Recorder):
             cpu_seconds=cpu,
             resumed=tuple(self.record.get("resumed", ())),
         )
-        moment = partial.Partial(header, state.getvalue(), self._episodes, self._training)
+        moment = partial.Partial(header, state.getvalue(), self._episodes, self._training, self._exact_returns)
         partial.write(self.directory / partial.PARTIAL, moment)
         self._last_checkpoint = time.monotonic()
         self._checkpoint_cost = self._last_checkpoint - began
@@ -183,7 +189,7 @@ class TrainingRecorder(Recorder):
             "steps_per_second": round(steps / max(wall, 1e-9), 1),
         }
         rows: dict[str, Sequence[Row]] = {
-            CURVES: curve_rows(self._episodes),
+            CURVES: curve_rows(self._episodes, self._exact_returns),
             EPISODES: self._episodes,
             TRAINING: self._training,
         }

@@ -29,10 +29,13 @@ PLACES: dict[str, tuple[tuple[Any, str], ...]] = {
         (distributions.Categorical, "summary"),
         *((policy_gradient, name) for name in ("training_rows", "log_means")),
     ),
-    "evaluation": ((learner, "evaluate"),),
+    "evaluation": ((learner, "evaluate"), (learner, "exact_returns")),
     "records": tuple(
         (TrainingRecorder, name)
-        for name in ("begin", "on_update", "on_evaluation", "on_progress", "on_checkpoint", "finish_training", "close")
+        for name in (
+            *("begin", "on_update", "on_evaluation", "on_exact_returns", "on_progress", "on_checkpoint"),
+            *("finish_training", "close"),
+        )
     ),
     "wandb": tuple((MirrorProcess, name) for name in ("__init__", "finish", "close")),  # what the run waits for
 }

@@ -8,6 +8,7 @@ system).
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +19,7 @@ from bench.tasks.base import Array, Task
 
 POLICIES = ("optimal", "myopic", "uniform")  # those `solve` knows by name
 MAX_ITERATIONS = 1000  # of policy iteration, which takes a handful
+MOST_CONDITION = 1e12  # of I - γ P: beyond it, an episode need not end
 
 # A name, or numbers: integers (*table) that are actions, or probabilities (*table, action).
 PolicyTable = str | npt.ArrayLike
@@ -220,10 +222,15 @@ def _iterate(model: Model, given: Array | None, gamma: float, judge: _Judge) -> 
 
 def _occupation(model: Model, policy: Array, gamma: float) -> Array:
     """I - γ P_π (S, S). Raises `UserError` where it has no inverse: from some state the episode need not end."""
-    matrix: Array = np.eye(len(policy)) - gamma * (policy.T[:, :, None] * model.transition).sum(axis=0)
-    if arrays.condition(matrix) > 1e12:
+    matrix: Array = np.eye(len(policy)) - gamma * _moves(model, policy)
+    if arrays.condition(matrix) > MOST_CONDITION:
         raise UserError(f"gamma={gamma}: an episode of this policy need not end: it has no value; use gamma below 1")
     return matrix
+
+
+def _moves(model: Model, policy: Array) -> Array:
+    """P(s' | s) under a policy (S, A): (S, S)."""
+    return np.asarray((policy.T[:, :, None] * model.transition).sum(axis=0))
 
 
 def visits(model: Model, policy: PolicyTable, gamma: float = 1.0, start: Start = None) -> Array:
@@ -244,6 +251,56 @@ def visits(model: Model, policy: PolicyTable, gamma: float = 1.0, start: Start =
         taken = first[:, None] * chosen[step]
         first = gamma * (taken.T[:, :, None] * model.transition).sum(axis=0).sum(axis=0)
     return frequency.reshape(model.table)
+
+
+def expected_totals(model: Model, policies: Array, amounts: Array, time_limit: int | None = None) -> Array:
+    """The expected undiscounted sums over an episode of what its steps bring, for many policies at once.
+
+    Args:
+        model: the world; `Model.paid_last` plays no part, since a sum does not ask when it is paid.
+        policies: (R, *table, A), probabilities.
+        amounts: (K, S, A), the means of what a step brings, such as `Model.reward`.
+        time_limit: after so many steps an episode is cut off.
+
+    Returns:
+        (K, R); NaN for a policy whose episodes need not end, from whatever state.
+    """
+    chosen = policies.reshape(len(policies), model.steps, *model.reward.shape)
+    first = model.start()
+    if model.horizon is None:
+        return arrays.product(_stationary_totals(model, chosen[:, 0], amounts, time_limit), first)
+    brings = amounts.swapaxes(1, 2).reshape(len(amounts), -1)
+    moves = model.transition.reshape(-1, len(first)).T.copy().T  # as `matrix_product` reads it
+    totals, states = np.zeros((len(amounts), len(chosen))), np.broadcast_to(first, (len(chosen), len(first)))
+    for step in range(model.horizon if time_limit is None else min(model.horizon, time_limit)):
+        taken = (states[:, None] * chosen[:, step].swapaxes(1, 2)).reshape(len(chosen), -1)
+        totals += arrays.matrix_product(brings, taken.T)
+        states = arrays.matrix_product(taken, moves)
+    return totals
+
+
+def _stationary_totals(model: Model, policies: Array, amounts: Array, time_limit: int | None) -> Array:
+    """What is yet to come in each state where time plays no part, for policies (R, S, A): (K, R, S)."""
+    moves = np.stack([_moves(model, policy) for policy in policies])
+    brings = (policies * amounts[:, None]).sum(axis=-1)
+    if time_limit is None:
+        return np.stack([_until_the_end(*each) for each in zip(moves, brings.swapaxes(0, 1), strict=True)], axis=1)
+    totals: Array = np.zeros_like(brings)
+    while time_limit:  # `moves` and `brings` are of 1, 2, 4, … steps
+        if time_limit % 2:
+            totals = brings + arrays.product(moves, totals[:, :, None])
+        brings = brings + arrays.product(moves, brings[:, :, None])
+        moves = np.stack([arrays.matrix_product(each, each) for each in moves])
+        time_limit //= 2
+    return totals
+
+
+def _until_the_end(moves: Array, brings: Array) -> Array:
+    """(K, S): the sums until an episode ends by chance, from (S, S) and (K, S)."""
+    matrix = np.eye(len(moves)) - moves
+    if not arrays.condition(matrix) <= MOST_CONDITION:
+        return np.full_like(brings, np.nan)
+    return arrays.solve(matrix, brings.T).T
 
 
 def policy_gradient(
@@ -386,6 +443,32 @@ class ExactTask(Task):
     def observations(self) -> Array:
         """What a policy sees of `states`, (O, n). Raises `UserError` where it sees more than a table holds."""
         return self.observe(self.states())
+
+    @cached_property
+    def is_tabular(self) -> bool:
+        """Whether a policy sees no more of a state than a table holds, so that every policy has exact values."""
+        try:
+            self.observations()
+        except UserError:
+            return False
+        return True
+
+    @property
+    def mean_extras(self) -> Mapping[str, Array]:
+        """The means (S, A) of those of `Task.extras` that are known."""
+        return {}
+
+    def expected_totals(self, policies: Array) -> dict[str, Array]:
+        """What episodes of policies (R, *table, A) bring on average, undiscounted, under the task's time limit: (R,).
+
+        The sum of the rewards is called "return", the others as in `mean_extras`. NaN for a policy whose episodes need
+        not end.
+        """
+        model, limit = self.model, self.time_limit
+        is_paid = not (model.paid_last and limit is not None and limit < (model.horizon or 0))
+        amounts = {"return": model.reward * is_paid} | dict(self.mean_extras)
+        totals = expected_totals(model, policies, np.stack(list(amounts.values())), limit)
+        return dict(zip(amounts, totals, strict=True))
 
     def policy_table(self, policy: Policy) -> PolicyTable:
         """A policy for `solve`: a function of observations (O, n) → (n, action) becomes a table, others stay."""

@@ -305,6 +305,11 @@ class WeeklyExamCheat(WeeklyExam):
         return self.reward == "reported"
 
     @property
+    def mean_extras(self) -> Mapping[str, Array]:
+        """The mean true score (S, A)."""
+        return {"true_score": self.true_world.model.reward}
+
+    @cached_property
     def true_world(self) -> Self:
         """The same world with the true score as its reward: in it, `solve(policy)` gives a policy's true value."""
         return dataclasses.replace(self, reward="true", reward_shift=0.0, reward_cap=None, pay="weekly")

@@ -65,6 +65,20 @@ def test_a_block_is_trained_again_and_leaves_nothing(cell, learner, tmp_path):
     assert sorted(tmp_path.rglob("*")) == before
 
 
+def test_curves_of_before_exact_returns_are_held_against_what_they_had(cell, learner):
+    """The other way round they are not: exact returns that were recorded must come again."""
+    path = execute.run(cell("seeds=2", *FAKE))
+    learner.solves = True
+    assert train_again(blocks.read(path)) == dict.fromkeys(blocks.NUMBERS, True)
+    learner.offset = 1
+    assert not train_again(blocks.read(path))[CURVES]
+    learner.offset = 0
+    solved = execute.run(cell("seeds=2", "results=solved", *FAKE))
+    assert train_again(blocks.read(solved)) == dict.fromkeys(blocks.NUMBERS, True)
+    learner.solves = False
+    assert train_again(blocks.read(solved)) == dict.fromkeys(blocks.NUMBERS, True) | {CURVES: False}
+
+
 def test_a_folder_without_blocks_is_refused(tmp_path):
     with pytest.raises(UserError, match="no blocks"):
         verify(tmp_path)

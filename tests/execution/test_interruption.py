@@ -12,6 +12,7 @@ from bench.interruption import Interrupted
 from bench.records import block as blocks
 from bench.records import partial
 from bench.records import training as record
+from bench.records.tables import CURVES
 
 
 def once(action):
@@ -28,6 +29,7 @@ def once(action):
 
 @pytest.mark.parametrize("number", interruption.SIGNALS, ids=lambda number: number.name)
 def test_a_signal_saves_the_block_and_it_goes_on_with_the_same_bytes(learner, cell, number, capfd):
+    learner.solves = True
     whole = execute.run(cell("seeds=3", "results=whole"))
     before = signal.getsignal(number)
     learner.after_progress = once(lambda: os.kill(os.getpid(), number))
@@ -42,6 +44,8 @@ def test_a_signal_saves_the_block_and_it_goes_on_with_the_same_bytes(learner, ce
     assert learner.begun_at == [0, 0, 1]
     for name in blocks.NUMBERS:
         assert (path / name).read_bytes() == (whole / name).read_bytes()
+    exact = blocks.table(blocks.load(path), CURVES, ("exact_return",))["exact_return"].to_pylist()
+    assert exact == [seed + index / 3 for seed in range(3) for index in range(3) for _ in range(2)]
     assert not (path / partial.PARTIAL).exists()
     run = blocks.read(path).record
     assert len(run["resumed"]) == 1

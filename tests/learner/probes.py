@@ -214,12 +214,16 @@ class Notes:
 
     updates: list[Any] = field(default_factory=list)
     evaluations: list[Any] = field(default_factory=list)
+    exact_returns: list[Any] = field(default_factory=list)
 
     def on_update(self, rows: Sequence[Any]) -> None:
         self.updates += rows
 
     def on_evaluation(self, rows: Sequence[Any]) -> None:
         self.evaluations += rows
+
+    def on_exact_returns(self, rows: Sequence[Any]) -> None:
+        self.exact_returns += rows
 
     def on_progress(self, fraction: float, current_return: float | None) -> None:
         assert 0 <= fraction <= 1

@@ -31,13 +31,13 @@ class Saving(Notes):
 
     def __init__(self) -> None:
         super().__init__()
-        self.saved: list[tuple[bytes, int, int]] = []
+        self.saved: list[tuple[bytes, int, int, int]] = []
 
     def on_checkpoint(self, save: Save | None) -> None:
         assert save is not None
         file = io.BytesIO()
         save(file)
-        self.saved.append((file.getvalue(), len(self.updates), len(self.evaluations)))
+        self.saved.append((file.getvalue(), len(self.updates), len(self.evaluations), len(self.exact_returns)))
 
 
 def cell(*overrides: str, seeds: tuple[int, ...] = (0, 3, 8)) -> Config:
@@ -59,11 +59,12 @@ def check_every(config: Config, places: slice = slice(1, None, 3)) -> Saving:
     """Go on from the checkpoints at `places` of an uninterrupted run, each in a model of its own."""
     whole, all_notes = run(config)
     assert len(all_notes.saved) > 3
-    for saved, updates, evaluations in all_notes.saved[places]:
+    for saved, updates, evaluations, exact_returns in all_notes.saved[places]:
         resumed, notes = run(config, saved)
         assert final_state(resumed) == final_state(whole)  # bytes: weights, moments, streams, environments, β
         np.testing.assert_equal(notes.updates, all_notes.updates[updates:])  # equal where NaN, too
         np.testing.assert_equal(notes.evaluations, all_notes.evaluations[evaluations:])
+        assert notes.exact_returns == all_notes.exact_returns[exact_returns:]
         assert resumed.outcomes == whole.outcomes
         assert [content for content, *_ in notes.saved] == [content for content, *_ in all_notes.saved][
             -len(notes.saved) :
@@ -122,7 +123,7 @@ def test_replicas_that_ended_or_failed_stay_so(monkeypatch: pytest.MonkeyPatch) 
     assert any(state["watch"]["waiting"] for state in map(_state, notes.saved))
 
 
-def _state(saved: tuple[bytes, int, int]) -> dict[str, dict[str, list[object]]]:
+def _state(saved: tuple[bytes, int, int, int]) -> dict[str, dict[str, list[object]]]:
     return read_checkpoint(io.BytesIO(saved[0]))
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import itertools
 import json
 import zipfile
 from collections.abc import Sequence
@@ -13,6 +14,8 @@ import pytest
 import torch
 from stable_baselines3 import PPO
 from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.policies import ActorCriticPolicy
+from stable_baselines3.common.running_mean_std import RunningMeanStd
 
 import bench
 from analysis.claims import comparisons
@@ -25,13 +28,16 @@ from bench.learner import PolicyGradient, archive
 from bench.learner.evaluate import evaluate
 from bench.peers import train as training
 from bench.peers.evaluate import evaluate as evaluate_peer
+from bench.peers.evaluate import exact_returns
 from bench.peers.library import build, peer_seed
 from bench.peers.saved import TrainedPeers
 from bench.peers.saved import load as load_peer
 from bench.peers.train import train
 from bench.tasks.cartpole import CartPole
+from bench.tasks.exam_question import ExamQuestion
 from bench.tasks.registry import gymnasium_env, make
 from tests.learner.probes import Notes
+from tests.tasks.simulation import standard_errors
 from tests.tasks.zoo import TRAPS, ZOO, Trap, first_resets, registered
 
 SMALL = ("budget=200", "evaluation.points=2", "evaluation.episodes=2")
@@ -101,6 +107,51 @@ def test_a_peer_leaves_what_an_arm_leaves(name: str, task: str) -> None:
         assert any(key.startswith("train/") for key in rows[-1])
         assert all(np.isfinite(row["rollout/ep_rew_mean"]) for row in rows if row["rollout/ep_len_mean"] > 0)
     assert block.parameters["actor"] > 0
+
+
+def _log_probs(policy: ActorCriticPolicy, seen: np.ndarray, action: int) -> np.ndarray:
+    actions = torch.full((len(seen),), action)
+    return np.asarray(policy.evaluate_actions(torch.as_tensor(seen), actions)[1].detach().double())
+
+
+@pytest.mark.parametrize("name", PEERS)
+def test_action_probabilities_have_exact_returns(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Answers to an exam question: the mean of their points, by hand. ARS and DQN say no probabilities."""
+    expected: list[float] = []
+
+    def kept(model: BaseAlgorithm, task: ExamQuestion, seed: int) -> Any:
+        rows = exact_returns(model, task, seed)
+        if rows:
+            assert isinstance(model.policy, ActorCriticPolicy)
+            seen = task.observations().T
+            chosen, _ = model.predict(seen, deterministic=True)
+            found = np.exp([_log_probs(model.policy, seen, answer) for answer in range(4)]).T
+            points = task.setting.points.reshape(4, 4) / 100
+            expected.extend([points[np.arange(4), chosen].mean(), (found * points).sum() / 4])
+        return rows
+
+    monkeypatch.setattr(training, "exact_returns", kept)
+    _, notes = trained(settings(name, "task=exam_question"))
+    assert [row["exact_return"] for row in notes.exact_returns] == pytest.approx(expected, abs=1e-6)  # single precision
+    keys = [(row["seed"], row["step"], row["mode"]) for row in notes.exact_returns]
+    points = itertools.product((0, 1), (0, 100, 200), ("deterministic", "stochastic"))
+    assert keys == (list(points) if name in ("sb3_ppo", "sb3_a2c", "contrib_trpo") else [])
+
+
+def test_normalised_observations_are_those_of_the_episodes() -> None:
+    """Four thousand episodes of a trained peer, within 4 standard errors of the exact mean."""
+    config = settings("sb3_a2c", "task=weekly_exam", "norm_obs=true")
+    block, _ = trained(config, [0])
+    model, task = build(config, make(config.task), 0)[0], make(config.task)
+    model.policy.load_state_dict(block.weights["0"]["policy"])
+    normalisation = model.get_vec_normalize_env()
+    assert normalisation is not None
+    assert isinstance(normalisation.obs_rms, RunningMeanStd)
+    normalisation.obs_rms.mean = np.full(4, 0.4)
+    played = evaluate_peer(model, task, 0, 1, 4000)
+    for row in exact_returns(model, task, 0):
+        sample = np.array([each["return"] for each in played if each["mode"] == row["mode"]])
+        assert abs(standard_errors(sample, float(row["exact_return"]))) < 4
 
 
 def test_whole_batches_fill_the_budget_and_the_rest_is_recorded() -> None:

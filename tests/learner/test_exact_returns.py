@@ -1,0 +1,269 @@
+"""Exact returns against an independent solver, against sampled episodes, and of every way a block can come about.
+
+The solver here plays a world's own `step` through every outcome of its chances, which it takes from the world's rules.
+"""
+
+import dataclasses
+import functools
+import itertools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import bench
+from bench.config.schema import Config
+from bench.learner import train as training
+from bench.learner.actor import Actor
+from bench.learner.distributions import Categorical
+from bench.learner.evaluate import evaluate, exact_returns
+from bench.learner.network import Stack
+from bench.learner.train import train
+from bench.records import exact_values
+from bench.tasks.exact import ExactTask
+from bench.tasks.exam_question import ExamQuestion
+from bench.tasks.random_walk import N_STATES, RandomWalk
+from bench.tasks.registry import make
+from bench.tasks.weekly_exam import LEARNING, SICK, WEEKS, WeeklyExam, WeeklyExamCheat
+from tests.learner.probes import Notes
+from tests.tasks.simulation import standard_errors
+
+SMALL = ("evaluation.points=2", "evaluation.episodes=2", "hidden=[16,16]", "collect=episodes", "group.groups=2",
+         "group.size=2")  # fmt: skip
+CELLS = {
+    "exam_question": ("task=exam_question", "budget=64"),
+    "weekly_exam": ("task=weekly_exam", "budget=600", "norm_obs=true"),
+    "weekly_exam_cheat": ("task=weekly_exam_cheat", "task.reward_shift=-0.5", "budget=600"),
+    "random_walk": ("task=random_walk", "task.time_limit=30", "budget=600"),
+}
+Sums = dict[str, float]
+
+
+def by_enumeration(task: ExactTask, policy: np.ndarray, chances: Callable[[Any, Any], Any], steps: int) -> Sums:
+    """The expected sums of rewards and extras over an episode, every chance of every step followed.
+
+    `chances` gives the noises (K, M) that a column may meet, given its state and action, and how likely each is.
+    """
+    sums: Sums = dict.fromkeys(("reward", *task.extras), 0.0)
+    rng = np.random.default_rng(0)
+    starts = {tuple(state) for state in task.start(rng, 500).T}
+    reached = {state: 1 / len(starts) for state in starts}
+    for _ in range(steps):
+        columns = []
+        for state, likely in reached.items():
+            taken = policy[task.index(np.array(state)[:, None])][0]
+            for action in np.flatnonzero(taken):
+                noises, shares = chances(state, action)
+                here = np.repeat(np.array(state)[:, None], len(shares), axis=1)
+                columns.append((here, np.full(len(shares), action), noises, likely * taken[action] * shares))
+        if not columns:
+            break
+        states, actions, noises, weights = (np.concatenate(part, axis=-1) for part in zip(*columns, strict=True))
+        outcome = task.step(states, actions, noises)
+        for name, values in {"reward": outcome.reward, **outcome.extras}.items():
+            sums[name] += float((weights * values).sum())
+        reached = {}
+        for state, ended, weight in zip(outcome.state.T, outcome.terminated, weights, strict=True):
+            if weight > 0 and not ended:
+                reached[tuple(state)] = reached.get(tuple(state), 0.0) + weight
+    return sums
+
+
+def of_a_week(task: WeeklyExam) -> Callable[[Any, Any], Any]:
+    """The chances of a week: fatigue, level, sickness; luck is at its mean."""
+
+    @functools.cache
+    def of(tired: int, action: int) -> Any:
+        plan, found = task.plans[action], []
+        gain = plan.gain * LEARNING[tired]
+        loss = plan.forget * (1 - gain)
+        levels = ((gain / 2, gain), (gain + loss / 2, loss), ((1 + gain + loss) / 2, 1 - gain - loss))
+        more = ((plan.tires_more / 2, plan.tires_more), ((1 + plan.tires_more) / 2, 1 - plan.tires_more))
+        for (tires, p_tires), (level, p_level) in itertools.product(more, levels):
+            fatigue = int(np.clip(tired + plan.tires + (tires < plan.tires_more), 0, 4))
+            sick = task.luck * SICK[fatigue]
+            found.append((tires, level, sick / 2, 0.0, p_tires * p_level * sick))
+            found.append((tires, level, (1 + sick) / 2, 0.0, p_tires * p_level * (1 - sick)))
+        *noises, shares = np.array(found).T
+        return np.array(noises), shares
+
+    return lambda state, action: of(int(state[2]), int(action))
+
+
+def solved(task: ExactTask, policy: np.ndarray) -> Sums:
+    """J, and the expected sums of the task's extras, by enumeration."""
+    if isinstance(task, WeeklyExam):
+        return by_enumeration(task, policy, of_a_week(task), task.time_limit or WEEKS)
+    if isinstance(task, RandomWalk):
+        return by_enumeration(task, policy, lambda *_: (np.empty((0, 1)), np.ones(1)), task.time_limit or 0)
+    assert isinstance(task, ExamQuestion)
+    return {"reward": float((policy * task.setting.points / 100).sum(axis=-1).mean())}
+
+
+def table(task: ExactTask, *, seed: int) -> np.ndarray:
+    logits = 2 * np.random.default_rng(seed).standard_normal((*task.model.table, task.model.n_actions))
+    likely = np.exp(logits)
+    return np.asarray(likely / likely.sum(axis=-1, keepdims=True))
+
+
+@dataclasses.dataclass(frozen=True)
+class BrokenOff(WeeklyExam):
+    """A world of one's own: the weekly exam, cut off after five weeks."""
+
+    time_limit: int | None = 5  # type: ignore[assignment]  # the exam itself has none
+
+
+WORLDS: dict[str, ExactTask] = {
+    "exam_question": ExamQuestion(),
+    "two answers": ExamQuestion(answers="two"),
+    "weekly_exam": WeeklyExam(),
+    "shift and luck": WeeklyExam(luck=2.0, reward_shift=0.25),
+    "cheat": WeeklyExamCheat(),
+    "random_walk": RandomWalk(time_limit=37),
+    "broken off": BrokenOff(),
+}
+
+
+@pytest.mark.parametrize("name", WORLDS)
+def test_random_policies_have_the_returns_of_the_independent_solver(name: str) -> None:
+    task = WORLDS[name]
+    policies = np.stack([table(task, seed=seed) for seed in range(2)])
+    found = task.expected_totals(policies)
+    for index, policy in enumerate(policies):
+        expected = solved(task, policy)
+        assert found["return"][index] == pytest.approx(expected["reward"], rel=0, abs=1e-12)
+        for extra in task.extras:
+            assert found[extra][index] == pytest.approx(expected[extra], rel=0, abs=1e-12)
+    assert set(found) == {"return", *task.extras}
+
+
+def test_money_held_back_until_the_end_is_the_same_money() -> None:
+    policy = table(WeeklyExam(), seed=3)[None]
+    weekly, final = (WeeklyExam(pay=pay).expected_totals(policy)["return"] for pay in ("weekly", "final"))
+    assert final == weekly
+    assert BrokenOff(pay="final").expected_totals(policy)["return"] == 0  # it is never paid
+
+
+@pytest.mark.parametrize("right", [0.5, 0.3, 0.9])
+def test_a_walk_without_a_limit_is_the_gamblers_ruin(right: float) -> None:
+    policy = np.broadcast_to([1 - right, right], (1, N_STATES, 2))
+    odds, middle = (1 - right) / right, (N_STATES + 1) // 2
+    ruin = 0.5 if right == 0.5 else (1 - odds**middle) / (1 - odds ** (N_STATES + 1))
+    found = RandomWalk(time_limit=None).expected_totals(policy)["return"]
+    assert found == pytest.approx(2 * ruin - 1, abs=1e-12)
+
+
+def test_who_walks_in_circles_has_no_return_without_a_limit_and_0_with_one() -> None:
+    circles = np.eye(2)[[step % 2 for step in range(N_STATES)]][None]
+    assert np.isnan(RandomWalk(time_limit=None).expected_totals(circles)["return"]).all()
+    assert RandomWalk(time_limit=1001).expected_totals(circles)["return"] == 0
+
+
+def test_of_equal_actions_the_deterministic_policy_takes_the_first() -> None:
+    """A network of zeros: all actions are equally likely everywhere. The episodes do the same."""
+    task = WeeklyExamCheat()
+    actor = Actor(Stack(1, 4, (8,), 5), Categorical, None)
+    rows = {row["mode"]: row for row in exact_returns(actor, task, [0])}
+    for mode, policy in (("deterministic", np.eye(5)[0]), ("stochastic", np.full(5, 0.2))):
+        expected = solved(task, np.broadcast_to(policy, (*task.model.table, 5)))
+        assert rows[mode]["exact_return"] == pytest.approx(expected["reward"], rel=0, abs=1e-12)
+        assert rows[mode]["exact_true_return"] == pytest.approx(expected["true_score"], rel=0, abs=1e-12)
+
+
+class Seen(Notes):
+    """Keeps the actors of the evaluations beside what was reported."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        super().__init__()
+        self.actors: list[Actor] = []
+
+        def kept(actor: Actor, task: Any, seeds: Sequence[int]) -> Any:
+            self.actors.append(actor)
+            return exact_returns(actor, task, seeds)
+
+        monkeypatch.setattr(training, "exact_returns", kept)
+
+
+def cell(name: str, *overrides: str, seeds: tuple[int, ...] = (0, 3, 8)) -> Config:
+    return dataclasses.replace(bench.compose([*SMALL, *CELLS[name], *overrides]), seeds=seeds)
+
+
+def tables_of(actor: Actor, task: ExactTask, mode: str) -> np.ndarray:
+    """The policies of an actor's replicas, (S, *table, A)."""
+    policies = actor.probabilities(task.observations())
+    if mode == "deterministic":
+        seen = torch.from_numpy(task.observations()).expand(actor.stack.replicas, -1, -1)
+        policies = np.eye(task.model.n_actions)[actor.policy(seen).mode()[:, 0].numpy()]
+    return policies.reshape(-1, *task.model.table, task.model.n_actions)
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_every_grid_point_of_a_training_has_the_return_of_its_policies(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, notes = cell(name, seeds=(0, 3)), Seen(monkeypatch)
+    block, task = train(config, config.seeds, notes), make(config.task)
+    assert isinstance(task, ExactTask)
+    points = [(row["step"], row["mode"], row["seed"]) for row in notes.exact_returns]
+    steps = (0, config.budget // 2, config.budget)
+    assert points == list(itertools.product(steps, ("deterministic", "stochastic"), config.seeds))
+    found = iter(notes.exact_returns)
+    for actor, mode in itertools.product(notes.actors, ("deterministic", "stochastic")):
+        for policy in tables_of(actor, task, mode):
+            row, expected = next(found), solved(task, policy)
+            assert row["exact_return"] == pytest.approx(expected["reward"], rel=0, abs=1e-12)
+            assert set(row) - {"seed", "step", "mode", "exact_return"} == {"exact_true_return"} & set(row)
+            if task.extras:
+                assert row["exact_true_return"] == pytest.approx(expected["true_score"], rel=0, abs=1e-12)
+    if name == "weekly_exam_cheat":  # what the record says of the policy in the end
+        of_record = exact_values.of(config, block)
+        assert of_record is not None
+        for row in notes.exact_returns[-2:]:
+            learned = of_record[str(row["seed"])]["learned"]
+            assert learned["true_score"] == pytest.approx(row["exact_true_return"], rel=0, abs=1e-9)
+
+
+@pytest.mark.parametrize("episodes", [2000, pytest.param(10_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", CELLS)
+def test_sampled_episodes_have_the_exact_mean(name: str, episodes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Within 4 standard errors at each point: by chance alone in less than one of 500 such trainings."""
+    config, notes = cell(name), Seen(monkeypatch)
+    train(config, config.seeds, notes)
+    task, exact = make(config.task), iter(notes.exact_returns)
+    for index, actor in enumerate(notes.actors):
+        rows = evaluate(actor, task, config.seeds, 100 + index, episodes)
+        for mode, seed in itertools.product(("deterministic", "stochastic"), config.seeds):
+            played = [row for row in rows if (row["mode"], row["seed"]) == (mode, seed)]
+            for column, expected in next(exact).items():
+                if column.startswith("exact_"):
+                    sample = np.array([row[column.removeprefix("exact_")] for row in played])
+                    if np.ptp(sample) == 0:  # a walk in circles, or straight to an end
+                        assert expected == pytest.approx(sample[0], abs=1e-9)
+                    else:
+                        assert abs(standard_errors(sample, expected)) < 4
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_a_block_of_three_seeds_has_the_bits_of_each_alone(name: str) -> None:
+    together = Notes()
+    train(cell(name), (0, 3, 8), together)
+    for seed in (0, 3, 8):
+        alone = Notes()
+        train(cell(name, seeds=(seed,)), (seed,), alone)
+        assert alone.exact_returns == [row for row in together.exact_returns if row["seed"] == seed]
+
+
+def test_what_a_policy_sees_beyond_the_table_is_sampled_only() -> None:
+    config, notes = cell("weekly_exam", "task.observe_last_score=true", "norm_obs=false"), Notes()
+    train(config, config.seeds, notes)
+    assert notes.evaluations
+    assert notes.exact_returns == []
+
+
+def test_a_world_that_is_not_solved_is_sampled_only() -> None:
+    config, notes = bench.compose(["task=cartpole", "task.time_limit=20", "budget=100", *SMALL, "seeds=1"]), Notes()
+    train(config, config.seeds, notes)
+    assert notes.evaluations
+    assert notes.exact_returns == []
