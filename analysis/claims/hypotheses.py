@@ -1,5 +1,6 @@
 """Claims files: named hypotheses, written and committed before the runs."""
 
+import math
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,11 +9,12 @@ from typing import Any, Literal
 
 import yaml
 
-from bench.config.build import build
-from bench.errors import UserError
+from bench.config.build import build, written
+from bench.errors import UserError, unknown
 from bench.paths import CONF
 
 FOLDER = CONF / "claims"
+LARGEST = 1_000_000  # bytes of a file, and values in it
 
 Metric = Literal[
     "final", "final_deterministic", "true_final", "overstated", "area", "steps", "drawdown", "spread",
@@ -81,32 +83,95 @@ def read_all() -> list[ClaimsFile]:
 
 def read(path: Path) -> ClaimsFile:
     """A claims file: `title`, `defaults` for keys the claims share, and `claims` by name. Raises `UserError`."""
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
-        raise UserError(f"cannot read claims {path.name}: {' '.join(str(error).split())}") from error
+    data = _content(path)
+    keys = ("title", "defaults", "claims")
     if not isinstance(data, dict) or not isinstance(data.get("claims"), dict):
         raise UserError(f"claims {path.name}: a mapping with the keys title, defaults and claims is needed")
-    defaults = data.get("defaults") or {}
+    for key in data:
+        if key not in keys:
+            raise unknown(f"key of claims {path.name}", key, keys)
+    defaults, title = data.get("defaults") or {}, data.get("title", path.stem)
+    if not isinstance(defaults, dict) or not isinstance(title, str):
+        raise UserError(f"claims {path.name}: defaults must be a mapping, and the title text")
     found = {str(name): _claim(defaults, claim, f"{path.stem}.{name}") for name, claim in data["claims"].items()}
     commit, committed = _last_commit(path)
-    return ClaimsFile(path, str(data.get("title", path.stem)), found, commit, committed)
+    return ClaimsFile(path, title, found, commit, committed)
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that is given twice, of which the last would count in silence."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """The mapping of a node. Raises `yaml.YAMLError`."""
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        if twice := [key for key in keys if keys.count(key) > 1]:
+            raise yaml.MarkedYAMLError(problem=f"'{twice[0]}' is given twice", problem_mark=node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+def _content(path: Path) -> Any:
+    """What a claims file says, if it is no larger than one can be, its aliases counted. Raises `UserError`."""
+    try:
+        with path.open("rb") as file:
+            text = file.read(LARGEST + 1)
+        if len(text) > LARGEST:
+            raise UserError(f"cannot read claims {path.name}: it has more than {LARGEST:,} bytes")
+        data = yaml.load(text.decode(), _Loader)  # a safe one
+        if _count(data, {}) > LARGEST:
+            raise UserError(f"cannot read claims {path.name}: its aliases make more than {LARGEST:,} values")
+    except OSError as error:
+        raise UserError(f"cannot read claims {path.name}: {error.strerror}") from error
+    except RecursionError as error:
+        raise UserError(f"cannot read claims {path.name}: its values are nested too deeply") from error
+    except (yaml.YAMLError, ValueError, OverflowError, AttributeError, TypeError) as error:  # of odd text, tags, dates
+        raise UserError(f"cannot read claims {path.name}: {' '.join(str(error).split())}") from error
+    return data
+
+
+def _count(value: Any, known: dict[int, int]) -> int:
+    """How many values there are with all that aliases repeat. Raises `RecursionError` where one holds itself."""
+    if not isinstance(value, dict | list):
+        return 1
+    if id(value) not in known:
+        inside = [*value, *value.values()] if isinstance(value, dict) else value
+        known[id(value)] = 1 + sum(_count(each, known) for each in inside)
+    return known[id(value)]
 
 
 def _claim(defaults: Mapping[str, Any], data: Any, path: str) -> Claim:
     claim = build(Claim, {**defaults, **data} if isinstance(data, dict) else data, path)
-    for key, selector in (("arm", claim.arm), ("against", claim.against)):
-        if not isinstance(selector, Mapping) or not selector:
+    for key, selector in (("arm", claim.arm), ("against", claim.against), ("among", claim.among)):
+        if (
+            not isinstance(selector, Mapping)
+            or not (selector or key == "among")
+            or not all(map(_selects, selector.items()))
+        ):
             raise UserError(f"{path}.{key}={selector}: must be factors and their values, such as baseline: critic")
+    for key, names in (("tasks", claim.tasks), ("studies", claim.studies)):
+        if not names or len(set(names)) < len(names):
+            raise UserError(f"{path}.{key}={written(list(names))}: must name one or more, each once")
     if claim.sesoi < 0 or (claim.direction in ("equal", "not_lower") and claim.sesoi == 0):
         raise UserError(f"{path}.sesoi={claim.sesoi}: must be greater than 0 (or 0 for any difference in a direction)")
-    if CONSTANT in claim.against and not isinstance(claim.against[CONSTANT], int | float):
-        raise UserError(f"{path}.against={claim.against}: a constant must be a number")
+    if CONSTANT in claim.against and not _is_number(claim.against[CONSTANT]):
+        raise UserError(f"{path}.against={claim.against}: a constant must be a finite number")
     if dict(claim.arm) == dict(claim.against):
         raise UserError(f"{path}: arm and against select the same runs")
     if claim.looks not in (1, 2):
         raise UserError(f"{path}.looks={claim.looks}: at most two looks at the data")
+    if claim.seeds < 1:
+        raise UserError(f"{path}.seeds={claim.seeds}: must be at least 1")
     return claim
+
+
+def _selects(item: tuple[Any, Any]) -> bool:
+    """Whether a factor's name and a value, or a list of values, can select arms."""
+    factor, value = item
+    values = value if isinstance(value, list) else [value]
+    return isinstance(factor, str) and bool(values) and not any(isinstance(each, dict | list) for each in values)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _last_commit(path: Path) -> tuple[str, str]:

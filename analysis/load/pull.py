@@ -9,7 +9,7 @@ import json
 import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -112,6 +112,7 @@ def _write(runs: Iterable[Run], folder: Path, pulled: Pulled, title: str) -> Non
     """Write the runs as blocks: those of one cell that were trained together are one."""
     together: dict[str, dict[int, Run]] = {}
     for run in runs:
+        run = replace(run, arm=run.arm.removesuffix(f"-{run.config.get('hash')}"))  # the group is a cell
         try:
             seed = _checked(run)
         except _Foreign as error:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.config import names
 from bench.config.arguments import read
 from bench.design import record as tuning
 from bench.errors import one_line
@@ -53,7 +54,10 @@ def status(results: Path, study: str) -> tuple[str, bool]:
         UserError: where no such study has been run, or its index is damaged.
     """
     folder = index.study_folder(results, study)
-    lines = [line for cell in index.STUDY.read(folder)["cells"] for line in _cell(folder, cell)]
+    cells = index.STUDY.read(folder)["cells"]
+    arms = names.arm_labels([names.Named(cell["task"], cell["arm"], cell["hash"], {}) for cell in cells])
+    called = [f"{cell['task']} {arm}" for cell, arm in zip(cells, arms, strict=True)]
+    lines = [line for cell, name in zip(cells, called, strict=True) for line in _cell(folder, cell, name)]
     counts = Counter(line.state for line in lines for _ in line.seeds)
     summary = ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state])
     shown = [
@@ -64,9 +68,8 @@ def status(results: Path, study: str) -> tuple[str, bool]:
     return "\n".join([f"{study}: {summary} (seeds of cells)", *shown]), all(line.state != "damaged" for line in lines)
 
 
-def _cell(study: Path, cell: index.Entry) -> Iterator[Line]:
+def _cell(study: Path, cell: index.Entry, name: str) -> Iterator[Line]:
     """The planned seeds of a cell by state; a seed in several blocks is in the best of their states."""
-    name = f"{cell['task']} {cell['arm']}"
     left = set(cell["seeds"])
     found: list[blocks.Block] = []
     damage: dict[Path, str] = {}

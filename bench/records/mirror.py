@@ -234,10 +234,14 @@ def summary(record: Mapping[str, Any], curves: pa.Table) -> dict[int, dict[str, 
 
 
 def _labels(record: Mapping[str, Any], seed: int, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """What W&B's tables group and filter by; all settings stand under `settings`."""
+    """What W&B's tables group and filter by; all settings stand under `settings`.
+
+    The group is the cell as its folder is called: arms of one name may differ in anything else.
+    """
+    cell = f"{record['arm']}-{record['hash']}"
     return {
-        "name": f"{record['task']} {record['arm']} {seed}",
-        "group": record["arm"],
+        "name": f"{record['task']} {cell} {seed}",
+        "group": cell,
         "job_type": record["task"],
         "tags": [record["study"], record["task"], record["arm"]],
         "config": record["factors"]

@@ -1,6 +1,8 @@
 """The entry point: what it writes, what it says, how it fails."""
 
+import errno
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -14,6 +16,7 @@ from analysis.figures import gallery
 from analysis.report import files
 from bench import packs
 from bench.records import block as blocks
+from bench.records.files import WRITING
 from tests.analysis.conftest import edit
 
 EXPECTED = {
@@ -267,3 +270,43 @@ def test_the_analysis_needs_no_learner():
     code = "import sys, analysis.cli; print([m for m in ('torch', 'stable_baselines3', 'hydra') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert json.loads(done.stdout.replace("'", '"')) == []
+
+
+@pytest.mark.usefixtures("one_figure")
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS])
+@pytest.mark.parametrize("place", [0, 3, 6])
+def test_a_full_or_read_only_disk_is_one_line_and_the_next_run_completes(results, capsys, monkeypatch, number, place):
+    results.block("s", "cartpole", "a", [0, 1], lambda seed, share: 100.0 + seed + share)
+    report = results.root / "s" / "report"
+    assert main(["study=s", f"results={results.root}"]) == 0
+    whole = {path.name: path.read_bytes() for path in report.iterdir()}
+    shutil.rmtree(report)
+    report.mkdir()
+    (report / "notes.txt").write_text("mine")
+    written = []
+
+    def write(path, content):
+        written.append(path)
+        path.write_bytes(content[: len(content) // 2] if len(written) > place else content)
+        if len(written) > place:
+            raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "_write", write)
+        capsys.readouterr()
+        assert main(["study=s", f"results={results.root}"]) == 2
+    name = written[-1].name.removeprefix(WRITING)
+    assert capsys.readouterr().err == f"error: cannot write {report / name}: {os.strerror(number)}\n"
+    assert len(list(report.iterdir())) == place + 1  # nothing half written
+    assert main(["study=s", f"results={results.root}"]) == 0
+    assert {path.name: path.read_bytes() for path in report.iterdir()} == whole | {"notes.txt": b"mine"}
+
+
+@pytest.mark.usefixtures("one_figure")
+def test_what_a_killed_analysis_left_is_gone_after_the_next(results):
+    results.block("s", "cartpole", "a", [0, 1], lambda seed, share: 100.0 + seed + share)
+    report = results.root / "s" / "report"
+    report.mkdir()
+    (report / f"{WRITING}report.md").write_text("half a rep")
+    assert main(["study=s", f"results={results.root}"]) == 0
+    assert not list(report.glob(".*"))

@@ -41,7 +41,9 @@ def test_an_offline_run_equals_the_files(cell, learner):
     for seed, folder in enumerate(folders(config)):
         records = read_back(folder)
         (run,) = [record["run"] for record in records if record["type"] == "run"]
-        assert (run["run_group"], run["job_type"]) == ("critic-gae-clip", "weekly_exam")
+        cell = f"critic-gae-clip-{cell_hash(config)}"
+        assert (run["run_group"], run["job_type"]) == (cell, "weekly_exam")
+        assert run["display_name"] == f"weekly_exam {cell} {seed}"
         assert set(run["tags"]) == {"mine", "weekly_exam", "critic-gae-clip"}
         assert run["config"]["update"]["seed"] == seed
         assert run["config"]["update"]["baseline"] == "critic"
