@@ -16,13 +16,14 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import yaml
 
 from bench import packs
 from bench.errors import UserError, first_line
+from bench.paths import refuse_links
 from bench.records import block as blocks
 from bench.records import files, index, scores
-from bench.records.tables import TRAINING, parsed
+from bench.records.files import Damaged
+from bench.records.tables import TRAINING, columns_of
 
 COMPLETE = ".complete"  # in the folder of a run that was written to its end
 PATIENCE = 30.0  # seconds to wait for a server
@@ -65,10 +66,9 @@ def _written(block: blocks.Block, folder: Path) -> int:
 def _config(block: blocks.Block) -> dict[str, Any]:
     """The block's resolved configuration. Raises `UserError`."""
     try:
-        settings = yaml.safe_load(packs.read_bytes(block.path / blocks.CONFIG))
-        return {str(key): value for key, value in settings.items()}
-    except (OSError, yaml.YAMLError, AttributeError) as error:
-        raise blocks.damaged(block.path, f"{blocks.CONFIG} cannot be read ({type(error).__name__})") from error
+        return files.parse_yaml(packs.read_bytes(block.path / blocks.CONFIG))
+    except (OSError, Damaged) as error:
+        raise blocks.damaged(block.path, f"{blocks.CONFIG} cannot be read ({first_line(error)})") from error
 
 
 def _project(block: blocks.Block, config: Mapping[str, Any]) -> str:
@@ -107,7 +107,9 @@ def write(block: blocks.Block, study: Path, mode: str) -> Iterator[int]:
     config = _config(block)
     project = _project(block, config)
     curves = blocks.curves(block)
-    histories = history(parsed(blocks.needed(block, TRAINING).read_bytes()).to_pylist(), curves.to_pylist())
+    blocks.needed(block, TRAINING)
+    updates = blocks.table(block, TRAINING, columns_of(TRAINING))
+    histories = history(updates.to_pylist(), curves.to_pylist())
     summaries = summary(block.record, curves)
     for seed in seeds:
         with files.locked(study / "wandb"):
@@ -166,7 +168,8 @@ def missing(block: blocks.Block, study: Path) -> list[int]:
 
 
 def _check_writable(folder: Path) -> None:
-    """Raise `OSError` where W&B could not write; it would do so elsewhere, where nobody looks."""
+    """Raise `OSError` for a link, and where W&B could not write; it would do so elsewhere, where nobody looks."""
+    refuse_links(folder, 2)
     folder.mkdir(exist_ok=True)
     with tempfile.TemporaryFile(dir=folder):
         pass
@@ -226,7 +229,7 @@ def summary(record: Mapping[str, Any], curves: pa.Table) -> dict[int, dict[str, 
     """By seed, how it ended: its outcome, and where it is done the final score of each mode."""
     result: dict[int, dict[str, Any]] = {int(seed): dict(outcome) for seed, outcome in record["seeds"].items()}
     random, reference = record["score"]["random"], record["score"]["reference"]
-    for (seed, mode), score in scores.final_scores(curves, record["budget"]).items():
+    for (seed, mode), score in scores.final_scores(curves, record["budget"], scores.judged(curves)).items():
         if result[seed]["status"] == "done":
             normalised = (score - random) / (reference - random)
             result[seed] |= {f"final_{mode}": score, f"normalised_{mode}": normalised}

@@ -66,3 +66,12 @@ def test_a_folder_that_cannot_be_written_is_said_so(study):
     (study / "wandb").write_text("a file")
     with pytest.raises(UserError, match=r"not mirrored \(.*File exists"):
         mirror.sync(study.parent, study.name, upload=False)
+
+
+def test_a_link_in_place_of_wandbs_folder_is_refused(study, tmp_path):
+    elsewhere = tmp_path / "thesis"
+    elsewhere.mkdir()
+    (study / "wandb").symlink_to(elsewhere)
+    with pytest.raises(UserError, match="it is a link"):
+        mirror.sync(study.parent, study.name, upload=False)
+    assert not list(elsewhere.iterdir())
