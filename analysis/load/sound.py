@@ -5,12 +5,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
 from analysis.load.blocks import SCORES, LoadedBlock
 from bench.errors import UserError
 from bench.records.tables import CURVES, TRAINING
 
+LARGEST = 1e100  # of a return: the squares of larger ones are not finite
 TRAINED = "rollout/ep_rew_mean"  # NaN in an update in which no episode ended
 
 
@@ -24,15 +23,22 @@ def _infinite(block: LoadedBlock) -> dict[int, str]:
     found: dict[int, str] = {}
     evaluations, updates = block.tables.get(CURVES), block.tables.get(TRAINING)
     if updates is not None and TRAINED in updates:
-        for seed, step in updates.loc[np.isinf(updates[TRAINED]), ["seed", "step"]].itertuples(index=False):
-            found.setdefault(int(seed), f"the return of its training was not finite at step {step}")
+        wrong = updates.loc[updates[TRAINED].abs() > LARGEST, ["seed", "step", TRAINED]]
+        for seed, step, value in wrong.itertuples(index=False):
+            found.setdefault(int(seed), f"the return of its training was {_what(value)} at step {step}")
     for column in SCORES:
         if evaluations is not None and column in evaluations:
-            wrong = evaluations.loc[~np.isfinite(evaluations[column].astype(float)), ["seed", "step", "mode"]]
-            for seed, step, mode in wrong.sort_values(["seed", "step"]).itertuples(index=False):
-                what = f"the {column.replace('_', ' ')} of an evaluation was not finite at step {step} ({mode})"
+            values = evaluations[column].astype(float)
+            wrong = evaluations.loc[~(values.abs() <= LARGEST), ["seed", "step", "mode", column]]
+            for seed, step, mode, value in wrong.sort_values(["seed", "step"]).itertuples(index=False):
+                name = column.replace("_", " ")
+                what = f"the {name} of an evaluation was {_what(value)} at step {step} ({mode})"
                 found.setdefault(int(seed), what)
     return {seed: cause for seed, cause in found.items() if block.statuses.get(seed) == "done"}
+
+
+def _what(value: float) -> str:
+    return f"beyond {LARGEST:g}" if math.isfinite(value) else "not finite"
 
 
 def _failed(block: LoadedBlock, causes: Mapping[int, str]) -> dict[str, Any]:

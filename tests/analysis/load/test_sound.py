@@ -45,7 +45,7 @@ def spoilt(results: ResultsWriter, where: str, value: float) -> None:
 @pytest.mark.parametrize(
     ("where", "value"),
     [("one point", NAN), ("one point", INF), ("everywhere", NAN), ("the last tenth", -INF), ("the beginning", INF),
-     ("training", INF)],
+     ("training", INF), ("everywhere", 1.7e308)],
 )  # fmt: skip
 def test_a_seed_with_a_return_that_is_not_finite_is_named_and_has_no_score(
     results: ResultsWriter, where: str, value: float, capsys: pytest.CaptureFixture[str]
@@ -55,7 +55,8 @@ def test_a_seed_with_a_return_that_is_not_finite_is_named_and_has_no_score(
     report = results.root / "s" / "report"
     said = (report / "report.md").read_text()
     what = "its training" if where == "training" else "an evaluation"
-    assert f"cartpole, spoilt, seed 1: the return of {what} was not finite at step" in said
+    how = "beyond 1e+100" if value == 1.7e308 else "not finite"
+    assert f"cartpole, spoilt, seed 1: the return of {what} was {how} at step" in said
     assert "5 of 6 runs are done (1 failed)" in said
     assert "no evaluation in the last tenth" not in said
     assert (report / "learning_curves_stochastic.svg").stat().st_size > 1000
