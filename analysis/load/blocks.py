@@ -11,10 +11,11 @@ import pyarrow as pa
 
 from bench import packs
 from bench.errors import UserError, unknown
+from bench.observer import EXACT
 from bench.records import block as blocks
 from bench.records.files import Damaged, OtherSchema
 from bench.records.index import STUDY, Index
-from bench.records.scores import final_scores
+from bench.records.scores import final_scores, is_exact
 from bench.records.tables import CURVES, TRAINING
 
 COLUMNS: Mapping[str, tuple[str, ...]] = {
@@ -46,6 +47,7 @@ class LoadedBlock:
 
     Attributes:
         scores: by seed, its final scores, such as `final_stochastic`; see `SCORES`.
+        exact_scores: the same from exact returns; None where not every evaluation has them.
     """
 
     study: str
@@ -54,6 +56,7 @@ class LoadedBlock:
     statuses: Mapping[int, str]
     tables: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     scores: Mapping[int, Mapping[str, float]] = field(default_factory=dict)
+    exact_scores: Mapping[int, Mapping[str, float]] | None = None
 
 
 @dataclass(frozen=True)
@@ -127,17 +130,19 @@ def _read_block(study: str, path: Path, name: str) -> tuple[LoadedBlock, Problem
             kept = {file: columns for file, columns in COLUMNS.items() if file not in found.left_out}
             tables = {file: blocks.table(found, file, columns) for file, columns in kept.items()}
             frames = {file: table.to_pandas() for file, table in tables.items()}
-            loaded = replace(loaded, tables=frames, scores=_scores(tables[CURVES], found.record["budget"]))
+            curves, budget = tables[CURVES], found.record["budget"]
+            exact = _scores(curves, budget, EXACT) if is_exact(curves) else None
+            loaded = replace(loaded, tables=frames, scores=_scores(curves, budget), exact_scores=exact)
         return loaded, None
     except Damaged as error:
         return _damaged_block(study, path, name), Problem(name, str(error))
 
 
-def _scores(curves: pa.Table, budget: int) -> dict[int, dict[str, float]]:
+def _scores(curves: pa.Table, budget: int, prefix: str = "") -> dict[int, dict[str, float]]:
     found: dict[int, dict[str, float]] = {}
     for column, (final, _) in SCORES.items():
         if column in curves.column_names:
-            for (seed, mode), score in final_scores(curves, budget, column).items():
+            for (seed, mode), score in final_scores(curves, budget, f"{prefix}{column}").items():
                 found.setdefault(seed, {})[f"{final}_{mode}"] = score
     return found
 

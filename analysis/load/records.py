@@ -5,8 +5,8 @@ and its seeds are marked. Nothing is dropped silently and nothing missing become
 """
 
 import warnings
-from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from analysis.load import labels, laboratory, sound
 from analysis.load.blocks import COLUMNS, SCORES, LoadedBlock, PlannedCell, Problem, plan, read_blocks, study_folder
 from analysis.load.laboratory import Laboratory
 from bench.config import names
+from bench.observer import EXACT
 from bench.records import summaries
 from bench.records.tables import CURVES, TRAINING
 
@@ -100,12 +101,14 @@ class Records:
             as `return` and `length`, the mean and the unbiased variance (`return_variance`; NaN for a single episode).
             Cells are named by `task`, `arm` and `hash`.
         curves: the same rows of the runs that are done, with the means of every column of `SCORES` there is, and the
-            same normalised (`return_normalised`).
+            same normalised (`return_normalised`); the exact values, on the tasks of `exact`.
         training: one row per update of a run whose diagnostics are there.
         problems: what could not be used.
         laboratory: what `python -m bench lab` measured.
         blocks: the `run.json` of every block that could be read, in order of path.
         shares: by study, what it brought; a cell or a stage that several have is in the share of each.
+        exact: the tasks whose scores and curves are exact returns: those where every evaluation of every run has them.
+        partly_exact: the tasks where only some have them, so that scores and curves are means of episodes.
     """
 
     name: str
@@ -120,6 +123,8 @@ class Records:
     laboratory: Laboratory
     blocks: tuple[Mapping[str, Any], ...]
     shares: Mapping[str, Share]
+    exact: frozenset[str] = frozenset()
+    partly_exact: frozenset[str] = frozenset()
 
     def runs_of(self, studies: Sequence[str], runs: pd.DataFrame) -> pd.DataFrame:
         """The rows of `runs` whose cells these studies have, whichever folder a run was read from."""
@@ -196,6 +201,8 @@ def read(studies: Sequence[str], results: str | Path = "results") -> Records:
         missing += absent
     blocks, plans = labels.with_tasks_apart(sound.without_infinite(blocks), plans)
     sound.refuse_several_bounds(blocks)
+    exact, partly_exact = _solved(blocks)
+    blocks = [_judged_exactly(block) if block.record.get("task") in exact else block for block in blocks]
     runs = _runs(blocks, plans)
     runs = runs.assign(name=runs["arm"], arm=labels.arm_labels(runs, _factor_names(blocks)))
     runs = _normalised_scores(runs)
@@ -209,13 +216,27 @@ def read(studies: Sequence[str], results: str | Path = "results") -> Records:
         factors=tuple(_factor_names(blocks)),
         runs=runs,
         evaluations=evaluations,
-        curves=curves(evaluations, runs),
+        curves=curves(evaluations, runs, exact),
         training=_long_table(blocks, runs, TRAINING),
         problems=tuple(problems),
         laboratory=laboratory.together([stage for share in shares.values() for stage in share.stages], missing),
         blocks=tuple(block.record for block in blocks if "status" in block.record),
         shares=shares,
+        exact=exact,
+        partly_exact=partly_exact,
     )
+
+
+def _solved(blocks: Sequence[LoadedBlock]) -> tuple[frozenset[str], frozenset[str]]:
+    """The tasks where all blocks with evaluations have exact scores, and those where only some have."""
+    evaluated = [block for block in blocks if block.tables]
+    solved = {str(block.record["task"]) for block in evaluated if block.exact_scores is not None}
+    sampled = {str(block.record["task"]) for block in evaluated if block.exact_scores is None}
+    return frozenset(solved - sampled), frozenset(solved & sampled)
+
+
+def _judged_exactly(block: LoadedBlock) -> LoadedBlock:
+    return replace(block, scores=block.exact_scores or {})
 
 
 def _control(name: object, runs: pd.DataFrame, plans: Sequence[PlannedCell]) -> str | None:
@@ -365,12 +386,19 @@ def _normalised(scores: pd.Series, bounds: pd.DataFrame) -> pd.Series:
     return (scores.astype(float) - low) / (high - low)
 
 
-def curves(evaluations: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
-    """The learning curves of the runs that are done; see `Records.curves`."""
+def curves(evaluations: pd.DataFrame, runs: pd.DataFrame, exact: Collection[str] = ()) -> pd.DataFrame:
+    """The learning curves of the runs that are done; see `Records.curves`. Those of the tasks `exact` are exact."""
     keys = ["task", "arm", "hash", "seed", "mode", "step"]
     columns = [column for column in SCORES if column in evaluations]
-    means = evaluations[[*keys, *columns]].sort_values(keys)
+    means = evaluations.assign(**_judged(evaluations, columns, exact))[[*keys, *columns]].sort_values(keys)
     kept = runs.loc[runs["status"] == "done", [*_RUN, "score_random", "score_reference"]]
     table = means.astype({"task": object, "hash": object, "arm": object, "mode": str}).merge(kept, on=_RUN)
     table = table.assign(**{f"{column}_normalised": _normalised(table[column], table) for column in columns})
     return table.drop(columns=["score_random", "score_reference"])
+
+
+def _judged(evaluations: pd.DataFrame, columns: Sequence[str], exact: Collection[str]) -> dict[str, pd.Series]:
+    """The columns of scores, of the tasks `exact` their exact values."""
+    solved = evaluations["task"].astype(str).isin(exact)
+    known = [column for column in columns if f"{EXACT}{column}" in evaluations]
+    return {column: evaluations[column].where(~solved, evaluations[f"{EXACT}{column}"]) for column in known}

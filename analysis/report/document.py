@@ -80,7 +80,9 @@ def compose(
         _answer(material, [claim for _, found in judged for claim in found]),
         *_claims(judged, records),
         *_closing(material, metrics, costs),
-        Part("Final scores", tables=(comparison_table(material.estimates), *_present(aggregates))),
+        Part(
+            "Final scores", how_measured(records), tables=(comparison_table(material.estimates), *_present(aggregates))
+        ),
         *_control(differences, str(records.control)),
         *_referenced(records),
         Part("Speed and stability", tables=(learning_table(metrics),)),
@@ -102,6 +104,32 @@ def _answer(material: Material, judged: Sequence[Judged]) -> Part:
     items = [_standing(measure.label, material.estimates) for measure in measures(material.records.runs)]
     said = (summary(material.records.runs), *((RANKS,) if (material.estimates["mark"] != "").any() else ()))
     return Part("In short", said, (*items, *_verdicts(judged, material.records)))
+
+
+def how_measured(records: Records) -> tuple[str, ...]:
+    """Whether scores are exact or means of episodes; nothing where no run has exact returns."""
+    if not records.exact | records.partly_exact:
+        return ()
+    episodes = sorted({int(number) for number in records.evaluations["episodes"].unique()})
+    of_episodes = f"means of {_listed([str(number) for number in episodes])} episodes"
+    said = []
+    if records.exact:
+        others = f"; elsewhere, {of_episodes}" if set(records.runs["task"]) - records.exact else ""
+        said.append(
+            f"Scores on {_listed(sorted(records.exact))} are exact: the expected return of each policy, without noise "
+            f"of evaluations{others}."
+        )
+    if records.partly_exact:
+        said.append(
+            f"Only some blocks of {_listed(sorted(records.partly_exact))} have exact returns, so their scores are "
+            f"{of_episodes}."
+        )
+    return tuple(said)
+
+
+def _listed(names: Sequence[str]) -> str:
+    """`a, b and c`."""
+    return " and ".join([*([", ".join(names[:-1])] if names[1:] else []), *names[-1:]])
 
 
 def _verdicts(judged: Sequence[Judged], records: Records) -> list[str]:
@@ -171,7 +199,7 @@ def _claims(judged: Sequence[tuple[ClaimsFile, list[Judged]]], records: Records)
         absent = len(found) - len(relevant)
         further = f"; further claims of it need cells that are not here: {absent}" if absent else ""
         sentences.append(f"{file.path.name}: {_committed(file, records)}{further}.")
-    return [Part("Claims", tuple(sentences), tables=tuple(shown))] if shown else []
+    return [Part("Claims", (*sentences, *how_measured(records)), tables=tuple(shown))] if shown else []
 
 
 def _is_relevant(judged: Judged, records: Records) -> bool:

@@ -62,9 +62,10 @@ class TunedCell:
 
     def results(self) -> list[Result]:
         """What the settings scored so far."""
+        scores = selection.scores([trial.config for trial in self.trials])
         return [
-            Result(number, values, self.seeds, selection.scores(trial.config))
-            for number, (values, trial) in enumerate(zip(self.settings, self.trials, strict=True))
+            Result(number, values, self.seeds, own)
+            for number, (values, own) in enumerate(zip(self.settings, scores, strict=True))
         ]
 
     def candidate(self, winner: int | None = None, judged: str | None = None) -> record.Candidate:

@@ -6,10 +6,12 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
+import pyarrow as pa
 
 from bench.config.schema import Config
+from bench.observer import EXACT
 from bench.records import block as blocks
-from bench.records.scores import final_scores
+from bench.records.scores import final_scores, is_exact
 
 MODE = "stochastic"  # the policy that is trained, on which arms are judged
 
@@ -44,13 +46,21 @@ def winner(results: Sequence[Result]) -> Result | None:
     return max(done, key=lambda result: (result.mean, -result.number), default=None)
 
 
-def scores(config: Config) -> dict[int, float]:
-    """The final score of every finished seed of a cell, NaN for one that failed. Raises `UserError` for damage."""
+def scores(configs: Sequence[Config]) -> list[dict[int, float]]:
+    """By cell, the final score of every finished seed, NaN for one that failed. Raises `UserError` for damage.
+
+    All are from exact returns where every evaluation of all these cells has them, else all from episodes.
+    """
+    read = [[(block, blocks.curves(block)) for block in blocks.blocks(config) if block.finished] for config in configs]
+    exact = all(is_exact(curves) for cell in read for _, curves in cell if len(curves))
+    return [_of_cell(cell, f"{EXACT}return" if exact else "return") for cell in read]
+
+
+def _of_cell(cell: Sequence[tuple[blocks.Block, pa.Table]], column: str) -> dict[int, float]:
     found: dict[int, float] = {}
-    for block in blocks.blocks(config):
-        if block.finished:
-            done = block.taken("failed")  # a seed may have failed in one block and be done in another
-            own = final_scores(blocks.curves(block), block.record["budget"])
-            found |= dict.fromkeys(block.seeds - done - found.keys(), math.nan)
-            found |= {seed: own.get((seed, MODE), math.nan) for seed in done}
+    for block, curves in cell:
+        done = block.taken("failed")  # a seed may have failed in one block and be done in another
+        own = final_scores(curves, block.record["budget"], column) if len(curves) else {}
+        found |= dict.fromkeys(block.seeds - done - found.keys(), math.nan)
+        found |= {seed: own.get((seed, MODE), math.nan) for seed in done}
     return found

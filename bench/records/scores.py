@@ -6,12 +6,33 @@ from typing import Any
 
 import pyarrow as pa
 
+from bench.observer import EXACT
+
 FINAL_SHARE = 0.9  # the final score is the mean of the evaluations after this share of the budget
 
 
 def is_final(step: Any, budget: Any) -> Any:
     """Whether evaluations at `step` count for the final score; numbers or arrays, of which `budget` may be one too."""
     return step > budget * FINAL_SHARE
+
+
+def is_exact(curves: pa.Table) -> bool:
+    """Whether every point has the exact value of each score that was sampled: of the return, and of the true one."""
+    known = curves.column_names
+    return all(
+        f"{EXACT}{name}" in known and all(map(_is_number, curves[f"{EXACT}{name}"].to_pylist()))
+        for name in ("return", "true_return")
+        if name in known
+    )
+
+
+def _is_number(value: Any) -> bool:
+    return value is not None and math.isfinite(value)
+
+
+def judged(curves: pa.Table, column: str = "return") -> str:
+    """The column that says what `column` is, without the noise of episodes where every point has it exactly."""
+    return f"{EXACT}{column}" if is_exact(curves) else column
 
 
 def final_scores(curves: pa.Table, budget: int, column: str = "return") -> dict[tuple[int, str], float]:

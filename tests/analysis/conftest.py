@@ -69,6 +69,7 @@ class ResultsWriter:
         episodes: int = 2,
         budget: int = 1000,
         true: Curve | None = None,
+        exact: bool = False,
         **factors: Any,
     ) -> Path:
         cell = {"task": task, "arm": arm, **factors}
@@ -99,7 +100,8 @@ class ResultsWriter:
             )
             found = summaries(updates, budget, random)
             outcomes = {seed: outcomes[seed] | found.get(seed, {}) for seed in seeds}
-            rows = {CURVES: curve_rows(played), EPISODES: played, TRAINING: updates}
+            solved = exact_rows(trained, curve, points, budget, true) if exact else []
+            rows = {CURVES: curve_rows(played, solved), EPISODES: played, TRAINING: updates}
             recorder.finish({name: partial(write_rows, name, rows[name]) for name in rows}, outcomes, **ENDED)
         recorder.close()
         return recorder.directory
@@ -163,6 +165,20 @@ def episode_rows(
                 for episode in range(episodes)
             ]
     return rows
+
+
+def exact_rows(
+    seeds: Sequence[int], curve: Curve, points: int, budget: int, true: Curve | None = None
+) -> list[dict[str, Any]]:
+    """Exact returns a tenth above the means of the episodes that `episode_rows` makes."""
+    curves = {"exact_return": curve} | ({} if true is None else {"exact_true_return": true})
+    return [
+        {"seed": seed, "step": step, "mode": mode}
+        | {column: each(seed, step / budget) + offset + 0.1 for column, each in curves.items()}
+        for seed in seeds
+        for step in np.linspace(0, budget, points + 1).astype(int).tolist()
+        for mode, offset in (("deterministic", 0.0), ("stochastic", -1.0))
+    ]
 
 
 def training_rows(seeds: Sequence[int], points: int, budget: int) -> list[dict[str, Any]]:

@@ -7,6 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from analysis import load
+from bench.design import selection
 from bench.design.selection import MODE, Result, winner
 from bench.records.scores import final_scores
 from bench.records.tables import CURVES
@@ -69,3 +70,19 @@ def test_the_score_that_chooses_is_the_score_of_the_report(tmp_path):
     expected = dict(zip(runs["seed"], runs[f"final_{MODE}"], strict=True))
     found = final_scores(pq.read_table(block / CURVES), 1000)
     assert {seed: found[seed, MODE] for seed in range(3)} == expected
+
+
+@pytest.mark.parametrize("second", [True, False])
+def test_settings_are_compared_by_exact_returns_where_all_have_them(tmp_path, monkeypatch, second):
+    """Exact returns lie a tenth above the episodes' means; a failed block without evaluations says nothing."""
+    results = ResultsWriter(tmp_path)
+    made = {
+        name: [results.block("s", "weekly_exam", name, [0, 1], lambda seed, _: 60.0 + seed, exact=exact)]
+        for name, exact in (("a", True), ("b", second))
+    }
+    made["b"].append(results.block("s", "weekly_exam", "b", [2], lambda *_: 0.0, failed={2: "NaN"}))
+    monkeypatch.setattr(selection.blocks, "blocks", lambda name: [selection.blocks.load(path) for path in made[name]])
+    further = 0.1 if second else 0.0
+    first, other = selection.scores(["a", "b"])
+    assert first == pytest.approx({0: 59 + further, 1: 60 + further})
+    assert other == pytest.approx({0: 59 + further, 1: 60 + further, 2: NAN}, nan_ok=True)

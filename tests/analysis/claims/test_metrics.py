@@ -3,10 +3,12 @@
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from analysis import load
 from analysis.claims import metrics
+from bench.records.files import sha256
 from tests.analysis.conftest import edit
 
 
@@ -31,3 +33,21 @@ def test_the_largest_update_is_the_records_be_there_diagnostics_or_not(results):
     (block / "training.parquet").unlink()
     found = metrics.run_metrics(load.read(["s"], results.root))
     np.testing.assert_array_equal(found["largest_kl"].to_numpy(float), [0.25, np.nan])
+
+
+def test_the_metrics_of_a_solved_world_are_those_of_its_exact_curves(results):
+    """The episodes swing; the exact returns rise in a line, from 0 to 1 of the normalised score, and lose nothing."""
+    block = results.block("s", "weekly_exam", "a", [0], lambda _, share: 60 + 9 * (share * 10 % 4), exact=True, k=0)
+    sampled = metrics.run_metrics(load.read(["s"], results.root))
+    table = pd.read_parquet(block / "curves.parquet")
+    exact = 54.1 + (71.36 - 54.1) * table["step"] / 1000
+    table.assign(exact_return=exact).to_parquet(block / "curves.parquet", index=False)
+    sums = json.loads((block / "run.json").read_text())["checksums"]
+    edit(block, checksums=sums | {"curves.parquet": sha256(block / "curves.parquet")})
+    found = metrics.run_metrics(load.read(["s"], results.root))
+    assert sampled["drawdown"].item() > 0
+    assert found["drawdown"].item() == 0
+    assert found["area"].item() == pytest.approx(0.5)
+    assert found["final"].item() == pytest.approx(1.0)
+    assert found["final_deterministic"].item() == pytest.approx(1.0)
+    assert found["steps"].item() == pytest.approx(0.8)

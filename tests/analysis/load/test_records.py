@@ -267,3 +267,40 @@ def test_a_label_does_not_say_the_same_difference_twice(results):
     for gamma, settings in ((0.9, "short"), (0.99, "a longer one")):
         results.block("s", "cartpole", "ppo", [0], lambda _, share: share, gamma=gamma, learning_rate_schedule=settings)
     assert set(read(["s"], results.root).runs["arm"]) == {"ppo (gamma=0.9)", "ppo (gamma=0.99)"}
+
+
+@QUIET
+def test_scores_and_curves_are_exact_where_every_evaluation_of_a_task_is(results):
+    """Exact returns lie a tenth above the episodes' means, whose own columns stay what they are."""
+    results.block("s", "weekly_exam", "a", [0, 1], level, exact=True, k=0)
+    results.block("s", "weekly_exam", "b", [0], level, true=lambda *_: 5.0, exact=True, k=1)
+    results.block("s", "cartpole", "a", [0], level)
+    records = read(["s"], results.root)
+    assert (records.exact, records.partly_exact) == ({"weekly_exam"}, set())
+    exam = records.runs[records.runs["task"] == "weekly_exam"]
+    np.testing.assert_allclose(exam["final_deterministic"], [100.1, 101.1, 100.1])
+    np.testing.assert_allclose(exam["normalised_stochastic"], (exam["final_stochastic"] - 54.1) / (71.36 - 54.1))
+    np.testing.assert_allclose(exam["true_final_stochastic"], [np.nan, np.nan, 4.1])
+    np.testing.assert_allclose(records.runs.loc[records.runs["task"] == "cartpole", "final_deterministic"], [100.0])
+    last = records.curves[(records.curves["step"] == 1000) & (records.curves["mode"] == "deterministic")]
+    np.testing.assert_allclose(last["return"], [100.0, 100.1, 101.1, 100.1])
+    sampled = records.evaluations[records.evaluations["task"] == "weekly_exam"]
+    np.testing.assert_allclose(sampled["exact_return"] - sampled["return"], 0.1)
+
+
+@QUIET
+@pytest.mark.parametrize("lacks", ["everything", "a value", "the true score"])
+def test_a_task_with_any_evaluation_that_is_not_exact_is_judged_by_episodes(results, lacks):
+    results.block("s", "weekly_exam", "a", [0], level, exact=True, k=0)
+    other = results.block("s", "weekly_exam", "b", [0], level, true=level, exact=lacks != "everything", k=1)
+    table = pd.read_parquet(other / "curves.parquet")
+    if lacks == "a value":
+        table.loc[0, "exact_return"] = np.nan
+    if lacks == "the true score":
+        table = table.drop(columns="exact_true_return")
+    table.to_parquet(other / "curves.parquet", index=False)
+    edit(other, checksums=checksums(other) | {"curves.parquet": sha256(other / "curves.parquet")})
+    records = read(["s"], results.root)
+    assert (records.exact, records.partly_exact) == (set(), {"weekly_exam"})
+    np.testing.assert_allclose(records.runs["final_deterministic"], [100.0, 100.0])
+    assert set(records.curves.loc[records.curves["step"] == 1000, "return"]) == {100.0, 99.0}
