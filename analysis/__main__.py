@@ -1,13 +1,20 @@
 """`python -m analysis`, and the console script `policy-gradient-analysis`."""
 
 import sys
+from collections.abc import Sequence
 
-from analysis.cli import main
+from bench.interruption import run_command
 
 
 def script() -> int:
     """Run the command line of this process and return its exit code."""
-    return main(sys.argv[1:])
+    return run_command(_main, sys.argv[1:])
+
+
+def _main(words: Sequence[str]) -> int:
+    from analysis.cli import main  # pandas and Matplotlib take seconds, in which a signal may come
+
+    return main(words)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """Stopping where nothing is lost: a signal asks, and the run stops after saving itself between two updates.
 
 The first signal only asks. A second one stops at once: the last checkpoint is then what is left. A sweep hands the
-wish on to its workers through a file that need not exist yet, since a pool hands no signals on.
+wish on to its workers through a file that is made only then, since a pool hands no signals on. Outside of runs, a
+signal ends the command by an exception, so that what it has begun is cleared away.
 """
 
 import contextlib
@@ -10,10 +11,13 @@ import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+import uuid
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
+
+from bench.errors import exit_code
 
 WISH = "BENCH_STOP"  # the file whose existence asks all processes of a command to stop, handed on in the environment
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)  # Slurm and submitit warn with the last two
@@ -76,18 +80,58 @@ def heeding() -> Iterator[None]:
 @contextlib.contextmanager
 def leading() -> Iterator[None]:
     """Be the process whose wish to stop is its workers' wish too, while the body runs."""
-    before = os.environ.get(WISH)
-    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-        os.environ[WISH] = str(Path(folder) / "stop")
-        _state.leads = True
-        try:
-            with heeding():
-                yield
-        finally:
-            _state.leads = False
-            os.environ.pop(WISH)
-            if before is not None:
-                os.environ[WISH] = before
+    before, wish = os.environ.get(WISH), _no_file()
+    os.environ[WISH] = str(wish)
+    _state.leads = True
+    try:
+        with heeding():
+            yield
+    finally:
+        _state.leads = False
+        os.environ.pop(WISH)
+        if before is not None:
+            os.environ[WISH] = before
+        with contextlib.suppress(OSError):
+            wish.unlink(missing_ok=True)
+
+
+def _no_file() -> Path:
+    """A path among the temporary files where nothing is; where no folder for them can be written, one that cannot."""
+    try:
+        folder = tempfile.gettempdir()
+    except OSError:
+        folder = os.sep
+    return Path(folder) / f"bench-{uuid.uuid4().hex}"
+
+
+def run_command(command: Callable[[list[str]], int], words: Sequence[str]) -> int:
+    """As `exit_code`; where a signal ends the command, 128 + that signal, after one line that says so."""
+    try:
+        with _ending():
+            return exit_code(command, words)
+    except KeyboardInterrupt as interrupt:
+        print("interrupted: what is done is kept, the same command goes on from there", file=sys.stderr)
+        return 128 + getattr(interrupt, "signal", signal.SIGINT)
+
+
+@contextlib.contextmanager
+def _ending() -> Iterator[None]:
+    """Let each signal that would end the process without a word raise `Interrupted` in the body, as Ctrl-C does."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    silent = [number for number in SIGNALS if signal.getsignal(number) is signal.SIG_DFL]
+    for number in silent:
+        signal.signal(number, _end)
+    try:
+        yield
+    finally:
+        for number in silent:
+            signal.signal(number, signal.SIG_DFL)
+
+
+def _end(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the signature of handlers
+    raise Interrupted(number)
 
 
 def _ask(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the signature of handlers
@@ -104,6 +148,6 @@ def _ask(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the si
 
 
 def _tell(handler: Handler, number: int) -> None:
-    """Let a cluster's own handler see the signal, which may submit the job again; the system's defaults need not."""
-    if callable(handler) and handler is not signal.default_int_handler:
+    """Let a cluster's own handler see the signal, which may submit the job again; those that only end it need not."""
+    if callable(handler) and handler not in (signal.default_int_handler, _end):
         handler(number, None)

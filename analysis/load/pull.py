@@ -5,10 +5,12 @@ history has a row per evaluation, with the means of the updates since the one be
 Single episodes and single updates are not sent, so they do not come back.
 """
 
+import errno
 import json
+import os
 import re
-import shutil
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -22,12 +24,15 @@ from bench.errors import UserError
 from bench.observer import EXACT
 from bench.records import block as blocks
 from bench.records import summaries
+from bench.records.files import LOCK, WRITING
 from bench.records.index import STUDY
+from bench.records.recorder import OWN
 from bench.records.tables import CURVES, TRAINING, write_rows
 
 _NAME = re.compile(r"[^./\\\x00-\x1f][^/\\\x00-\x1f]*")  # one part of a path, and not a hidden one
 _HASH = re.compile(r"[0-9a-f]{8}")
 _EVALUATED = re.compile(r"eval/(?P<mode>deterministic|stochastic)_(?P<name>\w+)")
+_WANDB_DIR, _RUNS = "WANDB_DIR", ".wandb"  # the environment's name for where W&B's client works, and where that is
 _OUTCOME = ("status", "cause", "env_steps", "updates", "unused_budget", *summaries.KEYS)
 
 
@@ -75,18 +80,49 @@ def pull(source: str, results: Path, study: str) -> Pulled:
         raise UserError(f"study={study}: {pulled.folder} exists already; give another name")
     beside = results / f".{study}.pull"
     try:
-        shutil.rmtree(beside, ignore_errors=True)
+        _clear(beside)  # a killed process has left it
         beside.mkdir(parents=True)
-        _write(_runs(source), beside, pulled, f"Pulled from {source}")
+        with _folders_of_runs(beside / _RUNS):
+            _write(_runs(source), beside, pulled, f"Pulled from {source}")
         if not pulled.runs:
             reason = pulled.problems[0] if pulled.problems else "it has no runs"
             raise UserError(f"{source}: none of its runs is one of this suite's ({reason})")
+        _clear(beside / _RUNS)
         beside.rename(pulled.folder)
     except OSError as error:
         raise UserError(f"cannot write {error.filename or results}: {error.strerror or error}") from error
     finally:
-        shutil.rmtree(beside, ignore_errors=True)
+        with suppress(OSError):
+            _clear(beside)
     return pulled
+
+
+def _clear(folder: Path) -> None:
+    """Remove a folder with the files that a pull writes. Raises `OSError` where there are others in it."""
+    if folder.is_symlink():
+        raise OSError(errno.ELOOP, "it is a link, and links are not followed", str(folder))
+    for place, _, names in os.walk(folder, topdown=False):
+        for name in names:
+            if name.removeprefix(WRITING) in (*OWN, STUDY.file, LOCK):
+                os.unlink(Path(place) / name)
+        os.rmdir(place)
+
+
+@contextmanager
+def _folders_of_runs(folder: Path) -> Iterator[None]:
+    """Have W&B's client make the folders it makes for every run that it reads below `folder`, where they are removed.
+
+    Nothing is written to them; elsewhere it would leave them among the temporary files.
+    """
+    before = os.environ.get(_WANDB_DIR)
+    folder.mkdir()
+    os.environ[_WANDB_DIR] = str(folder)
+    try:
+        yield
+    finally:
+        os.environ.pop(_WANDB_DIR)
+        if before is not None:
+            os.environ[_WANDB_DIR] = before
 
 
 def _runs(source: str) -> Iterator[Run]:

@@ -4,13 +4,12 @@ import importlib
 import itertools
 import os
 import shlex
-import signal
-import sys
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 
 from bench.config.aliases import keys, meant_flag, meant_word
-from bench.errors import UserError, exit_code, nearest
+from bench.errors import UserError, nearest
+from bench.interruption import run_command
 from bench.records.provenance import COMMAND, THREADS
 
 USAGE = """\
@@ -49,14 +48,10 @@ NOT_VERBS = {  # what one may take for a verb, and what to write instead
 
 
 def main(words: Sequence[str]) -> int:
-    """Run a command line; the exit code: 0, 1 where a cell failed, 2 for a mistake in what was asked for."""
+    """Run a command line; the exit code: 0, 1 where a cell failed, 2 for a mistake, 128 + a signal that ended it."""
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):  # before NumPy and torch are loaded, here and in the workers
         os.environ[name] = str(THREADS)
-    try:
-        return exit_code(_dispatch, words)
-    except KeyboardInterrupt as interrupt:
-        print("interrupted: what is done is kept, the same command goes on from there", file=sys.stderr)
-        return 128 + getattr(interrupt, "signal", signal.SIGINT)
+    return run_command(_dispatch, words)
 
 
 def _dispatch(words: list[str]) -> int:

@@ -1,10 +1,12 @@
 """What is logged of an update: numbers per replica, under Stable-Baselines3's names where it has one."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import torch
+from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.logger import Logger
 from torch import Tensor
 
@@ -109,3 +111,18 @@ def log_means(logger: Logger, rows: Sequence[TrainingRow]) -> None:
         if "/" in name:
             present = [row[name] for row in rows if not math.isnan(row[name])]
             logger.record(name, float(np.mean(present)) if present else math.nan)
+
+
+@contextmanager
+def without_log_folder(model: BaseAlgorithm) -> Iterator[None]:
+    """Let a model that logs nowhere learn without a folder for its logs.
+
+    SB3 makes one below that of temporary files all the same, and leaves it there.
+    """
+    given = model._custom_logger
+    if not given and not model.verbose and model.tensorboard_log is None:
+        model.set_logger(Logger(None, []))
+    try:
+        yield
+    finally:
+        model._custom_logger = given

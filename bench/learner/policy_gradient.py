@@ -35,7 +35,7 @@ from bench.learner.actor import Actor
 from bench.learner.callbacks import with_progress_bar
 from bench.learner.defaults import completed
 from bench.learner.device import check_device, one_thread
-from bench.learner.diagnostics import Diagnostics, TrainingRow, log_means, training_rows
+from bench.learner.diagnostics import Diagnostics, TrainingRow, log_means, training_rows, without_log_folder
 from bench.learner.estimation import estimate
 from bench.learner.policy import StackedPolicy
 from bench.learner.rates import Rates
@@ -146,7 +146,7 @@ class PolicyGradient(OnPolicyAlgorithm):
         """Train every replica for `total_timesteps` steps (None: the arm's budget); from a checkpoint, see `resume`."""
         total = self.arm.budget if total_timesteps is None else total_timesteps
         self._make_ready(reset_num_timesteps)
-        with one_thread(), computing_with(self.engine):
+        with one_thread(), computing_with(self.engine), without_log_folder(self):
             total_timesteps, callback = self._setup_learn(
                 total, callback, reset_num_timesteps, tb_log_name, progress_bar
             )

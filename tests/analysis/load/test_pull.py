@@ -2,72 +2,26 @@
 
 import dataclasses
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
-import bench
 from analysis import load
 from analysis.cli import main
 from analysis.load import pull
 from bench.errors import UserError
-from bench.execution import execute
-from bench.records import block as blocks
-from bench.records import mirror
+from tests.analysis.load.mirrored import mirrored as written
 from tests.analysis.load.wandb_server import WandbServer
-from tests.fake_learner import FakeLearner
-
-
-class WrittenRun:
-    """What the mirror sends of one seed."""
-
-    def __init__(self, **labels: Any) -> None:
-        self.labels, self.history, self.summary = labels, [], {}
-
-    def define_metric(self, *_: str, **__: str) -> None:
-        pass
-
-    def log(self, row: Mapping[str, Any]) -> None:
-        self.history.append(row)
-
-    def finish(self) -> None:
-        pass
-
-    def read(self) -> pull.Run:
-        """What W&B's client gives of it."""
-        name, task, arm, config = (self.labels[key] for key in ("id", "job_type", "group", "config"))
-        return pull.Run(name, task, arm, config, self.summary, tuple(self.history))
-
-
-class WrittenProject:
-    """A stand-in for the library `wandb`, as far as the mirror uses it: keeps the runs that are written."""
-
-    Settings = staticmethod(dict)
-
-    def __init__(self) -> None:
-        self.runs: list[WrittenRun] = []
-
-    def init(self, **labels: Any) -> WrittenRun:
-        self.runs.append(WrittenRun(**labels))
-        return self.runs[-1]
 
 
 @pytest.fixture(scope="module")
 def mirrored(tmp_path_factory) -> tuple[Path, list[pull.Run]]:
     """The results with a study of one cell, two seeds done and one failed, and its mirror."""
-    root, project, learner = tmp_path_factory.mktemp("pull") / "results", WrittenProject(), FakeLearner()
-    learner.causes = {2: "loss is NaN"}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(execute, "train", learner)
-        patch.setattr(mirror, "_wandb", lambda _: project)
-        config = bench.compose(["task=weekly_exam", "budget=1000", "seeds=3", "wandb=offline", "study.name=mine"])
-        path = execute.train_missing(dataclasses.replace(config, results=str(root)))
-        list(mirror.write(blocks.read(path), root / "mine", "offline"))
-    return root, [run.read() for run in project.runs]
+    root = tmp_path_factory.mktemp("pull") / "results"
+    return root, written(root)
 
 
 @pytest.fixture(scope="module")
