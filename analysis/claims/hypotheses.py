@@ -153,7 +153,7 @@ def _claim(defaults: Mapping[str, Any], data: Any, path: str) -> Claim:
     if claim.sesoi < 0 or (claim.direction in ("equal", "not_lower") and claim.sesoi == 0):
         raise UserError(f"{path}.sesoi={claim.sesoi}: must be greater than 0 (or 0 for any difference in a direction)")
     if CONSTANT in claim.against and not _is_number(claim.against[CONSTANT]):
-        raise UserError(f"{path}.against={claim.against}: a constant must be a finite number")
+        raise UserError(f"{path}.against={claim.against}: a constant must be a number, and finite")
     if dict(claim.arm) == dict(claim.against):
         raise UserError(f"{path}: arm and against select the same runs")
     if claim.looks not in (1, 2):

@@ -112,11 +112,13 @@ def _finding(name: str, claim: Claim, task: str, runs: pd.DataFrame, factors: Se
     if claim.metric not in mine:
         return _nothing(task, "missing", f"{claim.metric}: not recorded on this task")
     selectors = [selector for selector in (claim.arm, claim.against) if CONSTANT not in selector]
-    selected = {_text(selector): _select(mine, selector) for selector in selectors}
-    absent = [f"{text}: {_why_missing(found)}" for text, found in selected.items() if len(found) != 1]
+    selected = [(_text(selector), _select(mine, selector)) for selector in selectors]
+    absent = [f"{text}: {_why_missing(found)}" for text, found in selected if len(found) != 1]
     if absent:
         return _nothing(task, "missing", "; ".join(absent))
-    arms = [found[0] for found in selected.values()]
+    arms = [found[0] for _, found in selected]
+    if len(set(arms)) < len(arms):
+        return _nothing(task, "missing", f"{' and '.join(text for text, _ in selected)} are one arm, {arms[0]}")
     reason = _confounded(claim, mine, arms, factors)
     if reason:
         return _nothing(task, "missing", reason)

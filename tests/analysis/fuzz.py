@@ -11,6 +11,7 @@ import copy
 import functools
 import io
 import random
+import re
 import shutil
 import sys
 import tempfile
@@ -38,13 +39,14 @@ from bench.errors import UserError
 from tests.analysis.conftest import ResultsWriter
 
 VERDICTS = Verdict.__args__  # type: ignore[attr-defined]  # of a Literal
+WRITTEN = "to=results/compared"
 LEGAL: Sequence[Sequence[str]] = (
     ("study=s",),
     ("study=s,t",),
     ("study=s", "figures=final_scores"),
     ("study=t", "figures=learning_curves,diagnostics", "style=paper", "width=3.3"),
     ("compare", "results/s", "results/t"),
-    ("compare", "results/s", "results/s", "to=results/compared"),
+    ("compare", "results/s", "results/s", WRITTEN),
     ("scores", "study=s"),
     ("scoreboard",),
     ("pull", "entity/project", "study=pulled"),
@@ -120,12 +122,13 @@ def line(rng: random.Random) -> list[str]:
             )
         )
         words[at : at + 1] = mutated
-    return words
+    return [WRITTEN if re.match(r"to=(/|~|\.\.)", word) else word for word in words]  # anywhere on this machine
 
 
 def wrong_with_line(words: Sequence[str], root: Path) -> tuple[str, str]:
     """How a command line ended, and what is wrong with that; "" where nothing is."""
-    before = _outside(root)
+    asked = [word.partition("=")[2].partition("/")[0] for word in words if word.startswith("to=")]
+    before = _outside(root, asked)
     out, err = io.StringIO(), io.StringIO()
     try:
         with contextlib.chdir(root), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
@@ -141,16 +144,16 @@ def wrong_with_line(words: Sequence[str], root: Path) -> tuple[str, str]:
         return "1", f"nothing says what was left out: {err.getvalue()[:500]}"
     if code == 0 and any(not each.startswith("reading ") for each in lines):
         return "0", f"said beside success: {err.getvalue()[:500]}"
-    if _outside(root) != before:
-        return str(code), f"wrote outside: {_outside(root) ^ before}"
+    if _outside(root, asked) != before:
+        return str(code), f"wrote outside: {_outside(root, asked) ^ before}"
     if left := [path for path in root.rglob(".*") if path.is_file() and path.name != ".lock"]:
         return str(code), f"left behind: {left}"
     return str(code), ""
 
 
-def _outside(root: Path) -> set[Path]:
-    """What lies beside the folder of results."""
-    return {path for path in root.iterdir() if path.name != "results"}
+def _outside(root: Path, asked: Sequence[str]) -> set[Path]:
+    """What lies beside the folder of results and beside those that a command is `asked` to write to."""
+    return {path for path in root.iterdir() if path.name not in ("results", *asked)}
 
 
 ODD: Sequence[Any] = (

@@ -35,7 +35,7 @@ claims:
         ("among: {}", "among: [x]", "f.one.among=['x']: must be factors and their values"),
         ("arm: {baseline: critic}", "arm: {baseline: {a: 1}}", "f.one.arm={'baseline': {'a': 1}}: must be factors"),
         ("arm: {baseline: critic}", "arm: {1: critic}", "f.one.arm={1: 'critic'}: must be factors"),
-        ("{baseline: none}", "{constant: .inf}", "f.one.against={'constant': inf}: a constant must be a finite number"),
+        ("{baseline: none}", "{constant: .inf}", "f.one.against={'constant': inf}: a constant must be a number, and finite"),
         ("metric: final", "metric: fnal", "unknown f.one.metric 'fnal': allowed are "),
         ("looks: 1", "looks: 1, looks: 2", "cannot read claims f.yaml: 'looks' is given twice"),
         ("claims:", "claim:", "claims f.yaml: a mapping with the keys title, defaults and claims is needed"),

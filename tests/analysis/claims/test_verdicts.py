@@ -226,3 +226,11 @@ def test_the_files_commit_is_shown_and_must_predate_the_runs(results, tmp_path):
     assert hypotheses.read(path).commit == ""  # changed since
     git("commit", "-am", "later", date="2026-02-01T00:00:00+00:00")
     assert verdicts.predates(hypotheses.read(path), records) is False
+
+
+@pytest.mark.parametrize("against", ["{name: arm1}", "{k: [1, 7]}"])
+def test_two_selectors_of_one_arm_are_no_comparison(results, tmp_path, against):
+    pair(results, 0.2)
+    finding = judge(results, tmp_path, FILE.replace("{k: 0}", against)).findings[0]
+    assert finding.verdict == "missing"
+    assert finding.note.endswith("are one arm, arm1")
