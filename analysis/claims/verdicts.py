@@ -13,7 +13,7 @@ smallest effect of interest (SESOI) that the claims file fixed beforehand:
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -23,7 +23,9 @@ from analysis import stats
 from analysis.claims import comparisons
 from analysis.claims.comparisons import ALPHA
 from analysis.claims.hypotheses import CONSTANT, Claim, ClaimsFile
+from analysis.claims.metrics import EVALUATED, of_half
 from analysis.load import Records, laboratory
+from analysis.load.blocks import HALVES
 
 # Where nothing more can be lost or won: runs that are all there say nothing about either arm.
 _SCORE = (0.0, 1.0)
@@ -48,6 +50,7 @@ class Finding:
     p: float
     seeds_needed: int | None
     note: str
+    noise: float = math.nan  # the share of evaluation noise in the variance of the effect between pairs, where known
 
 
 @dataclass(frozen=True)
@@ -122,14 +125,29 @@ def _finding(name: str, claim: Claim, task: str, runs: pd.DataFrame, factors: Se
     reason = _confounded(claim, mine, arms, factors)
     if reason:
         return _nothing(task, "missing", reason)
-    first, second = _values(claim, mine, arms)
+    first, second = _values(claim.metric, claim, mine, arms)
     differences = first - second
     pairs = int(np.count_nonzero(~np.isnan(differences)))
     if pairs < 2:
         return _nothing(task, "missing", f"{pairs} pairs of runs")
     if len(arms) == 2 and _at_one_bound(first, second, claim.metric):
         return _nothing(task, "uninformative", "every run of both arms is at the same bound", pairs)
-    return _decide(claim, task, differences, stats.generator(name, task))
+    found = _decide(claim, task, differences, stats.generator(name, task))
+    return replace(found, noise=_noise(claim, mine, arms))
+
+
+def _noise(claim: Claim, runs: pd.DataFrame, arms: Sequence[str]) -> float:
+    """The share of evaluation noise in what a claim is judged by; NaN where it is not known."""
+    if claim.metric not in EVALUATED:
+        return math.nan
+    if runs["exact"].all():
+        return 0.0
+    names = [of_half(claim.metric, half) for half in HALVES]
+    if not set(names) <= set(runs.columns):
+        return math.nan
+    first, second = (own - others for own, others in (_values(name, claim, runs, arms) for name in names))
+    both = ~np.isnan(first) & ~np.isnan(second)
+    return stats.noise_share(first[both], second[both])
 
 
 def _measured(claim: Claim, task: str, quantities: pd.DataFrame) -> Finding:
@@ -157,11 +175,11 @@ def _interval_verdict(claim: Claim, low: float, high: float) -> Verdict:
     return "supported" if low > threshold else "refuted" if high < threshold else "undecided"
 
 
-def _values(claim: Claim, runs: pd.DataFrame, arms: Sequence[str]) -> tuple[stats.Array, stats.Array]:
-    """(seeds,) twice: the metric of the arm, and of the other arm or the constant."""
+def _values(metric: str, claim: Claim, runs: pd.DataFrame, arms: Sequence[str]) -> tuple[stats.Array, stats.Array]:
+    """(seeds,) twice: a metric of the claim's arm, and of the other arm or the constant."""
     if len(arms) == 2:
-        return comparisons.paired_scores(runs, arms[0], arms[1], claim.metric)
-    values = runs.loc[runs["arm"] == arms[0], claim.metric].to_numpy(float)
+        return comparisons.paired_scores(runs, arms[0], arms[1], metric)
+    values = runs.loc[runs["arm"] == arms[0], metric].to_numpy(float)
     return values, np.full(len(values), float(claim.against[CONSTANT]))
 
 

@@ -16,7 +16,7 @@ from bench.records import block as blocks
 from bench.records.files import Damaged, OtherSchema
 from bench.records.index import STUDY, Index
 from bench.records.scores import final_scores, is_exact
-from bench.records.tables import CURVES, TRAINING
+from bench.records.tables import CURVES, EPISODES, TRAINING
 
 COLUMNS: Mapping[str, tuple[str, ...]] = {
     CURVES: ("seed", "step", "mode", "episodes", "return", "return_variance", "length", "length_variance"),
@@ -28,6 +28,8 @@ SCORES: Mapping[str, tuple[str, str]] = {
     "return": ("final", "normalised"),
     "true_return": ("true_final", "true_normalised"),
 }
+
+HALVES = ("return_first_half", "return_second_half")  # columns beside those of the curves: every other episode's mean
 
 
 @dataclass(frozen=True)
@@ -133,9 +135,25 @@ def _read_block(study: str, path: Path, name: str) -> tuple[LoadedBlock, Problem
             curves, budget = tables[CURVES], found.record["budget"]
             exact = _scores(curves, budget, EXACT) if is_exact(curves) else None
             loaded = replace(loaded, tables=frames, scores=_scores(curves, budget), exact_scores=exact)
+            return _with_halves(loaded, found)
         return loaded, None
     except Damaged as error:
         return _damaged_block(study, path, name), Problem(name, str(error))
+
+
+def _with_halves(loaded: LoadedBlock, found: blocks.Block) -> tuple[LoadedBlock, Problem | None]:
+    """The block with the means of two halves of its episodes beside its curves, where it has them."""
+    if EPISODES in found.left_out or EPISODES not in found.record["checksums"]:
+        return loaded, None
+    try:
+        episodes = frame(found, EPISODES, ("seed", "step", "mode", "episode", "return"))
+    except Damaged as error:
+        return loaded, Problem(loaded.path, f"its curves are used, its episodes are not: {error}")
+    keys = ["seed", "step", "mode"]
+    means = episodes.groupby([*keys, episodes["episode"] % 2])["return"].mean().unstack().reindex(columns=[0, 1])
+    halves = means.set_axis(list(HALVES), axis=1).reset_index()
+    curves = loaded.tables[CURVES].merge(halves, on=keys, how="left", validate="one_to_one")
+    return replace(loaded, tables={**loaded.tables, CURVES: curves}), None
 
 
 def _scores(curves: pa.Table, budget: int, prefix: str = "") -> dict[int, dict[str, float]]:

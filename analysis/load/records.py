@@ -99,6 +99,7 @@ class Records:
         runs: one row per cell and seed, planned ones that do not exist included; scores are NaN unless it is done.
         evaluations: one row per run, step and mode: the number of `episodes`, and for every number of an episode, such
             as `return` and `length`, the mean and the unbiased variance (`return_variance`; NaN for a single episode).
+            Where the single episodes are there, the means of every other one, too (`HALVES`).
             Cells are named by `task`, `arm` and `hash`.
         curves: the same rows of the runs that are done, with the means of every column of `SCORES` there is, and the
             same normalised (`return_normalised`); the exact values, on the tasks of `exact`.

@@ -1,5 +1,6 @@
 """Differences to the control, and claims with their verdicts, as text."""
 
+import math
 from collections.abc import Sequence
 
 import pandas as pd
@@ -9,6 +10,11 @@ from analysis.claims.hypotheses import Claim
 from analysis.claims.verdicts import Judged
 from analysis.load.laboratory import METRICS
 from analysis.tables.formats import Section, Table, decimals_of, interval_of, interval_text, optional_text, p_text
+
+_NOISE = (
+    "Noise: the share of the differences' variance that is the scatter of evaluations, by two halves of the episodes; "
+    "0 where returns are exact."
+)
 
 
 def control_table(differences: pd.DataFrame, control: str) -> Table:
@@ -45,6 +51,7 @@ def claims_table(judged: Sequence[Judged], title: str) -> Table:
     """Claims with their verdicts as text: a row per claim and task; effects point in the direction of the claim."""
     raw = [finding.p for claim in judged for finding in claim.findings]
     adjusted = iter(stats.holm(raw))
+    with_noise = any(math.isfinite(finding.noise) for claim in judged for finding in claim.findings)
     rows = []
     for claim in judged:
         for finding in claim.findings:
@@ -53,13 +60,16 @@ def claims_table(judged: Sequence[Judged], title: str) -> Table:
             verdict = finding.verdict + (f": {finding.note}" if finding.note else "")
             about = f"{claim.claim.statement} ({claim.claim.source})"
             pairs = "–" if claim.claim.metric in METRICS else str(finding.pairs)  # two estimates of one policy
-            numbers = (pairs, needed, p_text(finding.p), p_text(next(adjusted)))
+            numbers = [pairs, needed, p_text(finding.p), p_text(next(adjusted))]
+            numbers += [optional_text(finding.noise, 2)] if with_noise else []
             rows.append((about, claim.verdict, finding.task, verdict, claimed_text(claim.claim), effect, *numbers))
+    header = ("claim", "verdict", "task", "on this task", "claimed", "effect", "pairs", "needed", "p", "p (Holm)")
+    noise = f" {_NOISE}" if with_noise else ""
     return Table(
         caption=f"{title}. Effects are differences in the direction the claim predicts, paired by seed where arms were "
         "trained, with their intervals; a verdict compares the interval with the smallest effect of interest, which "
-        "the claims file fixed beforehand. Needed: the seeds that would decide what is undecided.",
-        header=("claim", "verdict", "task", "on this task", "claimed", "effect", "pairs", "needed", "p", "p (Holm)"),
+        f"the claims file fixed beforehand. Needed: the seeds that would decide what is undecided.{noise}",
+        header=(*header, *(("noise",) if with_noise else ())),
         sections=(Section("", tuple(rows)),),
     )
 

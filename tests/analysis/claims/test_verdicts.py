@@ -1,15 +1,21 @@
 """Verdicts: each rule once, on runs made to fall under it."""
 
+import json
+import math
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
 
 from analysis import load
 from analysis.claims import hypotheses, verdicts
 from analysis.claims.metrics import run_metrics
+from bench.records.files import sha256
+from tests.analysis.conftest import edit
 
 FILE = """
 title: T
@@ -234,3 +240,52 @@ def test_two_selectors_of_one_arm_are_no_comparison(results, tmp_path, against):
     finding = judge(results, tmp_path, FILE.replace("{k: 0}", against)).findings[0]
     assert finding.verdict == "missing"
     assert finding.note.endswith("are one arm, arm1")
+
+
+def with_episodes(block: Path, returns: Callable[[int, int], float]) -> None:
+    """Give a block other episodes: the return of each by its seed and number."""
+    table = pd.read_parquet(block / "episodes.parquet")
+    values = [returns(seed, episode) for seed, episode in zip(table["seed"], table["episode"], strict=True)]
+    table.assign(**{"return": values}).to_parquet(block / "episodes.parquet", index=False)
+    sums = json.loads((block / "run.json").read_text())["checksums"]
+    edit(block, checksums=sums | {"episodes.parquet": sha256(block / "episodes.parquet")})
+
+
+def test_the_share_of_noise_is_that_of_two_halves_of_the_episodes(results, tmp_path):
+    """Differences 0, 1, 2, 3 by one half and 1, 0, 3, 2 by the other: 1 - 1 / (4/3)."""
+    halves = ((0, 1, 2, 3), (1, 0, 3, 2))
+    for k in (0, 1):
+        block = results.block("s", "cartpole", f"arm{k}", range(4), lambda seed, _: 100.0 + seed, k=k)
+        with_episodes(block, lambda seed, episode, k=k: 100.0 + k * halves[episode][seed])
+    for metric in ("final", "area"):
+        found = judge(results, tmp_path, FILE.replace("metric: final", f"metric: {metric}")).findings[0]
+        assert found.noise == pytest.approx(0.25)
+    assert math.isnan(
+        judge(results, tmp_path, FILE.replace("metric: final", "metric: log_parameters")).findings[0].noise
+    )
+    assert math.isnan(judge(results, tmp_path, FILE.replace("metric: final", "metric: spread")).findings[0].noise)
+
+
+def test_without_the_episodes_the_share_of_noise_is_not_known_and_of_exact_scores_it_is_0(results, tmp_path):
+    for k in (0, 1):
+        block = results.block("s", "cartpole", f"arm{k}", range(3), lambda seed, _: 100.0 + seed, k=k)
+        results.block("s", "weekly_exam", f"arm{k}", range(3), lambda seed, _: 60.0 + seed, exact=True, k=k)
+        (block / "episodes.parquet").unlink()
+        edit(block, checksums=json.loads((block / "run.json").read_text())["checksums"] | {"policy.zip": "0" * 64})
+    sampled, exact = judge(results, tmp_path, FILE.replace("[cartpole]", "[cartpole, weekly_exam]")).findings
+    assert math.isnan(sampled.noise)
+    assert exact.noise == 0
+
+
+def test_a_block_whose_episodes_are_damaged_keeps_its_scores(results, tmp_path):
+    for k in (0, 1):
+        block = results.block("s", "cartpole", f"arm{k}", range(3), lambda seed, _: 100.0 + seed, k=k)
+        (block / "episodes.parquet").write_bytes(b"PAR1")
+    records = load.read(["s"], results.root)
+    assert set(records.runs["status"]) == {"done"}
+    assert [str(problem) for problem in records.problems] == [
+        f"{problem.path}: its curves are used, its episodes are not: episodes.parquet does not match its checksum"
+        for problem in records.problems
+    ]
+    assert len(records.problems) == 2
+    assert math.isnan(judge(results, tmp_path).findings[0].noise)
