@@ -14,6 +14,7 @@ import yaml
 from analysis import load
 from analysis.claims import hypotheses, verdicts
 from analysis.claims.metrics import run_metrics
+from analysis.tables.comparisons import claims_table
 from bench.records.files import sha256
 from tests.analysis.conftest import edit
 
@@ -260,10 +261,9 @@ def test_the_share_of_noise_is_that_of_two_halves_of_the_episodes(results, tmp_p
     for metric in ("final", "area"):
         found = judge(results, tmp_path, FILE.replace("metric: final", f"metric: {metric}")).findings[0]
         assert found.noise == pytest.approx(0.25)
-    assert math.isnan(
-        judge(results, tmp_path, FILE.replace("metric: final", "metric: log_parameters")).findings[0].noise
-    )
-    assert math.isnan(judge(results, tmp_path, FILE.replace("metric: final", "metric: spread")).findings[0].noise)
+    for metric in ("log_parameters", "spread"):  # the one is not evaluated, the other not known of halves
+        found = judge(results, tmp_path, FILE.replace("metric: final", f"metric: {metric}")).findings[0]
+        assert math.isnan(found.noise)
 
 
 def test_without_the_episodes_the_share_of_noise_is_not_known_and_of_exact_scores_it_is_0(results, tmp_path):
@@ -275,6 +275,12 @@ def test_without_the_episodes_the_share_of_noise_is_not_known_and_of_exact_score
     sampled, exact = judge(results, tmp_path, FILE.replace("[cartpole]", "[cartpole, weekly_exam]")).findings
     assert math.isnan(sampled.noise)
     assert exact.noise == 0
+    both = verdicts.Judged("it", hypotheses.read(tmp_path / "claims.yaml").claims["it"], "undecided", (sampled, exact))
+    table = claims_table([both], "T")
+    assert table.header[-1] == "noise"
+    assert [row[-1] for row in table.sections[0].rows] == ["–", "0.00"]
+    unknown = verdicts.Judged("it", both.claim, "undecided", (sampled,))
+    assert claims_table([unknown], "T").header[-1] == "p (Holm)"
 
 
 def test_a_block_whose_episodes_are_damaged_keeps_its_scores(results, tmp_path):
