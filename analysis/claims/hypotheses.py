@@ -152,6 +152,8 @@ def _claim(defaults: Mapping[str, Any], data: Any, path: str) -> Claim:
             raise UserError(f"{path}.{key}={written(list(names))}: must name one or more, each once")
     if claim.sesoi < 0 or (claim.direction in ("equal", "not_lower") and claim.sesoi == 0):
         raise UserError(f"{path}.sesoi={claim.sesoi}: must be greater than 0 (or 0 for any difference in a direction)")
+    if CONSTANT in {*claim.arm, *claim.among} or (CONSTANT in claim.against and len(claim.against) > 1):
+        raise UserError(f"{path}: a constant stands alone under against, in place of an arm")
     if CONSTANT in claim.against and not _is_number(claim.against[CONSTANT]):
         raise UserError(f"{path}.against={claim.against}: a constant must be a number, and finite")
     if dict(claim.arm) == dict(claim.against):
