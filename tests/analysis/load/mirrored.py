@@ -52,7 +52,7 @@ class WrittenProject:
 def mirrored(results: Path) -> list[pull.Run]:
     """Write the study `mine`, two seeds of which are done and one failed, below `results`; its runs on W&B."""
     project, learner = WrittenProject(), FakeLearner()
-    learner.causes = {2: "loss is NaN"}
+    learner.causes, learner.solves = {2: "loss is NaN"}, True
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(execute, "train", learner)
         patch.setattr(mirror, "_wandb", lambda _: project)
