@@ -13,7 +13,7 @@ from bench.tasks.base import Array, Task
 
 # What is beyond is infinite to the learner, which computes in single precision.
 LARGEST = float(np.finfo(np.float32).max)
-_SQUARES = 1e30  # a sum of squares below it says that nothing comes near
+_FAR = 1e15  # nothing below it comes near
 
 
 class TaskFault(Exception):
@@ -195,5 +195,5 @@ def fault_text(task: str, what: str, step: int) -> str:
 
 
 def moderate(values: Array) -> bool:
-    """Whether no value comes near what the learner cannot take. One call that takes half a microsecond."""
-    return bool(np.vdot(values, values) < _SQUARES)
+    """Whether no value comes near what the learner cannot take. It takes two microseconds."""
+    return bool(np.abs(values).max(initial=0) < _FAR)

@@ -172,6 +172,7 @@ def test_a_damaged_single_seed_block_is_damaged_everywhere_in_a_folder_and_in_a_
     """Of every file that scores depend on; its neighbours are judged all the same."""
     config = cell("seeds=1", "gamma=0.5", *FAKE)
     path = blocks.cell_directory(config) / "seeds-000"
+    told_apart = f"#{cell_hash(config)[:8]}"  # its neighbour has the same arm and another discount
     (path / name).write_bytes((path / name).read_bytes()[:-5])
     with pytest.raises(UserError, match="damaged block"):
         pack.write(study, packs.RUNS)
@@ -181,7 +182,7 @@ def test_a_damaged_single_seed_block_is_damaged_everywhere_in_a_folder_and_in_a_
         lines = text.splitlines()
         assert lines[0] == "adhoc: 3 done, 1 damaged (seeds of cells)"
         assert len(lines) == 2
-        assert lines[1].startswith(f"damaged  weekly_exam critic-gae-clip seeds 000: damaged block {path}: {name} ")
+        assert lines[1].startswith(f"damaged  weekly_exam critic-gae-clip {told_apart} seeds 000: damaged block {path}: {name} ")
         problems = verify(damaged).problems
         assert problems
         assert all(str(path) in problem for problem in problems)
