@@ -22,6 +22,8 @@ from bench.errors import exit_code
 WISH = "BENCH_STOP"  # the file whose existence asks all processes of a command to stop, handed on in the environment
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)  # Slurm and submitit warn with the last two
 
+DEFAULTS = (signal.SIG_DFL, signal.default_int_handler)  # what Python does with them by itself
+
 Handler = Callable[[int, FrameType | None], Any] | int | None
 
 
@@ -40,6 +42,7 @@ class _State:
         self.asked: int | None = None
         self.leads = False
         self.found: dict[int, Handler] = {}
+        self.ends: Handler = None  # the handler that ends the command
 
 
 _state = _State()
@@ -106,32 +109,40 @@ def _no_file() -> Path:
 
 def run_command(command: Callable[[list[str]], int], words: Sequence[str]) -> int:
     """As `exit_code`; where a signal ends the command, 128 + that signal, after one line that says so."""
+    came: list[int] = []
     try:
-        with _ending():
+        with _ending(came):
             return exit_code(command, words)
-    except KeyboardInterrupt as interrupt:
+    except (KeyboardInterrupt, Exception) as error:
+        # Where a library was being imported, it may turn `Interrupted` into an exception of another kind.
+        if not came and not isinstance(error, KeyboardInterrupt):
+            raise
         print("interrupted: what is done is kept, the same command goes on from there", file=sys.stderr)
-        return 128 + getattr(interrupt, "signal", signal.SIGINT)
+        return 128 + (came[0] if came else getattr(error, "signal", signal.SIGINT))
 
 
 @contextlib.contextmanager
-def _ending() -> Iterator[None]:
-    """Let each signal that would end the process without a word raise `Interrupted` in the body, as Ctrl-C does."""
+def _ending(came: list[int]) -> Iterator[None]:
+    """Let each signal that would end the process raise `Interrupted` in the body, and keep it in `came`."""
+
+    def end(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the signature of handlers
+        came.append(number)
+        raise Interrupted(number)
+
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    silent = [number for number in SIGNALS if signal.getsignal(number) is signal.SIG_DFL]
-    for number in silent:
-        signal.signal(number, _end)
+    found = {number: signal.getsignal(number) for number in SIGNALS}
+    replaced = {number: handler for number, handler in found.items() if handler in DEFAULTS}
+    for number in replaced:
+        signal.signal(number, end)
+    _state.ends = end
     try:
         yield
     finally:
-        for number in silent:
-            signal.signal(number, signal.SIG_DFL)
-
-
-def _end(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the signature of handlers
-    raise Interrupted(number)
+        _state.ends = None
+        for number, handler in replaced.items():
+            signal.signal(number, handler)
 
 
 def _ask(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the signature of handlers
@@ -149,5 +160,5 @@ def _ask(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the si
 
 def _tell(handler: Handler, number: int) -> None:
     """Let a cluster's own handler see the signal, which may submit the job again; those that only end it need not."""
-    if callable(handler) and handler not in (signal.default_int_handler, _end):
+    if callable(handler) and handler not in (*DEFAULTS, _state.ends):
         handler(number, None)

@@ -2,9 +2,12 @@
 
 import multiprocessing
 import os
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
+from multiprocessing.connection import wait
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -32,11 +35,25 @@ def each(function: Callable[[T], R], items: Sequence[T], processes: int | None =
         return map(function, items)
     _work = (function, items)
     try:
-        pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("fork"))
+        pool = ProcessPoolExecutor(workers, multiprocessing.get_context("fork"), _follow_parent)
         futures = [pool.submit(_run, place) for place in range(len(items))]  # forks them all
     finally:
         _work = None
     return _results(pool, futures)
+
+
+def _follow_parent() -> None:
+    """Leave Ctrl-C to the parent, which ends its pool by SIGTERM, and end when it is killed: nobody else would."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch(sentinel: int = parent.sentinel) -> None:
+        wait([sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _run(place: int) -> Any:

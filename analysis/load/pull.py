@@ -9,6 +9,8 @@ import errno
 import json
 import os
 import re
+import shutil
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -24,7 +26,7 @@ from bench.errors import UserError
 from bench.observer import EXACT
 from bench.records import block as blocks
 from bench.records import summaries
-from bench.records.files import LOCK, WRITING
+from bench.records.files import LOCK, WRITING, refuse_full_disk
 from bench.records.index import STUDY
 from bench.records.recorder import OWN
 from bench.records.tables import CURVES, TRAINING, write_rows
@@ -32,7 +34,7 @@ from bench.records.tables import CURVES, TRAINING, write_rows
 _NAME = re.compile(r"[^./\\\x00-\x1f][^/\\\x00-\x1f]*")  # one part of a path, and not a hidden one
 _HASH = re.compile(r"[0-9a-f]{8}")
 _EVALUATED = re.compile(r"eval/(?P<mode>deterministic|stochastic)_(?P<name>\w+)")
-_WANDB_DIR, _RUNS = "WANDB_DIR", ".wandb"  # the environment's name for where W&B's client works, and where that is
+_TEMPORARY = ".temporary"  # the folder of temporary files
 _OUTCOME = ("status", "cause", "env_steps", "updates", "unused_budget", *summaries.KEYS)
 
 
@@ -82,12 +84,12 @@ def pull(source: str, results: Path, study: str) -> Pulled:
     try:
         _clear(beside)  # a killed process has left it
         beside.mkdir(parents=True)
-        with _folders_of_runs(beside / _RUNS):
+        with _temporary_files(beside / _TEMPORARY):
             _write(_runs(source), beside, pulled, f"Pulled from {source}")
         if not pulled.runs:
             reason = pulled.problems[0] if pulled.problems else "it has no runs"
             raise UserError(f"{source}: none of its runs is one of this suite's ({reason})")
-        _clear(beside / _RUNS)
+        shutil.rmtree(beside / _TEMPORARY)
         beside.rename(pulled.folder)
     except OSError as error:
         raise UserError(f"cannot write {error.filename or results}: {error.strerror or error}") from error
@@ -101,6 +103,7 @@ def _clear(folder: Path) -> None:
     """Remove a folder with the files that a pull writes. Raises `OSError` where there are others in it."""
     if folder.is_symlink():
         raise OSError(errno.ELOOP, "it is a link, and links are not followed", str(folder))
+    shutil.rmtree(folder / _TEMPORARY, ignore_errors=True)
     for place, _, names in os.walk(folder, topdown=False):
         for name in names:
             if name.removeprefix(WRITING) in (*OWN, STUDY.file, LOCK):
@@ -109,20 +112,22 @@ def _clear(folder: Path) -> None:
 
 
 @contextmanager
-def _folders_of_runs(folder: Path) -> Iterator[None]:
-    """Have W&B's client make the folders it makes for every run that it reads below `folder`, where they are removed.
+def _temporary_files(folder: Path) -> Iterator[None]:
+    """Have temporary files made in `folder`: those of W&B's client, which stay where it is killed.
 
-    Nothing is written to them; elsewhere it would leave them among the temporary files.
+    Raises:
+        OSError: where the body failed and the disk is full, whatever W&B's client says of it.
     """
-    before = os.environ.get(_WANDB_DIR)
+    before = tempfile.tempdir
     folder.mkdir()
-    os.environ[_WANDB_DIR] = str(folder)
+    tempfile.tempdir = str(folder.absolute())
     try:
         yield
+    except UserError:
+        refuse_full_disk(folder / "room")
+        raise
     finally:
-        os.environ.pop(_WANDB_DIR)
-        if before is not None:
-            os.environ[_WANDB_DIR] = before
+        tempfile.tempdir = before
 
 
 def _runs(source: str) -> Iterator[Run]:

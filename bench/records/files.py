@@ -55,7 +55,7 @@ def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
         try:
             write(temporary)
         except RuntimeError:  # how torch tells of a full disk, as a position in a file
-            _refuse_full_disk(temporary)
+            refuse_full_disk(temporary)
             raise
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
@@ -69,8 +69,8 @@ def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
     _sync_directory(path.parent)
 
 
-def _refuse_full_disk(begun: Path) -> None:
-    """Raise `OSError` where what was begun cannot grow."""
+def refuse_full_disk(begun: Path) -> None:
+    """Raise `OSError` where a file that was begun, or is not there yet, cannot grow."""
     with begun.open("ab") as file:
         file.write(bytes(ROOM))
         file.flush()

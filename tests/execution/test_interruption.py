@@ -138,3 +138,56 @@ def test_a_learner_that_cannot_be_saved_stops_all_the_same(cell, monkeypatch):
         execute.run(cell("seeds=2"))
     path = blocks.cell_directory(cell("seeds=2")) / "seeds-000-001"
     assert blocks.read(path).state == "stale"
+
+
+@pytest.mark.parametrize("number", interruption.SIGNALS, ids=lambda number: number.name)
+def test_a_signal_outside_of_runs_ends_a_command_in_a_line(number, capsys):
+    """Even in the middle of an import, where a library makes another exception of it."""
+    before = signal.getsignal(number)
+    cleared: list[int] = []
+
+    def command(words):
+        try:
+            os.kill(os.getpid(), number)
+            raise AssertionError("the signal should have ended this")
+        except Interrupted:
+            cleared.append(number)
+            if words:
+                raise AttributeError("half a module") from None
+            raise
+        return 0
+
+    for words in ([], ["imports"]):
+        assert interruption.run_command(command, words) == 128 + number
+        assert capsys.readouterr().err.splitlines() == [
+            "interrupted: what is done is kept, the same command goes on from there"
+        ]
+    assert cleared == [number, number]
+    assert signal.getsignal(number) is before
+
+
+def test_an_exception_without_a_signal_is_what_it_was():
+    def fails(_):
+        raise AttributeError("a fault of this suite")
+
+    with pytest.raises(AttributeError, match="a fault of this suite"):
+        interruption.run_command(fails, [])
+
+
+def test_leading_makes_no_file_until_it_is_asked_to_stop(monkeypatch, tmp_path):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with interruption.leading():
+        assert list(tmp_path.iterdir()) == []
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert len(list(tmp_path.iterdir())) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_leading_needs_no_folder_for_temporary_files(monkeypatch):
+    def none():
+        raise FileNotFoundError("No usable temporary directory found")
+
+    monkeypatch.setattr("tempfile.gettempdir", none)
+    with interruption.leading():
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert interruption.asked() == signal.SIGTERM

@@ -1,6 +1,10 @@
 """Work in several processes gives what it gives in one."""
 
 import os
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 
@@ -21,3 +25,33 @@ def test_the_work_is_done_elsewhere():
 def test_an_error_reaches_whoever_asks():
     with pytest.raises(ZeroDivisionError):
         list(parallel.each(lambda item: 1 / item, [1, 0, 2], 2))
+
+
+WORK = """
+import multiprocessing, time
+from analysis.figures import parallel
+results = parallel.each(lambda item: time.sleep(0.05), range(10_000), 2)
+print(*(child.pid for child in multiprocessing.active_children()), flush=True)
+list(results)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="no safe fork")
+def test_processes_end_when_the_one_that_forked_them_is_killed():
+    parent = subprocess.Popen([sys.executable, "-c", WORK], stdout=subprocess.PIPE, text=True)
+    with parent:
+        workers = [int(number) for number in parent.stdout.readline().split()]
+        parent.kill()
+    deadline = time.monotonic() + 60
+    while any(map(runs, workers)):
+        assert time.monotonic() < deadline, "they are still there"
+        time.sleep(0.05)
+    assert len(workers) == 2
+
+
+def runs(number: int) -> bool:
+    """Whether a process is there, and is not one that has ended and waits for somebody to ask how."""
+    try:
+        return Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
