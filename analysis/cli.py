@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from analysis import load
-from analysis.claims import hypotheses
 from analysis.figures import gallery
 from analysis.figures.style import Look, LookName
 from analysis.load import Records
@@ -15,6 +14,7 @@ from analysis.report import document, files, scoreboard
 from analysis.tables import formats, published, reproduction, tuned
 from bench.config.arguments import read, word
 from bench.errors import UserError, exit_code
+from bench.verdicts import hypotheses
 
 USAGE = """\
 python -m analysis study=NAME [results=FOLDER] [figures=NAME,...] [style=STYLE] [width=INCHES]

@@ -8,10 +8,9 @@ import numpy as np
 import pandas as pd
 
 from analysis import load, stats
+from bench.verdicts.selection import SHARED_FACTORS
 
 ALPHA = 0.05
-# Arms that differ in these saw other data or other returns: a difference between them has more than one cause.
-SHARED_FACTORS = ("algorithm", "collect", "truncation", "budget", "seed_pool")
 
 
 @dataclass(frozen=True)

@@ -22,10 +22,11 @@ import pandas as pd
 from analysis import stats
 from analysis.claims import comparisons
 from analysis.claims.comparisons import ALPHA
-from analysis.claims.hypotheses import CONSTANT, Claim, ClaimsFile
 from analysis.claims.metrics import EVALUATED, of_half
 from analysis.load import Records, laboratory
 from analysis.load.blocks import HALVES
+from bench.verdicts import words
+from bench.verdicts.hypotheses import CONSTANT, Claim, ClaimsFile
 
 # Where nothing more can be lost or won: runs that are all there say nothing about either arm.
 _SCORE = (0.0, 1.0)
@@ -234,10 +235,7 @@ def _why_missing(found: Sequence[str]) -> str:
 def _at_one_bound(first: stats.Array, second: stats.Array, metric: str) -> bool:
     """Whether all runs lie at the lower bound of the metric (or below), or all at the upper one."""
     both = np.concatenate([first, second])
-    both, tolerance = both[~np.isnan(both)], 1e-3
-    low, high = BOUNDS.get(metric, (None, None))
-    at_bottom = low is not None and bool((both <= low + tolerance).all())
-    return at_bottom or (high is not None and bool((both >= high - tolerance).all()))
+    return words.at_one_bound(both[~np.isnan(both)], *BOUNDS.get(metric, (None, None)))
 
 
 def _decide(claim: Claim, task: str, differences: stats.Array, rng: np.random.Generator) -> Finding:

@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 
 from analysis.claims import comparisons
-from analysis.claims.hypotheses import ClaimsFile
 from analysis.claims.metrics import run_metrics
 from analysis.claims.verdicts import Judged, judge, predates
 from analysis.figures.gallery import Material
@@ -19,6 +18,7 @@ from analysis.tables.final_scores import aggregate_table, comparison_table, coun
 from analysis.tables.formats import Table, interval_text, number_text
 from analysis.tables.learning import closing_table, learning_table
 from bench.config.names import bounded
+from bench.verdicts.hypotheses import ClaimsFile
 
 NAMED_TIES = 4  # in a sentence; the table of final scores marks them all
 LONGEST = 1000  # letters of what a record says in its own words

@@ -6,7 +6,6 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.claims.hypotheses import ClaimsFile
 from analysis.figures import gallery, sheets
 from analysis.figures import lab as lab_figures
 from analysis.figures import tuned as tuned_figures
@@ -22,6 +21,7 @@ from analysis.tables.tuned import Tuned
 from bench.errors import UserError
 from bench.paths import refuse_links
 from bench.records.files import write_atomic
+from bench.verdicts.hypotheses import ClaimsFile
 
 MAIN_FIGURES = ("learning_curves_stochastic", "learning_curves_deterministic", "final_scores")  # in every format
 LOOK = Look(panels=24)  # more would take minutes to draw and nobody could read them

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from analysis import load
-from analysis.claims.hypotheses import Claim, ClaimsFile
 from analysis.claims.metrics import run_metrics
 from analysis.claims.verdicts import Finding, Judged, judge
 from analysis.load import Records
 from analysis.tables import formats
 from bench.errors import UserError
 from bench.paths import CONF
+from bench.verdicts.hypotheses import Claim, ClaimsFile
 
 STUDIES = CONF / "study"
 VERDICTS = ("supported", "refuted", "mixed", "undecided", "uninformative", "missing")  # in the order of a summary

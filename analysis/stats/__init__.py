@@ -6,7 +6,6 @@
 from analysis.stats.bootstrap import (
     CONFIDENCE,
     REPS,
-    Interval,
     Statistic,
     difference_interval,
     generator,
@@ -40,8 +39,10 @@ from analysis.stats.scores import (
     performance_profile,
     probability_of_improvement,
 )
-from analysis.stats.sequential import (
+from analysis.stats.spread import gini, gini_effect, gini_pseudo_values
+from bench.verdicts.sequential import (
     Design,
+    Interval,
     boundaries,
     half_width,
     least_level,
@@ -55,7 +56,6 @@ from analysis.stats.sequential import (
     unseen,
     unseen_rate,
 )
-from analysis.stats.spread import gini, gini_effect, gini_pseudo_values
 
 __all__ = [
     "CONFIDENCE",

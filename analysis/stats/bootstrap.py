@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from analysis.stats.scores import Array, as_scores, mean, probability_of_improvement, ratio
+from bench.verdicts.sequential import Interval
 
 Statistic = Callable[[Array], ArrayLike]
-Interval = tuple[float, float, float]  # estimate, low, high
 
 REPS = 10_000  # resamples of the intervals in tables and claims; figures draw many and take fewer
 CONFIDENCE = 0.95

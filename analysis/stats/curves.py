@@ -5,23 +5,11 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from analysis.stats.scores import Array
+from bench.verdicts.curves import area_under_curve
 
 CELL = ["task", "arm", "hash", "mode"]
 RUN = [*CELL, "seed"]
 METRICS = ["area", "steps_to_threshold", "drawdown"]
-
-
-def area_under_curve(steps: ArrayLike, values: ArrayLike) -> Array:
-    """The mean height of a curve: its trapezoidal area over its length, in the curve's own units.
-
-    Args:
-        steps: (points,), increasing.
-        values: (…, points).
-    """
-    at, curve = np.asarray(steps, float), np.asarray(values, float)
-    if len(at) < 2:
-        raise ValueError(f"a curve needs at least two points, not {len(at)}")
-    return np.asarray(np.trapezoid(curve, at, axis=-1) / (at[-1] - at[0]))
 
 
 def steps_to_threshold(steps: ArrayLike, values: ArrayLike, threshold: float) -> Array:

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 import pandas as pd
 
 from analysis import stats
-from analysis.claims.hypotheses import Claim
 from analysis.claims.verdicts import Judged
 from analysis.load.laboratory import METRICS
 from analysis.tables.formats import Section, Table, decimals_of, interval_of, interval_text, optional_text, p_text
+from bench.verdicts.hypotheses import Claim
 
 _NOISE = (
     "Noise: the share of the differences' variance that is the scatter of evaluations, by two halves of the episodes; "

@@ -25,7 +25,6 @@ from unittest import mock
 import yaml
 
 from analysis import load
-from analysis.claims import hypotheses
 from analysis.claims.metrics import run_metrics
 from analysis.claims.verdicts import Verdict, judge
 from analysis.cli import main
@@ -36,6 +35,7 @@ from analysis.tables import formats
 from analysis.tables.comparisons import claims_table
 from bench.config import names
 from bench.errors import UserError
+from bench.verdicts import hypotheses
 from tests.analysis.conftest import ResultsWriter
 
 VERDICTS = Verdict.__args__  # type: ignore[attr-defined]  # of a Literal

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from analysis.claims import hypotheses
 from bench.errors import UserError
+from bench.verdicts import hypotheses
 from tests.analysis.fuzz import lines_and_claims
 
 

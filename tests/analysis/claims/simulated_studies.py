@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis import stats
-from analysis.claims import words
-from analysis.claims.words import Direction, Word
+from bench.verdicts import words
+from bench.verdicts.words import Direction, Word
 from tests.analysis.claims.record_differences import FILE
 
 STUDIES, ROWS = 2000, 80

@@ -5,7 +5,7 @@ import pytest
 import scipy.stats
 
 from analysis import stats
-from analysis.claims import words
+from bench.verdicts import words
 from tests.analysis.claims import simulated_studies
 from tests.analysis.claims.simulated_studies import DESIGN, DIRECTIONS, MARGIN, ROWS, STUDIES, TRUTHS, Case
 

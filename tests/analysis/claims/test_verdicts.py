@@ -12,10 +12,11 @@ import pytest
 import yaml
 
 from analysis import load
-from analysis.claims import hypotheses, verdicts
+from analysis.claims import verdicts
 from analysis.claims.metrics import run_metrics
 from analysis.tables.comparisons import claims_table
 from bench.records.files import sha256
+from bench.verdicts import hypotheses
 from tests.analysis.conftest import edit
 
 FILE = """

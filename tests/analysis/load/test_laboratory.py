@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from analysis import load
-from analysis.claims import hypotheses, verdicts
+from analysis.claims import verdicts
 from analysis.cli import main
 from analysis.tables import lab as lab_tables
 from analysis.tables.learning import measured_texts
+from bench.verdicts import hypotheses
 from tests.analysis.conftest import ResultsWriter
 
 CLAIM = """

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from analysis.claims import hypotheses
-from analysis.claims.hypotheses import ClaimsFile
 from analysis.cli import main
 from analysis.report import scoreboard
 from bench.errors import UserError
 from bench.paths import ROOT
+from bench.verdicts import hypotheses
+from bench.verdicts.hypotheses import ClaimsFile
 from tests.analysis.conftest import ResultsWriter
 
 CLAIMS = """\

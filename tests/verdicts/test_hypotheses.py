@@ -2,8 +2,8 @@
 
 import pytest
 
-from analysis.claims import hypotheses
 from bench.errors import UserError
+from bench.verdicts import hypotheses
 from tests.analysis.claims.test_verdicts import FILE
 
 

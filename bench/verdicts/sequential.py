@@ -18,17 +18,17 @@ import numpy as np
 import scipy.optimize
 import scipy.special
 import scipy.stats
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
-from analysis.stats.bootstrap import Interval
-from analysis.stats.scores import Array
+Array = NDArray[np.float64]
+Interval = tuple[float, float, float]  # estimate, low, high
 
 FIRST_LOOK = 20
 MAX_PAIRS = 640
 LEAST_LEVEL = 1e-12  # no smaller level of a family is tried
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(128)
 _FARTHEST = 38.0  # standard normal tails beyond are 0 in double precision
-_POWER_Z = 0.84  # normal quantile of power 0.8
+POWER_Z = 0.84  # normal quantile of power 0.8
 _SURE = 0.975  # probability with which a rate is seen at least once
 
 
@@ -221,7 +221,7 @@ def pairs_needed(effect: float, sd: float, margins: Sequence[float], z: float) -
     distance = min(abs(effect - margin) for margin in margins)
     if not distance > 0 or not math.isfinite(sd):
         return None
-    return max(2, math.ceil(((z + _POWER_Z) * sd / distance) ** 2))
+    return max(2, math.ceil(((z + POWER_Z) * sd / distance) ** 2))
 
 
 def unseen_rate(pairs: int) -> float:

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analysis import stats
-from analysis.claims import words
-from analysis.claims.words import Direction, Word
+from bench.verdicts import words
+from bench.verdicts.words import Direction, Word
 
 INF = math.inf
 S = 0.25  # halves and quarters of it are exact in binary

@@ -16,10 +16,12 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from analysis import stats
+from bench.verdicts import sequential
 
 Direction = Literal["higher", "lower", "not_lower", "equal"]
 LEARNED = 0.25  # an arm has learned something whose mean final score is this far above its own start
+
+AT_BOUND = 1e-3  # how far from a bound a run may be that is at it
 
 
 class Word(StrEnum):
@@ -158,13 +160,13 @@ def _text(line: Line, low: float, high: float, direction: Direction, margin: flo
     return str(line.word)
 
 
-def oriented(interval: stats.Interval, direction: Direction) -> stats.Interval:
+def oriented(interval: sequential.Interval, direction: Direction) -> sequential.Interval:
     """An interval of arm less other arm, turned so that the claimed direction is positive."""
     estimate, low, high = interval
     return (-estimate, -high, -low) if direction == "lower" else interval
 
 
-def learned(gain: stats.Interval) -> bool:
+def learned(gain: sequential.Interval) -> bool:
     """Whether an arm learned something, from the interval of its runs' final score less their score at the start.
 
     Its mean must be more than `LEARNED` and the interval lie above 0. At least one arm must have, before two of them
@@ -174,8 +176,15 @@ def learned(gain: stats.Interval) -> bool:
     return estimate > LEARNED and low > 0
 
 
+def at_one_bound(values: ArrayLike, low: float | None, high: float | None) -> bool:
+    """Whether all values lie at a metric's lower bound (or below), or all at its upper one; None where it has none."""
+    found = np.asarray(values, float)
+    at_bottom = low is not None and bool((found <= low + AT_BOUND).all())
+    return at_bottom or (high is not None and bool((found >= high - AT_BOUND).all()))
+
+
 def p_value(
-    interval_at: Callable[[float], stats.Interval], found: Verdict, alpha: float, oriented_as: Direction
+    interval_at: Callable[[float], sequential.Interval], found: Verdict, alpha: float, oriented_as: Direction
 ) -> float | None:
     """The smallest level of the whole family at which this look's interval still gives the verdict.
 
@@ -196,7 +205,7 @@ def p_value(
         _, low, high = oriented(interval_at(level), oriented_as)
         return bool(line.fits(low, high))
 
-    return stats.least_level(still, alpha)
+    return sequential.least_level(still, alpha)
 
 
 @dataclass(frozen=True)
@@ -224,7 +233,7 @@ def decide(
     differences: ArrayLike,
     direction: Direction,
     margin: float,
-    design: stats.Design,
+    design: sequential.Design,
     *,
     alpha: float,
     share: float,
@@ -240,22 +249,22 @@ def decide(
         design: the looks.
         alpha: the family's level.
         share: this row's share of it; 1/m for m rows without weights.
-        value_range: of the metric, see `stats.repeated_interval`.
+        value_range: of the metric, see `sequential.repeated_interval`.
 
     Raises:
-        ValueError: as `verdict` and `stats.repeated_interval`.
+        ValueError: as `verdict` and `sequential.repeated_interval`.
     """
 
-    def interval_at(level: float) -> stats.Interval:
-        return stats.repeated_interval(differences, design, level * share, value_range)
+    def interval_at(level: float) -> sequential.Interval:
+        return sequential.repeated_interval(differences, design, level * share, value_range)
 
     values = np.asarray(differences, float)
     effect, low, high = oriented(interval_at(alpha), direction)
     found = verdict(low, high, direction, margin, says_nothing=says_nothing, no_equality=no_equality)
     needed = None
     if found.word is Word.OPEN and len(values) > 1:
-        z = stats.boundaries(alpha * share, design.looks)[-1]
-        needed = stats.pairs_needed(effect, float(values.std(ddof=1)), margins(direction, margin), z)
+        z = sequential.boundaries(alpha * share, design.looks)[-1]
+        needed = sequential.pairs_needed(effect, float(values.std(ddof=1)), margins(direction, margin), z)
     return Row(len(values), effect, low, high, found, p_value(interval_at, found, alpha, direction), needed)
 
 
