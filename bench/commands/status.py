@@ -10,6 +10,7 @@ from pathlib import Path
 
 from bench.config import names
 from bench.config.arguments import read
+from bench.design import ledger
 from bench.design import record as tuning
 from bench.errors import one_line
 from bench.records import block as blocks
@@ -34,6 +35,8 @@ def main(words: Sequence[str]) -> int:
     print("\n".join(map(one_line, text.splitlines())))
     if (tuned := tuning.summary(Path(asked.results) / asked.study)) is not None:
         print(tuned)
+    for line in ledger.summary(Path(asked.results) / asked.study):
+        print(one_line(line))
     return 0 if intact else 2
 
 

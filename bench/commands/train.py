@@ -120,9 +120,15 @@ def sweep(config: Any, words: Sequence[str], load: Callable[..., Any], launcher:
         warnings.simplefilter("always", RunWarning)
         planned = plan_command(words, lambda overrides: load(config, overrides), check)
     cells = planned.cells
+    decided = any(cell.config.until == "decided" for cell in cells)
     lines = [*planned.warnings, *_texts(caught)]
     if any(cell.config.dry_run for cell in cells):
-        text = dry_run.dry_run(_checked(phases.dry_cells(cells)), processes)
+        if decided:
+            from bench.design import looks  # SciPy takes a second
+
+            text = looks.dry_run(cells, processes, _checked)
+        else:
+            text = dry_run.dry_run(_checked(phases.dry_cells(cells)), processes)
         _warn(lines)
         print(text)
         return
@@ -141,7 +147,12 @@ def sweep(config: Any, words: Sequence[str], load: Callable[..., Any], launcher:
         lines.clear()  # once, where a study is tuned and then judged
         return launch.sweep(checked, launch_cells, display, how_long)
 
-    _conclude(phases.run(cells, run_cells, display.say))
+    if decided:
+        from bench.design import looks  # SciPy takes a second
+
+        _conclude(looks.run(cells, run_cells, display.say, print))
+    else:
+        _conclude(phases.run(cells, run_cells, display.say))
 
 
 def _warn(lines: Sequence[str]) -> None:

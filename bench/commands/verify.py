@@ -8,6 +8,7 @@ from pathlib import Path
 
 from bench import packs, plugin
 from bench.config.arguments import read, word
+from bench.design import ledger
 from bench.errors import UserError, counted, nearest, one_line
 from bench.execution.reproduce import checked_config, described, is_trainable, train_again
 from bench.paths import refuse_links
@@ -38,6 +39,8 @@ def main(words: Sequence[str]) -> int:
     found = verify(Path(asked.results))
     for problem in found.problems:
         print(f"problem: {one_line(problem)}")
+    for note in found.notes:
+        print(f"note: {one_line(note)}")
     for path in found.unsealed:
         print(f"{path}: of an earlier version, without a checksum of its own")
     print(
@@ -78,13 +81,15 @@ def _train_again(found: Sequence[blocks.Block], number: int) -> bool:
 class Verified:
     """The finished blocks below a folder, how many others there are, and a line for whatever is wrong.
 
-    `unsealed` are indexes of studies in which a damage might not be seen.
+    `unsealed` are indexes of studies in which a damage might not be seen. `notes` are what a
+    reader of ledgers should know.
     """
 
     finished: Sequence[blocks.Block]
     unfinished: int
     problems: Sequence[str]
     unsealed: Sequence[Path] = ()
+    notes: Sequence[str] = ()
 
 
 def verify(root: Path) -> Verified:
@@ -117,7 +122,24 @@ def verify(root: Path) -> Verified:
             continue
         finished.append(block)
     wrong, unsealed = _indexes(root)
-    return Verified(finished, unfinished, list(dict.fromkeys([*problems, *wrong])), unsealed)
+    forged, notes = _ledgers(root)
+    return Verified(finished, unfinished, list(dict.fromkeys([*problems, *wrong, *forged])), unsealed, notes)
+
+
+def _ledgers(root: Path) -> tuple[list[str], list[str]]:
+    """What is wrong with the ledgers of the studies at or below `root`, and what should be known of them."""
+    names = (ledger.LEDGER, ledger.HEAD)
+    studies = sorted({path.parent for name in names for path in (*root.glob(name), *root.glob(f"*/{name}"))})
+    problems: list[str] = []
+    notes: list[str] = []
+    if studies:
+        from bench.design.audit import audit  # SciPy takes a second
+
+        for study in studies:
+            wrong, known = audit(study)
+            problems += wrong
+            notes += known
+    return problems, notes
 
 
 def _indexes(root: Path) -> tuple[list[str], list[Path]]:

@@ -286,6 +286,7 @@ VALUES: Mapping[str, Mapping[str, str]] = {
     "aggregate": {"token": "aggregate=step", "mean": "aggregate=step", "sequence": "aggregate=episode"},
     "retry": {"true": "retry=failed", "all": "retry=failed", "false": "retry=nothing", "none": "retry=nothing"},
     "illegal": {"ignore": "illegal=skip", "drop": "illegal=skip", "error": "illegal=refuse", "raise": "illegal=refuse"},
+    "until": {"decision": "until=decided", "true": "until=decided", "false": "until=seeds", "done": "until=seeds"},
     "learning_rate_schedule": {"lin": "learning_rate_schedule=linear", "none": "learning_rate_schedule=constant"},
 }
 

@@ -18,7 +18,7 @@ from bench.config.schema import Config, Reference
 # What a Config needs beside the arm, none of which changes a training number.
 BOOKKEEPING = (
     "seeds", "name", "study", "results", "wandb", "wandb_project", "checkpoint_minutes", "retry", "dry_run",
-    "keep_episodes", "plugins", "illegal",
+    "keep_episodes", "plugins", "illegal", "until", "max_pairs",
 )  # fmt: skip
 _OF_TASK = ("name", "time_limit", "knobs")  # its other keys are read from the top level, or by the analysis
 _OF_PEERS = ("algorithm", "budget", "norm_obs", "norm_reward", "seed_pool", "evaluation")

@@ -100,6 +100,15 @@ def score_bounds(config: Config) -> str | None:
     return None
 
 
+def looks(config: Config) -> str | None:
+    """The most pairs belong to a study whose seeds are added until it is decided, and which is not tuned."""
+    if config.max_pairs is not None and config.until != "decided":
+        return f"max_pairs={config.max_pairs}: belongs to until=decided; seeds={config.max_pairs} fixes their number"
+    if config.until == "decided" and config.study.tuning is not None:
+        return f"until=decided: study {config.study.name} is tuned first; give the winners a study of their own"
+    return None
+
+
 def names(config: Config) -> str | None:
     """Names become folders: they must stay inside the results and mean the same on every system."""
     for key, name in {"study.name": config.study.name, "task.name": config.task.name, "name": config.name}.items():
@@ -408,6 +417,7 @@ _FORM: tuple[Rule, ...] = (
     peer_settings.refusal,
     peer_device,
     device_of_engine,
+    looks,
 )
 
 RULES: tuple[Rule, ...] = (

@@ -339,6 +339,8 @@ class Config(Arm):
     keep_episodes: bool = field(default=True, kw_only=True)
     plugins: tuple[str, ...] = field(default=(), kw_only=True)
     illegal: Literal["refuse", "skip"] = field(default="refuse", kw_only=True)
+    until: Literal["seeds", "decided"] = field(default="seeds", kw_only=True)
+    max_pairs: Annotated[int | None, POSITIVE] = field(default=None, kw_only=True)
 
     @property
     def task_name(self) -> str:
