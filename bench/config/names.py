@@ -50,25 +50,31 @@ def joined(name: str, settings: Mapping[str, Any]) -> str:
     return f"{re.sub('[^A-Za-z0-9_.+-]', '-', text)[: LONGEST - 9]}-{_digest(text)}"
 
 
-def task_name(name: str, knobs: Mapping[str, Any], time_limit: object) -> str:
+def task_name(name: str, knobs: Mapping[str, Any], time_limit: object, usual: Mapping[str, Any] | None = None) -> str:
     """Return a task's name with every knob that makes another environment or another reward of it.
 
-    `knobs` are those of its class. Which plug-in it is says the user's name for it.
+    `knobs` are those of its class, of a plug-in with the `usual` values. Which plug-in it is says the user's name for
+    it.
     """
-    return _named(name, {**knobs, "time_limit": time_limit})
+    if "plugin" in knobs:
+        limit = {} if time_limit is None else {"time_limit": time_limit}  # none: its own
+        return _named(name, {key: value for key, value in {**knobs, **limit}.items() if key != "plugin"}, usual or {})
+    return _named(name, {**knobs, "time_limit": time_limit}, {"time_limit": None, **_USUAL.get(name, {})})
 
 
-def _named(name: str, knobs: Mapping[str, Any]) -> str:
-    usual = {"time_limit": None, **_USUAL.get(name, {})}
-    changed = {key: value for key, value in knobs.items() if key not in usual or value != usual[key]}
-    return joined(name, {key: value for key, value in changed.items() if key not in ("plugin", "code")})
+def _named(name: str, knobs: Mapping[str, Any], usual: Mapping[str, Any]) -> str:
+    return joined(name, {key: value for key, value in knobs.items() if key not in usual or value != usual[key]})
 
 
 def recorded_task(task: str, factors: Mapping[str, Any]) -> str:
-    """Return the name of a record's task, which earlier versions wrote without its knobs."""
-    if task != factors.get("task"):
+    """Return the name of a record's task, which earlier versions wrote without its knobs.
+
+    A plug-in's is as it was written, since no record knows the usual values of its knobs.
+    """
+    knobs = {key.removeprefix(_KNOB): value for key, value in factors.items() if key.startswith(_KNOB)}
+    if task != factors.get("task") or "plugin" in knobs:
         return task
-    return _named(task, {key.removeprefix(_KNOB): value for key, value in factors.items() if key.startswith(_KNOB)})
+    return _named(task, knobs, {"time_limit": None, **_USUAL.get(task, {})})
 
 
 def value_text(value: object) -> str:

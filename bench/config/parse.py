@@ -154,8 +154,10 @@ def _resolved_factor(key: plugin.Factor, factor: Factor) -> Factor:
 def _with_task_code(config: Config) -> Config:
     if "plugin" not in config.task.knobs:
         return config
-    code = plugin.load("task", config.task.knobs["plugin"]).digest
-    return replace(config, task=replace(config.task, code=code))
+    found = plugin.load("task", config.task.knobs["plugin"])
+    fields: Sequence[Any] = dataclasses.fields(found.function) if dataclasses.is_dataclass(found.function) else ()
+    usual = {field.name: field.default for field in fields if field.default is not dataclasses.MISSING}
+    return replace(config, task=replace(config.task, code=found.digest, usual=usual))
 
 
 def _seeds(value: Any) -> list[int]:

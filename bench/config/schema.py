@@ -280,7 +280,10 @@ class Score:
 
 @dataclass(frozen=True)
 class TaskConfig:
-    """The task. `knobs` are the fields of its own class; `code` is the digest of a plug-in's source."""
+    """The task. `knobs` are the fields of its own class.
+
+    Of a plug-in, `code` is the digest of its source and `usual` has the defaults of its knobs.
+    """
 
     name: str
     budget: int
@@ -291,6 +294,7 @@ class TaskConfig:
     score: Score
     knobs: Mapping[str, Any]
     code: Annotated[str | None, Resolved] = field(default=None, kw_only=True, repr=False)
+    usual: Annotated[Mapping[str, Any], Resolved] = field(default_factory=dict, kw_only=True, repr=False)
 
 
 @dataclass(frozen=True)
@@ -345,7 +349,7 @@ class Config(Arm):
     @property
     def task_name(self) -> str:
         """The task in tables and folders: its name, with the knobs that make another environment of it."""
-        return names.task_name(self.task.name, self.task.knobs, self.task.time_limit)
+        return names.task_name(self.task.name, self.task.knobs, self.task.time_limit, self.task.usual)
 
     @property
     def arm_name(self) -> str:

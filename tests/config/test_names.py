@@ -7,8 +7,9 @@ import pytest
 import bench
 from bench.cells.labels import labels
 from bench.config import names
-from bench.config.identity import cell_hash
+from bench.config.identity import cell_hash, factors
 from bench.config.names import Named, arm_labels, joined, recorded_task, task_labels
+from bench.config.parse import parse, to_mapping
 from bench.errors import UserError
 from bench.records import block as blocks
 from bench.tasks.registry import TASKS
@@ -118,3 +119,15 @@ def test_no_two_cells_of_a_command_are_called_the_same() -> None:
     found = labels(configs)
     assert len({cell_hash(config) for config in configs}) == len(set(found.values())) == 18
     assert "cartpole-time_limit-100 ppo-baseline-none (learning_rate=0.0001)" in found.values()
+
+
+@pytest.mark.parametrize(
+    ("knobs", "name"),
+    [([], "coin"), (["+task.prize=1"], "coin"), (["+task.prize=2.5"], "coin-prize-2.5")],
+)
+def test_a_plug_in_is_named_by_the_knobs_that_are_not_its_usual_ones(knobs: list[str], name: str) -> None:
+    plug_in = ["task=plugin", "task.plugin=tests.plugins:Coin", "task.name=coin", "budget=1000"]
+    config = bench.compose([*plug_in, *knobs])
+    assert config.task_name == name
+    assert parse(to_mapping(config), recorded=False).task_name == name  # what a worker makes of it
+    assert recorded_task(name, factors(config)) == name
