@@ -36,6 +36,7 @@ LEGAL: Sequence[Words] = (
     ["preset=grpo", "task=exam_question", "group.size=4", "seeds=1"],
     ["baseline=group", "advantage=monte_carlo", "group.scale=std", "group.ddof=1", "gamma=0.9,1.0", "seeds=1"],
     ["study=quick", "task=weekly_exam", "seeds=2", "budget=15000"],
+    ["study=quick", "task=weekly_exam", "until=decided", "max_pairs=40"],
     ["study=honest,mountain_car", "name=published,honest", "seeds=1"],
     ["update=kl_penalty", "kl_target=0.02", "advantage=nstep", "n_step=3", "task=acrobot", "seeds=2"],
     ["reference=initial", "reference.coef=0.1", "reference.kind=k2", "reference.placement=loss", "seeds=1"],

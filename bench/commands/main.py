@@ -18,6 +18,7 @@ Trains arms of policy-gradient methods, many seeds at a time, and records what h
 python -m bench [KEY=VALUE ...]     train one cell; several values (KEY=A,B) train every combination
 python -m bench [...] dry_run=true  what there is to train, and how long it will take; or retry=failed
 python -m bench study=NAME [...]    train a study's cells that are not done
+python -m bench study=NAME until=decided     add seeds until every comparison has a verdict
 python -m bench list                factors and their options, presets, tasks, studies
 python -m bench status study=NAME   what is done, running, failed or missing
 python -m bench rerun RUN_DIR       train a block again, beside the results, and compare the numbers

@@ -104,6 +104,8 @@ def looks(config: Config) -> str | None:
     """The most pairs belong to a study whose seeds are added until it is decided, and which is not tuned."""
     if config.max_pairs is not None and config.until != "decided":
         return f"max_pairs={config.max_pairs}: belongs to until=decided; seeds={config.max_pairs} fixes their number"
+    if config.until == "decided" and config.retry == "failed":
+        return "retry=failed: a run that failed counts as one under until=decided; what broke off is tried again anyhow"
     if config.until == "decided" and config.study.tuning is not None:
         return f"until=decided: study {config.study.name} is tuned first; give the winners a study of their own"
     return None

@@ -235,7 +235,7 @@ def is_exact(found: Sequence[blocks.Block]) -> bool:
 def runs(found: Sequence[blocks.Block], pairs: int, column: str = "return") -> Runs:
     """What the blocks of a cell have of its seeds below `pairs`, all of which are finished.
 
-    A seed that failed in one block and is done in another is done; of several, the first block's run counts.
+    Of several runs of a seed the first that was begun counts, so that one that failed by itself has failed for good.
 
     Args:
         found: the blocks.
@@ -247,12 +247,14 @@ def runs(found: Sequence[blocks.Block], pairs: int, column: str = "return") -> R
     """
     points: dict[int, dict[str, list[tuple[int, float]]]] = {}
     finals: dict[int, dict[str, float]] = {}
-    for block in found:
+    seen: set[int] = set()
+    for block in sorted(found, key=lambda block: str(block.record.get("started", ""))):
+        wanted = block.taken("failed") - seen
+        seen |= block.seeds
+        if not any(seed < pairs for seed in wanted):
+            continue
         table, score = blocks.curves(block), block.record["score"]
         low, width = score["random"], score["reference"] - score["random"]
-        wanted = {seed for seed in block.taken("failed") if seed < pairs} - points.keys()
-        if not wanted:
-            continue
         for row in table.select(["seed", "step", "mode", column]).to_pylist():
             if row["seed"] in wanted:
                 curve = points.setdefault(row["seed"], {}).setdefault(row["mode"], [])

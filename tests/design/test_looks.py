@@ -18,6 +18,7 @@ import scipy.stats
 from bench.commands.main import main
 from bench.design import comparisons, ledger, looks
 from bench.execution import execute
+from bench.records import block as blocks
 from bench.records import files
 from tests.design import conftest
 from tests.design.drawn_learner import DrawnLearner
@@ -134,6 +135,12 @@ def test_failed_runs_count_as_the_random_policy(bench, learner):
     others = [0.4 + 0.02 * DrawnLearner.noise(CRITIC, seed) for seed in range(20)]
     assert rows()[NONE]["effect"] == pytest.approx(np.mean(values) - np.mean(others), abs=1e-5)
     assert verify(bench) == (0, [])
+    learner.failing = {}
+    plain = [word for word in OWN if word != "until=decided"]
+    assert bench(*plain, "study.name=mine", "seeds=20", "retry=failed")[0] == 0
+    cell = next(MINE.glob(f"runs/weekly_exam/{NONE}-*"))
+    again = comparisons.runs(blocks.in_cell(cell), 20)
+    assert (again.failed, again.values["final"][3]) == ((3, 7), 0.0)  # a failed run is not run until it succeeds
 
 
 @pytest.mark.slow
@@ -157,6 +164,7 @@ def test_all_runs_at_one_bound_say_nothing(bench, learner):
         (["max_pairs=0"], "max_pairs=0"),
         (["max_pairs=10240"], "max_pairs=10240: at most 5120"),
         (["max_pairs=many"], "max_pairs=many: must be a whole number"),
+        (["retry=failed"], "retry=failed: a run that failed counts as one"),
         (["seeds=40"], "seeds=40: until=decided finds out how many"),
         (["until=then"], "unknown until 'then': allowed are seeds, decided"),
         (["until=seeds", "max_pairs=40"], "max_pairs=40: belongs to until=decided"),
