@@ -62,7 +62,8 @@ def check_reference(
     missing = sorted(set(_own(reference, seeds)) - set(saved.seeds))
     if missing:
         key = "seed" if reference.seed is None else "reference.seed"
-        raise UserError(f"{where}: it has no {key} {missing[0]}, only {list(saved.seeds)}; set reference.seed to one of them")
+        only = f"only {list(saved.seeds)}; set reference.seed to one of them"
+        raise UserError(f"{where}: it has no {key} {missing[0]}, {only}")
 
 
 def _own(reference: Reference, seeds: Sequence[int]) -> list[int]:

@@ -182,7 +182,8 @@ def test_a_damaged_single_seed_block_is_damaged_everywhere_in_a_folder_and_in_a_
         lines = text.splitlines()
         assert lines[0] == "adhoc: 3 done, 1 damaged (seeds of cells)"
         assert len(lines) == 2
-        assert lines[1].startswith(f"damaged  weekly_exam critic-gae-clip {told_apart} seeds 000: damaged block {path}: {name} ")
+        name_of_cell = f"weekly_exam critic-gae-clip {told_apart}"
+        assert lines[1].startswith(f"damaged  {name_of_cell} seeds 000: damaged block {path}: {name} ")
         problems = verify(damaged).problems
         assert problems
         assert all(str(path) in problem for problem in problems)
