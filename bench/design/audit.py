@@ -68,6 +68,8 @@ def _planned(design: Line, rows: Sequence[Comparison]) -> Iterator[str]:
                 "margin": claim.sesoi,
                 "share": 1 / number,
             }
+        if len(row.cells) != (2 if row.constant is None else 1) or row.metric not in comparisons.METRICS:
+            yield f"{called}: it is no comparison of {row.metric} that looks judge"
         for key, value in planned.items():
             if getattr(row, key) != value:
                 yield f"{called}: its {key} is {getattr(row, key)} in the ledger, and {value} where it was planned"

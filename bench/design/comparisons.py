@@ -255,6 +255,8 @@ def runs(found: Sequence[blocks.Block], pairs: int, column: str = "return") -> R
             continue
         table, score = blocks.curves(block), block.record["score"]
         low, width = score["random"], score["reference"] - score["random"]
+        if not width:
+            raise blocks.damaged(block.path, f"score bounds {[*score.values()]} must be two different numbers")
         for row in table.select(["seed", "step", "mode", column]).to_pylist():
             if row["seed"] in wanted:
                 curve = points.setdefault(row["seed"], {}).setdefault(row["mode"], [])

@@ -159,7 +159,7 @@ def _run(study: Study, sweep: Sweep, say: Say, show: Say) -> Report:
             report.warnings.append(f"the look at {look} pairs waits for {names}; the same command goes on")
             return report
         lines = ledger.append(study.folder, lambda known, look=look: _look(study, known, look))  # type: ignore[misc]
-        show(table(lines, look))
+        show(table(lines, ledger.looks(lines)[-1]["pairs"]))  # another process may be further
     lines = ledger.append(study.folder, lambda known: _end(study, known))
     if not swept:
         report.skipped = report.cells

@@ -363,6 +363,8 @@ FORGERIES: dict[str, tuple[Callable[[list[dict]], Any], str, str]] = {  # what i
     "another largest number": (more_pairs, "does not match", "a look at 40 pairs is none of its 1"),
     "another level": (lambda found: found[0].update(alpha=0.1), "does not match", "its level is 0.1, not 0.05"),
     "a larger share": (lambda found: found[0]["rows"][0].update(share=1.0), "does not match", "its share is 1.0"),
+    "an arm without another": (lambda found: found[0]["rows"][0]["cells"].pop(), "does not match", "no comparison of"),
+    "another metric": (lambda found: found[0]["rows"][0].update(metric="luck"), "does not match", "comparison of luck"),
     "a look left out": (lambda found: found.pop(2), "does not follow", "the look at 40 pairs is missing"),
     "a look repeated": (lambda found: found.insert(2, copy.deepcopy(found[2])), "not follow", "40 pairs is repeated"),
     "no design": (lambda found: found.pop(0), "the design is its first line", "the design is its first line"),
