@@ -16,7 +16,7 @@ from bench import interruption
 from bench.config.arguments import read, typed
 from bench.config.parse import allow_code
 from bench.errors import UserError, counted, first_line, nearest
-from bench.execution import progress
+from bench.execution import launch, progress
 from bench.kernel.engine import computing_with
 from bench.lab import stages
 from bench.lab.measure import measure as measure_stage
@@ -193,9 +193,12 @@ def _measure(wanted: Sequence[PlannedStage], done_before: int, jobs: int) -> lis
         if workers == 1:
             found = [measure(planned) for planned in wanted]
         else:
-            found = Parallel(n_jobs=workers, backend="loky", batch_size=1)(
-                delayed(measure)(planned) for planned in wanted
-            )
+            try:
+                found = Parallel(n_jobs=workers, backend="loky", batch_size=1)(
+                    delayed(measure)(planned) for planned in wanted
+                )
+            except Exception as error:  # whatever joblib raises when one of its processes dies
+                return [Failure(f"{launch.DEATH} ({type(error).__name__}); the same command goes on from there")]
     return [failure for failure in found if failure is not None]
 
 

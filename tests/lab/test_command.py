@@ -1,12 +1,16 @@
 """`python -m bench lab` from the command line: mistakes cost a line, results are kept, blocks are whole."""
 
 import json
+import os
+import signal
 from pathlib import Path
+from typing import NoReturn
 
 import pandas as pd
 import pytest
 
 import bench
+from bench.commands import lab
 from bench.commands.lab import parse, plan_stages
 from bench.commands.main import main
 from bench.config.schema import Config
@@ -169,3 +173,22 @@ def test_too_small_a_budget_names_what_is_needed(tmp_path: Path, capsys: pytest.
     said = capsys.readouterr().err
     assert "truth_steps=1000" in said
     assert "raise truth_steps or precision, or shortfall=report" in said
+
+
+@pytest.mark.parametrize("asked", [False, True])
+def test_a_process_that_dies_is_a_line(
+    asked: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """Killed by the system, or by the signal that asked all of the command's processes to stop."""
+
+    def dies(**_: object) -> NoReturn:
+        if asked:
+            os.kill(os.getpid(), signal.SIGTERM)
+        raise RuntimeError("a worker was terminated")
+
+    monkeypatch.setattr(lab, "Parallel", dies)
+    others = [word for word in SMALL if not word.startswith(("stages=", "jobs="))]
+    code = main(["lab", *others, "stages=start,optimum", "jobs=2", f"results={tmp_path}"])
+    lines = capsys.readouterr().err.splitlines()
+    assert code == (128 + signal.SIGTERM if asked else 1)
+    assert lines[-1].startswith("interrupted: " if asked else "failed: the process died without a word")
