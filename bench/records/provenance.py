@@ -69,7 +69,9 @@ def git() -> dict[str, Any]:
         return {"commit": None, "dirty": None}
 
     def call(*arguments: str) -> str | None:
-        done = subprocess.run([executable, "-C", str(ROOT), *arguments], capture_output=True, text=True, check=False)
+        # Without locks: a `git status` that is killed while it refreshes the index would leave the checkout locked.
+        command = [executable, "--no-optional-locks", "-C", str(ROOT), *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
         return done.stdout.strip() if done.returncode == 0 else None
 
     changes = call("status", "--porcelain", "--", ".", ":(exclude)results")

@@ -187,5 +187,5 @@ def _last_commit(path: Path) -> tuple[str, str]:
 
 
 def _git(path: Path, *arguments: str) -> str:
-    command = ["git", "-C", str(path.resolve().parent), *arguments]
+    command = ["git", "--no-optional-locks", "-C", str(path.resolve().parent), *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout

@@ -1,5 +1,6 @@
 """Where a block came from: code that was changed since its commit is told apart from results that were added."""
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -40,3 +41,12 @@ def test_code_is_dirty_when_anything_but_results_was_changed(checkout: Path, cha
     found = provenance.git.__wrapped__()
     assert found["dirty"] is dirty
     assert len(found["commit"]) == 40
+
+
+def test_looking_at_a_checkout_leaves_its_index_alone(checkout: Path) -> None:
+    """git would write it anew, under a lock that stays where the process is killed meanwhile."""
+    index = checkout / ".git" / "index"
+    before = index.read_bytes()
+    os.utime(checkout / "bench" / "file", (1e9, 1e9))  # the index has another time of it
+    assert provenance.git.__wrapped__()["dirty"] is False
+    assert index.read_bytes() == before
