@@ -98,9 +98,9 @@ class Until:
         pass
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def composer():
-    """Composes once per choice of options: composing takes a tenth of a second."""
+    """Composes once per choice of options: composing takes a tenth of a second. Hydra is left as it was found."""
     with initialize_config_dir(str(CONF), version_base="1.3"):
         load = lambda overrides: hydra_compose("config", overrides=overrides, return_hydra_config=True)  # noqa: E731
         yield Composer(load, [], groups())
