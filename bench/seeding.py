@@ -20,7 +20,11 @@ PURPOSES: tuple[Purpose, ...] = (
     "peer",  # the integer seed of a library's algorithm
     "vine",  # episodes from restored states; further key: 0 for sampled actions, 1 for the environment's noise
 )
-SEED_POOLS = ("main", "tuning")  # seeds used for tuning never judge the winner
+SEED_POOLS = (  # a later one comes last: its place is a key of its streams
+    "main",
+    "tuning",  # chooses settings, and never judges the winner
+    "confirmation",  # judges claims that were written after results of the main pool were seen
+)
 
 
 def seed_sequence(seed: int, purpose: Purpose, *keys: int, pool: str = "main") -> np.random.SeedSequence:

@@ -12,8 +12,8 @@ SECTIONS = {int(number): text for number, text in STEP.findall(TEXT)}
 
 
 def claims() -> dict[str, dict[str, str]]:
-    found: dict[str, dict[str, str]] = yaml.safe_load((ROOT / "conf/claims/article.yaml").read_text())["claims"]
-    return found
+    files = [yaml.safe_load((ROOT / f"conf/claims/{name}.yaml").read_text()) for name in ("article", "laboratory")]
+    return {name: claim for file in files for name, claim in file["claims"].items()}
 
 
 def named(text: str) -> set[str]:

@@ -16,7 +16,7 @@ from bench.learner import PolicyGradient
 from bench.learner.evaluate import evaluate
 from bench.learner.train import train
 from bench.peers.library import peer_seed
-from bench.seeding import PURPOSES, seed_sequence
+from bench.seeding import PURPOSES, SEED_POOLS, seed_sequence
 from bench.tasks.base import Task
 from bench.tasks.weekly_exam import WeeklyExam
 from tests.learner.probes import (
@@ -266,10 +266,10 @@ def test_8_streams_of_seeds_and_purposes_are_apart() -> None:
     """No two seeds, purposes or pools share a stream, and a peer's integer seeds are nowhere near one another."""
     states = {
         tuple(seed_sequence(seed, purpose, *key, pool=pool).generate_state(2))
-        for seed in range(20) for purpose in PURPOSES for pool in ("main", "tuning") for key in ((), (0,), (1,))
+        for seed in range(20) for purpose in PURPOSES for pool in SEED_POOLS for key in ((), (0,), (1,))
     }  # fmt: skip
-    assert len(states) == 20 * len(PURPOSES) * 2 * 3
-    peers = np.sort([peer_seed(seed) for seed in range(100)])
+    assert len(states) == 20 * len(PURPOSES) * 3 * 3
+    peers = np.sort([peer_seed(seed, pool) for seed in range(100) for pool in SEED_POOLS])
     assert np.diff(peers).min() > 1000, "Stable-Baselines3 seeds environment i with seed + i"
 
 

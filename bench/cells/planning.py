@@ -21,10 +21,11 @@ Load = Callable[[list[str]], DictConfig]
 
 @dataclass
 class Plan:
-    """The cells a command line asks for, and what the user should know of it: a line each."""
+    """The cells a command line asks for, what the user should know of it, a line each, and the values it gives keys."""
 
     cells: list[Cell] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    asked: Grid = field(default_factory=dict)
 
 
 def plan_studies(arguments: Sequence[str], load: Load) -> list[Cell]:
@@ -34,9 +35,10 @@ def plan_studies(arguments: Sequence[str], load: Load) -> list[Cell]:
 
 def plan_command(arguments: Sequence[str], load: Load, may_train: Check | None = None) -> Plan:
     """As `plan_studies`, with what is to be warned of; `may_train` refuses what cannot be trained here."""
-    planned = Plan(warnings=check(arguments))
+    warnings = check(arguments)
     fixed, asked = _split(arguments)
     studies = [[] if study is None else [f"study={written(study)}"] for study in asked.pop("study", [None])]
+    planned = Plan(warnings=warnings, asked=asked)
     with explained():
         bases = [Composition(load(fixed + study)) for study in studies]
     for study, base in zip(studies, bases, strict=True):

@@ -21,6 +21,7 @@ from bench.cells.grids import Cell
 from bench.cells.jobs import job, settings_of
 from bench.cells.mistakes import check as check_words
 from bench.cells.mistakes import explained
+from bench.cells.overrides import written
 from bench.cells.planning import plan_command
 from bench.design import phases
 from bench.errors import RunWarning, UserError, counted, first_line
@@ -121,6 +122,9 @@ def sweep(config: Any, words: Sequence[str], load: Callable[..., Any], launcher:
         planned = plan_command(words, lambda overrides: load(config, overrides), check)
     cells = planned.cells
     decided = any(cell.config.until == "decided" for cell in cells)
+    if decided and "seeds" in planned.asked:
+        asked = ",".join(map(written, planned.asked["seeds"]))
+        raise UserError(f"seeds={asked}: until=decided finds out how many; max_pairs=… bounds them")
     lines = [*planned.warnings, *_texts(caught)]
     if any(cell.config.dry_run for cell in cells):
         if decided:

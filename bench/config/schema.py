@@ -329,7 +329,7 @@ class Config(Arm):
     task: TaskConfig
     evaluation: Evaluation
     seeds: tuple[int, ...]
-    seed_pool: Literal["main", "tuning"]
+    seed_pool: Literal["main", "tuning", "confirmation"]
     name: str | None
     study: Study
     results: str

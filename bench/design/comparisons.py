@@ -27,6 +27,7 @@ from bench.verdicts.selection import Factors, confounded, not_comparable, select
 from bench.verdicts.words import Direction
 
 MARGIN = 0.05  # smallest effect of interest where no claim says one, on the normalised scale
+POOL = "seed_pool"  # the key of a cell and of a claim
 METRICS: Mapping[str, str] = {  # those that are judged by looks, and the mode of evaluation they are of
     "final": MODE,
     "final_deterministic": "deterministic",
@@ -113,13 +114,37 @@ def plan(cells: Sequence[Cell]) -> Planned:
     """The comparisons of one study's cells. Raises `UserError` where there are none."""
     study = cells[0].config.study
     arms = _arms(cells)
-    read = hypotheses.read_all()
-    files = [file for file in read if any(study.name in claim.studies for claim in file.claims.values())]
+    files = _files(study.name)
     planned = _of_claims(study.name, arms, files) if files else _with_control(study.control, arms)
     if not planned.rows:
         reasons = planned.left_out or [f"study {study.name} has no claims and no study.control to compare arms with"]
         raise UserError("until=decided: there is nothing to decide:", reasons)
     return planned
+
+
+def on_judging_pools(cells: Sequence[Cell]) -> list[Cell]:
+    """The cells of one study, on the pools of seeds that its claims are judged on.
+
+    Those whose pool was asked for, and those of a study without claims, stay on theirs.
+    """
+    study = cells[0].config.study.name
+    pools = dict.fromkeys(claim.seed_pool for file in _files(study) for claim in _claims(file, study).values())
+    found: list[Cell] = []
+    for cell in cells:
+        if not pools or POOL in cell.choices or cell.vary is None:
+            found.append(cell)
+        else:
+            found += [cell if pool == cell.config.seed_pool else cell.vary({POOL: pool}) for pool in pools]
+    return found
+
+
+def _files(study: str) -> list[ClaimsFile]:
+    """The claims files with claims that are judged in a study."""
+    return [file for file in hypotheses.read_all() if _claims(file, study)]
+
+
+def _claims(file: ClaimsFile, study: str) -> dict[str, Claim]:
+    return {name: claim for name, claim in file.claims.items() if study in claim.studies}
 
 
 def _arms(cells: Sequence[Cell]) -> list[_Arm]:
@@ -130,7 +155,7 @@ def _arms(cells: Sequence[Cell]) -> list[_Arm]:
         config, digest = cell.config, cell_hash(cell.config)
         if digest not in found:
             place = Place(digest, _relative(config))
-            own = {**factors(config), "name": config.arm_name, "seed_pool": config.seed_pool}
+            own = {**factors(config), "name": config.arm_name, POOL: config.seed_pool}
             found[digest] = _Arm(config, config.task_name, called[digest, config.arm_name], place, own)
     return list(found.values())
 
@@ -171,8 +196,8 @@ def _of_claims(study: str, arms: Sequence[_Arm], files: Sequence[ClaimsFile]) ->
     planned = Planned(files=list(files))
     for file in files:
         share = 1 / sum(len(claim.tasks) for claim in file.claims.values())
-        for name, claim in file.claims.items():
-            for task in claim.tasks if study in claim.studies else ():
+        for name, claim in _claims(file, study).items():
+            for task in claim.tasks:
                 row = _claimed(f"{file.path.stem}.{name}", claim, task, arms, share)
                 if isinstance(row, str):
                     planned.left_out.append(f"{file.path.stem}.{name} on {task}: {row}")
@@ -187,7 +212,10 @@ def _claimed(name: str, claim: Claim, task: str, arms: Sequence[_Arm], share: fl
         return f"its metric {claim.metric} is not judged by looks"
     if claim.sesoi == 0:
         return "it has no smallest effect of interest (sesoi)"
-    mine = [arm for arm in arms if arm.task == task and selects(claim.among, arm.factors)]
+    of_task = [arm for arm in arms if arm.task == task]
+    mine = [arm for arm in of_task if selects({**claim.among, POOL: claim.seed_pool}, arm.factors)]
+    if of_task and not any(arm.factors[POOL] == claim.seed_pool for arm in of_task):
+        return f"it is judged on {POOL}={claim.seed_pool}, and {POOL}={of_task[0].factors[POOL]} was asked for"
     chosen: list[_Arm] = []
     for selector in (claim.arm, claim.against):
         if CONSTANT not in selector:

@@ -86,12 +86,7 @@ def read(cells: Sequence[Cell]) -> list[Study]:
     """The studies of these cells. Raises `UserError` for what cannot be decided."""
     found = []
     for folder in dict.fromkeys(blocks.study_directory(cell.config) for cell in cells):
-        mine = [cell for cell in cells if blocks.study_directory(cell.config) == folder]
-        for cell in mine:
-            if "seeds" in cell.choices:
-                raise UserError(
-                    f"seeds={cell.choices['seeds']}: until=decided finds out how many; max_pairs=… bounds them"
-                )
+        mine = comparisons.on_judging_pools([c for c in cells if blocks.study_directory(c.config) == folder])
         first = mine[0].config
         max_pairs = _max_pairs(first.max_pairs, folder)
         by_hash = {cell_hash(cell.config): cell for cell in reversed(mine)}  # of several labels the first
@@ -145,7 +140,8 @@ def _run(study: Study, sweep: Sweep, say: Say, show: Say) -> Report:
     lines = _opened(study)
     for line in study.planned.left_out:
         say(f"left out: {line}")
-    say(f"{study.name}: {counted(len(study.planned.rows), 'comparison')}, looks at {_listed(study.design.looks)} pairs")
+    count = counted(len(study.planned.rows), "comparison")
+    say(f"{study.name}: {count}{_on_seeds(study)}, looks at {_listed(study.design.looks)} pairs")
     report = Report(len(study.cells), 0, study.folder)
     swept = False
     while (look := _next(study, lines)) is not None:
@@ -166,6 +162,13 @@ def _run(study: Study, sweep: Sweep, say: Say, show: Say) -> Report:
         show(table(lines))
     show(f"ledger: {study.folder / ledger.LEDGER}")
     return report
+
+
+def _on_seeds(study: Study) -> str:
+    """Of which pool the seeds of its comparisons are, where that is not the main one."""
+    compared = {place.hash for place in _places(study.planned.rows)}
+    pools = {cell.config.seed_pool for key, cell in study.cells.items() if key in compared} - {"main"}
+    return "".join(f", on seeds of the {pool} pool" for pool in sorted(pools))
 
 
 def _listed(looks: Sequence[int]) -> str:
@@ -447,7 +450,8 @@ def _dry(study: Study, processes: int | None, check: Callable[[Sequence[Cell]], 
     rows = study.planned.rows
     left = _open_rows(rows, lines)
     said = [f"left out: {line}" for line in study.planned.left_out]
-    said.append(f"{study.name}: {len(left)} of {counted(len(rows), 'comparison')} open; the next look has {look} pairs")
+    count = f"{len(left)} of {counted(len(rows), 'comparison')}"
+    said.append(f"{study.name}: {count} open{_on_seeds(study)}; the next look has {look} pairs")
     said.append(dry_runs.dry_run(check(_cells_at(study, lines, look)), processes))
     expected, from_effects = _expected(study, lines)
     seeds = {place.hash: max(expected[row.key] for row in left if place in row.cells) for place in _places(left)}

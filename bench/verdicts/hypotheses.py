@@ -49,6 +49,7 @@ class Claim:
         sesoi: smallest effect of interest in the metric's units; the margin of `equal` and `not_lower`.
         seeds: pairs the claim asks for.
         looks: how often the data are looked at, 1 or 2; each look has the level α/looks.
+        seed_pool: whose seeds judge it: `confirmation` where it was written after results of the main pool were seen.
     """
 
     statement: str
@@ -63,6 +64,7 @@ class Claim:
     sesoi: float
     seeds: int
     looks: int
+    seed_pool: Literal["main", "confirmation"] = "main"
 
 
 @dataclass(frozen=True)

@@ -524,6 +524,40 @@ def rows_of_looks(_: Path, pairs: int) -> float:
     return float(np.subtract(*ends).mean() / 2)
 
 
+def test_claims_of_another_pool_are_judged_on_its_seeds(bench, claims):
+    """Nobody need say which: the cells of the study are trained on the pool of seeds that the claims name."""
+    claims.write_text(CLAIMS.replace("  source: s", "  source: s\n  seed_pool: confirmation"))
+    code, _, err = bench(*OWN, "study.name=mine", "max_pairs=20", "dry_run=true")
+    assert (code, err) == (0, "")
+    code, _, err = bench(*OWN, "study.name=mine", "max_pairs=20")
+    assert code == 0, err
+    assert "mine: 3 comparisons, on seeds of the confirmation pool, looks at 20 pairs" in err
+    trained = [block.record for path in MINE.rglob("run.json") if (block := blocks.read(path.parent))]
+    assert [record["seed_pool"] for record in trained] == ["confirmation"] * 3
+    assert all(record["factors"]["seed_pool"] == "confirmation" for record in trained)
+    assert verify(bench) == (0, [])
+    ledgered = ledger.read(MINE)
+    assert bench(*OWN, "study.name=mine", "seed_pool=confirmation")[0] == 0  # said or not, it is the same study
+    assert ledger.read(MINE) == ledgered
+    code, _, err = bench(*OWN, "study.name=mine", "results=elsewhere", "seed_pool=main")
+    assert code == 2
+    assert "it is judged on seed_pool=confirmation, and seed_pool=main was asked for" in err
+    assert not Path("elsewhere").exists()
+
+
+def test_claims_of_two_pools_are_judged_on_both(bench, claims):
+    claims.write_text(CLAIMS.replace("  critic_learns:", "  critic_learns:\n    seed_pool: confirmation"))
+    assert bench(*OWN, "study.name=mine", "max_pairs=20")[0] == 0
+    planned = {row["name"]: [cell["path"] for cell in row["cells"]] for row in ledger.read(MINE)[0]["rows"]}
+    pools = {path: blocks.read(next((MINE / path).glob("seeds-*"))).record["seed_pool"]
+             for paths in planned.values() for path in paths}  # fmt: skip
+    judged = {name: {pools[path] for path in paths} for name, paths in planned.items()}
+    assert judged == {
+        "file.group_is_lower": {"main"}, "file.none_learns_more": {"main"}, "file.critic_learns": {"confirmation"},
+    }  # fmt: skip
+    assert len(pools) == 4  # the critic's arm on either pool, each other one where it is compared
+
+
 @pytest.mark.slow
 def test_a_claims_file_that_changed_is_named(bench, claims):
     assert bench(*OWN, "study.name=mine", "max_pairs=40")[0] == 0
