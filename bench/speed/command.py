@@ -1,6 +1,7 @@
 """`python -m bench speed`: measuring what was asked for, and the record."""
 
 import dataclasses
+import shlex
 import statistics
 import sys
 import tempfile
@@ -18,6 +19,7 @@ from bench.speed.tables import by_program, costs_table, not_learning, of_part, s
 from bench.speed.targets import targets, targets_table
 
 SCHEMA = 4  # of the records
+PLACES = ("results", "peers_python")  # arguments that name places on this machine, which say nothing elsewhere
 TABLES = {  # of each part, below its title
     "workload": ("the workload", workload_table),
     "seeds": ("steps/s against the number of seeds", seeds_table),
@@ -96,14 +98,13 @@ def record(options: Options, results: Sequence[Result], absent: Mapping[str, str
     """Return everything that was measured, and what it was measured with."""
     return {
         "schema": SCHEMA,
-        "command": provenance.command(),
+        "command": without_places(provenance.command()),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "git": provenance.git(),
         "versions": provenance.versions(),
         "host": provenance.host(),
         "threads": provenance.THREADS,
-        "options": dataclasses.asdict(options)
-        | {"results": None, "peers_python": None},  # places on this machine say nothing
+        "options": dataclasses.asdict(options) | dict.fromkeys(PLACES),
         "not_measured": dict(absent),
         "measurements": [
             {"part": result.job.part, "program": result.job.program, "repeat": result.job.repeat}
@@ -115,3 +116,10 @@ def record(options: Options, results: Sequence[Result], absent: Mapping[str, str
         ],
         "targets": [dataclasses.asdict(target) for target in targets(results)],
     }
+
+
+def without_places(line: str | None) -> str | None:
+    """Return a command line without the arguments that name places on this machine."""
+    if line is None:
+        return None
+    return shlex.join(word for word in shlex.split(line) if word.partition("=")[0] not in PLACES)

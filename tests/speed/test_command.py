@@ -49,6 +49,18 @@ def test_everything_is_shown_drawn_and_recorded(tmp_path, monkeypatch, capsys):
     assert {entry["part"] for entry in data["measurements"]} == {"workload", "seeds", "costs", "study"}
 
 
+@pytest.mark.parametrize(
+    ("line", "kept"),
+    [
+        ("python -m bench speed", "python -m bench speed"),
+        ("python -m bench speed peers_python=/a/b results='/my results' repeats=1", "python -m bench speed repeats=1"),
+        (None, None),
+    ],
+)
+def test_a_record_names_no_place_of_the_machine(line, kept):
+    assert command.without_places(line) == kept
+
+
 def test_a_program_that_does_not_learn_is_no_success(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(command, "spawn", lambda *_: [took(1, mean_return=25.0)])
     assert command.main(["only=lockstep", f"results={tmp_path}"]) == 1
