@@ -15,6 +15,7 @@ from bench.tasks.base import Task
 from bench.tasks.batched import BatchedEnv
 from bench.tasks.cartpole import CartPole
 from bench.tasks.column_env import ColumnEnv
+from bench.tasks.delayed_exam import DelayedExam
 from bench.tasks.environments import Environments
 from bench.tasks.exact import ExactTask
 from bench.tasks.exam_question import ExamQuestion
@@ -34,6 +35,7 @@ TASKS: dict[str, type[Task]] = {
     "weekly_exam_cheat": WeeklyExamCheat,
     "exam_question": ExamQuestion,
     "random_walk": RandomWalk,
+    "delayed_exam": DelayedExam,
     "gym": GymTask,
 }
 # The knobs that each task had when defaults began to be left out of hashes (see `knobs`). This list never changes.
@@ -54,6 +56,7 @@ GYMNASIUM_TASKS = {  # by Gymnasium id: Gymnasium's own, and below `bench/` the 
     "bench/WeeklyExamCheat-v0": "weekly_exam_cheat",
     "bench/ExamQuestion-v0": "exam_question",
     "bench/RandomWalk-v0": "random_walk",
+    "bench/DelayedExam-v0": "delayed_exam",
 }
 
 

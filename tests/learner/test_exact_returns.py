@@ -22,6 +22,7 @@ from bench.learner.evaluate import evaluate, exact_returns
 from bench.learner.network import Stack
 from bench.learner.train import train
 from bench.records import exact_values
+from bench.tasks.delayed_exam import DelayedExam
 from bench.tasks.exact import ExactTask
 from bench.tasks.exam_question import ExamQuestion
 from bench.tasks.random_walk import N_STATES, RandomWalk
@@ -37,6 +38,7 @@ CELLS = {
     "weekly_exam": ("task=weekly_exam", "budget=600", "norm_obs=true"),
     "weekly_exam_cheat": ("task=weekly_exam_cheat", "task.reward_shift=-0.5", "budget=600"),
     "random_walk": ("task=random_walk", "task.time_limit=30", "budget=600"),
+    "delayed_exam": ("task=delayed_exam", "task.delay=3", "task.hidden=true", "budget=600"),
 }
 Sums = dict[str, float]
 
@@ -98,6 +100,8 @@ def solved(task: ExactTask, policy: np.ndarray) -> Sums:
         return by_enumeration(task, policy, of_a_week(task), task.time_limit or WEEKS)
     if isinstance(task, RandomWalk):
         return by_enumeration(task, policy, lambda *_: (np.empty((0, 1)), np.ones(1)), task.time_limit or 0)
+    if isinstance(task, DelayedExam):
+        return by_enumeration(task, policy, lambda *_: (np.zeros((1, 1)), np.ones(1)), task.horizon)
     assert isinstance(task, ExamQuestion)
     return {"reward": float((policy * task.setting.points / 100).sum(axis=-1).mean())}
 
@@ -123,6 +127,7 @@ WORLDS: dict[str, ExactTask] = {
     "cheat": WeeklyExamCheat(),
     "random_walk": RandomWalk(time_limit=37),
     "broken off": BrokenOff(),
+    "delayed_exam": DelayedExam(delay=6),
 }
 
 

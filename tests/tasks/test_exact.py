@@ -13,6 +13,7 @@ from bench.learner.actor import Actor
 from bench.learner.distributions import Categorical
 from bench.learner.network import Stack
 from bench.learner.normalisation import RunningMeanStd
+from bench.tasks.delayed_exam import DelayedExam
 from bench.tasks.exact import ExactTask, Model, gradient_variance, policy_gradient, shares, solve
 from bench.tasks.exam_question import ExamQuestion
 from bench.tasks.random_walk import RandomWalk
@@ -27,6 +28,9 @@ WORLDS: dict[str, Callable[[], ExactTask]] = {
     "exam_question": ExamQuestion,
     "two_answers": lambda: ExamQuestion(answers="two"),
     "random_walk": RandomWalk,
+    "delayed_exam": DelayedExam,
+    "at_once": lambda: DelayedExam(delay=0, luck=0.0),
+    "long_hidden": lambda: DelayedExam(delay=40, luck=2.0, hidden=True),
 }
 
 
