@@ -59,7 +59,7 @@ def test_the_tracer_names_what_is_forbidden(operation, name, monkeypatch) -> Non
     assert [each.partition(" in ")[0] for each in found] == [name]
 
 
-RECORDED = [path for part in ("arms", "learner", "lab", "tasks", "kernel") for path in (PACKAGE / part).glob("*.py")]
+RECORDED = [path for part in ("arms", "learner", "lab", "tasks", "kernel") for path in (PACKAGE / part).rglob("*.py")]
 
 
 @pytest.mark.parametrize("path", RECORDED, ids=lambda path: f"{path.parent.name}/{path.name}")

@@ -35,7 +35,7 @@ class Model:
 
     - `transition` (A, S, S): P(s' | s, a). Rows may sum to less than 1: the rest is the chance that the episode ends.
     - `reward` (S, A): the mean reward, and `reward_variance` (S, A) its variance.
-    - `reward_to` (A, S, S): the mean reward given the successor too.
+    - `reward_to` (A, S, S): the mean reward given the successor too, and `square_to` (A, S, S) the mean of its square.
 
     `horizon` is the number of steps every episode takes, None where only chance ends it. `shape` is how the S states
     unfold, in C order, into the axes of a table. `starts` names the equally likely kinds of episode, each with its
@@ -46,6 +46,7 @@ class Model:
     reward: Array
     reward_variance: Array
     reward_to: Array
+    square_to: Array
     horizon: int | None
     shape: tuple[int, ...]
     starts: Mapping[str, Array]

@@ -133,6 +133,7 @@ class ExamQuestion(ExactTask):
             reward=reward,
             reward_variance=np.broadcast_to(spread * spread, reward.shape),
             reward_to=np.zeros((n_answers, n_states, n_states)),
+            square_to=np.zeros((n_answers, n_states, n_states)),
             horizon=1,
             shape=(students, difficulties),
             starts=dict(zip(self.setting.students, of_student, strict=True)),

@@ -66,6 +66,7 @@ class RandomWalk(ExactTask):
             reward=reward,
             reward_variance=np.zeros_like(reward),
             reward_to=np.zeros_like(transition),
+            square_to=np.zeros_like(transition),
             horizon=None,
             shape=(N_STATES,),
             starts={"walk": np.eye(N_STATES)[N_STATES // 2]},

@@ -240,6 +240,7 @@ class WeeklyExam(ExactTask):
             reward=reward,
             reward_variance=(transition * square[:, None]).sum(axis=-1).T - reward**2,
             reward_to=np.broadcast_to(mean[:, None], transition.shape),
+            square_to=np.broadcast_to(square[:, None], transition.shape),
             horizon=WEEKS,
             shape=shape,
             starts={name: start.ravel() for name, start in starts.items()},

@@ -247,6 +247,7 @@ def test_the_stationary_optimum_is_the_best_of_all_policies() -> None:
         reward=rng.normal(size=(4, 3)),
         reward_variance=np.zeros((4, 3)),
         reward_to=np.zeros((3, 4, 4)),
+        square_to=np.zeros((3, 4, 4)),
         horizon=None,
         shape=(4,),
         starts={"any": np.full(4, 1 / 4)},

@@ -1,0 +1,123 @@
+"""The policy gradient that one episode gives, under a baseline that is a function of the state: mean and variance.
+
+The estimator is S = Σ_t wᵗ ψ_t Â_t with ψ = ∇log π(a | s), Â = G − b(s), and w = 1, as almost all programs have it, or
+w = γ, as the gradient of the discounted return needs. E S = Σ_t wᵗ E[ψ_t G_t], whatever b is, and
+
+    E‖S‖² = Σ_t w²ᵗ E[‖ψ_t‖² Â_t²] + 2 Σ_{t<u} wᵗ⁺ᵘ E[ψ_t · ψ_u Â_t Â_u].
+
+For a table with a step axis the second sum is 0: no two steps share a logit. Else, with Â_t = x + y, where x was paid
+between t and u, and y is what of it comes from u on, E[ψ_u Â_u | s_u] and E[ψ_u y Â_u | s_u] are known from the moments
+of the targets, and E[(1{a_t = b} − π(b)) x 1{s_u = z} | s_t] is carried forward from one step to the next.
+"""
+
+import functools
+from dataclasses import dataclass
+
+import numpy as np
+
+from bench.lab.exact import stationary
+from bench.lab.exact.crossed import Crossing, Earned
+from bench.lab.exact.process import Process, Starts, Values
+from bench.lab.exact.scores import Scores, centred, lengths
+from bench.lab.exact.targets import TargetMoments
+from bench.tasks.base import Array
+
+
+@dataclass(frozen=True)
+class Gradient:
+    """The gradient of one episode given each of K start states: its mean (K, P) and E‖ĝ‖² (K,).
+
+    Parameters are those of `Scores`: the logits of the table, in its order, or a network's.
+    """
+
+    starts: Starts
+    mean: Array
+    second: Array
+
+    @property
+    def expected(self) -> Array:
+        """E ĝ, (P,)."""
+        return self.starts.mean(self.mean)
+
+    @property
+    def variance(self) -> float:
+        """tr Cov(ĝ) of one episode."""
+        return float(self.starts.mean(self.second) - np.square(self.expected).sum())
+
+    def batch_variance(self, groups: int, size: int) -> float:
+        """Return tr Cov of the mean over `groups` groups of `size` episodes that begin in the same state."""
+        return _of_groups(self.starts, self.mean, (self.second - np.square(self.mean).sum(1)) / size, groups)
+
+    @property
+    def by_kind(self) -> dict[str, "KindGradient"]:
+        """What each kind of episode (brother) gives."""
+        means, seconds = self.starts.by_kind(self.mean), self.starts.by_kind(self.second)
+        return {
+            name: KindGradient(mean, float(second - np.square(mean).sum()))
+            for name, mean, second in zip(self.starts.names, means, seconds, strict=True)
+        }
+
+
+@dataclass(frozen=True)
+class KindGradient:
+    """The gradient of one episode given its kind: its mean (P,) and the trace of its covariance."""
+
+    mean: Array
+    variance: float
+
+
+def _of_groups(starts: Starts, mean: Array, variance: Array, groups: int) -> float:
+    """Return tr Cov of the mean over groups, from a group's mean (K, P) and variance (K,) given its start state."""
+    between = starts.mean(np.square(mean).sum(1)) - np.square(starts.mean(mean)).sum()
+    return float(starts.mean(variance) + between) / groups
+
+
+def gradient(
+    process: Process, scores: Scores, target: TargetMoments, baseline: Values = 0.0, state_gamma: float = 1.0
+) -> Gradient:
+    """Return mean and variance of Σ_t wᵗ ∇log π(a_t | s_t) (G_t − b(s_t)) of one episode.
+
+    Args:
+        process: the policy in its world.
+        scores: ∇log π, by logits or by a network's parameters.
+        target: the moments of G.
+        baseline: b: a table, a critic, or one number.
+        state_gamma: w; γ for the gradient of the discounted return, 1 for what programs estimate.
+
+    Raises:
+        UserError: for a baseline of another shape.
+    """
+    fixed = process.values(baseline)
+    mean = scores.gradient(process.occupancy(state_gamma)[..., None] * centred(process, target.mean))
+    second_moments = _second_moments if process.horizon is not None else stationary.second_moments
+    return Gradient(process.starts, mean, second_moments(process, scores, target, fixed, state_gamma))
+
+
+def _second_moments(process: Process, scores: Scores, target: TargetMoments, fixed: Array, state_gamma: float) -> Array:
+    """Return E‖ĝ‖² given each start state, (K,), in a world with a step axis."""
+    squared = target.variance + np.square(target.mean - fixed[..., None])
+    at_steps = process.over_actions(lengths(process, scores) * squared)
+    own: Array = (process.occupancy(state_gamma * state_gamma) * at_steps).sum((1, 2))
+    if not scores.overlap:
+        return own
+    earned = Earned(
+        begins=lambda step: -fixed[step],
+        earns=lambda _, lag: target.earns(lag),
+        boots=lambda _, lag: target.boots(lag),
+        values=target.values,
+    )
+    now = centred(process, target.mean)
+
+    @functools.cache
+    def rest(lag: int) -> Array:
+        mean, product = target.rest(lag)
+        return centred(process, product - fixed[..., None] * mean)
+
+    def following(step: int, later: int) -> Array:
+        return np.stack([rest(later - step)[later], now[later]])
+
+    crossed = [
+        Crossing(process, scores, occupancy).sum([earned], following, state_gamma) for occupancy in process.occupancy()
+    ]
+    second: Array = own + 2 * np.array(crossed)
+    return second
