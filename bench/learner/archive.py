@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,12 +17,29 @@ DESCRIPTION, WEIGHTS = "model.json", "weights.pt"
 
 
 def write(path: str | Path | io.BufferedIOBase, description: Mapping[str, Any], weights: Mapping[str, Any]) -> None:
-    """Write a description (plain data) and weights (tensors in dictionaries). Raises `OSError`."""
-    with zipfile.ZipFile(path, "w") as archive:
+    """Write a description (plain data) and weights (tensors in dictionaries), over another one in one step.
+
+    Folders on the way are made. Raises `OSError`.
+    """
+    whole, content = io.BytesIO(), io.BytesIO()
+    torch.save(weights, content)
+    with zipfile.ZipFile(whole, "w") as archive:
         archive.writestr(_entry(DESCRIPTION), json.dumps(description, indent=1, sort_keys=True))
-        content = io.BytesIO()
-        torch.save(weights, content)
         archive.writestr(_entry(WEIGHTS), content.getvalue())
+    if not isinstance(path, str | Path):
+        path.write(whole.getvalue())
+        return
+    place = Path(path)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    if not place.exists():
+        place.write_bytes(whole.getvalue())
+        return
+    temporary = place.with_name(f".{place.name}.{os.getpid()}")
+    try:
+        temporary.write_bytes(whole.getvalue())
+        temporary.replace(place)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def read(path: str | Path | io.BufferedIOBase) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -30,7 +48,8 @@ def read(path: str | Path | io.BufferedIOBase) -> tuple[dict[str, Any], dict[str
         parts = archives.read(path, (DESCRIPTION, WEIGHTS))
         description, weights = json.loads(parts[DESCRIPTION]), tensors(io.BytesIO(parts[WEIGHTS]))
     except (OSError, ValueError, RecursionError, archives.BadArchive) as error:
-        raise UserError(f"{path} is not a saved model: {first_line(error)}") from error
+        hint = "; files of Stable-Baselines3's own classes are loaded by these" if DESCRIPTION in str(error) else ""
+        raise UserError(f"{path} is not a saved model: {first_line(error)}{hint}") from error
     if not isinstance(description, dict) or not isinstance(weights, dict):
         raise UserError(f"{path} is not a saved model: it describes nothing")
     return description, weights

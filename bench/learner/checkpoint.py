@@ -110,6 +110,14 @@ def read(path: SavedPath) -> tuple[SavedModel, Weights]:
     return model, weights
 
 
+def refuse_other_networks(arm: Arm, saved: Arm) -> None:
+    """Refuse settings that a saved model's weights do not fit. Raises `UserError`."""
+    for name in ("hidden", "policy", "exploration", "norm_obs", "norm_reward"):
+        given, there = getattr(arm, name), getattr(saved, name)
+        if given != there:
+            raise UserError(f"{name}={given}: the saved model has {there}, and its weights belong to it")
+
+
 @contextmanager
 def loading(path: SavedPath) -> Iterator[None]:
     """Say of whatever a file of another shape causes that it is no saved model. Raises `UserError`."""

@@ -20,6 +20,13 @@ def check_device(device: str, engine: Engine) -> None:
         raise UserError(f"device={device}: torch {torch.__version__} finds no such device here; use device=cpu")
 
 
+def checked_device(device: torch.device | str, engine: Engine) -> str:
+    """Return a device by its name; "auto" is the CPU, where small networks train fastest. Raises `UserError`."""
+    name = "cpu" if str(device) == "auto" else str(device)
+    check_device(name, engine)
+    return name
+
+
 @contextmanager
 def one_thread() -> Iterator[None]:
     """Compute on one thread: small stacked products get slower on more, and so they keep their bits on any machine."""

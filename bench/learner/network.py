@@ -55,6 +55,17 @@ class Stack:
         parts = flat[:, : sum(self.sizes)].split(self.sizes, 1)
         self.weights = [part.unflatten(1, shape) for part, shape in zip(parts, self.shapes, strict=True)]
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a copy is made from: views of the parameters would be copied apart from them."""
+        return {
+            name: value for name, value in vars(self).items() if name not in ("passes", "grad", "extras", "weights")
+        }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.passes = Passes(self.inputs, self.hidden, self.outputs)
+        self.bind(self.flat)
+
     @property
     def replicas(self) -> int:
         """S."""

@@ -79,11 +79,11 @@ class RunningMeanStd:
         """Return everything, for saving."""
         return {"mean": self.mean, "variance": self.variance, "count": self.count}
 
-    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Copy what `state_dict` returned."""
-        self.mean, self.variance, self.count = (
-            state[name].to(self.mean.device, copy=True) for name in ("mean", "variance", "count")
-        )
+    def load_state_dict(self, state: Mapping[str, Tensor], strict: bool = True) -> None:
+        """Copy what `state_dict` returned; without `strict`, what there is of it. Raises KeyError."""
+        for name, present in self.state_dict().items():
+            if strict or name in state:
+                setattr(self, name, state[name].to(present.device, copy=True))
 
 
 class RewardScale:
@@ -110,7 +110,7 @@ class RewardScale:
         """Return everything, for saving."""
         return {**self.ret_rms.state_dict(), "running": self.running}
 
-    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+    def load_state_dict(self, state: Mapping[str, Tensor], strict: bool = True) -> None:  # noqa: ARG002 - SB3 passes it
         """Copy what `state_dict` returned."""
         self.running = state["running"].to(self.running.device, copy=True)
         self.ret_rms.load_state_dict(state)

@@ -67,9 +67,11 @@ class Adam:
         """Return both moments (S, P) and the step counts (S, 1)."""
         return {"first": self.first, "second": self.second, "steps": torch.from_numpy(self.steps)}
 
-    def load_state_dict(self, state: Mapping[str, Tensor], strict: bool = True) -> None:  # noqa: ARG002 - SB3 passes it
-        """Copy what `state_dict` returned; rows of earlier versions are longer, with numbers that nothing reads."""
-        parameters = self.first.shape[1]
-        self.first.copy_(state["first"][:, :parameters])
-        self.second.copy_(state["second"][:, :parameters])
-        self.steps[:] = state["steps"].numpy()
+    def load_state_dict(self, state: Mapping[str, Tensor], strict: bool = True) -> None:
+        """Copy what `state_dict` returned; without `strict`, what there is of it. Raises KeyError.
+
+        Rows of earlier versions are longer, with numbers that nothing reads.
+        """
+        for name, present in self.state_dict().items():
+            if strict or name in state:
+                present.copy_(state[name][:, : present.shape[1]])

@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from gymnasium import spaces
-from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
 from torch import Tensor
 
 from bench.config.schema import Arm
@@ -74,9 +74,12 @@ class StackedPolicy(BasePolicy):
 
     def _initialised(self, purpose: Literal["actor", "critic"], stack: Stack) -> TrainState:
         self._initialise(purpose, stack)
-        # Registered, so that SB3 finds them in state_dict(); they share the stack's memory.
-        self.register_parameter(f"{purpose}_parameters", torch.nn.Parameter(stack.flat, requires_grad=False))
+        self._register(purpose, stack)
         return TrainState(stack, Adam(stack.flat))
+
+    def _register(self, purpose: str, stack: Stack) -> None:
+        """Let SB3 find the parameters in `state_dict()`; they share the stack's memory."""
+        self.register_parameter(f"{purpose}_parameters", torch.nn.Parameter(stack.flat, requires_grad=False))
 
     def _initialise(self, purpose: Literal["actor", "critic"], stack: Stack) -> None:
         for replica, seed in enumerate(self.seeds):
@@ -84,10 +87,40 @@ class StackedPolicy(BasePolicy):
         if purpose == "actor":
             stack.extras.fill_(self.exploration.log_std_init)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a copy is made from; the distribution is a class that pickle may not find."""
+        return {name: value for name, value in vars(self).items() if name != "distribution"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)  # type: ignore[no-untyped-call]  # torch's
+        self.distribution = distribution_for(self.action_space, self.exploration.name)
+        for name, network in self.networks().items():
+            self._register(name, network.stack)  # torch copies them apart from the stack
+
+    if not TYPE_CHECKING:  # to the type checker nothing changes
+
+        def __getattr__(self, name: str) -> Any:
+            """Say where to find what policies of Stable-Baselines3's have. Raises AttributeError."""
+            try:
+                return super().__getattr__(name)
+            except AttributeError:
+                if not hasattr(ActorCriticPolicy, name):
+                    raise
+            raise AttributeError(f"policy.{name}: a stack of policies has no such thing; model.replica(i).policy has")
+
+    def save(self, path: str) -> None:
+        """Raises `UserError`: the model saves its policy."""
+        raise UserError(f"policy.save('{path}'): use model.save, which writes no code")
+
     @property
     def replicas(self) -> int:
         """S."""
         return len(self.seeds)
+
+    @property
+    def critic_optimizer(self) -> Adam | None:
+        """The critic's optimiser; `optimizer` is the actor's."""
+        return None if self.critic is None else self.critic.adam
 
     def networks(self) -> dict[str, TrainState]:
         """Return the stacked networks by name; no critic in an arm without one."""
@@ -146,6 +179,8 @@ class StackedPolicy(BasePolicy):
                 f"{count} observations for {self.replicas} replicas: give a multiple, replica-major, or use .replica(i)"
             )
         share = count // self.replicas
+        if bool(observation.isnan().any()):
+            raise UserError("predict: an observation is nan; must be numbers")
         inputs = observation.float().unflatten(0, (self.replicas, share)).transpose(1, 2)
         acting = self.acting()
         noise = acting.noise(self._action_streams, 1, share)[0]

@@ -10,10 +10,12 @@ One iteration, in `learn`, `collect_rollouts` and `train`:
 
 import io
 import math
+import sys
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -22,6 +24,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback
+from stable_baselines3.common.utils import check_for_correct_spaces, get_system_info
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 from torch import Tensor
 
@@ -33,18 +36,21 @@ from bench.learner import checkpoint as saving
 from bench.learner import export
 from bench.learner.actor import Actor
 from bench.learner.callbacks import with_progress_bar
-from bench.learner.defaults import completed
-from bench.learner.device import check_device, one_thread
+from bench.learner.defaults import checked_policy, completed, whole_steps
+from bench.learner.device import checked_device, one_thread
 from bench.learner.diagnostics import Diagnostics, TrainingRow, log_means, training_rows, without_log_folder
 from bench.learner.estimation import estimate
 from bench.learner.policy import StackedPolicy
 from bench.learner.rates import Rates
 from bench.learner.reference import FrozenReference, reference_actor
 from bench.learner.rollout import Array, Collector, Rollout, collect
+from bench.learner.sb3_settings import ARGUMENTS
 from bench.learner.update import Update
 from bench.learner.vine import VineStreams
 from bench.seeding import Purpose, stream
 from bench.tasks.batched import BatchedEnv
+from bench.tasks.environments import Environments
+from bench.tasks.spaces import shown
 from bench.tasks.vec_env import BatchedVecEnv
 
 
@@ -56,10 +62,16 @@ class PolicyGradient(OnPolicyAlgorithm):
     is not finite, leaves the stack; the others go on.
 
     :param policy: "MlpPolicy"
-    :param env: a `BatchedVecEnv` with `len(seeds)` replicas, or the id of a task (then `seeds` decides)
+    :param env: the id of a task or of Gymnasium, an environment, of which every seed gets copies, a `DummyVecEnv`, or a
+        `BatchedVecEnv` of these seeds; see `bench.learner.defaults`
     :param arm: the arm's settings; None: those of `bench.compose()`
-    :param seeds: a count or the seeds themselves
+    :param seeds: a count or the seeds themselves; None: those of `env` if it has some, else one
+    :param device: "cpu" or "auto", the same; "cuda" with the engine torch
     :param engine: "kernel", or "torch", which computes where there is no kernel, and on other devices
+    :param settings: settings of the arm by Stable-Baselines3's names; see `bench.learner.sb3_settings`
+
+    Raises:
+        UserError: in one line for whatever cannot be, or means nothing here.
     """
 
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {"MlpPolicy": StackedPolicy}
@@ -71,19 +83,20 @@ class PolicyGradient(OnPolicyAlgorithm):
         policy: str = "MlpPolicy",
         env: GymEnv | str | None = None,
         arm: Arm | None = None,
-        seeds: int | Sequence[int] = 1,
+        seeds: int | Sequence[int] | None = None,
         seed_pool: str = "main",
-        device: str = "cpu",
+        device: torch.device | str = "cpu",
         verbose: int = 0,
         tensorboard_log: str | None = None,
         engine: Engine = "kernel",
+        stats_window_size: int = 100,
         _init_setup_model: bool = True,
+        **settings: Any,
     ) -> None:
-        check_device(device, engine)  # SB3 would fall back to the CPU silently
+        device = checked_device(device, engine)  # SB3 would fall back to the CPU silently
         self.engine: Engine = engine
-        self.seeds = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
-        self.seed_pool = seed_pool
-        self.arm, self.task_name, env = completed(env, arm, self.seeds, seed_pool)
+        made = completed(env, arm, seeds, seed_pool, settings)
+        self.arm, self.task_name, self.seeds, self.seed_pool = made.arm, made.task, made.seeds, seed_pool
         self.active = list(range(len(self.seeds)))  # the replicas that train, in order
         self.env_steps = [0] * len(self.seeds)
         self.updates = [0] * len(self.seeds)
@@ -92,8 +105,8 @@ class PolicyGradient(OnPolicyAlgorithm):
         self.reference_coef = np.full(len(self.seeds), self.arm.reference.coef)
         self.latest: list[TrainingRow] = []  # of the last update, one row per active replica
         super().__init__(
-            policy,
-            env,  # type: ignore[arg-type]  # SB3 takes None when loading
+            checked_policy(policy),
+            made.env,  # type: ignore[arg-type]  # SB3 takes None when loading
             learning_rate=self.arm.learning_rate,
             n_steps=self.arm.collect.n_steps or 0,
             gamma=self.arm.gamma,
@@ -103,6 +116,7 @@ class PolicyGradient(OnPolicyAlgorithm):
             max_grad_norm=math.inf if self.arm.max_grad_norm is None else self.arm.max_grad_norm,
             use_sde=False,
             sde_sample_freq=-1,
+            stats_window_size=stats_window_size,
             device=device,
             verbose=verbose,
             tensorboard_log=tensorboard_log,
@@ -110,13 +124,47 @@ class PolicyGradient(OnPolicyAlgorithm):
             supported_action_spaces=None,
             _init_setup_model=False,
         )
+        self._train_in(made.env)
         if _init_setup_model:
             self._setup_model()
+
+    def _train_in(self, env: BatchedVecEnv | None) -> None:
+        """Begin anew in these environments, whose streams are this model's from now on."""
+        if isinstance(self.env, BatchedVecEnv):
+            self.env.learner_seeds = None
+        self.env = env
+        self._collector: Collector | None = None
+        if env is not None:
+            env.learner_seeds = self.seeds
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Refuse to change what only a new arm can change. Raises `UserError`."""
+        if name in ARGUMENTS and name != "n_envs" and "_collector" in vars(self):  # SB3's own __init__ has set it
+            raise UserError(
+                f"model.{name} cannot be set: the model follows its arm; give {name}=… to the constructor or to load"
+            )
+        super().__setattr__(name, value)
+
+    if not TYPE_CHECKING:  # to the type checker nothing changes
+
+        def __getattr__(self, name: str) -> Any:
+            """Say what became of what algorithms of Stable-Baselines3 have. Raises AttributeError."""
+            if name == "rollout_buffer":
+                raise AttributeError("rollout_buffer: there is none; model.latest has the numbers of the last update")
+            if name in ARGUMENTS:
+                raise AttributeError(f"model.{name}: see model.arm; {ARGUMENTS[name].here.replace('`', '')}")
+            raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'")
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a copy is made from: not the log, whose files are open, nor what is derived from the arm."""
+        return {name: value for name, value in vars(self).items() if name != "_logger"} | {
+            "_reference": None,
+            "_custom_logger": False,
+        }
 
     def _setup_model(self) -> None:
         """Build the stacked policy; SB3's buffer and global seeding have no place here."""
         self._setup_lr_schedule()
-        self.rollout_buffer = None  # type: ignore[assignment]  # `Rollout` takes its place
         self.policy = StackedPolicy(
             self.observation_space, self.action_space, self.arm, self.seeds, self.seed_pool, self.device, self.engine
         )
@@ -127,7 +175,6 @@ class PolicyGradient(OnPolicyAlgorithm):
             "vine dynamics": self._streams_of("vine", 1),
         }
         self._reference: Actor | None = None
-        self._collector: Collector | None = None
         self._rollout: Rollout | None = None
 
     def _streams_of(self, purpose: Purpose, *keys: int) -> list[np.random.Generator]:
@@ -143,8 +190,14 @@ class PolicyGradient(OnPolicyAlgorithm):
         progress_bar: bool = False,
         checkpoint: Mapping[str, Any] | None = None,
     ) -> "PolicyGradient":
-        """Train every replica for `total_timesteps` steps (None: the arm's budget); from a checkpoint, see `resume`."""
-        total = self.arm.budget if total_timesteps is None else total_timesteps
+        """Train every replica for `total_timesteps` steps (None: the arm's budget); from a checkpoint, see `resume`.
+
+        Raises:
+            UserError: where not one batch fits, no seed is left that has not failed, or there is no environment.
+        """
+        total = self.arm.budget if total_timesteps is None else whole_steps(total_timesteps)
+        if checkpoint is None:
+            self._refuse_idleness(total, reset_num_timesteps)
         self._make_ready(reset_num_timesteps)
         with one_thread(), computing_with(self.engine), without_log_folder(self):
             total_timesteps, callback = self._setup_learn(
@@ -180,11 +233,15 @@ class PolicyGradient(OnPolicyAlgorithm):
             return False
         callback.on_rollout_start()
 
-        def on_step(actions: Array, rewards: Array, dones: Array, infos: list[dict[str, Any]]) -> bool:
+        def on_step(seen: dict[str, Any]) -> bool:
             """Tell SB3's callbacks of every step, in the names they look for."""
             self.num_timesteps += self.arm.n_envs
-            callback.update_locals({"actions": actions, "rewards": rewards, "dones": dones, "infos": infos})
-            return bool(callback.on_step())
+            callback.update_locals(seen)
+            if not callback.on_step():
+                return False
+            if seen["dones"].any():
+                self._update_info_buffer(seen["infos"], seen["dones"])
+            return True
 
         with torch.no_grad():
             vine = VineStreams(*(self._active_streams(f"vine {use}") for use in ("action", "dynamics")))
@@ -293,22 +350,56 @@ class PolicyGradient(OnPolicyAlgorithm):
             self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
 
     def dump_logs(self, iteration: int = 0) -> None:
-        """Write SB3's log; its own episode buffer would pool all replicas."""
-        if self._logger is None or not self.env_steps:
-            return
-        self.logger.record("time/iterations", iteration, exclude="tensorboard")
+        """Write SB3's log; its own episode buffer would pool all replicas. Steps are those of one seed."""
+        if self._rollout is not None:
+            log_means(self.logger, training_rows([{}] * len(self.active), self._rollout.episodes, {}))
+        seconds = max((time.time_ns() - self.start_time) / 1e9, sys.float_info.epsilon)
+        if iteration > 0:
+            self.logger.record("time/iterations", iteration, exclude="tensorboard")
+        self.logger.record("time/fps", int((self.num_timesteps - self._num_timesteps_at_start) / seconds))
+        self.logger.record("time/time_elapsed", int(seconds), exclude="tensorboard")
         self.logger.record("time/total_timesteps", self.num_timesteps, exclude="tensorboard")
         self.logger.dump(step=self.num_timesteps)
 
+    def set_random_seed(self, seed: int | None = None) -> None:
+        """Do nothing for None, as SB3; everything random follows from `seeds`. Raises `UserError`."""
+        if seed is not None:
+            raise UserError(
+                f"set_random_seed({seed}): all that is random follows from the model's seeds {list(self.seeds)}; "
+                f"give seeds=[{seed}] when it is made"
+            )
+
+    @property
+    def _batched(self) -> Environments:
+        """The environments of all replicas. Raises `UserError`."""
+        if not isinstance(self.env, BatchedVecEnv):
+            raise UserError("the model has no environments; give env to the constructor, to load or to set_env")
+        return self.env.batched
+
+    def set_env(self, env: GymEnv | str, force_reset: bool = True) -> None:
+        """Train in other environments from now on; they are given as in the constructor.
+
+        Raises:
+            UserError: for what cannot be used, and with `force_reset=False` for anything but the model's own.
+            ValueError: for other spaces.
+        """
+        if env is self.env:
+            self._last_obs = None if force_reset else self._last_obs
+            return
+        if not force_reset:
+            raise UserError("force_reset=False: other environments can only begin anew")
+        made = completed(env, self.arm, self.seeds, self.seed_pool, {})
+        if made.env is None:
+            raise UserError("set_env(None): a model keeps its environments until it is given others")
+        check_for_correct_spaces(made.env, self.observation_space, self.action_space)
+        self._last_obs = None
+        self._train_in(made.env)
+
     @property
     def collector(self) -> Collector:
-        """What steps the environments of the active replicas. Raises `UserError` for an unsuitable environment."""
+        """What steps the environments of the active replicas. Raises `UserError` where there are none."""
         if self._collector is None:
-            if not isinstance(self.env, BatchedVecEnv):
-                raise UserError("env must be a BatchedVecEnv or the id of a task; see bench.tasks")
-            if self.env.batched.seeds != self.seeds:
-                raise UserError(f"the environment's seeds {self.env.batched.seeds} are not the learner's {self.seeds}")
-            collector = Collector(self.env.batched, self._streams["action"])
+            collector = Collector(self._batched, self._streams["action"])
             self._collector = collector if len(self.active) == len(self.seeds) else collector.select(self.active)
         return self._collector
 
@@ -319,7 +410,22 @@ class PolicyGradient(OnPolicyAlgorithm):
 
     def batch_limit(self) -> int:
         """Return the most steps one batch can take of a replica: one that might not fit the budget is not started."""
-        return self.arm.batch_limit(self.collector.env.task.horizon)
+        return self.arm.batch_limit(self._batched.task.horizon)
+
+    def _refuse_idleness(self, total: int, reset_num_timesteps: bool) -> None:
+        """Refuse to learn where nothing would be learned. Raises `UserError`."""
+        alive = [replica for replica in range(len(self.seeds)) if replica not in self.failures]
+        if not alive:
+            replica, cause = next(iter(self.failures.items()))
+            raise UserError(f"no seed is left to learn: seed {self.seeds[replica]} failed ({cause})")
+        used = [0 if reset_num_timesteps else self.env_steps[replica] for replica in alive]
+        end = total if reset_num_timesteps else self.num_timesteps + total
+        if min(used) + self.batch_limit() > end:
+            raise UserError(
+                f"total_timesteps={total}: not one batch fits, which takes up to {self.batch_limit()} steps of each "
+                f"seed ({self.arm.n_envs} environments); give at least {total + min(used) + self.batch_limit() - end}, "
+                f"or smaller batches"
+            )
 
     def _make_ready(self, reset_num_timesteps: bool) -> None:
         """Let all replicas train that have not failed, from a new start or where they are."""
@@ -359,6 +465,45 @@ class PolicyGradient(OnPolicyAlgorithm):
     def _init_callback(self, callback: MaybeCallback, progress_bar: bool = False) -> BaseCallback:
         return super()._init_callback(with_progress_bar(callback) if progress_bar else callback)
 
+    def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
+        """Name what `get_parameters` returns and `set_parameters` takes: networks, optimisers, scales."""
+        policy = self.policy
+        there = {
+            "policy.critic_optimizer": policy.critic,
+            "policy.obs_rms": policy.obs_rms,
+            "policy.reward_scale": policy.reward_scale,
+        }
+        return ["policy", "policy.optimizer", *(name for name, part in there.items() if part is not None)], []
+
+    def set_parameters(
+        self,
+        load_path_or_dict: Any,
+        exact_match: bool = True,
+        device: torch.device | str = "auto",
+    ) -> None:
+        """Take the parameters of a saved model, or those that `get_parameters` returned.
+
+        Raises:
+            UserError: for a file that is none, or of other networks.
+            ValueError, RuntimeError: of Stable-Baselines3, for a mapping with other parameters.
+        """
+        if isinstance(load_path_or_dict, Mapping):
+            super().set_parameters(dict(load_path_or_dict), exact_match, device)
+            return
+        saved, weights = saving.read(load_path_or_dict)
+        if saved.seeds != self.seeds:
+            raise UserError(f"{load_path_or_dict}: its seeds are {list(saved.seeds)}, the model's {list(self.seeds)}")
+        with saving.loading(load_path_or_dict):
+            self.policy.load_weights(weights)
+
+    def _place(self, index: int) -> int:
+        """Return a replica's index. Raises `UserError` where there is none."""
+        if isinstance(index, bool) or not isinstance(index, int | np.integer) or not 0 <= index < len(self.seeds):
+            raise UserError(
+                f"replica {index}: must be from 0 to {len(self.seeds) - 1}; the seeds are {list(self.seeds)}"
+            )
+        return int(index)
+
     def replica(self, index: int) -> PPO:
         """Return one replica as a stock SB3 `PPO`, which saves, loads, evaluates and goes on learning by itself.
 
@@ -366,7 +511,8 @@ class PolicyGradient(OnPolicyAlgorithm):
         learned from what its scales make of observations and rewards: wrap this model's environments with
         `replica_normalisation(index, venv)`.
         """
-        return export.stock_ppo(self.policy, index, self.arm, self.env_steps[index], self.device)
+        place = self._place(index)
+        return export.stock_ppo(self.policy, place, self.arm, self.env_steps[place], self.device)
 
     def replica_normalisation(self, index: int, venv: VecEnv) -> VecNormalize:
         """Return `venv` as one replica saw its environments: SB3's `VecNormalize` with that seed's scales, frozen.
@@ -374,10 +520,18 @@ class PolicyGradient(OnPolicyAlgorithm):
         Set its `training` to True to go on learning, and its `norm_reward` to False to see the task's own rewards. An
         arm that normalises nothing gets a wrapper that changes nothing.
         """
-        return export.vec_normalize(self.policy, index, venv, self.arm.gamma)
+        return export.vec_normalize(self.policy, self._place(index), venv, self.arm.gamma)
 
-    def save(self, path: str | Path | io.BufferedIOBase, exclude: Any = None, include: Any = None) -> None:  # noqa: ARG002
-        """Write weights and JSON; nothing in the file is executed when it is loaded. SB3's filters do not apply."""
+    def save(self, path: str | Path | io.BufferedIOBase, exclude: Any = None, include: Any = None) -> None:
+        """Write weights and JSON; nothing in the file is executed when it is loaded.
+
+        Raises:
+            UserError: for `exclude` and `include`: nothing can be left out or added.
+            OSError: where the file cannot be written.
+        """
+        for name, filtered in (("exclude", exclude), ("include", include)):
+            if filtered:
+                raise UserError(f"{name}={shown(filtered)}: a saved model is always whole, and holds no attributes")
         model = saving.SavedModel(
             arm=self.arm,
             seeds=self.seeds,
@@ -393,31 +547,59 @@ class PolicyGradient(OnPolicyAlgorithm):
         saving.write(path, model, self.policy.weights())
 
     @classmethod
-    def load(  # type: ignore[override]  # SB3's further options belong to its cloudpickled format
+    def load(
         cls,
         path: str | Path | io.BufferedIOBase,
-        env: GymEnv | None = None,
-        device: str = "cpu",
+        env: GymEnv | str | None = None,
+        device: torch.device | str = "cpu",
+        custom_objects: Mapping[str, Any] | None = None,
+        print_system_info: bool = False,
+        force_reset: bool = True,
+        *,
         engine: Engine = "kernel",
+        verbose: int = 0,
+        tensorboard_log: str | None = None,
+        **settings: Any,
     ) -> "PolicyGradient":
-        """Return what `save` wrote, ready to predict, and to learn once it has an environment. Raises `UserError`."""
+        """Return what `save` wrote, ready to predict, and to learn once it has environments.
+
+        `env` and `settings` are as in the constructor; settings change how it learns on, and not its networks.
+
+        Raises:
+            UserError: for a file that is none, and in one line for what cannot be.
+            ValueError: for environments of other spaces.
+        """
+        if custom_objects:
+            raise UserError(
+                "custom_objects: nothing in the file is unpickled; give settings as load(…, learning_rate=…)"
+            )
+        if not force_reset:
+            raise UserError("force_reset=False: a file holds no environments, so they begin anew")
+        if settings.get("seed") is not None:
+            raise UserError(f"seed={shown(settings['seed'])}: the seeds of a saved model are its own")
+        if print_system_info:
+            get_system_info()
         saved, weights = saving.read(path)
+        made = completed(env, saved.arm, saved.seeds, saved.seed_pool, settings)
+        saving.refuse_other_networks(made.arm, saved.arm)
         model = cls(
-            arm=saved.arm,
+            arm=made.arm,
             seeds=saved.seeds,
             seed_pool=saved.seed_pool,
             device=device,
+            verbose=verbose,
+            tensorboard_log=tensorboard_log,
             engine=engine,
             _init_setup_model=False,
         )
         model.observation_space, model.action_space = saved.observation_space, saved.action_space
         model.n_envs = len(model.seeds) * model.arm.n_envs
+        if made.env is not None:
+            check_for_correct_spaces(made.env, model.observation_space, model.action_space)
         with saving.loading(path):
             model._setup_model()
-        if env is not None:
-            model.set_env(env)
-        with saving.loading(path):
             model.policy.load_weights(weights)
+        model._train_in(made.env)
         model.env_steps, model.updates = list(saved.env_steps), list(saved.updates)
         model.kl_coef, model.reference_coef = np.array(saved.kl_coef), np.array(saved.reference_coef)
         model.task_name = saved.task

@@ -1,5 +1,6 @@
 """Collecting experience: fixed-length segments or complete episodes, of all replicas at once."""
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from gymnasium import spaces
 from torch import Tensor
 
 from bench.config.schema import Arm
@@ -20,8 +22,9 @@ from bench.tasks.environments import Environments, Transition
 Array = npt.NDArray[Any]
 NONE = np.zeros(0, dtype=np.int64)  # columns
 
-# Told of every step: actions, rewards, dones, infos (one per column). False stops the collection.
-OnStep = Callable[[Array, Array, Array, list[dict[str, Any]]], bool]
+# Told of every step what Stable-Baselines3's callbacks find in their `locals`, column by column: actions (C,) or
+# (C, K), new_obs (C, O), rewards (C,), dones (C,) and infos. False stops the collection.
+OnStep = Callable[[dict[str, Any]], bool]
 
 
 @dataclass(frozen=True)
@@ -125,6 +128,7 @@ class Collector:
     def __init__(self, env: Environments, action_streams: Sequence[np.random.Generator]) -> None:
         self.env, self.streams = env, list(action_streams)
         self.counter = EpisodeCounter(self.replicas * env.n_envs)
+        self._began = time.monotonic()
         self._everyone = np.ones(self.replicas * env.n_envs, dtype=bool)
 
     @property
@@ -138,6 +142,11 @@ class Collector:
         columns = np.concatenate([np.arange(self.env.n_envs) + row * self.env.n_envs for row in rows])
         chosen.counter.returns, chosen.counter.lengths = self.counter.returns[columns], self.counter.lengths[columns]
         return chosen
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a copy goes on with; what belongs to the batch being collected holds addresses of memory."""
+        passing = ("_acting", "_observation", "_recorded", "_episodes")
+        return {name: value for name, value in vars(self).items() if name not in passing}
 
     def get_state(self) -> dict[str, Any]:
         """Return environments and running episodes as plain lists and numbers."""
@@ -159,14 +168,14 @@ class Collector:
         self._begin(actor, n_steps)
         for t, noise in enumerate(actor.noise(self.streams, n_steps, self.env.n_envs).unbind()):
             transition, done = self._step(noise, None)
-            if not self._tell(transition, done, on_step):
-                return None
             if done.size:
                 if transition.truncated.any():
                     truncated = np.flatnonzero(transition.truncated)
                     hidden.append(_Hidden(t, truncated, transition.observation[:, truncated]))
                 self.env.restart(done)
                 self._observation = self.env.observation
+            if not self._tell(transition, done, on_step):
+                return None
         return self._rollout(hidden)
 
     def whole_episodes(
@@ -178,6 +187,7 @@ class Collector:
         """
         snapshots: list[Snapshot] = []
         self.env.restart(share=share)
+        self.counter = EpisodeCounter(self.env.n_columns)  # whoever stopped the last batch left episodes unfinished
         live = np.ones(self.env.n_columns, dtype=bool)
         noises = actor.noise_without_end(
             self.streams, self.env.n_envs, lambda: np.asarray(live.reshape(self.replicas, -1).any(axis=1))
@@ -220,12 +230,29 @@ class Collector:
 
     def _tell(self, transition: Transition, done: Array, on_step: OnStep) -> bool:
         """Note the episodes that ended and tell the callbacks."""
-        infos: list[dict[str, Any]] = [{}] * self.env.n_columns
-        for column, result in zip(done, self.counter.finish(done), strict=True):
-            infos[column] = {"episode": {"r": result[0], "l": result[1]}}
+        infos: list[dict[str, Any]] = [{} for _ in range(self.env.n_columns)]
+        for column, result in zip(done.tolist(), self.counter.finish(done), strict=True):
+            infos[column] = {
+                "episode": {"r": result[0], "l": result[1], "t": round(time.monotonic() - self._began, 6)},
+                "terminal_observation": transition.observation[:, column].copy(),
+                "TimeLimit.truncated": bool(transition.truncated[column]),
+            }
             self._episodes[column // self.env.n_envs].append(result)
-        actions = self._recorded[-1].acts.actions[self._recorded[-1].steps - 1]
-        return on_step(actions.cpu().numpy(), transition.reward, transition.terminated | transition.truncated, infos)
+        return on_step(
+            {
+                "actions": self._actions(),
+                "new_obs": self._observation.T,
+                "rewards": transition.reward,
+                "dones": transition.terminated | transition.truncated,
+                "infos": infos,
+            }
+        )
+
+    def _actions(self) -> Array:
+        """The last actions, (C,) or (C, K)."""
+        recorded = self._recorded[-1]
+        columns: Array = recorded.acts.actions[recorded.steps - 1].transpose(0, 1).flatten(1).cpu().numpy()
+        return columns[0] if isinstance(self.env.task.action_space, spaces.Discrete) else columns.T
 
     def _rollout(self, hidden: "Sequence[_Hidden]") -> Rollout:
         """Return everything recorded, the observation that followed the last step, and those that restarts hid."""

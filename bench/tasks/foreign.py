@@ -71,8 +71,16 @@ class GymTask(Task):
         """Its state lies in somebody else's environment."""
         return False
 
-    def make(self) -> "CheckedEnv":
-        """One such environment, without a time limit. Raises `UserError` where it cannot be made."""
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        return f"task.id={self.id}"
+
+    def make(self, place: int = 0) -> "CheckedEnv":  # noqa: ARG002 - they are all the same
+        """One such environment, without a time limit; `place` is where it stands among its seed's.
+
+        Raises `UserError` where it cannot be made.
+        """
         spec = self.spec
         silent = {"render_mode": None} if spec.kwargs.get("render_mode") is not None else {}
         try:
@@ -113,7 +121,7 @@ class GymTask(Task):
         env = self.make()
         observation, action = env.observation_space, env.action_space
         env.close()
-        check_spaces(f"task.id={self.id}", observation, action)
+        check_spaces(self.name, observation, action)
         return observation, action  # type: ignore[return-value]  # as was just checked
 
     @property
@@ -230,7 +238,7 @@ class ForeignEnv(Environments):
         self, task: GymTask, seeds: Sequence[int], n_envs: int, pool: str = "main", evaluation: int | None = None
     ) -> None:
         super().__init__(task, seeds, n_envs, pool, evaluation)
-        self._envs = [task.make() for _ in range(self.n_columns)]
+        self._envs = [task.make(column % n_envs) for column in range(self.n_columns)]
         self._seen: Array = np.full((*task.observation_space.shape, self.n_columns), np.nan, dtype=np.float32)
 
     def seed(self, seeds: Sequence[int]) -> None:

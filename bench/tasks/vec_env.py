@@ -10,6 +10,7 @@ from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvObs, VecEnvStepReturn
 
+from bench.errors import UserError
 from bench.tasks.base import Array
 from bench.tasks.environments import Environments, TaskFault, Transition
 
@@ -26,6 +27,7 @@ class BatchedVecEnv(VecEnv):
         self._returns = np.zeros(batched.n_columns)
         self._began = time.time()
         self._actions: Array = np.empty(0)
+        self.learner_seeds: tuple[int, ...] | None = None  # of the learner that trains in it, if one does
         super().__init__(batched.n_columns, batched.task.observation_space, batched.task.action_space)
 
     def reset(self) -> VecEnvObs:
@@ -68,10 +70,19 @@ class BatchedVecEnv(VecEnv):
         return infos
 
     def seed(self, seed: int | None = None) -> Sequence[int | None]:
-        """Put the streams at the beginning of those of `seed`, `seed` + 1, … (one per replica); drawn when None."""
+        """Put the streams at the beginning of those of `seed`, `seed` + 1, … (one per replica); drawn when None.
+
+        Raises `UserError` for other seeds than those of a learner that trains in it.
+        """
         if seed is None:
             seed = int(np.random.SeedSequence().generate_state(1)[0])
-        self.batched.seed([seed + replica for replica in range(len(self.batched.seeds))])
+        seeds = tuple(seed + replica for replica in range(len(self.batched.seeds)))
+        if self.learner_seeds is not None and self.learner_seeds != seeds:
+            raise UserError(
+                f"seed({seed}): a model trains in these environments, whose streams are those of its seeds "
+                f"{list(self.learner_seeds)}; give it seeds={list(seeds)} when it is made"
+            )
+        self.batched.seed(seeds)
         return np.repeat(self.batched.seeds, self.batched.n_envs).tolist()
 
     def close(self) -> None:
