@@ -117,6 +117,7 @@ class DelayedExam(ExactTask):
             reward=rewards,
             reward_variance=np.full_like(rewards, self.luck * self.luck),
             reward_to=np.broadcast_to(rewards.T[:, :, None], flat.shape),
+            square_to=np.broadcast_to((rewards**2 + self.luck * self.luck).T[:, :, None], flat.shape),
             horizon=None,
             shape=shape,
             starts={"exam": np.eye(n_states)[0]},

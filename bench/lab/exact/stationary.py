@@ -51,13 +51,14 @@ def _target_times_next_sum(
     for left in range(n - 1, -1, -1):
         found = with_reward + gamma * process.expect(product)  # of G⁽ⁿ⁻ˡᵉᶠᵗ⁾ and S'
         product = process.over_actions(_beside(psi, target, fixed, left) + weight * found)
-    return np.asarray(found)
+    return found
 
 
 def _beside(psi: Array, target: TargetMoments, fixed: Array, lag: int) -> Array:
     """Return ψ E[X Â | s, a] for the target X that is `lag` steps shorter, (1, S, A, D)."""
     mean, product = target.shorter(lag)
-    return psi * (product - fixed[..., None] * mean)[..., None]
+    beside: Array = psi * (product - fixed[..., None] * mean)[..., None]
+    return beside
 
 
 def directions(process: Process) -> Array:

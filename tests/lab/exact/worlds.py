@@ -6,6 +6,7 @@ import numpy as np
 from scipy.special import softmax
 
 from bench.lab.exact.process import Process
+from bench.tasks.delayed_exam import DelayedExam
 from bench.tasks.exact import ExactTask
 from bench.tasks.exam_question import ExamQuestion
 from bench.tasks.random_walk import RandomWalk
@@ -18,6 +19,7 @@ WORLDS: dict[str, Callable[[], ExactTask]] = {
     "exam_question": ExamQuestion,
     "two_answers": lambda: ExamQuestion(answers="two"),
     "random_walk": RandomWalk,
+    "delayed_exam": DelayedExam,
 }
 
 
