@@ -67,7 +67,8 @@ class WeeklyExam(ExactTask):
 
     State (4, C): week (0 to 16), level (0 to 10), fatigue (0 to 4), brother (0 elder, 1 younger), of which each is
     equally likely; then a row for the last score, where it is observed, and one for the money held back until the end.
-    Observation: week, level, fatigue and brother, scaled to [0, 1], and the last score / 100 where it is observed.
+    Observation: week, level, fatigue (0 where it is hidden) and brother, scaled to [0, 1], and the last score / 100 where
+    it is observed.
     Actions: the `PLANS`. A week moves level and fatigue, the exam follows on the new ones; reward = points / 100.
     Terminates by itself after the last week.
 
@@ -76,6 +77,7 @@ class WeeklyExam(ExactTask):
     reward_cap: the most a week's score can bring, before the shift; None for no cap
     pay: "weekly", or everything with the last exam ("final")
     observe_last_score: whether the policy sees the score of the last exam (0 before the first)
+    hide_fatigue: whether policy and critic do not see the fatigue
 
     Raises `UserError` for a luck outside its range, and for another way of paying.
     """
@@ -85,6 +87,7 @@ class WeeklyExam(ExactTask):
     reward_cap: float | None = None
     pay: Literal["weekly", "final"] = "weekly"
     observe_last_score: bool = False
+    hide_fatigue: bool = False
 
     time_limit = None
 
@@ -189,9 +192,12 @@ class WeeklyExam(ExactTask):
         return Step(successor, pay, ended, {"true_score": points / 100} if self.extras else {})
 
     def observe(self, state: Array) -> Array:
-        """Week / 16, level / 10, fatigue / 4, brother, and the last score / 100 if observed: (4 or 5, C) float32."""
+        """Week / 16, level / 10, fatigue / 4 or 0, brother, and the last score / 100 if observed: (4 or 5, C) float32."""
         seen = len(self.observation_space.low)
-        return (state[:seen] * _SCALE[:seen]).astype(np.float32)
+        observation: Array = (state[:seen] * _SCALE[:seen]).astype(np.float32)
+        if self.hide_fatigue:
+            observation[2] = 0.0
+        return observation
 
     def describe(
         self, state: Array, action: Any = None, reward: float | None = None, extras: Mapping[str, float] | None = None

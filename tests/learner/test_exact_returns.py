@@ -128,6 +128,7 @@ WORLDS: dict[str, ExactTask] = {
     "random_walk": RandomWalk(time_limit=37),
     "broken off": BrokenOff(),
     "delayed_exam": DelayedExam(delay=6),
+    "hidden fatigue": WeeklyExam(hide_fatigue=True),
 }
 
 
