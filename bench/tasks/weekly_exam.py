@@ -67,8 +67,8 @@ class WeeklyExam(ExactTask):
 
     State (4, C): week (0 to 16), level (0 to 10), fatigue (0 to 4), brother (0 elder, 1 younger), of which each is
     equally likely; then a row for the last score, where it is observed, and one for the money held back until the end.
-    Observation: week, level, fatigue (0 where it is hidden) and brother, scaled to [0, 1], and the last score / 100 where
-    it is observed.
+    Observation: week, level, fatigue (0 where it is hidden) and brother, scaled to [0, 1], and the last score / 100
+    where it is observed.
     Actions: the `PLANS`. A week moves level and fatigue, the exam follows on the new ones; reward = points / 100.
     Terminates by itself after the last week.
 
@@ -192,7 +192,7 @@ class WeeklyExam(ExactTask):
         return Step(successor, pay, ended, {"true_score": points / 100} if self.extras else {})
 
     def observe(self, state: Array) -> Array:
-        """Week / 16, level / 10, fatigue / 4 or 0, brother, and the last score / 100 if observed: (4 or 5, C) float32."""
+        """Week / 16, level / 10, fatigue / 4 (0 if hidden), brother, last score / 100 if observed: (4 or 5, C)."""
         seen = len(self.observation_space.low)
         observation: Array = (state[:seen] * _SCALE[:seen]).astype(np.float32)
         if self.hide_fatigue:

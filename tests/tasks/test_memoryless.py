@@ -79,7 +79,7 @@ def test_hidden_fatigue_costs_something_and_leaves_much() -> None:
 def test_worlds_that_it_cannot_do() -> None:
     with pytest.raises(ValueError, match="a world with a step axis"):
         best_memoryless(DelayedExam(hidden=True))
-    with pytest.raises(UserError, match="task.observe_last_score=true"):
+    with pytest.raises(UserError, match=r"task\.observe_last_score=true"):
         best_memoryless(WeeklyExam(observe_last_score=True))
 
     class Timeless(Veiled):
