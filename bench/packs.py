@@ -120,21 +120,21 @@ def _packed(file: Path) -> tuple[_Pack, str] | None:
 
 def _located(path: Path) -> tuple[_Pack, str] | None:
     """The pack of the study that a path belongs to, and the path below the study; None where there is no pack."""
-    parts = Path(os.path.abspath(path)).parts
+    parts = os.path.abspath(path).split(os.sep)
     for level in range(1, min(DEPTH, len(parts) - 1) + 1):
         if parts[-level] in (RUNS, LAB):
-            pack = _pack(Path(*parts[:-level], f"{parts[-level]}{SUFFIX}"))
+            pack = _pack(os.sep.join((*parts[:-level], f"{parts[-level]}{SUFFIX}")))
             if pack is not None:
                 return pack, "/".join(parts[-level:])
     return None
 
 
-def _pack(path: Path) -> _Pack | None:
+def _pack(path: str) -> _Pack | None:
     try:
-        found = path.lstat()
+        found = os.lstat(path)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    return _opened(path, found.st_size, found.st_mtime_ns, found.st_ino)
+    return _opened(Path(path), found.st_size, found.st_mtime_ns, found.st_ino)
 
 
 @functools.lru_cache(maxsize=8)

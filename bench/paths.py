@@ -10,6 +10,7 @@ import os
 import re
 import stat
 from pathlib import Path
+from typing import BinaryIO
 
 SHORTEST_SECRET = 8  # a shorter value of the environment is no key, and may be a common word
 
@@ -58,9 +59,13 @@ def refuse_links(path: Path, levels: int) -> None:
     Raises:
         OSError: with the link as its file name.
     """
-    for part in (path, *path.parents)[:levels]:
-        if part.is_symlink():
-            raise OSError(errno.ELOOP, "it is a link, and links are not followed", str(part))
+    part = os.fspath(path)
+    for _ in range(levels):
+        if os.path.islink(part):
+            raise OSError(errno.ELOOP, "it is a link, and links are not followed", part)
+        part = os.path.dirname(part)
+        if part in ("", os.sep):
+            return
 
 
 def read_file(path: Path, most: int) -> bytes:
@@ -69,16 +74,26 @@ def read_file(path: Path, most: int) -> bytes:
     Raises:
         OSError: where there is none, or it is larger, or a link, or no regular file.
     """
+    with open_file(path, most) as file:
+        return file.read(min(most, os.fstat(file.fileno()).st_size + 1))
+
+
+def open_file(path: Path, most: int) -> BinaryIO:
+    """Open a regular file of at most `most` bytes for reading. Raises `OSError` as `read_file` does."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         if error.errno == errno.ELOOP:
             raise OSError(errno.ELOOP, "it is a link, and links are not followed", str(path)) from error
         raise
-    with os.fdopen(descriptor, "rb") as file:
+    file = os.fdopen(descriptor, "rb")
+    try:
         found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode):
             raise OSError(errno.EINVAL, "it is no file", str(path))
         if found.st_size > most:
             raise OSError(errno.EFBIG, f"it has more than {most} bytes", str(path))
-        return file.read(most)
+    except OSError:
+        file.close()
+        raise
+    return file

@@ -25,10 +25,11 @@ class BenchSweeper(Sweeper):
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Take what Hydra hands over; the launcher's jobs get cells that are composed already."""
-        from bench.cells.jobs import JobLoader
+        from bench.cells.jobs import JobCallbacks, JobLoader
 
-        # Launchers call one method of Hydra's loader, and JobLoader has only that one.
-        context = HydraContext(config_loader=JobLoader(), callbacks=hydra_context.callbacks)  # type: ignore[arg-type]
+        # Launchers and their jobs call few methods of Hydra's, and these classes have only those.
+        callbacks: Any = JobCallbacks(hydra_context.callbacks)
+        context = HydraContext(config_loader=JobLoader(), callbacks=callbacks)  # type: ignore[arg-type]
         self.launcher = Plugins.instance().instantiate_launcher(
             hydra_context=context, task_function=task_function, config=config
         )

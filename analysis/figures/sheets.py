@@ -3,9 +3,10 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from analysis.figures import gallery, parallel
+from analysis.figures import gallery
 from analysis.figures.gallery import Material
 from analysis.figures.style import FORMATS, Look, save
+from bench import parallel
 
 
 @dataclass(frozen=True)

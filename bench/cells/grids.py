@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Protocol
 
+from bench import errors
 from bench.config.identity import BOOKKEEPING, cell_hash
 from bench.config.schema import Config
 from bench.errors import UserError, counted, nearest
 
 Grid = Mapping[str, Sequence[Any]]  # key -> the values it takes
 MOST_CELLS = 20_000  # of one command: more take hours to compose, and are a slip of the hand
-SHOWN = 20  # illegal cells that are listed
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,7 @@ class Illegal:
 
 def listed(illegal: Sequence[Illegal]) -> list[str]:
     """Return a line for each illegal cell, as far as they are shown."""
-    lines = [f"{each.choices}: {each.reason}" if each.choices else each.reason for each in illegal[:SHOWN]]
-    return lines if len(illegal) <= SHOWN else [*lines, f"and {len(illegal) - SHOWN} more"]
+    return errors.listed([f"{each.choices}: {each.reason}" if each.choices else each.reason for each in illegal])
 
 
 def refusal(illegal: Sequence[Illegal], cells: int) -> UserError:

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Glob, Override
+from hydra.core.override_parser.types import Glob, Override, RangeSweep
 
 from bench.config import options
+from bench.config.names import WIDEST, bounded
 from bench.errors import UserError
 
 MOST_VALUES = 1000  # of one key
@@ -25,10 +26,12 @@ def values_of(override: Override) -> list[Any]:
         return list(value.filter(list(options.options(key))))
     if not override.is_sweep_override():
         return [value]
-    parser = OverridesParser.create()
-    texts = list(itertools.islice(override.sweep_string_iterator(), MOST_VALUES + 1))
-    if len(texts) > MOST_VALUES:
-        raise UserError(f"{override.input_line}: more than {MOST_VALUES} values are too many for one key")
+    # Hydra makes a list of a range that is shuffled, however long it is.
+    listed = value.range() if isinstance(value, RangeSweep) else override.sweep_string_iterator()
+    if len(list(itertools.islice(listed, MOST_VALUES + 1))) > MOST_VALUES:
+        line = bounded(str(override.input_line), WIDEST)
+        raise UserError(f"{line}: more than {MOST_VALUES} values are too many for one key")
+    parser, texts = OverridesParser.create(), override.sweep_string_iterator()
     return [parser.parse_override(f"{key}={text}").value() for text in texts]
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench import parallel
 from bench.config import names
 from bench.config.arguments import read
 from bench.design import ledger
@@ -17,21 +18,24 @@ from bench.records import block as blocks
 from bench.records import index
 from bench.records.partial import PARTIAL
 
+MOST_LINES = 50  # of cells in one state
+AT_ONCE = 250  # cells that a process looks at before it takes others
 STATES = ("done", "running", "stale", "failed", "missing", "damaged")
 
 
 @dataclass(frozen=True)
 class Arguments:
-    """Which study."""
+    """Which study, and whether every line is printed."""
 
     study: str = ""
     results: str = "results"
+    all: bool = False
 
 
 def main(words: Sequence[str]) -> int:
     """Print the state of a study; the exit code: 2 where a block of it is damaged. Raises `UserError`."""
     asked = read("status", words, Arguments)
-    text, intact = status(Path(asked.results), asked.study)
+    text, intact = status(Path(asked.results), asked.study, every=asked.all)
     print("\n".join(map(one_line, text.splitlines())))
     if (tuned := tuning.summary(Path(asked.results) / asked.study)) is not None:
         print(tuned)
@@ -50,8 +54,10 @@ class Line:
     note: str = ""
 
 
-def status(results: Path, study: str) -> tuple[str, bool]:
+def status(results: Path, study: str, *, every: bool = False) -> tuple[str, bool]:
     """The state of a study's planned cells as text, and whether none is damaged.
+
+    Of the seeds in one state, at most `MOST_LINES` lines are shown, unless `every` one is asked for.
 
     Raises:
         UserError: where no such study has been run, or its index is damaged.
@@ -60,15 +66,33 @@ def status(results: Path, study: str) -> tuple[str, bool]:
     cells = index.STUDY.read(folder)["cells"]
     arms = names.arm_labels([names.Named(cell["task"], cell["arm"], cell["hash"], {}) for cell in cells])
     called = [f"{cell['task']} {arm}" for cell, arm in zip(cells, arms, strict=True)]
-    lines = [line for cell, name in zip(cells, called, strict=True) for line in _cell(folder, cell, name)]
+    lines = _lines(folder, list(zip(cells, called, strict=True)))
     counts = Counter(line.state for line in lines for _ in line.seeds)
     summary = ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state])
-    shown = [
-        f"{line.state:8} {line.cell} seeds {_short(line.seeds)}{': ' if line.note else ''}{line.note}"
-        for line in lines
-        if line.state != "done"
-    ]
+    shown = _shown(lines, every)
     return "\n".join([f"{study}: {summary} (seeds of cells)", *shown]), all(line.state != "damaged" for line in lines)
+
+
+def _lines(study: Path, cells: Sequence[tuple[index.Entry, str]]) -> list[Line]:
+    """The lines of cells, each with its name; thousands of cells are looked at by several processes."""
+
+    def look(start: int) -> list[Line]:
+        return [line for cell, name in cells[start : start + AT_ONCE] for line in _cell(study, cell, name)]
+
+    return [line for part in parallel.each(look, range(0, len(cells), AT_ONCE)) for line in part]
+
+
+def _shown(lines: Sequence[Line], every: bool) -> list[str]:
+    """What is not done, in the order of the cells; of many lines of one state the first, then their number."""
+    shown: list[str] = []
+    counts: Counter[str] = Counter()
+    for line in lines:
+        counts[line.state] += 1
+        if line.state != "done" and (every or counts[line.state] <= MOST_LINES):
+            note = f": {line.note}" if line.note else ""
+            shown.append(f"{line.state:8} {line.cell} seeds {_short(line.seeds)}{note}")
+    further = {state: counts[state] - MOST_LINES for state in STATES[1:] if counts[state] > MOST_LINES and not every}
+    return shown + [f"{state:8} {number} more; all=true names them" for state, number in further.items()]
 
 
 def _cell(study: Path, cell: index.Entry, name: str) -> Iterator[Line]:

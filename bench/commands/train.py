@@ -24,12 +24,14 @@ from bench.cells.mistakes import explained
 from bench.cells.overrides import written
 from bench.cells.planning import plan_command
 from bench.design import phases
-from bench.errors import RunWarning, UserError, counted, first_line
+from bench.errors import RunWarning, UserError, counted, first_line, listed
 from bench.execution import dry_run, launch, progress
 from bench.execution.checks import check
 from bench.execution.execute import train_missing
 from bench.execution.launch import Outcome, Report
 from bench.paths import CONF
+
+MOST_LINES = 60  # warnings that are printed
 
 
 class SweepFailed(Exception):
@@ -160,7 +162,7 @@ def sweep(config: Any, words: Sequence[str], load: Callable[..., Any], launcher:
 
 
 def _warn(lines: Sequence[str]) -> None:
-    for line in lines:
+    for line in listed(lines, MOST_LINES):
         print(line if line.startswith(" ") else f"warning: {line}", file=sys.stderr)
 
 
@@ -195,7 +197,8 @@ def _outcome(ended: Any) -> Outcome:
 def _conclude(report: Report) -> None:
     """Print how a sweep ended. Raises `SweepFailed`."""
     _warn(report.warnings)
-    for line in report.failures:
+    status = f"; '{_next('bench', 'status', report.directory)}' names them"
+    for line in listed(report.failures, further=status):
         print(f"failed: {line}", file=sys.stderr)
     counts = [counted(report.cells, "cell")]
     if report.skipped:
@@ -206,7 +209,10 @@ def _conclude(report: Report) -> None:
     if report.failures:
         raise SweepFailed
     if not report.elsewhere:
-        words = ["python", "-m", "analysis", f"study={report.directory.name}"]
-        if report.directory.parent != Path("results"):
-            words.append(f"results={report.directory.parent}")
-        print(f"next: {shlex.join(words)}", file=sys.stderr)
+        print(f"next: {_next('analysis', '', report.directory)}", file=sys.stderr)
+
+
+def _next(module: str, verb: str, study: Path) -> str:
+    """Return a command about the study in a folder."""
+    results = [] if study.parent == Path("results") else [f"results={study.parent}"]
+    return shlex.join(["python", "-m", module, *([verb] if verb else []), f"study={study.name}", *results])

@@ -21,13 +21,20 @@ BOOKKEEPING = (
     "keep_episodes", "plugins", "illegal", "until", "max_pairs",
 )  # fmt: skip
 _OF_TASK = ("name", "time_limit", "knobs")  # its other keys are read from the top level, or by the analysis
+_HASH = "_cell_hash"  # no field, so no copy with other settings takes it over
 _OF_PEERS = ("algorithm", "budget", "norm_obs", "norm_reward", "seed_pool", "evaluation")
 
 
 def cell_hash(config: Config) -> str:
-    """Return eight hex digits of everything that can change a number, and of nothing else."""
-    text = json.dumps(identity(config), sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:8]
+    """Return eight hex digits of everything that can change a number, and of nothing else.
+
+    It is kept beside the fields of the configuration, which never change: a sweep asks some thirty times for each cell.
+    """
+    found: str | None = vars(config).get(_HASH)
+    if found is None:
+        text = json.dumps(identity(config), sort_keys=True, separators=(",", ":"))
+        found = vars(config)[_HASH] = hashlib.sha256(text.encode()).hexdigest()[:8]
+    return found
 
 
 def identity(config: Config) -> dict[str, Any]:

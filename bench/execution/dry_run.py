@@ -9,12 +9,14 @@ from bench.cells.grids import Cell
 from bench.cells.labels import labels
 from bench.config.identity import cell_hash
 from bench.config.schema import Config
-from bench.errors import counted
+from bench.errors import counted, listed
 from bench.execution import execute
 from bench.execution.launch import OURS, Job, cost, jobs, work
 from bench.records import block as blocks
 from bench.records import partial, provenance
 from bench.records.files import Damaged
+
+MOST_LINES = 60  # blocks that are listed, the longest first
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,15 +54,18 @@ def dry_run(cells: Sequence[Cell], processes: int | None) -> str:
     lines = [f"{counted(len(done), 'cell')} in {where}: {counted(finished, 'seed')} of cells done"]
     if running:
         lines[0] += f", {running} running in another process"
-    lines += [f"to be set aside: {what}" for found in hurt.values() for what in found.values()]
+    lines += listed([f"to be set aside: {what}" for found in hurt.values() for what in found.values()], MOST_LINES)
     if not todo:
         return "\n".join([*lines, "nothing to train"])
     needed = _needed(todo)
-    for each in needed:
-        seeds = blocks.seeds_name(each.job.cell.config.seeds).removeprefix("seeds-")
-        time = f"{each.steps:,} environment steps" if each.seconds is None else _clock(each.seconds)
-        lines.append(f"{'go on' if each.begun else 'train':6} {each.job.label} seeds {seeds}: {time}")
-    return "\n".join([*lines, _in_words(needed, processes)])
+    return "\n".join([*lines, *listed(list(map(_line, needed)), MOST_LINES), _in_words(needed, processes)])
+
+
+def _line(needed: "Needed") -> str:
+    """A block that is to be trained, and what it takes."""
+    seeds = blocks.seeds_name(needed.job.cell.config.seeds).removeprefix("seeds-")
+    time = f"{needed.steps:,} environment steps" if needed.seconds is None else _clock(needed.seconds)
+    return f"{'go on' if needed.begun else 'train':6} {needed.job.label} seeds {seeds}: {time}"
 
 
 def how_long(todo: Sequence[Job], processes: int | None) -> str:

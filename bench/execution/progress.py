@@ -1,6 +1,7 @@
 """What a sweep is doing, read from the files its workers write."""
 
 import contextlib
+import os
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -15,6 +16,8 @@ from bench.records import block as blocks
 
 SCREEN_EVERY = 0.5  # seconds
 LINE_EVERY = 15.0  # seconds, where the output is no terminal
+LOOKING_SHARE = 0.02  # of the time, at most, goes into looking at files: there may be thousands of blocks
+MOST_SHOWN = 8  # blocks at work that are shown; a cluster trains hundreds at once
 
 
 @dataclass(frozen=True)
@@ -80,55 +83,72 @@ class Display:
         ) as bars:
             whole = bars.add_task("", total=1.0, note="")
             shown: dict[Path, TaskID] = {}
-            while not stop.wait(SCREEN_EVERY):
+            while not stop.wait(watch.pause(SCREEN_EVERY)):
                 snapshot = watch.snapshot()
-                bars.update(
-                    whole, description=watch.count(snapshot), completed=snapshot.share, note=watch.left(snapshot.share)
-                )
-                for path in shown.keys() - {running.path for running in snapshot.running}:
+                note = ", ".join(filter(None, (watch.left(snapshot.share), *_others(snapshot))))
+                bars.update(whole, description=watch.count(snapshot), completed=snapshot.share, note=note)
+                at_work = snapshot.running[:MOST_SHOWN]
+                for path in shown.keys() - {running.path for running in at_work}:
                     bars.remove_task(shown.pop(path))
-                for running in snapshot.running:
+                for running in at_work:
                     if running.path not in shown:
                         shown[running.path] = bars.add_task(running.label, total=1.0, note="")
                     bars.update(shown[running.path], completed=running.fraction, note=running.value)
                 bars.refresh()
 
     def _print_lines(self, watch: "_Watch", stop: threading.Event) -> None:
-        while not stop.wait(LINE_EVERY):
+        while not stop.wait(watch.pause(LINE_EVERY)):
             snapshot = watch.snapshot()
-            running = [[f"{each.label} {each.fraction:.0%}", each.value] for each in snapshot.running]
-            parts = [[watch.count(snapshot), watch.left(snapshot.share)], *running]
-            line = "; ".join(", ".join(filter(None, part)) for part in parts)
+            running = [[f"{each.label} {each.fraction:.0%}", each.value] for each in snapshot.running[:MOST_SHOWN]]
+            parts = [[watch.count(snapshot), watch.left(snapshot.share)], *running, _others(snapshot)]
+            line = "; ".join(", ".join(filter(None, part)) for part in parts if part)
             self.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
+def _others(snapshot: Snapshot) -> list[str]:
+    """How many blocks at work are not shown; nothing where all are."""
+    further = len(snapshot.running) - MOST_SHOWN
+    return [f"{further} more at work"] if further > 0 else []
+
+
 class _Watch:
-    """Reads the items' blocks again and again; those that have ended are not read twice."""
+    """Looks at the items' records again and again; one is read where it has changed, and not twice where it has ended.
+
+    Asking a file when it was changed takes a fiftieth of reading it, and most blocks of a large sweep have not begun.
+    """
 
     def __init__(self, items: Sequence[Item], done_before: int) -> None:
         self.total = len(items) + done_before
-        self._waiting = list(items)
+        self._waiting = {item: _stamp(item.path) for item in items}  # what an earlier attempt left is not news
         self._work = sum(item.cost for item in items)
         self._ended = 0.0
         self._began = time.monotonic()
-        # What an earlier attempt left is not news.
-        self._before = {item.path: _read(item.path) for item in items}
+        self._looked_for = 0.0
+
+    def pause(self, usual: float) -> float:
+        """Seconds until one looks again."""
+        return max(usual, self._looked_for / LOOKING_SHARE)
 
     def snapshot(self) -> Snapshot:
         """Look at the files."""
+        began = time.monotonic()
         running: list[Running] = []
         worked = 0.0
-        for item in list(self._waiting):
+        for item, before in list(self._waiting.items()):
+            stamp = _stamp(item.path)
+            if stamp is None or stamp == before:
+                continue
             block = _read(item.path)
-            if block is None or block == self._before[item.path]:
+            if block is None:
                 continue
             if block.state == "running":
                 state = _progress(item)
                 running.append(state)
                 worked += state.fraction * item.cost
             elif block.state != "stale":
-                self._waiting.remove(item)
+                del self._waiting[item]
                 self._ended += item.cost
+        self._looked_for = time.monotonic() - began
         return Snapshot(self.total - len(self._waiting), running, (self._ended + worked) / self._work)
 
     def count(self, snapshot: Snapshot) -> str:
@@ -143,6 +163,15 @@ class _Watch:
         seconds = round(elapsed * (1 - share) / share)
         hours, minutes = divmod(seconds // 60, 60)
         return f"{hours}:{minutes:02d}:{seconds % 60:02d} left"
+
+
+def _stamp(block: Path) -> tuple[int, ...] | None:
+    """What is another after the block's record was replaced; None where there is none."""
+    try:
+        found = os.stat(os.path.join(block, blocks.RECORD))
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_ino, found.st_size
 
 
 def _read(path: Path) -> blocks.Block | None:

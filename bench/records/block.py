@@ -99,7 +99,8 @@ class Block:
     def left_out(self) -> list[str]:
         """Which of its files are not there and need not be; without a pack, diagnostics alone are lost instead."""
         recorded = [name for name in OPTIONAL if name in self.record.get("checksums", {})]
-        absent = [name for name in recorded if not packs.exists(self.path / name)]
+        there = _listed(self.path)
+        absent = [name for name in recorded if name not in there and not packs.exists(self.path / name)]
         return absent if self.packed or POLICY in absent else [name for name in absent if name != TRAINING]
 
     @property
@@ -202,11 +203,14 @@ def folders(cell: Path) -> list[Path]:
 
 def _names(folder: Path) -> list[str]:
     """What lies in a folder of a study, there or packed."""
+    return sorted({*_listed(folder), *packs.children(folder)})
+
+
+def _listed(folder: Path) -> list[str]:
     try:  # in place of glob, which takes several times as long
-        there = os.listdir(folder)
+        return os.listdir(folder)
     except OSError:  # what is there all the same, its reader names
-        there = []
-    return sorted({*there, *packs.children(folder)})
+        return []
 
 
 def read(path: Path) -> Block | None:
@@ -374,7 +378,8 @@ def write(
         OSError: where that fails; the record is then as it was.
     """
     for name, fill in tables.items():
-        files.write_atomic(path / name, fill)
+        files.write_atomic(path / name, fill, lasting="content")
+    files.sync_folder(path)
     checksums = {name: files.sha256(path / name) for name in (*others, *tables)}
     files.write_json(path / RECORD, sealed({**record, "checksums": checksums}))
 

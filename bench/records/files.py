@@ -1,24 +1,23 @@
 """Writing so that a reader, or a crash, never meets half a file; and reading what may be damaged all the same."""
 
 import contextlib
-import errno
 import fcntl
 import hashlib
 import json
 import os
-import stat
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 
-from bench.paths import read_file
+from bench.paths import open_file, read_file
 
 SEAL = "record_checksum"  # in a JSON file that is sealed, the checksum of all its other entries
 LARGEST = 1 << 25  # bytes of a JSON file that are read
 LARGEST_FILE = 1 << 32  # bytes of any file that is held against its checksum
 LARGEST_YAML = 1 << 20  # bytes of a YAML file that are read: its reader is slow
+CHUNK = 1 << 16  # bytes of a file that are read at once
 LOCK = ".lock"
 SHOWN = 60  # letters of a value in a message
 DEPTH = 20  # of lists and mappings in one another
@@ -26,6 +25,8 @@ ENTRIES = 2_000_000  # of all lists and mappings of a file together, as often as
 SCHEMA = 1  # of the indexes of a study
 WRITING = ".writing-"  # before the name of a file that is being written
 ROOM = 1 << 20  # bytes that a disk which is not full has left
+
+Lasting = Literal["whole", "content", "nothing"]  # what of a file survives a power cut
 
 
 class Damaged(Exception):
@@ -40,8 +41,11 @@ class OtherSchema(Damaged):
         self.found, self.read = found, read
 
 
-def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
+def write_atomic(path: Path, write: Callable[[Path], None], *, lasting: Lasting = "whole") -> None:
     """Let `write` fill a temporary file beside `path`, then put it in place in one step.
+
+    What survives a power cut is the `whole` of it, its `content` alone (`sync_folder` then sees to the names of several
+    files at once), or `nothing`.
 
     Whoever writes has claimed the folder, so a fixed temporary name will do, and formats that store their own name
     store the same one every time.
@@ -57,8 +61,9 @@ def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
         except RuntimeError:  # how torch tells of a full disk, as a position in a file
             refuse_full_disk(temporary)
             raise
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
+        if lasting != "nothing":
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
         error.filename = error.filename or str(path)  # a failing write names nothing
@@ -66,7 +71,8 @@ def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
-    _sync_directory(path.parent)
+    if lasting == "whole":
+        sync_folder(path.parent)
 
 
 def refuse_full_disk(begun: Path) -> None:
@@ -77,14 +83,14 @@ def refuse_full_disk(begun: Path) -> None:
         os.fsync(file.fileno())
 
 
-def write_text(path: Path, text: str) -> None:
+def write_text(path: Path, text: str, lasting: Lasting = "whole") -> None:
     """Write `text` atomically. Raises `OSError` as `write_atomic` does."""
-    write_atomic(path, lambda temporary: _write(temporary, text))
+    write_atomic(path, lambda temporary: _write(temporary, text), lasting=lasting)
 
 
-def write_json(path: Path, data: Mapping[str, Any]) -> None:
+def write_json(path: Path, data: Mapping[str, Any], lasting: Lasting = "whole") -> None:
     """Write `data` atomically, readable by people. Raises `OSError` as `write_atomic` does."""
-    write_text(path, json.dumps(data, indent=1, ensure_ascii=False) + "\n")
+    write_text(path, json.dumps(data, indent=1, ensure_ascii=False) + "\n", lasting)
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -110,7 +116,7 @@ def parse_json(content: bytes, schema: int) -> dict[str, Any]:
         raise Damaged(f"schema {shown(found)}, this version reads schema {schema}")
     if found != schema:
         raise OtherSchema(found, schema)
-    check_plain(data)
+    check_plain(data, texts=b"\\u" in content)
     return data
 
 
@@ -137,27 +143,27 @@ def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def check_plain(data: object) -> None:
+def check_plain(data: object, *, texts: bool = True) -> None:
     """Refuse what is nested deeply, is far larger than its text, or has text that cannot be written. Raises `Damaged`.
 
     An alias of YAML stands for a whole value in a few letters, be it the value that it is in: so its entries count as
-    often as it is named.
+    often as it is named. `texts` is False where it is known that every text can be written.
     """
-    left: list[tuple[object, int]] = [(data, 0)]
+    left: list[tuple[Any, int]] = [([data], 0)]  # lists and mappings, and how deep their entries lie
     entries = 0
     while left:
-        value, depth = left.pop()
-        inside: list[object] = []
-        if isinstance(value, dict):
-            inside = [*value, *value.values()]
-        elif isinstance(value, list):
-            inside = value
-        elif isinstance(value, str) and not _is_text(value):
-            raise Damaged(f"{shown(value)} is no text")
+        found, depth = left.pop()
+        inside = [*found, *found.values()] if isinstance(found, dict) else found
+        if inside and depth > DEPTH:
+            raise Damaged("it is nested too deeply")
+        for value in inside:
+            if isinstance(value, list | dict):
+                left.append((value, depth + 1))
+            elif texts and isinstance(value, str) and not _is_text(value):
+                raise Damaged(f"{shown(value)} is no text")
         entries += len(inside)
-        if depth > DEPTH or entries > ENTRIES:
-            raise Damaged("it is nested too deeply" if depth > DEPTH else f"it has more than {ENTRIES} entries")
-        left += [(item, depth + 1) for item in inside]
+        if entries > ENTRIES:
+            raise Damaged(f"it has more than {ENTRIES} entries")
 
 
 def _is_text(value: str) -> bool:
@@ -196,14 +202,11 @@ def sha256(path: Path) -> str:
     Raises:
         OSError: where it cannot be read, is a link or no file, or has more than `LARGEST_FILE` bytes.
     """
-    found = path.lstat()
-    if not stat.S_ISREG(found.st_mode):  # a pipe would be waited for
-        what = "it is a link, and links are not followed" if stat.S_ISLNK(found.st_mode) else "it is no file"
-        raise OSError(errno.EINVAL, what, str(path))
-    if found.st_size > LARGEST_FILE:  # of holes, perhaps, which take no room on a disk
-        raise OSError(errno.EFBIG, f"it has more than {LARGEST_FILE} bytes", str(path))
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    found = hashlib.sha256()
+    with open_file(path, LARGEST_FILE) as file:  # a larger one is of holes, perhaps, which take no room on a disk
+        while chunk := file.read(CHUNK):
+            found.update(chunk)
+    return found.hexdigest()
 
 
 @contextlib.contextmanager
@@ -224,8 +227,8 @@ def _write(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8")
 
 
-def _sync_directory(folder: Path) -> None:
-    """Make the new name itself survive a power cut."""
+def sync_folder(folder: Path) -> None:
+    """Make the new names in a folder survive a power cut. Raises `OSError`."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -32,6 +32,8 @@ OWN = (*blocks.FILES, QUANTITIES, STATES, COSTS, blocks.RECORD, blocks.PROGRESS)
 
 Outcomes = Mapping[int, Mapping[str, Any]]  # by seed, its entry in `run.json`
 
+_DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)  # of libyaml: a fifth of the time
+
 
 class Busy(Exception):
     """Another process works on some of these seeds, or has just finished them."""
@@ -125,7 +127,7 @@ class Recorder:
         for left in self.directory.iterdir():
             if left.name not in kept:
                 self._clear(left)
-        text = yaml.safe_dump(self.subject.config, sort_keys=False, allow_unicode=True)
+        text = yaml.dump(self.subject.config, Dumper=_DUMPER, sort_keys=False, allow_unicode=True)
         files.write_text(self.directory / blocks.CONFIG, text)
 
     def _clear(self, left: Path) -> None:
@@ -158,7 +160,7 @@ class Recorder:
         if not self.savable and (asked := interruption.asked()) is not None:
             raise interruption.Interrupted(asked)
         data = {"fraction": fraction, "current_return": current_return}
-        files.write_json(self.directory / blocks.PROGRESS, data)
+        files.write_json(self.directory / blocks.PROGRESS, data, lasting="nothing")
 
     def check_lease(self) -> None:
         """Raise `Busy` where another process, taking this one for dead, has taken its seeds over."""

@@ -13,6 +13,8 @@ LARGEST = 1 << 53  # of whole numbers: a float64 holds each of them
 LONGEST = 300  # letters of a name
 MANY = 100_000  # entries of a list or a mapping
 MOST_SEEDS = 100_000  # of a cell
+_MAPPINGS = (dict, Mapping)  # the usual one first: every value of thousands of records is asked
+_PLAIN = (str, float, bool, list, dict, type(None))
 
 
 def misfit(data: Mapping[str, Any], required: Mapping[str, Shape], further: Mapping[str, Shape] | None = None) -> str:
@@ -89,7 +91,7 @@ def listed(shape: Shape) -> Shape:
 def mapped(shape: Shape, key: Shape = name) -> Shape:
     """A mapping of names to what has the shape."""
     return lambda value: (
-        isinstance(value, Mapping)
+        isinstance(value, _MAPPINGS)
         and len(value) <= MANY
         and all(key(each) and shape(inside) for each, inside in value.items())
     )
@@ -97,7 +99,7 @@ def mapped(shape: Shape, key: Shape = name) -> Shape:
 
 def section(required: Mapping[str, Shape], further: Mapping[str, Shape] | None = None) -> Shape:
     """A mapping of which nothing is a `misfit`."""
-    return lambda value: isinstance(value, Mapping) and not misfit(value, required, further)
+    return lambda value: isinstance(value, _MAPPINGS) and not misfit(value, required, further)
 
 
 def anything(value: Any) -> bool:  # noqa: ARG001 - a shape
@@ -107,4 +109,4 @@ def anything(value: Any) -> bool:  # noqa: ARG001 - a shape
 
 def plain(value: Any) -> bool:
     """A setting or a note: text, a number, be it infinite or none, a truth value, nothing, or a list or mapping."""
-    return value is None or isinstance(value, bool | str | float | list | Mapping) or number(value)
+    return isinstance(value, _PLAIN) or number(value) or isinstance(value, Mapping)

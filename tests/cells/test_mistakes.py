@@ -82,6 +82,19 @@ def test_what_is_right_passes(written: str) -> None:
         ("plugins=no_such_module", "plugins=no_such_module: cannot be imported (ModuleNotFoundError"),
         ("illegal=no", "unknown illegal 'no': allowed are refuse, skip"),
         ("gamma=range(0,1,0.0001)", "gamma=range(0,1,0.0001): more than 1000 values are too many for one key"),
+        (
+            "critic.learning_rate=range(1,100001)",
+            "critic.learning_rate=range(1,100001): more than 1000 values are too many",
+        ),
+        ("seeds=range(0,1e300)", "seeds=range(0,1e300): more than 1000 values are too many for one key"),
+        (
+            "gamma=shuffle(range(0,1000000000000))",  # of which Hydra would make a list
+            "gamma=shuffle(range(0,1000000000000)): more than 1000 values are too many for one key",
+        ),
+        (
+            f"gamma={','.join(f'0.{number}' for number in range(1001))}",
+            "gamma=0.0,0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8,0.9,",
+        ),
     ],
 )
 def test_a_mistake_is_one_line(word: str, line: str) -> None:

@@ -1,9 +1,12 @@
 """What `status` and `rerun` say."""
 
+from dataclasses import replace
+
 import pytest
 
 from bench.commands.rerun import rerun
 from bench.commands.status import status
+from bench.config.identity import cell_hash
 from bench.errors import UserError
 from bench.execution import execute
 from bench.records import block as blocks
@@ -96,3 +99,20 @@ def test_a_rerun_refuses_settings_that_no_longer_mean_the_same(cell, monkeypatch
     monkeypatch.setattr("bench.execution.reproduce.cell_hash", lambda _config: "00000000")
     with pytest.raises(UserError, match="its settings now mean 00000000, not "):
         rerun(path)
+
+
+def test_of_hundreds_in_one_state_the_first_are_shown_and_the_number_of_the_others(cell):
+    """The planned cells are looked at by several processes, in an order that is theirs."""
+    planned = [replace(cell("seeds=1"), gamma=number / 1000) for number in range(600)]
+    index.plan(planned)
+    execute.run(planned[577])
+    results = blocks.study_directory(planned[0]).parent
+    text, _ = status(results, "adhoc")
+    first, *lines = text.splitlines()
+    assert first == "adhoc: 1 done, 599 missing (seeds of cells)"
+    assert len(lines) == 51
+    assert lines[-1] == "missing  549 more; all=true names them"
+    every = status(results, "adhoc", every=True)[0].splitlines()[1:]
+    assert len(every) == 599
+    assert every[:50] == lines[:50]
+    assert [cell_hash(planned[place]) in line for place, line in enumerate(every[:577])] == [True] * 577

@@ -53,10 +53,10 @@ def test_a_disk_that_is_full_at_any_write_loses_nothing(cell, monkeypatch):
     for room in range(100):
         writes = iter(range(100))
 
-        def write(path, fill, writes=writes, room=room):
+        def write(path, fill, writes=writes, room=room, **keys):
             if next(writes) >= room:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
-            write_atomic(path, fill)
+            write_atomic(path, fill, **keys)
 
         with monkeypatch.context() as patch:
             patch.setattr(files, "write_atomic", write)
@@ -294,10 +294,10 @@ def test_a_block_that_found_no_room_frees_what_it_wrote_and_is_nobodys(cell, mon
     """Numbers without a record are worth nothing: in their place there is room for the cause."""
     write_atomic = files.write_atomic
 
-    def write(path, fill):
+    def write(path, fill, **keys):
         if path.name == blocks.CHECKPOINT:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
-        write_atomic(path, fill)
+        write_atomic(path, fill, **keys)
 
     monkeypatch.setattr(files, "write_atomic", write)
     with pytest.raises(OSError, match="No space left"):

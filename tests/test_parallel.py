@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from analysis.figures import parallel
+from bench import parallel
 
 
 @pytest.mark.parametrize("processes", [1, 2, 3])
@@ -29,7 +29,7 @@ def test_an_error_reaches_whoever_asks():
 
 WORK = """
 import multiprocessing, time
-from analysis.figures import parallel
+from bench import parallel
 results = parallel.each(lambda item: time.sleep(0.05), range(10_000), 2)
 print(*(child.pid for child in multiprocessing.active_children()), flush=True)
 list(results)
