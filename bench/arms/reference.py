@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from bench.arms.returns import floating
-from bench.kernel.functions import exp, expm1
+from bench.kernel.functions import exp, expm1, sum_over
 
 Array = npt.NDArray[Any]
 
@@ -50,6 +50,19 @@ def kl_slope(log_prob: Any, log_prob_ref: Any, kind: Literal["k1", "k2", "k3"] =
     if kind == "k3":
         return -expm1(log_ratio)
     raise ValueError(f"unknown kind '{kind}': allowed are k1, k2, k3")
+
+
+def vetoed(kl: Tensor, live: Tensor, veto: float) -> Tensor:
+    """Return which episodes went further from the reference than `veto` nats, on average over their steps: (…, N) bool.
+
+    `kl` (T, …, N) is the divergence KL(π_old ‖ π_ref) at each step, 0 where an episode is not `live` (T, …, N).
+    """
+    return sum_over(kl, 0) > veto * live.sum(0)
+
+
+def withheld(rewards: Tensor, episodes: Tensor) -> Tensor:
+    """Return rewards (T, …, N) of which these `episodes` (…, N) keep what they lost, min(r, 0), and earn nothing."""
+    return torch.where(episodes, rewards.clamp(max=0), rewards)
 
 
 def adapted(kl: Array, target: float) -> Array:

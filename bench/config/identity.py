@@ -102,6 +102,8 @@ def _reference_identity(reference: Reference) -> dict[str, Any]:
     del data["path"]  # a policy is what it computes, not where it lies
     if reference.policy is None:
         del data["policy"]
+    if reference.veto is None:
+        del data["veto"]
     if reference.placement == "reward":
         del data["importance"], data["negative_control"]
     return data

@@ -370,6 +370,24 @@ def k1_loss(config: Config) -> str | None:
     return None
 
 
+def vetoes(config: Config) -> str | None:
+    """A veto withholds rewards, of whole episodes: not in the loss, not with segments."""
+    reference = config.reference
+    if reference.name == "none" or reference.veto is None:
+        return None
+    if reference.placement == "loss":
+        return (
+            f"reference.veto={reference.veto:g} with reference.placement=loss: a veto withholds rewards; use "
+            "reference.placement=reward (with reference.coef=0 it is the veto alone)"
+        )
+    if config.collect.name == "segments":
+        return (
+            f"reference.veto={reference.veto:g} with collect=segments: how far an episode was is known at its end; use "
+            "collect=episodes"
+        )
+    return None
+
+
 def reference_policy(config: Config) -> str | None:
     """reference=checkpoint needs a policy, and only it reads one."""
     reference = config.reference
@@ -442,5 +460,6 @@ RULES: tuple[Rule, ...] = (
     vanilla_steps,
     joint_clip,
     k1_loss,
+    vetoes,
     reference_policy,
 )

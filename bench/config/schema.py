@@ -84,7 +84,8 @@ class Reference:
     """The frozen policy the trained one is held to.
 
     `coef` is the weight β of the KL estimate `kind`, placed in the `loss` or in the `reward`; `target` makes β adapt.
-    `importance` weighs the samples of the loss by π/π_old. `path` and `seed` belong to reference=checkpoint;
+    `importance` weighs the samples of the loss by π/π_old. An episode that is further than `veto` nats away, on average
+    over its steps, is paid nothing. `path` and `seed` belong to reference=checkpoint;
     `policy` is the digest of the policy that lies there.
     """
 
@@ -97,6 +98,7 @@ class Reference:
     negative_control: bool
     path: str | None
     seed: int | None
+    veto: Annotated[float | None, NOT_NEGATIVE] = field(default=None, kw_only=True)
     policy: Annotated[str | None, Resolved] = field(default=None, kw_only=True, repr=False)
 
 

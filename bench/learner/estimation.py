@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from bench.arms.advantage import Batch, advantage, critic_target, replica_sum
-from bench.arms.reference import kl_estimate
+from bench.arms.reference import kl_estimate, vetoed, withheld
 from bench.config.schema import Arm
-from bench.kernel.functions import sum_over
+from bench.kernel.functions import mean_over, sum_over
 from bench.learner.actor import Actor
 from bench.learner.diagnostics import Diagnostics, rollout_diagnostics
 from bench.learner.minibatches import Samples, for_features
@@ -23,7 +23,7 @@ def estimate(
     """Return a rollout's live steps with their advantages and targets, and diagnostics of both.
 
     `actor` is the policy that collected it. A reference's divergence is subtracted from the rewards here where the arm
-    places it there; for the loss, only the reference's log-probabilities are noted.
+    places it there, after its veto; for the loss, only the reference's log-probabilities are noted.
     """
     index, present = _live_columns(rollout.live)
     samples = _acted(rollout, actor, arm, index, present)
@@ -33,10 +33,16 @@ def estimate(
         observations = _features_by_replica(rollout.observations[:, :, : len(rollout.rewards)], index)
         held_to = reference.actor.policy(observations)
         log_prob_reference = held_to.log_prob(samples.actions)
-        diagnostics["train/reference_kl"] = sum_over(samples.share * old_policy.kl(held_to), 1)
+        divergence = old_policy.kl(held_to)
+        diagnostics["train/reference_kl"] = sum_over(samples.share * divergence, 1)
         if arm.reference.placement == "loss":
             samples = replace(samples, log_prob_reference=log_prob_reference)
         else:
+            if arm.reference.veto is not None:
+                at_step = _by_step(divergence * present, index, rollout.live)
+                episodes = vetoed(at_step, rollout.live, arm.reference.veto)
+                diagnostics["train/vetoed"] = mean_over(episodes.float(), 1)
+                rollout = replace(rollout, rewards=withheld(rollout.rewards, episodes))
             cost = reference.coef * kl_estimate(samples.log_prob, log_prob_reference, arm.reference.kind) * present
             rollout = replace(rollout, rewards=rollout.rewards - _by_step(cost, index, rollout.live))
     batch = _batch(rollout, actor, critic)

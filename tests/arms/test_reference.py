@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from bench.arms.reference import adapted, controlled, kl_estimate, kl_slope
+from bench.arms.reference import adapted, controlled, kl_estimate, kl_slope, vetoed, withheld
 
 # π = N(0, 1), reference N(μ, 1), true divergence μ²/2: bias / true and standard deviation / true.
 GAUSSIAN = {
@@ -72,3 +72,19 @@ def test_a_penalty_halves_and_doubles_its_weight() -> None:
 def test_the_weight_of_a_reference_changes_by_two_percent_at_most() -> None:
     """arXiv 1909.08593, section 2.2: β(1 + 0.1·e), e the relative error, clipped to ±0.2."""
     assert controlled(np.array([0.0, 0.045, 0.05, 0.055, 7.0]), 0.05) == pytest.approx([0.98, 0.99, 1.0, 1.01, 1.02])
+
+
+def test_a_veto_by_hand() -> None:
+    """Four episodes of up to three steps, time down; the bound is a mean of 0.5 nats."""
+    kl = torch.tensor([[0.9, 0.5, 0.0, 2.0], [0.2, 0.5, 0.0, 0.0], [0.0, 0.6, 0.0, 0.0]])
+    live = torch.tensor([[True, True, True, True], [True, True, True, False], [False, True, True, False]])
+    far = vetoed(kl, live, 0.5)
+    assert far.tolist() == [True, True, False, True]  # means of .55, .533, 0, and 2 after one step
+    assert not vetoed(kl, live, float("inf")).any()
+    rewards = torch.tensor([[1.0, -1.0, 2.0, 3.0], [-2.0, 0.0, 2.0, 0.0], [0.0, 4.0, -1.0, 0.0]])
+    kept = [[0.0, -1.0, 2.0, 0.0], [-2.0, 0.0, 2.0, 0.0], [0.0, 0.0, -1.0, 0.0]]
+    assert withheld(rewards, far).tolist() == kept
+
+
+def test_exactly_at_the_bound_is_not_beyond_it() -> None:
+    assert vetoed(torch.full((4, 1), 0.25), torch.ones(4, 1, dtype=torch.bool), 0.25).tolist() == [False]

@@ -122,6 +122,10 @@ COMBINATIONS = [  # what cannot be compared or would not mean what it says
         ["reference=initial", "reference.placement=loss"],
         "reference.kind=k1 with reference.placement=loss",
     ),
+    (
+        ["reference=initial", "reference.veto=1", "collect=segments"],
+        "reference.veto=1 with collect=segments: how far an episode was",
+    ),
     (["reference=checkpoint"], "reference=checkpoint: set reference.path"),
     (["reference=checkpoint", "reference.path=nowhere"], "reference.path=nowhere: there is no such file or folder"),
     (["reference=checkpoint", "reference.path=elsewhere/honest"], "folder; 'python -m bench study=honest' makes it"),

@@ -190,3 +190,41 @@ def test_waiting_steps_are_not_charged() -> None:
     model = learner(Matching(steps=2), settings("reference=initial", "reference.coef=1", *SMALL), (0,))
     model.learn(8)
     assert np.isfinite(model.latest[0]["train/advantage_rms"])
+
+
+def test_a_veto_that_nobody_meets_is_none_and_one_of_0_pays_nobody_after_the_first_update() -> None:
+    held = ("reference=initial", "reference.coef=0.1")
+    plain, never, always = rows(*held), rows(*held, "reference.veto=1e9"), rows(*held, "reference.veto=0")
+    for before, after in zip(plain, never, strict=True):
+        assert before | {"train/vetoed": 0.0} == after
+    assert all(row["train/vetoed"] == (row["update"] > 1) for row in always)
+
+
+def test_a_veto_of_0_leaves_nothing_to_learn() -> None:
+    """The first batch is the reference's own and is paid, in later ones every reward is above 0 and is withheld."""
+    vetoed = rows("reference=initial", "reference.coef=0", "reference.veto=0", "task.luck=0", "baseline=none",
+                  "advantage=monte_carlo")  # fmt: skip
+    assert all((row["train/advantage_rms"] > 0) == (row["update"] == 1) for row in vetoed)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["reference.placement=loss", "reference.kind=k2"], "reference.veto=0.5 with reference.placement=loss: a veto"),
+        (["collect=segments"], "reference.veto=0.5 with collect=segments: how far an episode was is known at its end"),
+        (["reference.veto=-1"], "reference.veto=-1.0: must be at least 0"),
+        (["reference.veto=nan"], "reference.veto=nan: must be finite"),
+    ],
+)
+def test_where_a_veto_makes_no_sense_it_is_refused(overrides: list[str], message: str) -> None:
+    with pytest.raises(UserError) as refused:
+        bench.compose(["task=weekly_exam", "reference=initial", "reference.veto=0.5", *overrides])
+    assert str(refused.value).startswith(message)
+
+
+def test_a_veto_is_another_cell_and_none_the_one_it_was() -> None:
+    plain, null, vetoed = (
+        cell_hash(bench.compose(["task=weekly_exam", "reference=initial", *more]))
+        for more in ([], ["reference.veto=null"], ["reference.veto=0.5"])
+    )
+    assert plain == null != vetoed
