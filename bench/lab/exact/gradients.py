@@ -46,7 +46,7 @@ class Gradient:
 
     def batch_variance(self, groups: int, size: int) -> float:
         """Return tr Cov of the mean over `groups` groups of `size` episodes that begin in the same state."""
-        return _of_groups(self.starts, self.mean, (self.second - np.square(self.mean).sum(1)) / size, groups)
+        return variance_of_groups(self.starts, self.mean, (self.second - np.square(self.mean).sum(1)) / size, groups)
 
     @property
     def by_kind(self) -> dict[str, "KindGradient"]:
@@ -66,7 +66,16 @@ class KindGradient:
     variance: float
 
 
-def _of_groups(starts: Starts, mean: Array, variance: Array, groups: int) -> float:
+def kind_gradients(starts: Starts, mean: Array, second: Array) -> dict[str, KindGradient]:
+    """Return the moments of one episode by its kind, from its mean (K, P) and E‖ĝ‖² (K,) given its start state."""
+    means, seconds = starts.by_kind(mean), starts.by_kind(second)
+    return {
+        name: KindGradient(mean, float(second - np.square(mean).sum()))
+        for name, mean, second in zip(starts.names, means, seconds, strict=True)
+    }
+
+
+def variance_of_groups(starts: Starts, mean: Array, variance: Array, groups: int) -> float:
     """Return tr Cov of the mean over groups, from a group's mean (K, P) and variance (K,) given its start state."""
     between = starts.mean(np.square(mean).sum(1)) - np.square(starts.mean(mean)).sum()
     return float(starts.mean(variance) + between) / groups
@@ -88,18 +97,41 @@ def gradient(
         UserError: for a baseline of another shape.
     """
     fixed = process.values(baseline)
-    mean = scores.gradient(process.occupancy(state_gamma)[..., None] * centred(process, target.mean))
-    second_moments = _second_moments if process.horizon is not None else stationary.second_moments
-    return Gradient(process.starts, mean, second_moments(process, scores, target, fixed, state_gamma))
+    if process.horizon is None:
+        second = stationary.second_moments(process, scores, target, fixed, state_gamma)
+    else:
+        everywhere = np.broadcast_to(fixed, (len(process.starts.states), *fixed.shape))
+        second = second_moments(process, scores, target, everywhere, state_gamma)
+    return Gradient(process.starts, expected_gradient(process, scores, target.mean, state_gamma), second)
 
 
-def _second_moments(process: Process, scores: Scores, target: TargetMoments, fixed: Array, state_gamma: float) -> Array:
-    """Return E‖ĝ‖² given each start state, (K,), in a world with a step axis."""
+def expected_gradient(process: Process, scores: Scores, credited: Array, state_gamma: float) -> Array:
+    """Return E Σ_t wᵗ ψ_t x_t given each start state, (K, P), for E[x_t | s, a] (T, S, A)."""
+    return scores.gradient(process.occupancy(state_gamma)[..., None] * centred(process, credited))
+
+
+def second_moments(process: Process, scores: Scores, target: TargetMoments, fixed: Array, state_gamma: float) -> Array:
+    """Return E‖ĝ‖² given each start state, (K,), in a world with a step axis.
+
+    `fixed` (K, T, S) is the baseline, which may be another for each start state.
+    """
     squared = target.variance + np.square(target.mean - fixed[..., None])
-    at_steps = process.over_actions(lengths(process, scores) * squared)
+    at_steps = (process.policy * lengths(process, scores) * squared).sum(-1)
     own: Array = (process.occupancy(state_gamma * state_gamma) * at_steps).sum((1, 2))
     if not scores.overlap:
         return own
+    crossed = [
+        _crossed(process, scores, target, each, occupancy, state_gamma)
+        for each, occupancy in zip(fixed, process.occupancy(), strict=True)
+    ]
+    second: Array = own + 2 * np.array(crossed)
+    return second
+
+
+def _crossed(
+    process: Process, scores: Scores, target: TargetMoments, fixed: Array, occupancy: Array, state_gamma: float
+) -> float:
+    """Return Σ_{t<u} wᵗ⁺ᵘ E[ψ_t · ψ_u Â_t Â_u] of episodes with this occupancy (T, S)."""
     earned = Earned(
         begins=lambda step: -fixed[step],
         earns=lambda _, lag: target.earns(lag),
@@ -116,8 +148,4 @@ def _second_moments(process: Process, scores: Scores, target: TargetMoments, fix
     def following(step: int, later: int) -> Array:
         return np.stack([rest(later - step)[later], now[later]])
 
-    crossed = [
-        Crossing(process, scores, occupancy).sum([earned], following, state_gamma) for occupancy in process.occupancy()
-    ]
-    second: Array = own + 2 * np.array(crossed)
-    return second
+    return Crossing(process, scores, occupancy).sum([earned], following, state_gamma)

@@ -164,6 +164,22 @@ class Process:
         paid = self.model.transition * self.model.reward_to
         return np.stack([(at.T[:, :, None] * paid).sum(0) for at in self.policy])
 
+    @cached_property
+    def square(self) -> Array:
+        """E[r² | s, a], (S, A)."""
+        square: Array = self.model.reward_variance + np.square(self.model.reward)
+        return square
+
+    def at(self, step: int, numbers: Array) -> Array:
+        """Return Σ_a π(a | s) x(s, a) at a step, of numbers (S, A, …): (S, …)."""
+        mean: Array = (self.policy[step].reshape(*self.shape[1:], *[1] * (numbers.ndim - 2)) * numbers).sum(1)
+        return mean
+
+    def apart(self, step: int, numbers: Array) -> Array:
+        """Return numbers (S, A, …) less their mean over the actions of a step."""
+        apart: Array = numbers - self.at(step, numbers)[:, None]
+        return apart
+
     def next(self, numbers: Array) -> Array:
         """Return what stands at the next step, (T, S, …): 0 after the last one."""
         if self.horizon is None:

@@ -39,8 +39,13 @@ class Scores(ABC):
         """Return the inner products of the logits' gradients of one state, (T, S, A, A)."""
 
     @abstractmethod
+    def step_gradients(self, coefficients: Array) -> Array:
+        """Return Σ_{s,b} coefficient · ∇ℓ of every step, for coefficients (K, T, S, A): (K, T, P)."""
+
     def gradient(self, coefficients: Array) -> Array:
-        """Return Σ coefficient · ∇ℓ for coefficients (K, T, S, A): (K, P)."""
+        """Return Σ coefficient · ∇ℓ over all steps, for coefficients (K, T, S, A): (K, P)."""
+        gradient: Array = self.step_gradients(coefficients).sum(1)
+        return gradient
 
 
 @dataclass(frozen=True)
@@ -65,6 +70,13 @@ class LogitScores(Scores):
     def own(self) -> Array:
         """See `Scores.own`."""
         return np.broadcast_to(np.eye(self.process.shape[2]), (*self.process.shape, self.process.shape[2]))
+
+    def step_gradients(self, coefficients: Array) -> Array:
+        """See `Scores.step_gradients`."""
+        count, steps, *states = coefficients.shape
+        by_step = np.zeros((count, steps, steps, *states))
+        by_step[:, np.arange(steps), np.arange(steps)] = coefficients
+        return by_step.reshape(count, steps, -1)
 
     def gradient(self, coefficients: Array) -> Array:
         """See `Scores.gradient`."""
@@ -143,16 +155,16 @@ class NetworkScores(Scores):
             total += of_seen[:, :, None, None] * of_returned
         return total
 
-    def gradient(self, coefficients: Array) -> Array:
-        """See `Scores.gradient`; the parameters are in the order of `Stack.flat`."""
-        return np.stack([self._one_gradient(each) for each in coefficients])
+    def step_gradients(self, coefficients: Array) -> Array:
+        """See `Scores.step_gradients`; the parameters are in the order of `Stack.flat`."""
+        return np.stack([[self._at(step, at) for step, at in enumerate(each)] for each in coefficients])
 
-    def _one_gradient(self, coefficients: Array) -> Array:
-        parts = []
+    def _at(self, step: int, coefficients: Array) -> Array:
+        """Return Σ_{s,b} coefficient · ∇ℓ(s, b) of one step, for coefficients (S, A): (P,)."""
+        parts, used = [], np.flatnonzero(coefficients.any(1))
         for layer in self.layers:
-            returned = (coefficients[..., None] * layer.returned).sum(2).reshape(-1, layer.returned.shape[3])
-            seen = layer.seen.reshape(len(returned), -1)
-            by_weight = arrays.matrix_product(returned.T, seen)  # (outputs, inputs + 1)
+            returned = (coefficients[used, :, None] * layer.returned[step, used]).sum(1)  # (S, outputs)
+            by_weight = arrays.matrix_product(returned.T, layer.seen[step, used])  # (outputs, inputs + 1)
             parts += [by_weight[:, :-1].ravel(), by_weight[:, -1]]
         return np.concatenate(parts)
 

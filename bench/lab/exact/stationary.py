@@ -15,8 +15,8 @@ import numpy as np
 
 from bench.kernel import arrays
 from bench.lab.exact.process import Process
-from bench.lab.exact.scores import Scores, lengths
-from bench.lab.exact.targets import TargetMoments
+from bench.lab.exact.scores import Scores, centred, lengths
+from bench.lab.exact.targets import MONTE_CARLO, TargetMoments, target_moments
 from bench.tasks.base import Array
 
 
@@ -79,3 +79,27 @@ def inner(process: Process, scores: Scores, left: Array, right: Array) -> Array:
     through = arrays.matrix_product(right.reshape(-1, size), products.reshape(size, size))
     found: Array = (left * through.reshape(right.shape)).sum(-1)
     return found
+
+
+def whole_returns(process: Process, scores: Scores, weight: float) -> tuple[Array, ...]:
+    """Return the fields of `bench.lab.exact.whole.Whole` for y = R, in a world without a step axis.
+
+    With Ψ = ψ + wΨ', R = r + γR' and E[Ψ' | s'] = 0, the vectors E[ΨR | s] and E[ΨR² | s] and the numbers E[‖Ψ‖²Rᵏ | s]
+    are linear systems, each from those before.
+    """
+    gamma, w = process.gamma, weight
+    returns, psi, long = target_moments(process, MONTE_CARLO), directions(process), lengths(process, scores)
+    mean = process.over_actions
+    one = process.sum_up(mean(psi * returns.mean[..., None]), w * gamma)  # E[ΨR | s]
+    paid, ahead = process.expect_with_reward(one), process.expect(one)
+    two = process.sum_up(mean(psi * returns.second[..., None] + 2 * w * gamma * paid), w * gamma * gamma)  # E[ΨR² | s]
+    with_two = 2 * gamma * paid + gamma * gamma * process.expect(two)
+    length = process.sum_up(mean(long), w * w)
+    of_once = long * returns.mean + 2 * w * gamma * inner(process, scores, psi, ahead)
+    once = process.sum_up(mean(of_once + w * w * process.expect_with_reward(length)), w * w * gamma)
+    of_twice = long * returns.second + 2 * w * inner(process, scores, psi, with_two)
+    further = process.expect_with_square(length) + 2 * gamma * process.expect_with_reward(once)
+    twice = process.sum_up(mean(of_twice + w * w * further), w * w * gamma * gamma)
+    gradient = process.occupancy(w * gamma)[..., None] * centred(process, returns.mean)
+    at = (0, process.starts.states)
+    return scores.gradient(gradient), length[at], once[at], twice[at], process.value[at], mean(returns.second)[at]
