@@ -39,7 +39,7 @@ python -m analysis scoreboard [results=FOLDER] [readme=FILE]
 
 The verdicts of all committed studies, between the markers of README.md and results/README.md.
 
-python -m analysis pull ENTITY/PROJECT study=NAME [results=FOLDER]
+python -m analysis pull ENTITY/PROJECT study=NAME [results=FOLDER] [timeout=60]
 
 Brings the runs of a Weights & Biases project back as a study, results/NAME, which must not exist yet.
 
@@ -89,6 +89,7 @@ class Pull:
     source: str = word("give entity/project, a project of Weights & Biases")
     study: str = ""
     results: str = "results"
+    timeout: float = 60.0
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -180,7 +181,7 @@ def _scoreboard(words: Sequence[str]) -> int:
 
 def _pull(words: Sequence[str]) -> int:
     options = read("pull", words, Pull)
-    pulled = pull(options.source, Path(options.results), options.study)
+    pulled = pull(options.source, Path(options.results), options.study, options.timeout)
     for problem in pulled.problems:
         print(f"warning: {problem}", file=sys.stderr)
     print(f"{pulled.runs} runs in {pulled.blocks} blocks")

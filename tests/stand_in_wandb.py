@@ -1,56 +1,42 @@
-"""A stand-in for the library `wandb`, for other processes: a module in a folder that their PYTHONPATH names."""
+"""A stand-in for the process that mirrors blocks, which does something of its own as each run begins."""
 
 import os
 from pathlib import Path
 
+from bench.records import mirroring
+
 MODULE = """
-import os
+import sys
 import time
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
+sys.modules["wandb"] = None  # it takes a second to import
+
+from bench.records import mirror_process, wandb_file
 
 
-def Settings(**_):
-    return None
+def content(run):
+BODY
+    return b"made up"
 
 
-class Run:
-    summary = {}
-
-    def define_metric(self, *_, **__):
-        pass
-
-    log = define_metric
-    finish = define_metric
-
-
-def init(dir, id, **_):
-    folder = Path(dir) / "wandb" / f"offline-run-{os.getpid()}-{id}"
-    folder.mkdir(parents=True)
-    if id != "rehearsal":
-        begin()
-    return Run()
-
-
-def teardown():
-    pass
-
-
-def begin():
+wandb_file.content = content
+mirror_process.main()
 """
 
 
 def stand_in(folder: Path, monkeypatch, body: str) -> Path:
-    """Let other processes import it; each run begins with `body`. → its folder, which `body` knows as FOLDER."""
+    """Let it be the process that is started; each run begins with `body`, to which FOLDER is the folder returned."""
     folder.mkdir()
-    (folder / "wandb.py").write_text(MODULE + "".join(f"    {line}\n" for line in body.splitlines()))
+    lines = "".join(f"    {line}\n" for line in body.splitlines())
+    (folder / "made_up_mirror.py").write_text(MODULE.replace("BODY\n", lines))
     path = os.environ.get("PYTHONPATH")
     monkeypatch.setenv("PYTHONPATH", f"{folder}{os.pathsep}{path}" if path else str(folder))
+    monkeypatch.setattr(mirroring, "PROCESS", "made_up_mirror")
     return folder
 
 
 def missing(folder: Path, monkeypatch) -> None:
-    """Let other processes find a library that cannot be imported."""
-    stand_in(folder, monkeypatch, "pass")
-    (folder / "wandb.py").write_text("raise ImportError('no wandb here')\n")
+    """Let it find no library of W&B's."""
+    stand_in(folder, monkeypatch, "raise ImportError('no wandb here')")

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.analysis.load.mirrored import mirrored
-from tests.analysis.load.wandb_server import WandbServer
+from tests.analysis.load.mirrored import mirrored, stored
 from tests.kills import Scene, Undisturbed, finds_no_room, survives
+from tests.wandb_server import WandbServer
 
 STRIKES = (signal.SIGKILL, signal.SIGTERM, signal.SIGKILL, signal.SIGINT)
 CELLS = (
@@ -42,7 +42,7 @@ LAB = Scene(
 def scenes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Scene]]:
     """Every command that writes results, with what it needs."""
     trained, written = tmp_path_factory.mktemp("trained"), tmp_path_factory.mktemp("mirrored")
-    with WandbServer(mirrored(written / "results")) as server:
+    with WandbServer(map(stored, mirrored(written / "results"))) as server:
         yield {"training": TRAINING, "tuned": TUNED, "lab": LAB, "analysis": analysis(trained), "pull": pull(server)}
 
 
@@ -61,10 +61,8 @@ def analysis(trained: Path) -> Scene:
 
 def pull(server: WandbServer) -> Scene:
     """A study that comes from Weights & Biases."""
-    environment = {"WANDB_BASE_URL": server.url, "WANDB_API_KEY": "0" * 40, "WANDB_ERROR_REPORTING": "false"}
-    return Scene(
-        ("analysis", "pull", "somebody/project", "study=pulled"), "pulled", environment=environment, creates=True
-    )
+    words = ("analysis", "pull", "somebody/policy-gradient-bench", "study=pulled")
+    return Scene(words, "pulled", environment=server.environment, creates=True)
 
 
 NAMES = ("training", "tuned", "lab", "analysis", "pull")

@@ -4,6 +4,7 @@ Only this package, `bench.commands.train` and the sweeper plug-in know Hydra.
 """
 
 import functools
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -31,7 +32,17 @@ from bench.errors import UserError
 from bench.paths import CONF
 from bench.tasks.registry import knobs, make, score_bounds
 
+W_AND_B: Mapping[str, Mapping[str, str]] = {"MODE": {"dryrun": "offline", "run": "online"}, "PROJECT": {}}
 PATHS = ("results", "reference.path")  # recorded without the home folder and the user's name
+
+
+def _of_wandb(name: str, default: str) -> str:
+    """Return what W&B's variable of this name says, in this suite's words; see conf/config.yaml."""
+    given = os.environ.get(f"WANDB_{name}", "")
+    return W_AND_B[name].get(given, given) or default
+
+
+OmegaConf.register_new_resolver("wandb", _of_wandb, replace=True)
 
 
 def compose(overrides: Sequence[str] = ()) -> Config:

@@ -370,17 +370,25 @@ def check(block: Block, names: Collection[str] | None = None) -> None:
 
 
 def write(
-    path: Path, record: Mapping[str, Any], tables: Mapping[str, Callable[[Path], None]], others: Sequence[str] = ()
+    path: Path,
+    record: Mapping[str, Any],
+    tables: Mapping[str, Callable[[Path], None]],
+    others: Sequence[str] = (),
+    before_each: Callable[[], None] = lambda: None,
 ) -> None:
     """Write a block that has ended: its tables, then its record with their checksums and those of `others` beside them.
+
+    `before_each` is called before each file is written, and what it raises ends the writing.
 
     Raises:
         OSError: where that fails; the record is then as it was.
     """
     for name, fill in tables.items():
+        before_each()
         files.write_atomic(path / name, fill, lasting="content")
     files.sync_folder(path)
     checksums = {name: files.sha256(path / name) for name in (*others, *tables)}
+    before_each()
     files.write_json(path / RECORD, sealed({**record, "checksums": checksums}))
 
 

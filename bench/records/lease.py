@@ -1,11 +1,12 @@
 """Who works on which seeds of a cell: one file per seed, made by any number of processes and machines, without locks.
 
-The file `.leases/003` below the cell's folder says that a process works on seed 3. It is created with O_EXCL, which
-network file systems keep to as well, so one process alone makes it; it names its host and process and is touched while
-that process lives. It is removed when the work is over.
+The file `.leases/003` below the cell's folder says that a process works on seed 3. It names its host and process and is
+touched while that process lives. It is written under another name and then linked to its own, which fails where there
+is one already, on network file systems as well: so one process alone makes it, and it is never half written. It is
+removed when the work is over.
 
 A lease whose process is dead is taken over by its successor, a file named after the digest of the lease: `.leases/003`
-by `.leases/003.5f1c…`. Of several that try, O_EXCL again lets one succeed. Only who has created the successor of a
+by `.leases/003.5f1c…`. Of several that try, one succeeds. Only who has created the successor of a
 lease may remove that lease, also when it is its own: so nobody removes a lease that has meanwhile become another's. A
 process that wakes up after it was taken for dead finds the successor of its lease and writes nothing more.
 """
@@ -32,7 +33,7 @@ FOLDER = ".leases"
 HEARTBEAT = 15.0  # seconds between two touches of a lease whose process is alive
 STALE_AFTER = 300.0  # seconds without one after which another machine's process counts as dead
 LARGEST = 1 << 12  # bytes of a lease
-UNREADABLE_FOR = 30.0  # seconds without one for a lease that names no process: one that is just being written is empty
+UNREADABLE_FOR = 30.0  # seconds without one for a lease that names no process: it is empty for a moment without links
 
 
 @dataclass(frozen=True)
@@ -114,6 +115,7 @@ def take(cell: Path, seeds: Collection[int]) -> Lease | None:
     """
     refuse_links(cell / FOLDER, 1)
     (cell / FOLDER).mkdir(parents=True, exist_ok=True)
+    _clear(cell / FOLDER)
     at = datetime.datetime.now(datetime.UTC).isoformat()
     owner = {"host": provenance.host()["id"], "process": provenance.process(), "at": at}
     content = json.dumps(owner).encode()
@@ -161,6 +163,14 @@ def _clock(folder: Path) -> float:
             probe.unlink(missing_ok=True)
 
 
+def _clear(folder: Path) -> None:
+    """Remove what killed processes have left that were about to make a lease, or to ask for the time."""
+    for name in os.listdir(folder):
+        if name.startswith(".") and age(folder / name) > STALE_AFTER:
+            with contextlib.suppress(OSError):
+                (folder / name).unlink()
+
+
 def _place(cell: Path, seed: int) -> Path:
     return cell / FOLDER / f"{seed:03d}"
 
@@ -204,15 +214,39 @@ def _take(first: Path, content: bytes) -> Link | None:
 
 
 def _create(link: Link) -> None:
-    """Raises `FileExistsError` where it is there already, and `OSError` where it cannot be written."""
-    with link.path.open("xb", buffering=0) as file:
+    """Make a lease, with its content, in one step: whoever is killed on the way leaves none that is empty.
+
+    Raises:
+        FileExistsError: where it is there already.
+        OSError: where it cannot be written.
+    """
+    draft = link.path.with_name(f".{uuid.uuid4().hex}")
+    try:
+        _write(draft, link)
         try:
-            if file.write(link.content) < len(link.content):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        except OSError as error:
-            link.path.unlink(missing_ok=True)
-            error.filename = str(link.path)  # a failing write names nothing
-            raise
+            os.link(draft, link.path)
+        except FileExistsError:
+            if draft.stat().st_nlink == 1:  # or else a server has made it, and was asked again as its answer was lost
+                raise
+        except OSError:  # a file system without links
+            _write(link.path, link)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _write(path: Path, link: Link) -> None:
+    """Raises `FileExistsError` where it is there already, and `OSError` about the lease where it cannot be written."""
+    try:
+        with path.open("xb", buffering=0) as file:
+            try:
+                if file.write(link.content) < len(link.content):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            except OSError:
+                path.unlink(missing_ok=True)
+                raise
+    except OSError as error:
+        error.filename = str(link.path)  # a failing write names nothing
+        raise
 
 
 def _remove(link: Link, *, withdrawn: bool = False) -> None:

@@ -1,66 +1,39 @@
-"""The W&B mirror of a block: one W&B run per seed, made from the finished files.
+"""The W&B mirror of a block: one W&B run per seed, made from the finished files, offline; see `sending` for the rest.
 
-The files are the truth, and what was mirrored before is left alone: any number of processes may mirror a block.
+The files are the truth, and what was mirrored before is left alone: any number of processes may mirror a block. A run
+is complete where it bears the checksum of the block that it was made from.
 """
 
 import bisect
+import dataclasses
+import datetime
 import math
-import os
 import shutil
-import subprocess
-import sys
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from bench import packs
-from bench.errors import UserError, first_line
-from bench.paths import refuse_links
+from bench.errors import first_line
+from bench.paths import read_file, refuse_links
 from bench.records import block as blocks
-from bench.records import files, index, scores
+from bench.records import files, provenance, scores, wandb_file
 from bench.records.files import Damaged
 from bench.records.tables import TRAINING, columns_of
 
-COMPLETE = ".complete"  # in the folder of a run that was written to its end
-PATIENCE = 30.0  # seconds to wait for a server
-
+# In the folder of a run, once it was written to its end and once W&B has it: the checksum of its block.
+COMPLETE, SENT = ".complete", ".sent"
+SENT_KEY = "sent"  # of a run's configuration: how much its history has
+FOLDER = "wandb"  # of a study, with the offline runs
+LARGEST_MARK = 1 << 10  # bytes
+LONGEST_TAG = 64  # letters, for W&B
 
 TableRow = Mapping[str, Any]  # of a Parquet file
-
-
-def sync(results: Path, study: str, *, upload: bool) -> tuple[int, int, Path]:
-    """Make up for every mirror that is missing, and upload those that W&B does not have; each run once.
-
-    → how many runs were written, how many were there before, and the folder they are in.
-
-    Raises:
-        UserError: where there is no such study, a block of it is damaged, or W&B cannot be reached.
-    """
-    folder = index.study_folder(results, study)
-    made = there = 0
-    for cell in index.STUDY.read(folder)["cells"]:
-        for block in blocks.in_cell(folder / cell["path"]):
-            if block.finished:
-                blocks.check(block)
-                written = _written(block, folder)
-                made, there = made + written, there + len(block.seeds) - written
-    if upload:
-        _upload(folder)
-    return made, there, folder / "wandb"
-
-
-def _written(block: blocks.Block, folder: Path) -> int:
-    """How many offline runs of the block were missing, and are there now. Raises `UserError`."""
-    try:
-        return sum(1 for _ in write(block, folder, "offline"))
-    except UserError:
-        raise
-    except Exception as error:  # whatever wandb raises
-        raise UserError(f"{block.path}: not mirrored ({first_line(error)}); the same command goes on") from error
 
 
 def _config(block: blocks.Block) -> dict[str, Any]:
@@ -71,100 +44,144 @@ def _config(block: blocks.Block) -> dict[str, Any]:
         raise blocks.damaged(block.path, f"{blocks.CONFIG} cannot be read ({first_line(error)})") from error
 
 
-def _project(block: blocks.Block, config: Mapping[str, Any]) -> str:
-    """The W&B project its settings name. Raises `UserError`."""
+def project(block: blocks.Block) -> str:
+    """The W&B project that a block's settings name. Raises `UserError`."""
+    config = _config(block)
     if "wandb_project" not in config:
         raise blocks.damaged(block.path, f"{blocks.CONFIG} names no wandb_project")
     return str(config["wandb_project"])
 
 
-def _upload(folder: Path) -> None:
-    """Let W&B's own program send the runs it has not sent; it marks those it has. Raises `UserError`."""
-    waiting = [run for run in sorted((folder / "wandb").glob("offline-run-*")) if not list(run.glob("*.wandb.synced"))]
-    for run in waiting:
-        command = [sys.executable, "-m", "wandb", "sync", str(run)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
-        if done.returncode or not list(run.glob("*.wandb.synced")):
-            said = (done.stderr or done.stdout).strip().splitlines() or ["it did not say why"]
-            raise UserError(f"W&B did not take {run.name} ({said[-1]}); nothing is lost, the same command goes on")
+@dataclass(frozen=True)
+class Extra:
+    """What the user wants W&B's tables to have beside: tags, and a group in place of a run's cell."""
+
+    tags: tuple[str, ...] = ()
+    group: str | None = None
+
+    @classmethod
+    def of(cls, environ: Mapping[str, str]) -> "Extra":
+        """That of the environment, as W&B reads it."""
+        tags = (tag.strip() for tag in environ.get("WANDB_TAGS", "").split(","))
+        return cls(tuple(filter(None, tags)), environ.get("WANDB_RUN_GROUP") or None)
 
 
-def write(block: blocks.Block, study: Path, mode: str) -> Iterator[int]:
-    """Write the W&B runs that a finished block lacks, and yield each seed whose run is now complete.
+def write(block: blocks.Block, study: Path, extra: Extra = Extra()) -> Iterator[int]:
+    """Write the offline runs that a finished block lacks, and yield each seed whose run is now complete.
 
-    `study` is the folder of the block's study, `mode` the setting `wandb`.
+    `study` is the folder of the block's study.
 
     Raises:
-        UserError: where the block is damaged.
+        UserError: where the block is damaged, or holds what the environment keeps secret.
         Exception: whatever wandb raises; no run is left that was only begun.
     """
     seeds = missing(block, study)
     if not seeds:
         return
-    _check_writable(study / "wandb")
-    wandb = _wandb(mode)
-    settings = _settings(wandb, mode)
-    config = _config(block)
-    project = _project(block, config)
-    curves = blocks.curves(block)
-    blocks.needed(block, TRAINING)
-    updates = blocks.table(block, TRAINING, columns_of(TRAINING))
-    histories = history(updates.to_pylist(), curves.to_pylist())
-    summaries = summary(block.record, curves)
-    for seed in seeds:
-        with files.locked(study / "wandb"):
-            if _complete(study, block, seed):
+    _check_writable(study / FOLDER)
+    for seed, run in runs(block, seeds, extra).items():
+        content = wandb_file.content(run)
+        with files.locked(study / FOLDER):
+            if is_marked(COMPLETE, block, seed, study):
                 continue  # another process was quicker
-            _remove(study, block, seed)  # begun once, and not finished
-            try:
-                labels = {"id": run_id(block, seed), "project": project} | _labels(block.record, seed, config)
-                _write_run(wandb, settings, study, labels, histories.get(seed, []), summaries[seed])
-            except Exception:
-                _remove(study, block, seed)
-                raise
-            for made in _runs(study, block, seed):
-                (made / COMPLETE).touch()
+            for begun in folders(study, block, seed):
+                shutil.rmtree(begun)
+            _put(study / FOLDER, run, content, checksum(block))
         yield seed
 
 
-def _write_run(
-    wandb: Any,
-    settings: Any,
-    folder: Path,
-    labels: Mapping[str, Any],
-    rows: Iterable[Mapping[str, float]],
-    summary: Mapping[str, Any],
-) -> None:
-    run = wandb.init(**labels, dir=folder, reinit="create_new", settings=settings)
-    run.define_metric("*", step_metric="step")
-    for row in rows:
-        run.log(row)
-    run.summary.update(summary)
-    run.finish()
+def _put(folder: Path, run: wandb_file.Run, content: bytes, checksum: str) -> None:
+    """Put a run's folder in place in one step. Raises `OSError`."""
+    begun = folder / f"{files.WRITING}{run.id}"
+    shutil.rmtree(begun, ignore_errors=True)  # a killed process has left it
+    begun.mkdir()
+    try:
+        (begun / run.file).write_bytes(content)
+        (begun / COMPLETE).write_text(checksum)
+        begun.rename(folder / run.folder)
+    finally:
+        shutil.rmtree(begun, ignore_errors=True)
 
 
-def rehearse() -> None:
-    """Write a run that nobody wants, in a folder of its own: the first run is slow, as W&B loads and starts things.
+def runs(block: blocks.Block, seeds: Iterable[int], extra: Extra = Extra()) -> dict[int, wandb_file.Run]:
+    """The W&B runs of some seeds of a finished block. Raises `UserError` where it is damaged."""
+    config = _config(block)
+    curves = blocks.curves(block)
+    blocks.needed(block, TRAINING)
+    points = curves.to_pylist()
+    histories = history(blocks.table(block, TRAINING, columns_of(TRAINING)).to_pylist(), points)
+    summaries = summary(block.record, curves)
+    found = {}
+    for seed in seeds:
+        rows = histories.get(seed, [])
+        sent = {
+            "rows": len(rows),
+            "points": sum(point["seed"] == seed for point in points),
+            "updates": sum("update" in row for row in rows),
+        }
+        run = _run(block, seed, config, extra, sent)
+        provenance.refuse_secrets(str(run))
+        found[seed] = dataclasses.replace(run, history=rows, summary=summaries[seed])
+    return found
+
+
+def _run(
+    block: blocks.Block, seed: int, config: Mapping[str, Any], extra: Extra, sent: Mapping[str, int]
+) -> wandb_file.Run:
+    """A run without its numbers: what W&B's tables group and filter by; all settings stand under `settings`.
+
+    The group is the cell as its folder is called: arms of one name may differ in anything else.
 
     Raises:
-        Exception: whatever wandb raises.
+        UserError: where the block is damaged.
     """
-    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-        wandb = _wandb("offline")
-        labels = {"id": "rehearsal", "project": "rehearsal"}
-        _write_run(wandb, _settings(wandb, "offline"), Path(folder), labels, [{"step": 0}], {"status": "done"})
+    record = block.record
+    cell = f"{record['arm']}-{record['hash']}"
+    tags = (record["study"], record["task"], record["arm"], *extra.tags)
+    shown = {"seed": seed, "hash": record["hash"], "study": record["study"], "record": _of_block(record)}
+    try:
+        started, finished = (datetime.datetime.fromisoformat(record[name]) for name in ("started", "finished"))
+    except (KeyError, ValueError) as error:
+        raise blocks.damaged(block.path, f"{blocks.RECORD} does not say when it began and ended") from error
+    return wandb_file.Run(
+        id=run_id(block, seed),
+        project=project(block),
+        name=f"{record['task']} {cell} {seed}",
+        group=extra.group or cell,
+        job_type=record["task"],
+        tags=list(dict.fromkeys(tag[:LONGEST_TAG] for tag in tags)),
+        config={**record["factors"], **shown, SENT_KEY: dict(sent), "settings": config},
+        started=started,
+        finished=finished,
+    )
 
 
-def end() -> None:
-    """Let W&B's service end. Raises whatever wandb raises, and ImportError where there is none."""
-    import wandb
-
-    wandb.teardown()
+def missing(block: blocks.Block, study: Path, mark: str = COMPLETE) -> list[int]:
+    """The seeds whose run is made from a finished block that have none, or none that W&B has (`mark=SENT`)."""
+    return [seed for seed in sorted(block.seeds) if not is_marked(mark, block, seed, study)]
 
 
-def missing(block: blocks.Block, study: Path) -> list[int]:
-    """The seeds of a finished block that have no complete W&B run."""
-    return [seed for seed in sorted(block.seeds) if not _complete(study, block, seed)]
+def checksum(block: blocks.Block) -> str:
+    """What tells a finished block from every other, and from itself trained again."""
+    return str(files.sealed(block.record)[files.SEAL])
+
+
+def is_marked(mark: str, block: blocks.Block, seed: int, study: Path) -> bool:
+    """Whether a seed has a run with this mark, made from this block."""
+    return any(_read(run / mark) == checksum(block) for run in folders(study, block, seed))
+
+
+def mark(mark: str, block: blocks.Block, seed: int, study: Path) -> None:
+    """Mark the run of a seed that was made from this block. Raises `OSError`."""
+    for run in folders(study, block, seed):
+        (run / mark).write_text(checksum(block))
+
+
+def _read(path: Path) -> str | None:
+    try:
+        return read_file(path, LARGEST_MARK).decode(errors="replace")
+    except OSError:
+        return None
 
 
 def _check_writable(folder: Path) -> None:
@@ -175,23 +192,28 @@ def _check_writable(folder: Path) -> None:
         pass
 
 
-def _complete(folder: Path, block: blocks.Block, seed: int) -> bool:
-    return any((run / COMPLETE).exists() for run in _runs(folder, block, seed))
-
-
-def _remove(folder: Path, block: blocks.Block, seed: int) -> None:
-    for begun in _runs(folder, block, seed):
+def _remove(study: Path, block: blocks.Block, seed: int) -> None:
+    for begun in folders(study, block, seed):
         shutil.rmtree(begun)
 
 
-def _runs(folder: Path, block: blocks.Block, seed: int) -> list[Path]:
+def folders(study: Path, block: blocks.Block, seed: int) -> list[Path]:
     """The folders W&B keeps of a seed's run."""
-    return list((folder / "wandb").glob(f"*run-*-{run_id(block, seed)}"))
+    return sorted((study / FOLDER).glob(f"*run-*-{run_id(block, seed)}"))
 
 
 def run_id(block: blocks.Block, seed: int) -> str:
-    """The W&B id of one seed: the same wherever and whenever it is mirrored, so that nothing is there twice."""
-    return f"{block.record['hash']}-{seed:03d}"
+    """The W&B id of one seed: the same wherever and whenever its block is mirrored, so that nothing is there twice.
+
+    It is the block's, whatever the environment says: a W&B sweep's agent, for one, has one id for all seeds. What was
+    trained again, or for another study, has an id of its own, as W&B cannot forget the rows that it has of a run.
+    """
+    return id_of(block.record["hash"], seed, checksum(block))
+
+
+def id_of(cell: str, seed: int, checksum: str) -> str:
+    """The W&B id of a seed of the cell with this hash, in the block with this checksum."""
+    return f"{cell}-{seed:03d}-{checksum[:8]}"
 
 
 def history(training: Iterable[TableRow], curves: Iterable[TableRow]) -> dict[int, list[dict[str, float]]]:
@@ -226,8 +248,10 @@ def _means(updates: Sequence[TableRow]) -> dict[str, float]:
 
 
 def summary(record: Mapping[str, Any], curves: pa.Table) -> dict[int, dict[str, Any]]:
-    """By seed, how it ended: its outcome, and where it is done the final score of each mode."""
-    result: dict[int, dict[str, Any]] = {int(seed): dict(outcome) for seed, outcome in record["seeds"].items()}
+    """By seed, how it ended: its outcome, where it is done the final score of each mode, and its block's checksum."""
+    of_block = {"block": files.sealed(record)[files.SEAL]}
+    outcomes: Mapping[str, Mapping[str, Any]] = record["seeds"]
+    result = {int(seed): {**outcome, **of_block} for seed, outcome in outcomes.items()}
     random, reference = record["score"]["random"], record["score"]["reference"]
     for (seed, mode), score in scores.final_scores(curves, record["budget"], scores.judged(curves)).items():
         if result[seed]["status"] == "done":
@@ -236,52 +260,7 @@ def summary(record: Mapping[str, Any], curves: pa.Table) -> dict[int, dict[str, 
     return result
 
 
-def _labels(record: Mapping[str, Any], seed: int, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """What W&B's tables group and filter by; all settings stand under `settings`.
-
-    The group is the cell as its folder is called: arms of one name may differ in anything else.
-    """
-    cell = f"{record['arm']}-{record['hash']}"
-    return {
-        "name": f"{record['task']} {cell} {seed}",
-        "group": cell,
-        "job_type": record["task"],
-        "tags": [record["study"], record["task"], record["arm"]],
-        "config": record["factors"]
-        | {"seed": seed, "hash": record["hash"], "study": record["study"], "record": _of_block(record)}
-        | {"settings": settings},
-    }
-
-
 def _of_block(record: Mapping[str, Any]) -> dict[str, Any]:
     """What the record says of the block as a whole: bounds, costs, provenance; enough to rebuild it from its runs."""
-    elsewhere = ("schema", "study", "task", "arm", "hash", "factors", "seeds", "checksums", files.SEAL)
+    elsewhere = ("schema", "study", "hash", "factors", "seeds", "checksums", files.SEAL)
     return {key: value for key, value in record.items() if key not in elsewhere}
-
-
-def _wandb(mode: str) -> Any:
-    """The library. Raises `RuntimeError` where it would ask for a key at the terminal."""
-    os.environ["WANDB_ERROR_REPORTING"] = "false"  # read at import; it would look up a name even offline
-    import wandb
-
-    if mode == "online" and not wandb.login(prompt=False):
-        raise RuntimeError("no API key: 'wandb login' or WANDB_API_KEY gives it one")
-    return wandb
-
-
-def _settings(wandb: Any, mode: str) -> Any:
-    """Nothing about the machine or its user, nothing printed, nothing that takes time."""
-    return wandb.Settings(
-        mode=mode,
-        silent=True,
-        console="off",
-        init_timeout=PATIENCE,
-        symlink=False,
-        disable_code=True,
-        disable_git=True,
-        save_code=False,
-        x_disable_machine_info=True,
-        x_disable_meta=True,
-        x_disable_stats=True,
-        x_save_requirements=False,
-    )

@@ -1,30 +1,25 @@
-"""Having blocks mirrored to W&B while others train, by a process of its own: W&B takes seconds to import and to start.
+"""Having blocks mirrored to W&B while others train, by a process of its own: W&B takes seconds to import and to answer.
 
 The files are the truth. A mirror that cannot be made is a warning, never a failed run; `wandb-sync` makes up for it.
 """
 
 import contextlib
-import json
+import dataclasses
 import os
-import subprocess
-import sys
-import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from bench import interruption
 from bench.config.schema import Config
 from bench.errors import RunWarning, UserError, counted, first_line
-from bench.paths import ROOT
 from bench.records import block as blocks
-from bench.records import mirror, provenance
+from bench.records import index, mirror, provenance
+from bench.records.wandb_client import GRACE, Client, unheeded
 
 PROCESS = "bench.records.mirror_process"
-SILENCE = 60.0  # seconds without a run that is written, after training, after which no more is waited for
-GRACE = 5.0  # seconds, after an interruption, for the run that is being written
 SAID_AFTER, SAID_EVERY = 1.0, 15.0  # seconds of waiting before a line says so, and between two such lines
 
 INTERRUPTED = "interrupted"
@@ -32,6 +27,7 @@ INTERRUPTED = "interrupted"
 Say = Callable[[str], None]
 
 _given_up: set[str] = set()  # modes that failed once under this process: waiting for every cell again would take hours
+_named: set[str] = set()  # variables of the environment that were said to be not heeded
 
 
 class MirrorWarning(RunWarning):
@@ -42,7 +38,7 @@ class MirrorWarning(RunWarning):
 class Watch:
     """Blocks that are about to be trained: those with some of `seeds` in a cell's folder, whose names are not `known`.
 
-    `mode` is the setting `wandb`, `study` and `cell` are folders.
+    `mode` is the setting `wandb`, `study` and `cell` are folders, `timeout` the seconds that one waits in the end.
     """
 
     mode: str
@@ -50,17 +46,18 @@ class Watch:
     cell: Path
     seeds: set[int]
     known: set[str]
+    timeout: float = 60.0
 
-    def line(self) -> str:
-        """It as a line of JSON."""
-        fields = (self.mode, str(self.study), str(self.cell), sorted(self.seeds), sorted(self.known))
-        return json.dumps(fields) + "\n"
+    def order(self) -> dict[str, Any]:
+        """It as JSON."""
+        lists = {"seeds": sorted(self.seeds), "known": sorted(self.known)}
+        return dataclasses.asdict(self) | {"study": str(self.study), "cell": str(self.cell)} | lists
 
     @classmethod
-    def parsed(cls, line: str) -> "Watch":
-        """The watch of a line."""
-        mode, study, cell, seeds, known = json.loads(line)
-        return cls(mode, Path(study), Path(cell), set(seeds), set(known))
+    def of(cls, order: Mapping[str, Any]) -> "Watch":
+        """The watch of an order."""
+        of_folders = {"study": Path(order["study"]), "cell": Path(order["cell"])}
+        return cls(**{**order, **of_folders, "seeds": set(order["seeds"]), "known": set(order["known"])})
 
     def finished(self) -> Iterator[blocks.Block]:
         """Those of the blocks that are finished by now."""
@@ -74,7 +71,8 @@ class Watch:
 
     def is_lacking(self) -> bool:
         """Whether W&B lacks a run of one of them."""
-        return any(mirror.missing(block, self.study) for block in self.finished())
+        mark = mirror.SENT if self.mode == "online" else mirror.COMPLETE
+        return any(mirror.missing(block, self.study, mark) for block in self.finished())
 
     def forget(self, block: blocks.Block) -> None:
         """Look for this block no more."""
@@ -96,7 +94,8 @@ def watches(configs: Iterable[Config]) -> list[Watch]:
         cell = blocks.cell_directory(config)
         if (mode, cell) not in found:
             known = {block.path.name for block in blocks.in_cell(cell) if block.finished}
-            found[mode, cell] = Watch(mode, blocks.study_directory(config), cell, set(), known)
+            study = blocks.study_directory(config)
+            found[mode, cell] = Watch(mode, study, cell, set(), known, config.wandb_timeout)
         found[mode, cell].seeds.update(config.seeds)
     return list(found.values())
 
@@ -106,24 +105,26 @@ def mirroring(wanted: Sequence[Watch], warn: Say, say: Say = lambda _: None) -> 
     """Have the wanted blocks mirrored as they are finished while the body runs; then, wait for what is still missing.
 
     Where nothing is wanted this starts nothing. `say` is called with what is being waited for, `warn` with what W&B
-    does not have in the end, and why. After an interruption the wait is `GRACE`.
+    does not have in the end, and why. The wait is the longest `timeout` of all, and after an interruption `GRACE`.
     """
     if not wanted:
         yield
         return
+    name_unheeded(warn)
     try:
         process = MirrorProcess(wanted)
     except OSError as error:  # no more processes, or no more memory
         yield
         _warn(wanted, dict.fromkeys((watch.mode for watch in wanted), first_line(error)), warn)
         return
+    timeout = max(watch.timeout for watch in wanted)
     try:
         try:
             yield
         except Exception:  # what was finished before is mirrored all the same
-            process.finish(say)
+            process.finish(say, timeout)
             raise
-        process.finish(say)
+        process.finish(say, timeout)
     except BaseException:
         process.stop()
         raise
@@ -132,13 +133,60 @@ def mirroring(wanted: Sequence[Watch], warn: Say, say: Say = lambda _: None) -> 
         _warn(wanted, process.troubles, warn)
 
 
+def name_unheeded(warn: Say) -> None:
+    """Say once which variables of W&B's are set and change nothing."""
+    names = [name for name in unheeded(os.environ) if name not in _named]
+    _named.update(names)
+    if names:
+        warn(f"not heeded: {', '.join(names)}; every seed is a run of its own, named after its block and beside it")
+
+
+def sync(
+    results: Path, study: str, *, upload: bool, timeout: float, say: Say = lambda _: None
+) -> tuple[int, int, int, Path]:
+    """Make up for every mirror that is missing, and send those that W&B does not have; each run once.
+
+    → how many runs were written, how many were there before, how many were sent, and the folder they are in. It is
+    given up after `timeout` seconds in which none was written or sent.
+
+    Raises:
+        UserError: where there is no such study, a block of it is damaged, or W&B does not take a run.
+    """
+    folder = index.study_folder(results, study)
+    mode = "online" if upload else "offline"
+    wanted, total = [], 0
+    for cell in index.STUDY.read(folder)["cells"]:
+        finished = [block for block in blocks.in_cell(folder / cell["path"]) if block.finished]
+        for block in finished:
+            blocks.check(block)
+        total += sum(len(block.seeds) for block in finished)
+        seeds = {seed for block in finished for seed in block.seeds}
+        wanted.append(Watch(mode, folder, folder / cell["path"], seeds, set(), timeout))
+    try:
+        process = MirrorProcess(wanted)
+    except OSError as error:
+        raise UserError(f"{folder}: not mirrored ({first_line(error)})") from error
+    try:
+        process.finish(say, timeout, renewed=True)
+    except BaseException:
+        process.stop()
+        raise
+    finally:
+        process.close()
+    for why in process.troubles.values():
+        done = f"{counted(process.written, 'run')} written, {process.sent} sent"
+        raise UserError(f"{folder}: not mirrored ({why}); {done}, nothing is lost, the same command goes on")
+    return process.written, total - process.written, process.sent, folder / mirror.FOLDER
+
+
 def _warn(wanted: Sequence[Watch], troubles: Mapping[str, str], warn: Say) -> None:
     """Say of every study what W&B does not have of it, and why: `troubles` are by mode."""
     _given_up.update(mode for mode, why in troubles.items() if why != INTERRUPTED)
     lacking = [watch for watch in wanted if watch.mode in troubles and watch.is_lacking()]
     for mode, study in dict.fromkeys((watch.mode, watch.study) for watch in lacking):
         results = "" if study.parent == Path("results") else f" results={provenance.private(str(study.parent))}"
-        again = f"python -m bench wandb-sync study={study.name}{results}"
+        offline = "" if mode == "online" else f" wandb={mode}"
+        again = f"python -m bench wandb-sync study={study.name}{results}{offline}"
         warn(f"wandb={mode}: not mirrored ({troubles[mode]}); '{again}' makes up for it")
 
 
@@ -147,104 +195,68 @@ class MirrorProcess:
 
     def __init__(self, wanted: Sequence[Watch]) -> None:
         self._modes = [watch.mode for watch in wanted]
-        self.troubles: dict[str, str] = {}  # by mode, why W&B does not have everything
-        self._written = 0
+        self._unwritten: dict[str, str] = {}  # by mode, why runs were not written
+        self._unsent: str | None = None  # why runs were not sent, the last time this was tried
+        self._ended: str | None = None  # why it did not get to its end
+        self.written = self.sent = 0
         self._done = False
-        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed in `close`
-        with tempfile.TemporaryFile("w+") as file:
-            file.writelines(watch.line() for watch in wanted)
-            file.seek(0)
-            self._process = self._start(file.fileno())
-        self._listener = threading.Thread(target=self._listen, daemon=True)
-        self._listener.start()
+        extra = dataclasses.asdict(mirror.Extra.of(os.environ))
+        self.client = Client(PROCESS, [extra, *(watch.order() for watch in wanted)])
 
-    def _start(self, watches: int) -> subprocess.Popen[bytes]:
-        """Start it with this very package, and nothing from the current folder, in which W&B may have a folder."""
-        path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
-        return subprocess.Popen(
-            [sys.executable, "-P", "-m", PROCESS, str(watches)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._errors,
-            env={**os.environ, "PYTHONPATH": path},
-            pass_fds=(watches,),
-            start_new_session=True,  # Ctrl-C at a terminal does not reach it
-        )
+    @property
+    def troubles(self) -> dict[str, str]:
+        """By mode, why W&B does not have everything."""
+        ended = {} if self._ended is None else dict.fromkeys(self._modes, self._ended)
+        unsent = {} if self._unsent is None else {"online": self._unsent}
+        return ended | unsent | self._unwritten
 
-    def _listen(self) -> None:
-        assert self._process.stdout is not None
-        with self._process.stdout as lines:
-            for line in lines:
-                said = json.loads(line)
-                self._written += said.get("written", 0)
-                self._done |= "done" in said
-                if "trouble" in said:
-                    self.troubles[said["mode"]] = said["trouble"]
+    def _hear(self, seconds: float) -> bool:
+        """Note what it says; → whether a run was written or sent."""
+        before = self.written + self.sent
+        for said in self.client.heard(seconds):
+            self.written += said.get("written", 0)
+            self.sent += said.get("sent", 0)
+            self._done |= "done" in said
+            self._unsent = said.get("unsent", self._unsent)
+            if "trouble" in said:
+                self._unwritten.setdefault(said["mode"], said["trouble"])
+        return self.written + self.sent > before
 
-    def finish(self, say: Say) -> None:
-        """Say that training has ended, and wait until everything is written, or nothing has been for too long."""
-        self._tell(b"ended\n")
-        written, moved = self._written, time.monotonic()
-        say_at = moved + SAID_AFTER
-        while self._talks(0.1):
+    def finish(self, say: Say, timeout: float, *, renewed: bool = False) -> None:
+        """Say that there is no more to come, and wait until all is written and sent, for `timeout` seconds at most.
+
+        Where they are `renewed`, each run that is written or sent begins them anew.
+        """
+        self.client.tell(b"ended\n")
+        until = time.monotonic() + timeout
+        say_at = time.monotonic() + SAID_AFTER
+        while self.client.talks:
+            moved = self._hear(0.1)
             now = time.monotonic()
-            if self._written != written:
-                written, moved = self._written, now
+            if moved and renewed:
+                until = now + timeout
             if interruption.asked() is not None:
                 self.stop()
                 return
-            if now - moved > SILENCE:
-                self._blame(f"no run was written for {SILENCE:g} seconds")
+            if now > until and self.client.talks:
+                self._ended = f"it did not take everything within {timeout:g} seconds"
                 return
             if now >= say_at:
-                said = counted(written, "run")
-                say(f"waiting for W&B: {said} written so far; given up after {SILENCE:g} seconds without another")
+                said = f"{counted(self.written, 'run')} written, {self.sent} sent so far"
+                say(f"waiting for W&B: {said}; given up after {timeout:g} seconds{' without another' * renewed}")
                 say_at = now + SAID_EVERY
         if not self._done:
-            self._blame(self._last_words())
+            self._ended = self.client.last_words()
 
     def stop(self) -> None:
         """Let it end after the run that it is writing."""
-        self._tell(None)
-        self._talks(GRACE + 1)
+        self.client.tell(None)
+        until = time.monotonic() + GRACE + 1
+        while self.client.talks and time.monotonic() < until:
+            self._hear(0.1)
         if not self._done:
-            self._blame(INTERRUPTED)
+            self._ended = INTERRUPTED
 
     def close(self) -> None:
         """Be rid of it."""
-        self._tell(None)
-        try:
-            if self._done:  # it is about to end
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    self._process.wait(GRACE)
-        finally:
-            self._process.kill()
-            self._process.wait()
-            self._listener.join()
-            self._errors.close()
-
-    def _tell(self, what: bytes | None) -> None:
-        """Write to it; None closes the stream."""
-        stream = self._process.stdin
-        assert stream is not None
-        with contextlib.suppress(OSError, ValueError):  # it has died, or the stream is closed already
-            if what is None:
-                stream.close()
-            else:
-                stream.write(what)
-                stream.flush()
-
-    def _talks(self, seconds: float) -> bool:
-        """Whether it may still say something, after at most so many seconds."""
-        self._listener.join(seconds)
-        return self._listener.is_alive()
-
-    def _blame(self, why: str) -> None:
-        """Keep why it did not get to its end, for the modes that have no reason of their own."""
-        self.troubles = dict.fromkeys(self._modes, why) | self.troubles
-
-    def _last_words(self) -> str:
-        """What it printed last, as far as an exception of Python's it died of."""
-        self._errors.seek(0)
-        lines = self._errors.read().decode(errors="replace").strip().splitlines()
-        return lines[-1].strip() if lines else f"its process ended with code {self._process.wait()}"
+        self.client.close(GRACE if self._done else 0.0)  # it is about to end

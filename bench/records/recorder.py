@@ -72,6 +72,7 @@ class Recorder:
         self.record: dict[str, Any] = {}
         self._tables: Sequence[str] = ()
         self._last_progress = 0.0
+        self._lease_seen = 0.0  # when it was last looked at, by the clock on the wall, which goes on in a suspension
 
     def begin(self) -> None:
         """Take the lease of the seeds and say what is being run; what a dead process left in the folder goes.
@@ -152,6 +153,7 @@ class Recorder:
 
         Raises:
             Interrupted: where this process was asked to stop.
+            Busy: where it was stopped for so long that another has taken its seeds over.
         """
         now = time.monotonic()
         if now - self._last_progress < PROGRESS_EVERY:
@@ -159,6 +161,8 @@ class Recorder:
         self._last_progress = now
         if not self.savable and (asked := interruption.asked()) is not None:
             raise interruption.Interrupted(asked)
+        if abs(time.time() - self._lease_seen) > lease.HEARTBEAT:
+            self.check_lease()
         data = {"fraction": fraction, "current_return": current_return}
         files.write_json(self.directory / blocks.PROGRESS, data, lasting="nothing")
 
@@ -166,6 +170,7 @@ class Recorder:
         """Raise `Busy` where another process, taking this one for dead, has taken its seeds over."""
         if not self._lease.stands():
             raise Busy(f"{self.directory} was taken over by another process")
+        self._lease_seen = time.time()
 
     def spent(self) -> tuple[float, float]:
         """Wall and CPU seconds."""
@@ -185,7 +190,8 @@ class Recorder:
             "status": "done" if any(outcome["status"] == "done" for outcome in outcomes.values()) else "failed",
             "seeds": {str(seed): dict(outcome) for seed, outcome in outcomes.items()},
         }
-        blocks.write(self.directory, self._ended(ended | spent | entries), tables, (blocks.CONFIG,))
+        record = self._ended(ended | spent | entries)
+        blocks.write(self.directory, record, tables, (blocks.CONFIG,), before_each=self.check_lease)
         self._remove(blocks.PROGRESS, *self.resumable)
 
     def fail(self, error: Exception) -> None:

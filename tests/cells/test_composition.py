@@ -11,6 +11,7 @@ from hydra import initialize_config_dir
 
 from bench.cells.composition import Composition, compose
 from bench.config.schema import Config
+from bench.errors import UserError
 from bench.paths import CONF
 
 
@@ -56,3 +57,34 @@ def test_an_edited_file_of_conf_is_read_again(tmp_path: Path, monkeypatch: pytes
     later = file.stat().st_mtime_ns + 1_000_000
     os.utime(file, ns=(later, later))  # the clock of a file system may be coarse
     assert compose().gae_lambda == 0.75
+
+
+@pytest.mark.parametrize(
+    ("environment", "words", "mode", "project"),
+    [
+        ({}, [], "offline", "policy-gradient-bench"),
+        ({"WANDB_MODE": "online", "WANDB_PROJECT": "thesis"}, [], "online", "thesis"),
+        ({"WANDB_MODE": "dryrun", "WANDB_PROJECT": ""}, [], "offline", "policy-gradient-bench"),
+        ({"WANDB_MODE": "run"}, [], "online", "policy-gradient-bench"),
+        ({"WANDB_MODE": "online", "WANDB_PROJECT": "thesis"}, ["wandb=disabled", "wandb_project=x"], "disabled", "x"),
+    ],
+)
+def test_wandbs_variables_stand_where_nothing_was_typed(monkeypatch, environment, words, mode, project):
+    for name in ("WANDB_MODE", "WANDB_PROJECT"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    config = compose(words)
+    assert (config.wandb, config.wandb_project) == (mode, project)
+
+
+def test_a_mode_of_wandbs_that_there_is_not_here_is_refused(monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "shared")
+    with pytest.raises(UserError, match="unknown wandb 'shared': allowed are offline, online, disabled"):
+        compose([])
+
+
+def test_no_other_variable_is_read_as_one_of_wandbs(monkeypatch):
+    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+    with pytest.raises(UserError):
+        compose(["name=${wandb:API_KEY,x}"])

@@ -21,7 +21,7 @@ from bench.execution.reproduce import is_trainable, train_again
 from bench.learner import train as learner
 from bench.paths import CONF, ROOT
 from bench.records import block as blocks
-from bench.records import index, mirror
+from bench.records import index, mirroring
 from bench.records.tables import CURVES, TRAINING
 
 FAKE = ("evaluation.points=2", "evaluation.episodes=2")  # what the fake learner reports
@@ -71,7 +71,7 @@ def test_diagnostics_that_were_left_out_can_not_be_mirrored(cell):
     index.plan([config])
     path = without_policies(execute.run(config))
     with pytest.raises(UserError, match=r"its training\.parquet was left out; 'python -m bench rerun "):
-        mirror.sync(path.parents[4], "adhoc", upload=False)
+        mirroring.sync(path.parents[4], "adhoc", upload=False, timeout=60.0)
 
 
 def test_the_one_that_is_there_must_be_what_was_written(cell):

@@ -50,7 +50,13 @@ def dead_process() -> str:
 
 
 def names(cell: Path) -> list[str]:
-    return sorted(os.listdir(cell / lease.FOLDER))
+    """Of the leases."""
+    return sorted(name for name in os.listdir(cell / lease.FOLDER) if not name.startswith("."))
+
+
+def drafts(cell: Path) -> list[Path]:
+    """What is not yet a lease, or was to tell the time."""
+    return sorted((cell / lease.FOLDER).glob(".*"))
 
 
 def test_a_seed_is_given_once_and_again_when_it_is_over(tmp_path):
@@ -278,6 +284,61 @@ def test_who_is_killed_while_it_lets_go_leaves_a_lease_that_can_be_taken(tmp_pat
     assert len(names(tmp_path)) == 2
     lease.take(tmp_path, [0]).end()
     assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("moment", ["open", "link", "unlink"])
+def test_who_is_killed_while_it_makes_a_lease_holds_nothing_and_leaves_nothing_for_long(tmp_path, monkeypatch, moment):
+    """Not even for a moment is there an empty lease, which one would have to believe."""
+
+    class Killed(BaseException):
+        pass
+
+    def die(*_, **__):
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(lease.provenance, "process", lambda: f"{DEAD}-x-1")
+        patch.setattr(lease.os, "link", die) if moment == "link" else None
+        patch.setattr(Path, "open", die) if moment == "open" else None
+        patch.setattr(Path, "unlink", die)
+        with pytest.raises(Killed):
+            lease.take(tmp_path, [0])
+    taken = lease.take(tmp_path, [0])
+    assert taken.stands()
+    taken.end()
+    assert names(tmp_path) == []
+    for draft in drafts(tmp_path):
+        at = draft.stat().st_mtime - lease.STALE_AFTER - 1
+        os.utime(draft, (at, at))
+    lease.take(tmp_path, [0]).end()
+    assert drafts(tmp_path) == []
+
+
+@pytest.mark.parametrize("error", [errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK])
+def test_a_file_system_without_links_gives_leases_too(tmp_path, monkeypatch, error):
+    def refuse(*_, **__):
+        raise OSError(error, os.strerror(error))
+
+    monkeypatch.setattr(lease.os, "link", refuse)
+    first = lease.take(tmp_path, [0])
+    assert lease.take(tmp_path, [0]) is None
+    assert first.stands()
+    first.end()
+    assert names(tmp_path) == drafts(tmp_path) == []
+
+
+def test_a_lease_that_a_server_has_made_though_its_answer_was_lost_is_ones_own(tmp_path, monkeypatch):
+    link = os.link
+
+    def made_twice(*words):
+        link(*words)
+        raise FileExistsError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(lease.os, "link", made_twice)
+        mine = lease.take(tmp_path, [0])
+    assert mine.stands()
+    assert lease.take(tmp_path, [0]) is None
 
 
 def test_a_full_disk_gives_no_lease_and_keeps_none(tmp_path, monkeypatch):

@@ -1,5 +1,6 @@
 """W&B shows what the files say, and its troubles stop nobody."""
 
+import datetime
 import json
 import statistics
 import subprocess
@@ -10,9 +11,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from bench.config.identity import cell_hash
+from bench.errors import UserError
 from bench.execution import execute
 from bench.records import block as blocks
-from bench.records import mirror
+from bench.records import mirror, wandb_file
 from bench.records.tables import EPISODES, TRAINING
 
 
@@ -32,10 +34,9 @@ def test_an_offline_run_equals_the_files(cell, learner):
     learner.causes = {1: "loss is NaN"}
     config = cell("seeds=2", "wandb=offline", "study.name=mine")
     path = execute.run(config)
-    assert [folder.name.partition("-run-")[2].partition("-")[2] for folder in folders(config)] == [
-        f"{cell_hash(config)}-000",
-        f"{cell_hash(config)}-001",
-    ]
+    seal = json.loads((path / blocks.RECORD).read_text())["record_checksum"]
+    ids = [f"{cell_hash(config)}-{seed:03d}-{seal[:8]}" for seed in range(2)]
+    assert [folder.name.partition("-run-")[2].partition("-")[2] for folder in folders(config)] == ids
     training = pq.read_table(path / TRAINING).to_pylist()
     evaluations = pq.read_table(path / EPISODES).to_pylist()
     for seed, folder in enumerate(folders(config)):
@@ -44,6 +45,8 @@ def test_an_offline_run_equals_the_files(cell, learner):
         cell = f"critic-gae-clip-{cell_hash(config)}"
         assert (run["run_group"], run["job_type"]) == (cell, "weekly_exam")
         assert run["display_name"] == f"weekly_exam {cell} {seed}"
+        assert run["run_id"] == ids[seed]
+        assert not run.get("host")
         assert set(run["tags"]) == {"mine", "weekly_exam", "critic-gae-clip"}
         assert run["config"]["update"]["seed"] == seed
         assert run["config"]["update"]["baseline"] == "critic"
@@ -73,6 +76,8 @@ def test_an_offline_run_equals_the_files(cell, learner):
         for record in records:
             if record["type"] == "summary":
                 ends |= record["summary"].get("update", {})
+        assert ends["block"] == seal
+        assert run["config"]["update"]["sent"] == {"rows": len(history), "points": 6, "updates": len(expected)}
         assert ends["status"] == ("done" if seed == 0 else "failed")
         assert ("final_deterministic" in ends) == (seed == 0)
         assert ends["largest_kl"] == json.loads((path / blocks.RECORD).read_text())["seeds"][str(seed)]["largest_kl"]
@@ -87,43 +92,104 @@ def test_what_was_mirrored_is_not_mirrored_twice(cell):
     block = blocks.read(execute.run(config))
     study = blocks.study_directory(config)
     assert mirror.missing(block, study) == [3, 4]
-    assert list(mirror.write(block, study, "offline")) == [3, 4]
+    assert list(mirror.write(block, study)) == [3, 4]
     before = folders(config)
-    assert list(mirror.write(block, study, "offline")) == mirror.missing(block, study) == []
+    assert list(mirror.write(block, study)) == mirror.missing(block, study) == []
     assert folders(config) == before
     assert len(before) == 2
 
 
-def test_a_run_that_could_not_be_opened_leaves_nothing(cell, monkeypatch):
-    import wandb
+def test_a_run_is_complete_where_it_has_the_checksum_of_its_block(cell, learner):
+    """A seed that failed and is trained again is another block, whose run is beside the first."""
+    learner.causes = {1: "loss is NaN"}
+    config = cell("seeds=3")
+    first = blocks.read(execute.run(config))
+    study = blocks.study_directory(config)
+    assert list(mirror.write(first, study)) == [0, 1, 2]
+    learner.causes = {}
+    again = blocks.read(execute.run(cell("seeds=3", "retry=failed")))
+    assert mirror.missing(again, study) == [1]
+    assert list(mirror.write(again, study)) == [1]
+    assert mirror.missing(first, study) == mirror.missing(again, study) == []
+    seed_1 = [folder for folder in folders(config) if f"{cell_hash(config)}-001" in folder.name]
+    assert len(seed_1) == 2
+    assert {(folder / mirror.COMPLETE).read_text() for folder in seed_1} == {
+        block.record["record_checksum"] for block in (first, again)
+    }
+    (seed_1[0] / mirror.COMPLETE).write_text("0" * 64)
+    assert sorted([*mirror.missing(first, study), *mirror.missing(again, study)]) == [1]
 
-    def unreachable(dir, id, **_):
-        (Path(dir) / "wandb" / f"run-20200101_000000-{id}").mkdir(parents=True)
-        raise wandb.errors.CommError("no route to host")
 
+def test_a_run_that_could_not_be_written_leaves_nothing(cell, monkeypatch):
     config = cell("seeds=1")
     block = blocks.read(execute.run(config))
     study = blocks.study_directory(config)
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
     with monkeypatch.context() as patch:
-        patch.setattr(wandb, "init", unreachable)
-        with pytest.raises(wandb.errors.CommError, match="no route to host"):
-            list(mirror.write(block, study, "offline"))
-    assert folders(config) == []
-    assert list(mirror.write(block, study, "offline")) == [0]
+        patch.setattr(Path, "write_text", full)
+        with pytest.raises(OSError, match="No space left"):
+            list(mirror.write(block, study))
+    assert [path.name for path in (study / "wandb").iterdir()] == [".lock"]
+    assert list(mirror.write(block, study)) == [0]
 
 
-def test_online_without_a_key_says_so(cell, monkeypatch):
-    import wandb
+def test_tags_and_group_of_the_environment_are_heeded_and_none_is_too_long_for_wandb(cell):
+    extra = mirror.Extra.of({"WANDB_TAGS": f" mine,,weekly_exam,{'x' * 90} ", "WANDB_RUN_GROUP": "thesis"})
+    block = blocks.read(execute.run(cell("seeds=1")))
+    (plain,), (run,) = mirror.runs(block, [0]).values(), mirror.runs(block, [0], extra).values()
+    assert (plain.group, run.group) == (f"critic-gae-clip-{block.record['hash']}", "thesis")
+    assert plain.tags == ["adhoc", "weekly_exam", "critic-gae-clip"]
+    assert run.tags == [*plain.tags, "mine", "x" * 64]
+    assert mirror.Extra.of({"WANDB_TAGS": "", "WANDB_RUN_GROUP": ""}) == mirror.Extra()
 
-    monkeypatch.setattr(wandb, "login", lambda prompt: prompt)  # False: it has no key and may not ask
-    config = cell("seeds=1")
+
+def test_what_the_environment_keeps_secret_is_not_sent(cell, monkeypatch):
+    block = blocks.read(execute.run(cell("seeds=1")))
+    monkeypatch.setenv("MY_TOKEN", "correct-horse")
+    extra = mirror.Extra.of({"WANDB_TAGS": "of correct-horse"})
+    with pytest.raises(UserError, match="MY_TOKEN"):
+        mirror.runs(block, [0], extra)
+    monkeypatch.setenv("WANDB_API_KEY", "weekly_exam")  # which is in any run
+    with pytest.raises(UserError, match="WANDB_API_KEY"):
+        mirror.runs(block, [0])
+
+
+def test_the_ids_are_the_blocks_whatever_a_sweeps_agent_says(cell, monkeypatch):
+    monkeypatch.setenv("WANDB_SWEEP_ID", "sw1")
+    monkeypatch.setenv("WANDB_RUN_ID", "x")
+    config = cell("seeds=3")
     block = blocks.read(execute.run(config))
-    with pytest.raises(RuntimeError, match="no API key"):
-        list(mirror.write(block, blocks.study_directory(config), "online"))
+    assert list(mirror.write(block, blocks.study_directory(config))) == [0, 1, 2]
+    found = [read_back(folder) for folder in folders(config)]
+    ids = [record["run"]["run_id"] for records in found for record in records if record["type"] == "run"]
+    assert ids == [mirror.run_id(block, seed) for seed in range(3)]
+    assert len(set(ids)) == 3
 
 
-def test_a_rehearsal_leaves_nothing_behind(tmp_path, monkeypatch):
-    monkeypatch.setattr(mirror.tempfile, "tempdir", str(tmp_path))
-    monkeypatch.chdir(tmp_path)
-    mirror.rehearse()
-    assert not [path for path in tmp_path.rglob("*") if "rehearsal" in path.name or path.name == "wandb"]
+AT = datetime.datetime(2026, 1, 2, 3, 4, 5, tzinfo=datetime.UTC)
+
+
+def test_records_of_any_length_are_read_back(tmp_path):
+    """In W&B's file a record may end anywhere in a block of 32768 bytes, or fill several."""
+    lengths = [0, 1, *range(32_600, 32_760, 4), 100_000]
+    rows = [{"step": place, "text": "x" * length} for place, length in enumerate(lengths)]
+    run = wandb_file.Run(
+        "id", "p", "name", "group", "job", ["tag"], {"a": {"b": [1, None]}}, AT, AT, rows, {"end": "é"}
+    )
+    assert run.folder == "offline-run-20260102_030405-id"
+    (tmp_path / run.file).write_bytes(wandb_file.content(run))
+    records = read_back(tmp_path)
+    items = [record["history"]["item"] for record in records if record["type"] == "history"]
+    assert [len(item["text"]) for item in items] == lengths
+    assert [(item["step"], item["_step"], item["_timestamp"]) for item in items] == [
+        (place, place, AT.timestamp()) for place in range(len(lengths))
+    ]
+    (begun,) = [record["run"] for record in records if record["type"] == "run"]
+    assert begun["config"]["update"]["a"] == {"b": [1, None]}
+    assert begun["start_time"] == "2026-01-02T03:04:05Z"
+    assert records[-1]["type"] == "exit"
+    (summary,) = [record["summary"]["update"] for record in records if record["type"] == "summary"]
+    assert (summary["step"], summary["end"]) == (len(lengths) - 1, "é")

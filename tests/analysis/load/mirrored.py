@@ -1,6 +1,7 @@
 """A study of one cell as W&B has it, without W&B: what the mirror sends, and what W&B's client gives back of that."""
 
 import dataclasses
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,54 +12,34 @@ import bench
 from analysis.load import pull
 from bench.execution import execute
 from bench.records import block as blocks
-from bench.records import mirror
+from bench.records import mirror, wandb_file
 from tests.fake_learner import FakeLearner
+from tests.wandb_server import StoredRun
 
 
-class WrittenRun:
-    """What the mirror sends of one seed."""
-
-    def __init__(self, **labels: Any) -> None:
-        self.labels, self.history, self.summary = labels, [], {}
-
-    def define_metric(self, *_: str, **__: str) -> None:
-        pass
-
-    def log(self, row: Mapping[str, Any]) -> None:
-        self.history.append(row)
-
-    def finish(self) -> None:
-        pass
-
-    def read(self) -> pull.Run:
-        """What W&B's client gives of it."""
-        name, task, arm, config = (self.labels[key] for key in ("id", "job_type", "group", "config"))
-        return pull.Run(name, task, arm, config, self.summary, tuple(self.history))
-
-
-class WrittenProject:
-    """A stand-in for the library `wandb`, as far as the mirror uses it: keeps the runs that are written."""
-
-    Settings = staticmethod(dict)
-
-    def __init__(self) -> None:
-        self.runs: list[WrittenRun] = []
-
-    def init(self, **labels: Any) -> WrittenRun:
-        self.runs.append(WrittenRun(**labels))
-        return self.runs[-1]
-
-
-def mirrored(results: Path) -> list[pull.Run]:
-    """Write the study `mine`, two seeds of which are done and one failed, below `results`; its runs on W&B."""
-    project, learner = WrittenProject(), FakeLearner()
+def mirrored(results: Path) -> list[wandb_file.Run]:
+    """Write the study `mine`, two seeds of which are done and one failed, below `results`; its runs for W&B."""
+    learner = FakeLearner()
     learner.causes, learner.solves = {2: "loss is NaN"}, True
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(execute, "train", learner)
-        patch.setattr(mirror, "_wandb", lambda _: project)
         config = bench.compose(["task=weekly_exam", "budget=1000", "seeds=3", "wandb=offline", "study.name=mine"])
         path = execute.train_missing(dataclasses.replace(config, results=str(results)))
-        block = blocks.read(path)
-        assert block is not None
-        list(mirror.write(block, results / "mine", "offline"))
-    return [run.read() for run in project.runs]
+    block = blocks.read(path)
+    assert block is not None
+    return list(mirror.runs(block, sorted(block.seeds)).values())
+
+
+def stored(run: wandb_file.Run, **changed: Any) -> StoredRun:
+    """It as a server has it."""
+    rows = [json.dumps({**row, "_step": place}) for place, row in enumerate(run.history)]
+    latest = {key: value for row in run.history for key, value in row.items()}
+    as_sent = StoredRun(run.id, run.project, run.group, run.job_type, None, list(run.tags), dict(run.config))
+    return dataclasses.replace(as_sent, **{"summary": {**latest, **run.summary}, "history": rows, **changed})
+
+
+def read(run: wandb_file.Run, **changed: Any) -> pull.Run:
+    """It as W&B's client gives it back."""
+    config: Mapping[str, Any] = json.loads(json.dumps(run.config))
+    found = pull.Run(run.id, run.job_type, run.group, config, dict(run.summary), tuple(run.history))
+    return dataclasses.replace(found, **changed)
