@@ -34,7 +34,6 @@ INSTEAD: Mapping[str, str] = {
     "VecFrameStack": "wrap each environment in FrameStackObservation and FlattenObservation of gymnasium.wrappers",
     "VecTransposeImage": "observations must be flat, and images are not",
     "VecExtractDictObs": "wrap each environment in FilterObservation and FlattenObservation of gymnasium.wrappers",
-    "VecVideoRecorder": "record what replica(i) does, in an environment of its own",
     "VecCheckNan": "a seed that meets a number that is not finite fails by itself; give what it wraps",
     "VecMonitor": "it writes a file, in which all seeds would be mixed; give what it wraps",
 }

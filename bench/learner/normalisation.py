@@ -110,7 +110,8 @@ class RewardScale:
         """Return everything, for saving."""
         return {**self.ret_rms.state_dict(), "running": self.running}
 
-    def load_state_dict(self, state: Mapping[str, Tensor], strict: bool = True) -> None:  # noqa: ARG002 - SB3 passes it
-        """Copy what `state_dict` returned."""
-        self.running = state["running"].to(self.running.device, copy=True)
-        self.ret_rms.load_state_dict(state)
+    def load_state_dict(self, state: Mapping[str, Tensor], strict: bool = True) -> None:
+        """Copy what `state_dict` returned; without `strict`, what there is of it. Raises KeyError."""
+        if strict or "running" in state:
+            self.running = state["running"].to(self.running.device, copy=True)
+        self.ret_rms.load_state_dict(state, strict)

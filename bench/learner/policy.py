@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import torch
 from gymnasium import spaces
@@ -111,6 +111,11 @@ class StackedPolicy(BasePolicy):
     def save(self, path: str) -> None:
         """Raises `UserError`: the model saves its policy."""
         raise UserError(f"policy.save('{path}'): use model.save, which writes no code")
+
+    @classmethod
+    def load(cls, path: str, device: torch.device | str = "auto") -> Self:  # noqa: ARG003 - SB3's signature
+        """Raises `UserError`: the model loads its policy."""
+        raise UserError(f"policy.load('{path}'): use PolicyGradient.load, which executes no code")
 
     @property
     def replicas(self) -> int:

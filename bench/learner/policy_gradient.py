@@ -8,53 +8,41 @@ One iteration, in `learn`, `collect_rollouts` and `train`:
     evaluate   `bench.learner.train`        a callback, told of a batch before the update: it judges what collected it
 """
 
-import io
-import math
 import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
-from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
-from stable_baselines3.common.policies import BasePolicy
-from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback
-from stable_baselines3.common.utils import check_for_correct_spaces, get_system_info
-from stable_baselines3.common.vec_env import VecEnv, VecNormalize
+from stable_baselines3.common.type_aliases import MaybeCallback
 from torch import Tensor
 
 from bench.arms.reference import adapted, controlled
-from bench.config.schema import Arm
 from bench.errors import UserError
-from bench.kernel.engine import Engine, computing_with
+from bench.kernel.engine import computing_with
 from bench.learner import checkpoint as saving
-from bench.learner import export
 from bench.learner.actor import Actor
 from bench.learner.callbacks import with_progress_bar
-from bench.learner.defaults import checked_policy, completed, whole_steps
-from bench.learner.device import checked_device, one_thread
-from bench.learner.diagnostics import Diagnostics, TrainingRow, log_means, training_rows, without_log_folder
+from bench.learner.defaults import whole_steps
+from bench.learner.device import one_thread
+from bench.learner.diagnostics import Diagnostics, log_means, training_rows, without_log_folder
 from bench.learner.estimation import estimate
+from bench.learner.model import StackedModel
 from bench.learner.policy import StackedPolicy
 from bench.learner.rates import Rates
 from bench.learner.reference import FrozenReference, reference_actor
 from bench.learner.rollout import Array, Collector, Rollout, collect
-from bench.learner.sb3_settings import ARGUMENTS
 from bench.learner.update import Update
 from bench.learner.vine import VineStreams
 from bench.seeding import Purpose, stream
 from bench.tasks.batched import BatchedEnv
-from bench.tasks.environments import Environments
-from bench.tasks.spaces import shown
 from bench.tasks.vec_env import BatchedVecEnv
 
 
-class PolicyGradient(OnPolicyAlgorithm):
+class PolicyGradient(StackedModel):
     """All arms of the suite: baseline × advantage × update on S replicas that share nothing but the arithmetic.
 
     Each replica has its own weights, optimiser state, environments and random streams, all derived from its seed;
@@ -73,94 +61,6 @@ class PolicyGradient(OnPolicyAlgorithm):
     Raises:
         UserError: in one line for whatever cannot be, or means nothing here.
     """
-
-    policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {"MlpPolicy": StackedPolicy}
-    policy: StackedPolicy  # type: ignore[assignment]  # SB3 expects its own; only these methods use it
-    env: VecEnv | None
-
-    def __init__(
-        self,
-        policy: str = "MlpPolicy",
-        env: GymEnv | str | None = None,
-        arm: Arm | None = None,
-        seeds: int | Sequence[int] | None = None,
-        seed_pool: str = "main",
-        device: torch.device | str = "cpu",
-        verbose: int = 0,
-        tensorboard_log: str | None = None,
-        engine: Engine = "kernel",
-        stats_window_size: int = 100,
-        _init_setup_model: bool = True,
-        **settings: Any,
-    ) -> None:
-        device = checked_device(device, engine)  # SB3 would fall back to the CPU silently
-        self.engine: Engine = engine
-        made = completed(env, arm, seeds, seed_pool, settings)
-        self.arm, self.task_name, self.seeds, self.seed_pool = made.arm, made.task, made.seeds, seed_pool
-        self.active = list(range(len(self.seeds)))  # the replicas that train, in order
-        self.env_steps = [0] * len(self.seeds)
-        self.updates = [0] * len(self.seeds)
-        self.failures: dict[int, str] = {}  # replica → cause
-        self.kl_coef = np.full(len(self.seeds), self.arm.kl_coef)  # of update=kl_penalty, adapted to each replica
-        self.reference_coef = np.full(len(self.seeds), self.arm.reference.coef)
-        self.latest: list[TrainingRow] = []  # of the last update, one row per active replica
-        super().__init__(
-            checked_policy(policy),
-            made.env,  # type: ignore[arg-type]  # SB3 takes None when loading
-            learning_rate=self.arm.learning_rate,
-            n_steps=self.arm.collect.n_steps or 0,
-            gamma=self.arm.gamma,
-            gae_lambda=self.arm.gae_lambda,
-            ent_coef=self.arm.ent_coef,
-            vf_coef=self.arm.critic.vf_coef,
-            max_grad_norm=math.inf if self.arm.max_grad_norm is None else self.arm.max_grad_norm,
-            use_sde=False,
-            sde_sample_freq=-1,
-            stats_window_size=stats_window_size,
-            device=device,
-            verbose=verbose,
-            tensorboard_log=tensorboard_log,
-            monitor_wrapper=False,
-            supported_action_spaces=None,
-            _init_setup_model=False,
-        )
-        self._train_in(made.env)
-        if _init_setup_model:
-            self._setup_model()
-
-    def _train_in(self, env: BatchedVecEnv | None) -> None:
-        """Begin anew in these environments, whose streams are this model's from now on."""
-        if isinstance(self.env, BatchedVecEnv):
-            self.env.learner_seeds = None
-        self.env = env
-        self._collector: Collector | None = None
-        if env is not None:
-            env.learner_seeds = self.seeds
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        """Refuse to change what only a new arm can change. Raises `UserError`."""
-        if name in ARGUMENTS and name != "n_envs" and "_collector" in vars(self):  # SB3's own __init__ has set it
-            raise UserError(
-                f"model.{name} cannot be set: the model follows its arm; give {name}=… to the constructor or to load"
-            )
-        super().__setattr__(name, value)
-
-    if not TYPE_CHECKING:  # to the type checker nothing changes
-
-        def __getattr__(self, name: str) -> Any:
-            """Say what became of what algorithms of Stable-Baselines3 have. Raises AttributeError."""
-            if name == "rollout_buffer":
-                raise AttributeError("rollout_buffer: there is none; model.latest has the numbers of the last update")
-            if name in ARGUMENTS:
-                raise AttributeError(f"model.{name}: see model.arm; {ARGUMENTS[name].here.replace('`', '')}")
-            raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'")
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Return what a copy is made from: not the log, whose files are open, nor what is derived from the arm."""
-        return {name: value for name, value in vars(self).items() if name != "_logger"} | {
-            "_reference": None,
-            "_custom_logger": False,
-        }
 
     def _setup_model(self) -> None:
         """Build the stacked policy; SB3's buffer and global seeding have no place here."""
@@ -361,40 +261,6 @@ class PolicyGradient(OnPolicyAlgorithm):
         self.logger.record("time/total_timesteps", self.num_timesteps, exclude="tensorboard")
         self.logger.dump(step=self.num_timesteps)
 
-    def set_random_seed(self, seed: int | None = None) -> None:
-        """Do nothing for None, as SB3; everything random follows from `seeds`. Raises `UserError`."""
-        if seed is not None:
-            raise UserError(
-                f"set_random_seed({seed}): all that is random follows from the model's seeds {list(self.seeds)}; "
-                f"give seeds=[{seed}] when it is made"
-            )
-
-    @property
-    def _batched(self) -> Environments:
-        """The environments of all replicas. Raises `UserError`."""
-        if not isinstance(self.env, BatchedVecEnv):
-            raise UserError("the model has no environments; give env to the constructor, to load or to set_env")
-        return self.env.batched
-
-    def set_env(self, env: GymEnv | str, force_reset: bool = True) -> None:
-        """Train in other environments from now on; they are given as in the constructor.
-
-        Raises:
-            UserError: for what cannot be used, and with `force_reset=False` for anything but the model's own.
-            ValueError: for other spaces.
-        """
-        if env is self.env:
-            self._last_obs = None if force_reset else self._last_obs
-            return
-        if not force_reset:
-            raise UserError("force_reset=False: other environments can only begin anew")
-        made = completed(env, self.arm, self.seeds, self.seed_pool, {})
-        if made.env is None:
-            raise UserError("set_env(None): a model keeps its environments until it is given others")
-        check_for_correct_spaces(made.env, self.observation_space, self.action_space)
-        self._last_obs = None
-        self._train_in(made.env)
-
     @property
     def collector(self) -> Collector:
         """What steps the environments of the active replicas. Raises `UserError` where there are none."""
@@ -464,147 +330,6 @@ class PolicyGradient(OnPolicyAlgorithm):
 
     def _init_callback(self, callback: MaybeCallback, progress_bar: bool = False) -> BaseCallback:
         return super()._init_callback(with_progress_bar(callback) if progress_bar else callback)
-
-    def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
-        """Name what `get_parameters` returns and `set_parameters` takes: networks, optimisers, scales."""
-        policy = self.policy
-        there = {
-            "policy.critic_optimizer": policy.critic,
-            "policy.obs_rms": policy.obs_rms,
-            "policy.reward_scale": policy.reward_scale,
-        }
-        return ["policy", "policy.optimizer", *(name for name, part in there.items() if part is not None)], []
-
-    def set_parameters(
-        self,
-        load_path_or_dict: Any,
-        exact_match: bool = True,
-        device: torch.device | str = "auto",
-    ) -> None:
-        """Take the parameters of a saved model, or those that `get_parameters` returned.
-
-        Raises:
-            UserError: for a file that is none, or of other networks.
-            ValueError, RuntimeError: of Stable-Baselines3, for a mapping with other parameters.
-        """
-        if isinstance(load_path_or_dict, Mapping):
-            super().set_parameters(dict(load_path_or_dict), exact_match, device)
-            return
-        saved, weights = saving.read(load_path_or_dict)
-        if saved.seeds != self.seeds:
-            raise UserError(f"{load_path_or_dict}: its seeds are {list(saved.seeds)}, the model's {list(self.seeds)}")
-        with saving.loading(load_path_or_dict):
-            self.policy.load_weights(weights)
-
-    def _place(self, index: int) -> int:
-        """Return a replica's index. Raises `UserError` where there is none."""
-        if isinstance(index, bool) or not isinstance(index, int | np.integer) or not 0 <= index < len(self.seeds):
-            raise UserError(
-                f"replica {index}: must be from 0 to {len(self.seeds) - 1}; the seeds are {list(self.seeds)}"
-            )
-        return int(index)
-
-    def replica(self, index: int) -> PPO:
-        """Return one replica as a stock SB3 `PPO`, which saves, loads, evaluates and goes on learning by itself.
-
-        An arm without a critic gets a value head of zeros (see `export.replica_state`). An arm that normalises has
-        learned from what its scales make of observations and rewards: wrap this model's environments with
-        `replica_normalisation(index, venv)`.
-        """
-        place = self._place(index)
-        return export.stock_ppo(self.policy, place, self.arm, self.env_steps[place], self.device)
-
-    def replica_normalisation(self, index: int, venv: VecEnv) -> VecNormalize:
-        """Return `venv` as one replica saw its environments: SB3's `VecNormalize` with that seed's scales, frozen.
-
-        Set its `training` to True to go on learning, and its `norm_reward` to False to see the task's own rewards. An
-        arm that normalises nothing gets a wrapper that changes nothing.
-        """
-        return export.vec_normalize(self.policy, self._place(index), venv, self.arm.gamma)
-
-    def save(self, path: str | Path | io.BufferedIOBase, exclude: Any = None, include: Any = None) -> None:
-        """Write weights and JSON; nothing in the file is executed when it is loaded.
-
-        Raises:
-            UserError: for `exclude` and `include`: nothing can be left out or added.
-            OSError: where the file cannot be written.
-        """
-        for name, filtered in (("exclude", exclude), ("include", include)):
-            if filtered:
-                raise UserError(f"{name}={shown(filtered)}: a saved model is always whole, and holds no attributes")
-        model = saving.SavedModel(
-            arm=self.arm,
-            seeds=self.seeds,
-            seed_pool=self.seed_pool,
-            env_steps=self.env_steps,
-            updates=self.updates,
-            kl_coef=self.kl_coef.tolist(),
-            reference_coef=self.reference_coef.tolist(),
-            task=self.task_name,
-            observation_space=self.observation_space,
-            action_space=self.action_space,
-        )
-        saving.write(path, model, self.policy.weights())
-
-    @classmethod
-    def load(
-        cls,
-        path: str | Path | io.BufferedIOBase,
-        env: GymEnv | str | None = None,
-        device: torch.device | str = "cpu",
-        custom_objects: Mapping[str, Any] | None = None,
-        print_system_info: bool = False,
-        force_reset: bool = True,
-        *,
-        engine: Engine = "kernel",
-        verbose: int = 0,
-        tensorboard_log: str | None = None,
-        **settings: Any,
-    ) -> "PolicyGradient":
-        """Return what `save` wrote, ready to predict, and to learn once it has environments.
-
-        `env` and `settings` are as in the constructor; settings change how it learns on, and not its networks.
-
-        Raises:
-            UserError: for a file that is none, and in one line for what cannot be.
-            ValueError: for environments of other spaces.
-        """
-        if custom_objects:
-            raise UserError(
-                "custom_objects: nothing in the file is unpickled; give settings as load(…, learning_rate=…)"
-            )
-        if not force_reset:
-            raise UserError("force_reset=False: a file holds no environments, so they begin anew")
-        if settings.get("seed") is not None:
-            raise UserError(f"seed={shown(settings['seed'])}: the seeds of a saved model are its own")
-        if print_system_info:
-            get_system_info()
-        saved, weights = saving.read(path)
-        made = completed(env, saved.arm, saved.seeds, saved.seed_pool, settings)
-        saving.refuse_other_networks(made.arm, saved.arm)
-        model = cls(
-            arm=made.arm,
-            seeds=saved.seeds,
-            seed_pool=saved.seed_pool,
-            device=device,
-            verbose=verbose,
-            tensorboard_log=tensorboard_log,
-            engine=engine,
-            _init_setup_model=False,
-        )
-        model.observation_space, model.action_space = saved.observation_space, saved.action_space
-        model.n_envs = len(model.seeds) * model.arm.n_envs
-        if made.env is not None:
-            check_for_correct_spaces(made.env, model.observation_space, model.action_space)
-        with saving.loading(path):
-            model._setup_model()
-            model.policy.load_weights(weights)
-        model._train_in(made.env)
-        model.env_steps, model.updates = list(saved.env_steps), list(saved.updates)
-        model.kl_coef, model.reference_coef = np.array(saved.kl_coef), np.array(saved.reference_coef)
-        model.task_name = saved.task
-        model.num_timesteps = min(model.env_steps)
-        return model
 
     def get_checkpoint(self) -> dict[str, Any]:
         """Return everything a run needs to go on bit for bit: plain numbers, lists and tensors only."""

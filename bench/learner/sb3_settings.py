@@ -183,7 +183,7 @@ def _schedule(name: str, value: Any) -> tuple[Any, str]:
     except Exception as error:  # whatever a user's function raises
         raise UserError(f"{name}: its function raised {type(error).__name__}: {error}") from error
     for kind, expected in (("constant", np.full_like(LEFT, values[0])), ("linear", values[0] * LEFT)):
-        if np.allclose(values, expected, rtol=1e-6, atol=1e-9 * abs(values[0])):
+        if np.isfinite(values).all() and np.allclose(values, expected, rtol=1e-6, atol=1e-9 * abs(values[0])):
             return float(values[0]), kind
     raise UserError(
         f"{name}: a schedule is constant, or linear from its first value to 0; this function gives {values[0]:g}, "

@@ -30,6 +30,7 @@ from bench.learner import PolicyGradient
 from bench.learner.export import replica_state
 from bench.tasks.batched import BatchedEnv
 from bench.tasks.vec_env import BatchedVecEnv
+from tests.learner.habits import habit
 from tests.learner.probes import SEGMENTS, ActionReward, Corridor, Matching, learner, settings
 
 STEPS = 64  # of one seed in one batch of `SEGMENTS`
@@ -90,6 +91,12 @@ class Remember(BaseCallback):
         return True
 
 
+@habit(
+    "callbacks",
+    "a list, `CallbackList`, `ConvertCallback`, `EveryNTimesteps`, `LogEveryNTimesteps`",
+    "works",
+    "steps are those of one seed",
+)
 def test_callbacks_see_steps_of_one_seed_and_environments_of_all(model: PolicyGradient) -> None:
     remember, calls = Remember(), []
     every = EveryNTimesteps(32, ConvertCallback(lambda *_: calls.append(1) or True))
@@ -100,6 +107,12 @@ def test_callbacks_see_steps_of_one_seed_and_environments_of_all(model: PolicyGr
     assert {length for _, length in remember.episodes} == {4}
 
 
+@habit(
+    "callbacks",
+    "`learn(…, progress_bar=True)`",
+    "works",
+    "the bar counts the steps of one seed; a `ProgressBarCallback` of your own adds up those of all",
+)
 @pytest.mark.parametrize(
     "given", [None, [Remember()], Remember(), lambda *_: True], ids=["none", "list", "one", "function"]
 )
@@ -118,12 +131,19 @@ def test_the_progress_bar_counts_the_steps_of_one_seed(
     assert ends == [(2 * STEPS, 2 * STEPS)]
 
 
+@habit("callbacks", "`CheckpointCallback`", "works", "all seeds in one file of the suite's format")
 def test_checkpoints_are_models(model: PolicyGradient, tmp_path: Path) -> None:
     model.learn(STEPS, callback=CheckpointCallback(16, str(tmp_path), "all"))
     (path,) = tmp_path.iterdir()
     assert PolicyGradient.load(path).seeds == (4, 9)
 
 
+@habit(
+    "callbacks",
+    "`EvalCallback`, with `StopTrainingOnRewardThreshold` or `StopTrainingOnNoModelImprovement`",
+    "differs",
+    "judges the mean of all seeds; the best model is the best of the block",
+)
 @pytest.mark.parametrize("kind", ["plain", "threshold", "no improvement"])
 def test_evaluation_callbacks_judge_the_block(kind: str, tmp_path: Path) -> None:
     """The reward of this world is at most 1, and both seeds reach it."""
@@ -184,6 +204,7 @@ def test_a_stock_file_is_refused(model: PolicyGradient, tmp_path: Path) -> None:
         PolicyGradient.load(tmp_path / "stock")
 
 
+@habit("copies and files", "`model.replica(i)` saved, loaded and trained on by `PPO`", "works")
 def test_a_replica_goes_on_learning_as_a_stock_ppo(tmp_path: Path) -> None:
     """Begun here, saved, loaded and finished by SB3: from half of the rewards to nearly all."""
     begun = learner(ActionReward(), settings(*SEGMENTS), [0, 1]).learn(STEPS)
