@@ -18,7 +18,7 @@ import numpy as np
 from bench.lab.exact import stationary
 from bench.lab.exact.crossed import Crossing, Earned
 from bench.lab.exact.process import Process, Starts, Values
-from bench.lab.exact.scores import Scores, centred, lengths
+from bench.lab.exact.scores import Scores, centred
 from bench.lab.exact.targets import TargetMoments
 from bench.tasks.base import Array
 
@@ -116,7 +116,7 @@ def second_moments(process: Process, scores: Scores, target: TargetMoments, fixe
     `fixed` (K, T, S) is the baseline, which may be another for each start state.
     """
     squared = target.variance + np.square(target.mean - fixed[..., None])
-    at_steps = (process.policy * lengths(process, scores) * squared).sum(-1)
+    at_steps = (process.policy * scores.lengths * squared).sum(-1)
     own: Array = (process.occupancy(state_gamma * state_gamma) * at_steps).sum((1, 2))
     if not scores.overlap:
         return own

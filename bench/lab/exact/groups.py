@@ -35,7 +35,7 @@ from bench.lab.exact.gradients import (
 )
 from bench.lab.exact.linear import Sums
 from bench.lab.exact.process import Process
-from bench.lab.exact.scores import Scores, lengths
+from bench.lab.exact.scores import Scores
 from bench.lab.exact.targets import TargetMoments
 from bench.lab.exact.whole import Whole, whole_moments, whole_returns, with_targets
 from bench.tasks.base import Array
@@ -97,9 +97,9 @@ def compared_outcomes(
         state_gamma: w; 1 is what programs estimate.
     """
     plain = whole_returns(process, scores, 0.0, state_gamma)
-    offset = _shared(process, plain.first, batch)
+    offset = shared(process, plain.first, batch)
     own = whole_returns(process, scores, offset, state_gamma)
-    spread = _shared(process, own.second, batch)
+    spread = shared(process, own.second, batch)
     return _compared(process, batch, leave_one_out, _Pairs(own.mean, own.twice, own.length * spread, 0.0))
 
 
@@ -120,24 +120,24 @@ def compared_targets(
     Raises:
         UserError: in a world without a step axis, where members end at different steps.
     """
-    _need_steps(process, "comparing members step by step")
+    need_steps(process, "comparing members step by step")
     occupancy = process.occupancy()
     given_state = process.over_actions(target.mean), process.over_actions(target.second)
     mean, second = ((occupancy * moment).sum(-1) for moment in given_state)  # of G_t, (K, T)
-    offset = _shared(process, mean, batch)
-    spread = _shared(process, second, batch) - np.square(offset)
+    offset = shared(process, mean, batch)
+    spread = shared(process, second, batch) - np.square(offset)
     fixed = np.broadcast_to(offset[..., None], occupancy.shape)
     first = second_moments(process, scores, target, fixed, state_gamma)
     squared = arrays.powers(state_gamma * state_gamma, process.shape[0])
-    length = (occupancy * process.over_actions(lengths(process, scores))).sum(-1)  # E‖ψ_t‖², (K, T)
+    length = (occupancy * process.over_actions(scores.lengths)).sum(-1)  # E‖ψ_t‖², (K, T)
     lone = (squared * length * spread).sum(-1)
     gradient = expected_gradient(process, scores, target.mean, state_gamma)
     further = _further(process, scores, target, batch, state_gamma)
     return _compared(process, batch, leave_one_out, _Pairs(gradient, first, lone, further))
 
 
-def _shared(process: Process, numbers: Array, batch: Batch) -> Array:
-    """Return numbers (K, …) as all members of a group share them: given the start state, or over all of them."""
+def shared(process: Process, numbers: Array, batch: Batch) -> Array:
+    """Return moments (K, …) as the members of a group share them: given their start, or, independent, over all starts."""
     if not batch.independent:
         return numbers
     return np.broadcast_to(process.starts.mean(numbers), numbers.shape)
@@ -190,10 +190,10 @@ def batch_mean(
     Raises:
         UserError: in a world without a step axis, where that mean is a ratio of two sums.
     """
-    _need_steps(process, "the mean over a batch's steps")
+    need_steps(process, "the mean over a batch's steps")
     starts = process.starts
     sums = Sums.of_targets(target).mean()
-    level = float(starts.mean(whole_moments(process, scores, sums, 0.0, state_gamma).first))  # η
+    level = float(starts.mean(process.at(0, sums.expected()[0])[starts.states, 0]))  # η
     fixed = np.full((len(starts.states), *process.shape[:2]), level)
     second = second_moments(process, scores, target, fixed, state_gamma)  # E‖U‖²
     mean = expected_gradient(process, scores, target.mean, state_gamma)
@@ -246,7 +246,8 @@ def _around_the_mean(process: Process, groups: int, size: int, of: _Around) -> B
     return BatchGradient(expected, variance, kind_gradients(process.starts, of.mean - own.mean / n, one))
 
 
-def _need_steps(process: Process, what: str) -> None:
+def need_steps(process: Process, what: str) -> None:
+    """Raise `UserError` in a world without a step axis."""
     if process.horizon is None:
         raise UserError(
             f"{type(process.task).__name__}: {what} is not exact where only chance ends an episode, since episodes "

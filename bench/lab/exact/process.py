@@ -224,9 +224,15 @@ class Process:
 
     def occupancy(self, weight: float = 1.0) -> Array:
         """Return Σ_t weight^t P(s_t = s) given each start state, (K, T, S)."""
-        size, table = self.shape[1], self.policy.reshape(*self.model.table, -1)
-        found = [visits(self.model, table, weight, np.eye(size)[state]) for state in self.starts.states]
-        return np.stack(found).reshape(-1, *self.shape[:2])
+        if weight not in self._occupancies:
+            size, table = self.shape[1], self.policy.reshape(*self.model.table, -1)
+            found = [visits(self.model, table, weight, np.eye(size)[state]) for state in self.starts.states]
+            self._occupancies[weight] = np.stack(found).reshape(-1, *self.shape[:2])
+        return self._occupancies[weight]
+
+    @cached_property
+    def _occupancies(self) -> dict[float, Array]:
+        return {}
 
     @cached_property
     def share(self) -> Array:

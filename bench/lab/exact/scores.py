@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from bench.kernel import arrays, functions
-from bench.lab.exact.process import Process
+from bench.lab.exact.process import MOST_NUMBERS, Process
 from bench.lab.policies import NetworkPolicy, Policy
 from bench.tasks.base import Array
 
@@ -25,6 +25,8 @@ Rows = tuple[int, Array]  # a step, and the flat states (n,) of interest there
 class Scores(ABC):
     """The gradients ∇ℓ of all logits of a process's policy."""
 
+    process: Process
+
     @property
     @abstractmethod
     def overlap(self) -> bool:
@@ -33,6 +35,16 @@ class Scores(ABC):
     @abstractmethod
     def products(self, left: Rows, right: Rows) -> Array | None:
         """Return the inner products of logits' gradients (n, A, m, A); None where all are 0."""
+
+    @cached_property
+    def lengths(self) -> Array:
+        """‖∇log π(a | s)‖², (T, S, A)."""
+        own, policy = self.own(), self.process.policy
+        crossed = (own * policy[:, :, None, :]).sum(-1)  # ∇ℓ(b) · Σ_c π(c) ∇ℓ(c)
+        diagonal = np.stack([own[..., action, action] for action in range(policy.shape[2])], -1)
+        mean = (policy * crossed).sum(-1, keepdims=True)
+        squared: Array = (diagonal - 2 * crossed + mean).clip(min=0)
+        return squared
 
     @abstractmethod
     def own(self) -> Array:
@@ -135,7 +147,20 @@ class NetworkScores(Scores):
         return np.ascontiguousarray(values.numpy().transpose(2, 0, 1)).reshape(*self.process.shape, -1)
 
     def products(self, left: Rows, right: Rows) -> Array | None:
-        """See `Scores.products`."""
+        """See `Scores.products`; what was asked for once is kept, as long as it is not too much."""
+        key = (left[0], left[1].tobytes(), right[0], right[1].tobytes())
+        if key not in self._kept:
+            found = self._products(left, right)
+            if sum(each.size for each in self._kept.values()) + found.size > MOST_NUMBERS:
+                return found
+            self._kept[key] = found
+        return self._kept[key]
+
+    @cached_property
+    def _kept(self) -> dict[tuple[int, bytes, int, bytes], Array]:
+        return {}
+
+    def _products(self, left: Rows, right: Rows) -> Array:
         actions, (n, m) = self.process.shape[2], (len(left[1]), len(right[1]))
         total = np.zeros((n, actions, m, actions))
         for layer in self.layers:
@@ -181,16 +206,6 @@ def scores_of(process: Process, policy: Policy | None = None) -> Scores:
     return NetworkScores(process, policy) if isinstance(policy, NetworkPolicy) else LogitScores(process)
 
 
-def lengths(process: Process, scores: Scores) -> Array:
-    """Return ‖∇log π(a | s)‖², (T, S, A)."""
-    own, policy = scores.own(), process.policy
-    crossed = (own * policy[:, :, None, :]).sum(-1)  # ∇ℓ(b) · Σ_c π(c) ∇ℓ(c)
-    diagonal = np.stack([own[..., action, action] for action in range(policy.shape[2])], -1)
-    mean = (policy * crossed).sum(-1, keepdims=True)
-    squared: Array = (diagonal - 2 * crossed + mean).clip(min=0)
-    return squared
-
-
 def squared_lengths(scores: Scores, coefficients: Array) -> Array:
     """Return ‖Σ_b c(s, b) ∇ℓ(s, b)‖² in each state, for coefficients (…, T, S, A): (…, T, S)."""
     crossed = (scores.own() * coefficients[..., None, :]).sum(-1)
@@ -199,6 +214,7 @@ def squared_lengths(scores: Scores, coefficients: Array) -> Array:
 
 
 def centred(process: Process, numbers: Array) -> Array:
-    """Return E_a[(1{a = b} − π(b)) x(a)] = π(b) (x(b) − x̄) for numbers (T, S, A): coefficients of ∇ℓ, (T, S, A)."""
-    coefficients: Array = process.policy * (numbers - process.over_actions(numbers)[..., None])
+    """Return E_a[(1{a = b} − π(b)) x(a)] = π(b) (x(b) − x̄), coefficients of ∇ℓ, for numbers (…, T, S, A)."""
+    mean = (process.policy * numbers).sum(-1, keepdims=True)
+    coefficients: Array = process.policy * (numbers - mean)
     return coefficients

@@ -15,7 +15,7 @@ import numpy as np
 
 from bench.kernel import arrays
 from bench.lab.exact.process import Process
-from bench.lab.exact.scores import Scores, centred, lengths
+from bench.lab.exact.scores import Scores, centred
 from bench.lab.exact.targets import MONTE_CARLO, TargetMoments, target_moments
 from bench.tasks.base import Array
 
@@ -28,7 +28,7 @@ def second_moments(process: Process, scores: Scores, target: TargetMoments, fixe
     product = _target_times_next_sum(process, target, fixed, psi, mean_sum, weight)
     squared = target.variance + np.square(target.mean - fixed[..., None])
     crossed = inner(process, scores, psi, product - fixed[..., None, None] * ahead)
-    at_once = process.over_actions(lengths(process, scores) * squared + 2 * weight * crossed)
+    at_once = process.over_actions(scores.lengths * squared + 2 * weight * crossed)
     found: Array = process.sum_up(at_once, weight * weight)[0, process.starts.states]
     return found
 
@@ -88,7 +88,7 @@ def whole_returns(process: Process, scores: Scores, weight: float) -> tuple[Arra
     are linear systems, each from those before.
     """
     gamma, w = process.gamma, weight
-    returns, psi, long = target_moments(process, MONTE_CARLO), directions(process), lengths(process, scores)
+    returns, psi, long = target_moments(process, MONTE_CARLO), directions(process), scores.lengths
     mean = process.over_actions
     one = process.sum_up(mean(psi * returns.mean[..., None]), w * gamma)  # E[ΨR | s]
     paid, ahead = process.expect_with_reward(one), process.expect(one)

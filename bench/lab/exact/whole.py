@@ -15,7 +15,7 @@ from bench.lab.exact.crossed import Crossing, Earned
 from bench.lab.exact.gradients import expected_gradient
 from bench.lab.exact.linear import Sums
 from bench.lab.exact.process import Process
-from bench.lab.exact.scores import Scores, centred, lengths
+from bench.lab.exact.scores import Scores, centred
 from bench.lab.exact.targets import TargetMoments
 from bench.tasks.base import Array
 
@@ -132,7 +132,7 @@ class _Episode:
         visited, past, squared = (each[..., None] for each in (self.visited, self.past, self.squared))
         weights = arrays.powers(self.weight * self.weight, len(now))[:, None, None]
         moment = visited * now + past * with_past + squared * with_square
-        return float((weights * self.process.policy * lengths(self.process, self.scores) * moment).sum())
+        return float((weights * self.process.policy * self.scores.lengths * moment).sum())
 
     def crossed(self, carried: list[Earned], following: Callable[[int, int], Array]) -> float:
         """Return Σ_{t<u} wᵗ⁺ᵘ E[ψ_t · ψ_u …]; see `Crossing.sum`."""
