@@ -137,7 +137,7 @@ def compared_targets(
 
 
 def shared(process: Process, numbers: Array, batch: Batch) -> Array:
-    """Return moments (K, …) as the members of a group share them: given their start, or, independent, over all starts."""
+    """Return moments (K, …) as the members of a group share them: given their start, or over all starts."""
     if not batch.independent:
         return numbers
     return np.broadcast_to(process.starts.mean(numbers), numbers.shape)

@@ -42,6 +42,33 @@ class Advantages:
     future: Array
     companions: Array
 
+    @property
+    def averages(self) -> dict[str, float]:
+        """Squared bias and its parts, variance, squared error and E A² (`signal`), averaged over visits and actions.
+
+        They have the names and the meaning of the sampled laboratory's: a bias is one given the state with its past.
+        """
+        process = self.process
+        visits = process.starts.weights[:, None, None] * process.occupancy()
+        share = (visits / visits.sum())[..., None] * process.policy
+
+        def average(numbers: Array) -> float:
+            return float((share * numbers).sum())
+
+        bias = self.mean - process.advantage
+        of_state = (process.policy * bias).sum(-1, keepdims=True)
+        action_bias = average(np.square(bias - of_state))
+        state_bias = average(np.square(of_state) + self.past[..., None])
+        variance = average(self.future + self.companions[..., None, None])
+        return {
+            "squared_bias": action_bias + state_bias,
+            "action_bias": action_bias,
+            "state_bias": state_bias,
+            "variance": variance,
+            "squared_error": action_bias + state_bias + variance,
+            "signal": average(np.square(process.advantage)),
+        }
+
     @classmethod
     def of_state_baseline(cls, process: Process, target: TargetMoments, baseline: Values = 0.0) -> "Advantages":
         """Return those of G − b(s)."""
