@@ -152,19 +152,19 @@ def _noise(claim: Claim, runs: pd.DataFrame, arms: Sequence[str]) -> float:
 
 
 def _measured(claim: Claim, task: str, quantities: pd.DataFrame) -> Finding:
-    """What the laboratory says: two estimates with their standard errors, in place of pairs of runs."""
-    rows = laboratory.measured(quantities[quantities["task"] == task], claim.metric)
-    found = [laboratory.select(rows, selector) for selector in (claim.arm, claim.against)]
-    if any(len(each) != 1 for each in found):
+    """What the laboratory says: differences between two estimators, paired by the policy they were asked about."""
+    first, second = (
+        laboratory.of_policies(quantities, claim.metric, task, selector) for selector in (claim.arm, claim.against)
+    )
+    if first.empty or second.empty:
         return _nothing(task, "missing", f"not measured; python -m bench lab study={claim.studies[0]} measures it")
-    if any(each[["value", "error"]].isna().any(axis=None) for each in found):
-        return _nothing(task, "undecided", "not told from zero for this policy")
-    confidence = 1 - ALPHA / claim.looks
-    (effect, low, high), p = laboratory.difference(found[0].iloc[0], found[1].iloc[0], confidence)
-    if claim.direction == "lower":
-        effect, low, high = -effect, -high, -low
-    verdict = _interval_verdict(claim, low, high)
-    return Finding(task, verdict, 1, effect, low, high, p, None, "one policy")
+    differences = (first - second).to_numpy(float)
+    unknown = int(np.isnan(differences).sum())
+    if len(differences) - unknown < 2:
+        return _nothing(task, "undecided", "not told from zero for these policies", len(differences) - unknown)
+    found = _decide(claim, task, differences, stats.generator(claim.metric, task))
+    note = f"{unknown} of {len(differences)} policies not told from zero" if unknown else ""
+    return replace(found, note="; ".join(text for text in (found.note, note) if text))
 
 
 def _interval_verdict(claim: Claim, low: float, high: float) -> Verdict:

@@ -1,4 +1,4 @@
-"""The laboratory's figures: bias–variance plane, cosine against batch size, where variance comes from, what hurts."""
+"""The laboratory's figures: bias–variance plane, cosines, policies, smallest error, parts of the variance, what hurts."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -7,14 +7,17 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch
+from matplotlib.patches import Rectangle
 
 from analysis.figures.style import HUES, Look, Style, arm_styles, grid, handles, house_style, logarithmic
-from analysis.load.laboratory import WEIGHTS, Laboratory, usual
-from analysis.tables.lab import against_none, of_arm
+from analysis.load.laboratory import METRICS, WEIGHTS, Laboratory, measured, usual
+from analysis.tables.lab import against_none, best_table, stage_of
 
-PARTS = {"future": "future (Στ)", "action": "action (Σa)", "state": "state (Σs)", "companions": "other episodes (Σb)"}
-_HUES = HUES[: len(PARTS)]
+PARTS = ("future", "action", "state", "companions")
+_HUES = HUES[:4]
+EXAMPLE = "critic-gae"  # the arm whose single policies are drawn among curves
+_TARGETS = ("critic-td0", "critic-nstep", "critic-gae", "critic-monte_carlo")
+_METRIC_NAMES = {"bias": "bias² / E A²", "variance": "variance / E A²", "cosine": "cosine of two batches"}
 _FOR_CURVES = ("critic-td0", "critic-gae", "critic-monte_carlo", "none-monte_carlo", "rloo-monte_carlo",
                "grpo-monte_carlo")  # fmt: skip
 
@@ -22,113 +25,120 @@ _FOR_CURVES = ("critic-td0", "critic-gae", "critic-monte_carlo", "none-monte_car
 def plane(found: Laboratory, task: str, stage: str, styles: Mapping[str, Style], *, ax: Axes) -> None:
     """Action-dependent bias against standard deviation, both relative to the true advantages' root mean square.
 
-    λ is a curve from TD to Monte Carlo for every critic; other baselines are points, under Monte Carlo. Thin lines are
-    95 % intervals of the bias: one that begins at the floor is not told from zero.
+    λ is a curve from TD to Monte Carlo for every critic; other baselines are points, under Monte Carlo. All are roots
+    of means over policies; thin curves are the single policies under the learned critic.
     """
-    rows = found.of(task, "advantage", stage)
-    floor = 0.01
+    rows, each = found.of(task, "advantage", stage), found.each(task, "advantage", stage)
     if not (rows.loc[rows["quantity"] == "signal", "value"] > 0).any():
         ax.text(
             0.5, 0.5, "true advantages not\ndistinguished from zero", ha="center", va="center", transform=ax.transAxes
         )
         ax.set_axis_off()
         return
+    for _, policy in _lambdas(each, "learned").groupby("seed"):
+        x, y, _ = _curve(policy)
+        ax.plot(x, y, color="0.15", linewidth=0.5, alpha=0.35)
     lines = {"learned": ("-", "0.15"), "exact": (":", "0.45"), "error": ("--", "0.65")}
     for critic, (line, color) in lines.items():
-        curve = rows[(rows["baseline"] == "critic") & (rows["advantage"] == "gae") & (rows["critic"] == critic)]
+        curve = _lambdas(rows, critic)
         if curve.empty:
             continue
-        wide = curve.pivot_table(index="gae_lambda", columns="quantity", values="value").sort_index()
-        x, y = _relative(wide["action_bias"], wide["signal"], floor), _relative(wide["variance"], wide["signal"], floor)
-        bias = curve[curve["quantity"] == "action_bias"].set_index("gae_lambda").loc[wide.index]
-        _interval(bias, wide["signal"], y, floor, color, ax)
-        ax.plot(
-            x, y, line, color=color, marker=".", markersize=5, linewidth=1.2, label=f"critic ({critic} V), λ = 0 … 1"
-        )
+        x, y, lambdas = _curve(curve)
+        ax.plot(x, y, linestyle=line, color=color, marker=".", markersize=5, linewidth=1.4,
+                label=f"critic ({critic} V), λ = 0 … 1")  # fmt: skip
         if critic == "learned":
             for index in (0, len(x) - 1):
-                ax.annotate(f"λ={wide.index[index]:g}", (x.iloc[index], y.iloc[index]), fontsize="x-small",
-                            xytext=(6, 0), textcoords="offset points", va="center", zorder=5)  # fmt: skip
+                ax.annotate(f"λ={lambdas[index]:g}", (x[index], y[index]), fontsize="x-small", xytext=(6, 0),
+                            textcoords="offset points", va="center", zorder=5)  # fmt: skip
     for arm, style in styles.items():
-        mine = of_arm(usual(rows), arm)
+        mine = usual(rows)
+        mine = mine[mine["arm"] == arm]
         if arm.startswith("critic") or mine.empty or not arm.endswith("monte_carlo"):
             continue
-        signal = mine.loc["signal", "value"]
-        x, y = (_relative(mine.loc[[name], "value"], signal, floor) for name in ("action_bias", "variance"))
+        x, y, _ = _curve(mine)
         ax.plot(x, y, linestyle="", marker=style.marker, color=style.color, markersize=6, label=arm)
-        _interval(mine.loc[["action_bias"]], signal, y, floor, style.color, ax)
-    logarithmic(ax, "x")
     logarithmic(ax, "y")
-    ax.margins(x=0.12)  # for the names of the ends
-    ax.set_xlabel(f"action-dependent bias (below {floor:g}: at {floor:g})")
+    ax.margins(x=0.15)  # for the names of the ends
+    ax.set_xlabel("action-dependent bias")
     ax.set_ylabel("standard deviation")
 
 
-def _interval(bias: pd.DataFrame, signal: Any, y: pd.Series, floor: float, color: Any, ax: Axes) -> None:
-    low, high = (_relative(bias[end], signal, floor).to_numpy(float) for end in ("low", "high"))
-    ax.hlines(y.to_numpy(float), low, high, color=color, linewidth=0.6, alpha=0.6)
+def _lambdas(rows: pd.DataFrame, critic: str) -> pd.DataFrame:
+    chosen: pd.DataFrame = rows[
+        (rows["baseline"] == "critic") & (rows["advantage"] == "gae") & (rows["critic"] == critic)
+    ]
+    return chosen
 
 
-def _relative(squares: pd.Series, signal: Any, floor: float) -> pd.Series:
-    """Roots of squares relative to the signal; what is below the floor, or negative by noise, stands at it."""
-    roots: pd.Series = np.sqrt((squares / signal).clip(lower=floor**2))
-    return roots
+def _curve(rows: pd.DataFrame) -> tuple[list[float], list[float], list[float]]:
+    """Roots of the relative bias and variance, by λ; one point where there is none. Noise below 0 stands at 0."""
+    wide = rows.assign(gae_lambda=rows["gae_lambda"].fillna(-1)).pivot_table(
+        index="gae_lambda", columns="quantity", values="value", sort=True
+    )
+    x, y = (np.sqrt(wide[name].clip(lower=0)).tolist() for name in ("relative_bias", "relative_variance"))
+    return x, [value if value > 0 else np.nan for value in y], wide.index.tolist()
 
 
 def cosine(found: Laboratory, task: str, stage: str, styles: Mapping[str, Style], *, ax: Axes) -> None:
-    """The mean cosine between two batches' gradients against the episodes in a batch, with 95 % intervals."""
-    rows = usual(found.of(task, "gradient", stage))
-    rows = rows[(rows["quantity"] == "cosine") & (rows["weights"] == WEIGHTS)]
+    """The mean cosine between two batches' gradients against the episodes in a batch: means over policies.
+
+    Bands are Student's 95 % intervals over policies, thin lines the policies of critic-gae.
+    """
+    rows, each = (usual(table) for table in (found.of(task, "gradient", stage), found.each(task, "gradient", stage)))
+    rows, each = (table[(table["quantity"] == "cosine") & (table["weights"] == WEIGHTS)] for table in (rows, each))
     for arm, style in styles.items():
         mine = rows[rows["arm"] == arm].sort_values("episodes")
         if mine.empty:
             continue
         ax.plot(mine["episodes"], mine["value"], color=style.color, linestyle=style.line, marker=style.marker,
                 markersize=4, linewidth=1.3, label=arm)  # fmt: skip
-        reach = mine[["low", "high"]].clip(-1, 1)  # beyond which no cosine lies
-        ax.fill_between(mine["episodes"], reach["low"], reach["high"], color=style.color, alpha=0.1, linewidth=0)
+        ax.fill_between(mine["episodes"], mine["low"].clip(-1, 1), mine["high"].clip(-1, 1), color=style.color,
+                        alpha=0.1, linewidth=0)  # fmt: skip
+        if arm == EXAMPLE:
+            for _, policy in each[each["arm"] == arm].sort_values("episodes").groupby("seed"):
+                ax.plot(policy["episodes"], policy["value"], color=style.color, linewidth=0.4, alpha=0.5)
+    ends = [rows[end].clip(-1, 1) for end in ("low", "high")] + [
+        rows["value"],
+        each.loc[each["arm"] == EXAMPLE, "value"],
+    ]
+    shown = pd.concat(ends).dropna()
     logarithmic(ax, "x", base=2)
     ticks = sorted(rows["episodes"].unique())
     ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
-    ax.set_ylim(-0.05, 1.02)
+    if len(shown):
+        room = 0.04 * max(float(shown.max() - shown.min()), 0.1)
+        ax.set_ylim(float(shown.min()) - room, float(shown.max()) + room)
     ax.set_xlabel("episodes per batch")
     ax.set_ylabel("cosine of two batches")
 
 
 def decomposition(found: Laboratory, task: str, stage: str, *, ax: Axes) -> None:
-    """Stacked parts of the variance of single steps, averaged over steps, relative to none's; one bar per arm."""
-    rows = usual(found.of(task, "step", stage))
+    """The parts of the variance of single steps, averaged over steps and policies, relative to the sum without a baseline.
+
+    A row per arm; every cell has its number, and the darker it is, the larger.
+    """
+    rows = usual(found.each(task, "step", stage))
     rows = rows[rows["advantage"].eq("monte_carlo") | rows["baseline"].eq("critic")]
-    wide = rows.pivot_table(index="arm", columns="quantity", values="value", aggfunc="mean", sort=False)
-    errors = (
-        rows[rows["quantity"] == "sum"]
-        .groupby("arm")["error"]
-        .apply(lambda e: float(np.sqrt(np.square(e).sum()) / len(e)))
-    )
-    whole = {str(arm): float(value) for arm, value in wide["sum"].items()}
-    scale = whole.get("none-monte_carlo", max(whole.values()))
-    left = np.zeros(len(wide))
-    for (part, label), hue in zip(PARTS.items(), _HUES, strict=True):
-        width = (wide[part] / scale).clip(lower=0).to_numpy(float)
-        ax.barh(range(len(wide)), width, left=left, color=hue, label=label, height=0.7, linewidth=0)
-        left += width
-    whiskers = 1.96 * errors.reindex(wide.index).to_numpy(float) / scale
-    ax.errorbar(
-        wide["sum"] / scale, range(len(wide)), xerr=whiskers, fmt="none", ecolor="0.2", elinewidth=0.9, capsize=2
-    )
-    ends = wide["sum"].to_numpy(float) / scale
-    for index, (end, whisker) in enumerate(zip(ends, whiskers, strict=True)):  # many a bar is too short to be read off
-        at = (max(end + whisker, 0.0), index)
-        ax.annotate(f"{end:.2g}", at, (4, 0), textcoords="offset points", va="center", fontsize="x-small")
-    ax.set_xlim(0, 1.15 * float(np.nanmax(ends + whiskers)))
-    ax.set_yticks(range(len(wide)), list(wide.index))
-    ax.set_ylim(len(wide) - 0.4, -0.6)
-    ax.grid(axis="y", visible=False)
-    ax.set_xlabel("variance / that without a baseline")
+    wide = rows.pivot_table(index=["arm", "seed"], columns="quantity", values="value", aggfunc="mean", sort=False)
+    whole = wide["sum"].unstack("seed")
+    scale = whole.loc["none-monte_carlo"] if "none-monte_carlo" in whole.index else whole.max()
+    columns = [*PARTS, "sum"]
+    shares = {name: (wide[name].unstack("seed").loc[whole.index] / scale).mean(axis=1) for name in columns}
+    table = pd.DataFrame(shares)
+    numbers = table.to_numpy(float)
+    ax.imshow(np.sqrt(numbers.clip(0, 1.5)), cmap="Blues", vmin=0, vmax=1.6, aspect="auto")
+    for (row, column), number in np.ndenumerate(numbers):
+        text = "–" if not np.isfinite(number) else "0" if abs(number) < 5e-5 else f"{number:.2g}".replace("-", "−")
+        ax.text(column, row, text, ha="center", va="center", fontsize="x-small",
+                color="white" if number > 0.6 else "0.1")  # fmt: skip
+    ax.set_xticks(range(len(columns)), ["future\nΣτ", "action\nΣa", "state\nΣs", "others\nΣb", "sum"])
+    ax.set_yticks(range(len(table)), list(table.index))
+    ax.grid(visible=False)
+    ax.tick_params(length=0)
 
 
 def effect(found: Laboratory, task: str, *, ax: Axes) -> None:
-    """Each baseline's gradient variance relative to none: right of 1 it hurts."""
+    """Each baseline's gradient variance relative to none, geometric means over policies: right of 1 it hurts."""
     table = against_none(found, task)
     names = list(dict.fromkeys(table["baseline"]))
     stages = found.labels(task)
@@ -137,7 +147,7 @@ def effect(found: Laboratory, task: str, *, ax: Axes) -> None:
         mine = table[table["label"] == stage]
         y = np.array([names.index(name) for name in mine["baseline"]]) + (index - (len(stages) - 1) / 2) * 0.2
         x = mine["value"].to_numpy(float)
-        spread = np.stack([x - mine["low"], mine["high"] - x])
+        spread = np.nan_to_num(np.stack([x - mine["low"], mine["high"] - x]))
         ax.errorbar(
             x, y, xerr=spread, fmt="os^Dv"[index % 5], color=_HUES[index % 4], markersize=4, linewidth=1, label=stage
         )
@@ -146,6 +156,48 @@ def effect(found: Laboratory, task: str, *, ax: Axes) -> None:
     ax.set_ylim(len(names) - 0.5, -0.5)
     ax.grid(axis="y", visible=False)
     ax.set_xlabel("gradient variance / that without a baseline")
+
+
+def best(found: Laboratory, task: str, styles: Mapping[str, Style], *, ax: Axes) -> None:
+    """A map: which estimator has the smallest error at which batch size and stage, and how large that is.
+
+    The error is that of the batch's gradient at its best scale. `+3` stands for three more estimators that paired
+    differences over policies do not tell apart from it.
+    """
+    table = best_table(found, task)
+    sizes = sorted(table["episodes"].unique())
+    stages = [label for label in found.labels(task) if label in set(table["label"])]
+    for _, cell in table.iterrows():
+        column, row = sizes.index(cell["episodes"]), stages.index(cell["label"])
+        color = styles[cell["arm"]].color if cell["arm"] in styles else (0.6, 0.6, 0.6)
+        ax.add_patch(Rectangle((column - 0.5, row - 0.5), 1, 1, facecolor=(*color, 0.3), edgecolor="white"))
+        tied = f" +{cell['tied']}" if cell["tied"] else ""
+        name = str(cell["arm"]).replace("-", "\n", 1)
+        ax.text(column, row, f"{name}{tied}\n{cell['value']:.2g}", ha="center", va="center", fontsize="x-small")
+    ax.set_xticks(range(len(sizes)), [f"{size:g}" for size in sizes])
+    ax.set_yticks(range(len(stages)), stages)
+    ax.set_xlim(-0.5, len(sizes) - 0.5)
+    ax.set_ylim(len(stages) - 0.5, -0.5)
+    ax.grid(visible=False)
+    ax.set_xlabel("episodes per batch")
+
+
+def policies(found: Laboratory, task: str, metric: str, styles: Mapping[str, Style], *, ax: Axes) -> None:
+    """Every policy's value of one of `METRICS` for the targets under the critic, joined by policy, and their mean."""
+    label = stage_of(found, task)
+    rows = usual(measured(found.each(task, METRICS[metric][0], label), metric))
+    rows = rows[rows["baseline"] == "critic"]
+    wide = rows.pivot_table(index="seed", columns="arm", values="value", sort=False)
+    arms = [arm for arm in _TARGETS if arm in wide]
+    for _, values in wide[arms].iterrows():
+        ax.plot(range(len(arms)), values, color="0.5", linewidth=0.5, alpha=0.6, marker=".", markersize=3)
+    for place, arm in enumerate(arms):
+        color = styles[arm].color if arm in styles else "0.2"
+        ax.plot([place - 0.3, place + 0.3], [wide[arm].mean()] * 2, color=color, linewidth=2.2)
+    ax.set_xticks(range(len(arms)), [arm.removeprefix("critic-").replace("_", "\n") for arm in arms])
+    ax.set_ylabel(_METRIC_NAMES[metric])
+    if metric == "variance" and len(arms) and (wide[arms] > 0).all(axis=None):
+        logarithmic(ax, "y")
 
 
 # Figures of a task
@@ -205,17 +257,37 @@ def draw_cosine(found: Laboratory, task: str, look: Look) -> Figure | None:
 
 
 def draw_decomposition(found: Laboratory, task: str, look: Look) -> Figure | None:
-    """Stacked bars at every stage; None for policies without gradients."""
+    """A table of numbers at every stage; None for policies without gradients."""
     if found.of(task, "step").empty:
         return None
-    figure = _by_stage(found, task, look, (4.4, 3.4), lambda stage, ax: decomposition(found, task, stage, ax=ax), 0.3)
+    figure = _by_stage(found, task, look, (4.2, 3.6), lambda stage, ax: decomposition(found, task, stage, ax=ax), 0.1)
     for ax in figure.axes[1:]:
         ax.set_yticklabels([])
-    figure.legend(
-        handles=[Patch(color=hue, label=label) for label, hue in zip(PARTS.values(), _HUES, strict=True)],
-        loc="outside lower center",
-        ncols=4,
-    )
+    return figure
+
+
+def draw_best(found: Laboratory, task: str, look: Look) -> Figure | None:
+    """The map of the smallest error; None for policies without gradients."""
+    table = best_table(found, task)
+    if table.empty:
+        return None
+    height = 1.2 + 0.62 * table["label"].nunique()
+    figure, axes = grid(1, 1, (1.6 + 1.25 * max(table["episodes"].nunique(), 3), height), look)
+    best(found, task, _styles(found), ax=axes[0, 0])
+    axes[0, 0].set_title(f"{task}: smallest error of the gradient")
+    return figure
+
+
+def draw_policies(found: Laboratory, task: str, look: Look) -> Figure | None:
+    """Every policy, halfway: bias, variance and cosine of the targets under the critic; None without them."""
+    label = stage_of(found, task)
+    if label is None or usual(found.each(task, "advantage", label))["baseline"].ne("critic").all():
+        return None
+    names = [name for name in _METRIC_NAMES if not measured(found.each(task, METRICS[name][0], label), name).empty]
+    figure, axes = grid(1, len(names), (3.0, 3.0), look)
+    for ax, name in zip(axes.flat, names, strict=True):
+        policies(found, task, name, _styles(found), ax=ax)
+        ax.set_title(f"{task} · {label}")
     return figure
 
 
@@ -233,6 +305,8 @@ def draw_effect(found: Laboratory, task: str, look: Look) -> Figure | None:
 FIGURES: Mapping[str, Callable[[Laboratory, str, Look], Figure | None]] = {
     "bias_variance_plane": draw_plane,
     "gradient_cosine": draw_cosine,
+    "policies": draw_policies,
+    "smallest_error": draw_best,
     "variance_decomposition": draw_decomposition,
     "baseline_effect": draw_effect,
 }

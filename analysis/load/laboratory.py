@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,6 @@ import pandas as pd
 import scipy.stats
 
 from analysis.load.blocks import Problem, frame, planned
-from analysis.stats import Interval
 from bench.records import block as blocks
 from bench.records.files import Damaged
 from bench.records.index import LAB
@@ -19,32 +19,37 @@ from bench.records.tables import COSTS, QUANTITIES
 STAGES = ("start", "halfway", "end", "optimum", "recorded")  # in the order of reports
 CRITICS = ("learned", "exact", "none")  # of several, the first there is stands for an arm
 VARIANT = ("baseline", "advantage", "critic", "gae_lambda", "n_step", "group_size", "credit")
-COLUMNS = (*VARIANT, "level", "weights", "episodes", "kind", "quantity", "value", "error", "low", "high")
-COST_COLUMNS = (*VARIANT, "episodes", "steps", "seconds")
+MEASURED = ("level", "weights", "episodes", "step", "kind", "quantity")
+NUMBERS = ("value", "error", "low", "high")
+PAIRED = ("against", "difference", "difference_error")
+COLUMNS = ("seed", *VARIANT, *MEASURED, "value", "error", "freedom", *PAIRED)
+COST_COLUMNS = ("seed", *VARIANT, "episodes", "steps", "seconds")
 IDENTIFIERS = ("task", "stage", "label", "first")  # of a measured stage, see `Laboratory`
 STAGE, CRITIC = "halfway", "learned"  # what stands for an estimator where one number has to
 WEIGHTS = "undiscounted"  # of states in the gradient: what everybody's update uses
 WEAKER = "younger"  # the brother whose share tells whether pay is fair
+POLICY = "policy"  # the level of numbers of a policy itself
+CONFIDENCE = 0.95
 
-# By metric of a claim or column of a table: level, quantity, and whether it is divided by the signal.
-METRICS: Mapping[str, tuple[str, str, bool]] = {
-    "bias": ("advantage", "action_bias", True),
-    "variance": ("advantage", "variance", True),
-    "gradient_variance": ("gradient", "trace", False),  # trace of the covariance over the squared true gradient
-    "cosine": ("gradient", "cosine", False),
-    "gradient_share": ("kind", "learning_share", False),
-    "variance_share": ("kind", "variance_share", False),
+# By metric of a claim or column of a table: level and quantity. Bias (the part that depends on the action) and variance
+# are shares of the variance of the true advantage, the gradient's variance of the squared norm of the true gradient.
+METRICS: Mapping[str, tuple[str, str]] = {
+    "bias": ("advantage", "relative_bias"),
+    "variance": ("advantage", "relative_variance"),
+    "gradient_variance": ("gradient", "trace"),
+    "cosine": ("gradient", "cosine"),
+    "gradient_share": ("kind", "learning_share"),
+    "variance_share": ("kind", "variance_share"),
 }
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One measured stage as read: what its record says, and its tables. `hash` and `seed` tell settings apart."""
+    """One measured block of a stage as read: its record, and its tables. `hash` tells settings apart."""
 
     task: str
     name: str
     hash: str
-    seed: str
     record: Mapping[str, Any]
     quantities: pd.DataFrame
     costs: pd.DataFrame
@@ -52,23 +57,26 @@ class Stage:
 
 @dataclass(frozen=True)
 class Laboratory:
-    """Everything measured, in tidy tables.
+    """Everything measured, in tidy tables. The unit is a policy: the `seed` of the training run that it comes from.
 
-    A stage is named by `task` and `label`: its `stage`, and where one was measured under several settings or seeds, the
-    hash of each. Of several, that which was planned `first` stands for the stage where one number has to.
+    A stage is named by `task` and `label`: its `stage`, and where one was measured under several settings, the hash of
+    each. Of several, that which was planned `first` stands for the stage where one number has to.
 
     Attributes:
-        quantities: one row per stage, variant and quantity with value, error, low and high; see `COLUMNS`. `arm` is
-            such as `critic-gae`, and `swept` says whether it is a further λ, n or credit of that arm.
+        quantities: one row per policy, variant and quantity with value, error, low and high, and where it was paired the
+            `difference` from the variant it was measured `against`; see `COLUMNS`. `arm` is such as `critic-gae`, and
+            `swept` says whether it is a further λ, n or credit of that arm.
         costs: environment steps and seconds of a batch of every variant, named alike.
-        notes: one row per stage: which truth, how precise, what was left out.
+        notes: one row per stage: how many policies, which truth, what was left out.
         missing: stages that were planned and are not measured.
+        earlier: stages that were measured in an earlier format, which is not read.
     """
 
     quantities: pd.DataFrame
     costs: pd.DataFrame
     notes: pd.DataFrame
-    missing: tuple[str, ...]
+    missing: tuple[str, ...] = ()
+    earlier: tuple[str, ...] = ()
 
     @property
     def empty(self) -> bool:
@@ -80,28 +88,76 @@ class Laboratory:
         """In the order they were planned."""
         return [str(task) for task in self.quantities["task"].unique()]
 
+    @cached_property
+    def means(self) -> pd.DataFrame:
+        """The quantities' means over policies, see `over_policies`."""
+        return over_policies(self.quantities)
+
     def of(self, task: str, level: str, label: str | None = None) -> pd.DataFrame:
-        """Rows of one task and level, and of one stage."""
-        rows = self.quantities[(self.quantities["task"] == task) & (self.quantities["level"] == level)]
-        return rows if label is None else rows[rows["label"] == label]
+        """Rows of `means` of one task and level, and of one stage."""
+        return _of(self.means, task, level, label)
+
+    def each(self, task: str, level: str, label: str | None = None) -> pd.DataFrame:
+        """Rows of `quantities`, one per policy, of one task and level, and of one stage."""
+        return _of(self.quantities, task, level, label)
 
     def labels(self, task: str) -> list[str]:
         """The stages of a task, in order."""
         return [str(label) for label in self.notes.loc[self.notes["task"] == task, "label"]]
 
 
-def read(folder: Path, root: Path, problems: list[Problem]) -> tuple[list[Stage], list[str]]:
-    """The measured stages below a study's folder as planned, and the names of planned ones that are not measured.
+def _of(table: pd.DataFrame, task: str, level: str, label: str | None) -> pd.DataFrame:
+    rows = table[(table["task"] == task) & (table["level"] == level)]
+    return rows if label is None else rows[rows["label"] == label]
+
+
+def over_policies(quantities: pd.DataFrame) -> pd.DataFrame:
+    """Return the means over policies: `value`, its standard `error`, Student's interval `low` to `high`, `policies`.
+
+    A policy for which a quantity is not known (a ratio to a true gradient that is not told from zero) has no part in
+    its mean: `policies` counts those that have. Of a single policy the interval is its own, which speaks of that policy
+    alone.
+    """
+    keys = [*IDENTIFIERS, "arm", "swept", *VARIANT, *MEASURED]
+    if quantities.empty:
+        return pd.DataFrame(columns=[*keys, *NUMBERS, "policies"])
+    numbers = quantities[list(NUMBERS)].astype(float)
+    known = quantities[keys].assign(**{name: numbers[name] for name in NUMBERS}, squares=np.square(numbers["value"]))
+    groups = known.groupby(keys, sort=False, dropna=False)
+    found = groups["value"].agg(["mean", "std", "count"]).join(groups[["error", "low", "high"]].mean())
+    count = found["count"].to_numpy(float)
+    with np.errstate(all="ignore"):
+        error = found["std"].to_numpy(float) / np.sqrt(count)
+        reach = scipy.stats.t.isf((1 - CONFIDENCE) / 2, count - 1) * error
+    alone = found["count"] == 1
+    value = found["mean"]
+    return found.assign(
+        value=value,
+        error=np.where(alone, found["error"], error),
+        low=np.where(alone, found["low"], value - reach),
+        high=np.where(alone, found["high"], value + reach),
+        policies=found["count"],
+    ).reset_index()[[*keys, *NUMBERS, "policies"]]
+
+
+def read(folder: Path, root: Path, problems: list[Problem]) -> tuple[list[Stage], list[str], list[str]]:
+    """The measured stages below a study's folder as planned, and the names of others.
 
     What cannot be used is added to `problems`.
+
+    Returns:
+        The stages; the names of planned ones that are not measured; and of those in an earlier format.
     """
     entries = planned(LAB, folder, root, problems)["cells"]
     names = {folder / entry["path"]: f"{entry['task']} {entry['stage']}" for entry in entries}
     present, _ = blocks.walk(folder, blocks.LAB)
-    stages, missing = [], []
+    stages, missing, earlier = [], [], []
     for path in dict.fromkeys([*names, *present]):
         try:
             stage = _stage(path) if path in present else None
+        except EarlierFormat:
+            earlier.append(f"{path.parts[-3]} {path.parts[-2].rpartition('-')[0]}")
+            continue
         except Damaged as error:
             problems.append(Problem(str(path.relative_to(root)), str(error)))
             continue
@@ -109,59 +165,68 @@ def read(folder: Path, root: Path, problems: list[Problem]) -> tuple[list[Stage]
             stages.append(stage)
         elif path in names:
             missing.append(names[path])
-    return stages, missing
+    return stages, list(dict.fromkeys(missing)), list(dict.fromkeys(earlier))
+
+
+class EarlierFormat(Exception):
+    """A stage was measured before policies were told apart."""
 
 
 def _stage(path: Path) -> Stage | None:
-    """A measured stage; None while it is not done. Raises `Damaged`."""
+    """A measured stage; None while it is not done. Raises `Damaged` and `EarlierFormat`."""
     block = blocks.load(path)
     if block.state != "done":
         return None
-    quantities = frame(block, QUANTITIES, COLUMNS)
+    quantities = frame(block, QUANTITIES, ("quantity", "value"))
+    if "seed" not in quantities:
+        raise EarlierFormat
+    quantities = _with_intervals(frame(block, QUANTITIES, COLUMNS))
     has_costs = COSTS in block.record["checksums"]
     costs = frame(block, COSTS, COST_COLUMNS) if has_costs else pd.DataFrame(columns=list(COST_COLUMNS))
-    record, seed = block.record, ", ".join(block.record["seeds"])
-    return Stage(record["task"], record["stage"], path.parent.name, seed, record, quantities, costs)
+    return Stage(block.record["task"], block.record["stage"], path.parent.name, block.record, quantities, costs)
 
 
-def together(stages: Sequence[Stage], missing: Sequence[str] = ()) -> Laboratory:
-    """Stages of one or several studies; what two studies share counts once."""
+def _with_intervals(quantities: pd.DataFrame) -> pd.DataFrame:
+    """With `low` and `high`, Student's interval of each policy's own number: the number itself where it is exact."""
+    value, error = (quantities[name].to_numpy(float) for name in ("value", "error"))
+    with np.errstate(all="ignore"):
+        reach = scipy.stats.t.isf((1 - CONFIDENCE) / 2, quantities["freedom"].to_numpy(float)) * error
+    reach = np.where(error == 0, 0.0, reach)
+    return quantities.assign(low=value - reach, high=value + reach)
+
+
+def together(stages: Sequence[Stage], missing: Sequence[str] = (), earlier: Sequence[str] = ()) -> Laboratory:
+    """Stages of one or several studies; a policy that two studies measured alike counts once."""
     tasks = list(dict.fromkeys(stage.task for stage in stages))
-    unique = list({(stage.task, stage.hash, stage.seed): stage for stage in reversed(stages)}.values())[::-1]
-    unique.sort(key=lambda stage: (tasks.index(stage.task), _rank(stage.name)))
+    found: dict[tuple[str, str, str], list[Stage]] = {}
+    for stage in stages:
+        found.setdefault((stage.task, stage.name, stage.hash), []).append(stage)
     quantities, costs, notes = [], [], []
-    for stage in unique:
-        alike = [other for other in unique if (other.task, other.name) == (stage.task, stage.name)]
-        identifiers: dict[str, Any] = {
-            "task": stage.task,
-            "stage": stage.name,
-            "label": _label(stage, alike),
-            "first": stage is alike[0],
-        }
-        quantities.append(stage.quantities.assign(**identifiers))
-        costs.append(stage.costs.assign(**identifiers))
-        notes.append(identifiers | _notes(stage.record))
+    for task, name, hash8 in sorted(found, key=lambda each: (tasks.index(each[0]), _rank(each[1]))):
+        alike = [other for other in found if other[:2] == (task, name)]
+        label = name if len(alike) == 1 else f"{name} {hash8.rpartition('-')[2]}"
+        identifiers: dict[str, Any] = {"task": task, "stage": name, "label": label}
+        identifiers["first"] = (task, name, hash8) == alike[0]
+        policies: set[int] = set()
+        for stage in found[task, name, hash8]:
+            new = set(stage.quantities["seed"]) - policies
+            policies |= new
+            quantities.append(stage.quantities[stage.quantities["seed"].isin(new)].assign(**identifiers))
+            costs.append(stage.costs[stage.costs["seed"].isin(new)].assign(**identifiers))
+        record = found[task, name, hash8][0].record
+        own = {"truth": record.get("truth", ""), "left_out": record.get("left_out", {}), "policies": len(policies)}
+        notes.append(identifiers | own)
     return Laboratory(
         _labelled(_concatenated(quantities, (*IDENTIFIERS, *COLUMNS))),
         _labelled(_concatenated(costs, (*IDENTIFIERS, *COST_COLUMNS))),
-        pd.DataFrame(notes, columns=list(dict.fromkeys([*IDENTIFIERS, *(key for note in notes for key in note)]))),
+        pd.DataFrame(notes, columns=[*IDENTIFIERS, "truth", "left_out", "policies"]),
         tuple(missing),
+        tuple(earlier),
     )
 
 
 def _rank(stage: str) -> int:
     return STAGES.index(stage) if stage in STAGES else len(STAGES)
-
-
-def _label(stage: Stage, alike: Sequence[Stage]) -> str:
-    """The stage's name, with what tells it from others of that name."""
-    several = len({other.hash for other in alike}) > 1, len({other.seed for other in alike}) > 1
-    told = [stage.hash.rpartition("-")[2]] * several[0] + [f"seed {stage.seed}"] * several[1]
-    return " ".join([stage.name, *told])
-
-
-def _notes(record: Mapping[str, Any]) -> dict[str, Any]:
-    return {"truth": record.get("truth", ""), "left_out": record.get("left_out", {})} | dict(record.get("notes", {}))
 
 
 def _concatenated(tables: Sequence[pd.DataFrame], columns: Sequence[str]) -> pd.DataFrame:
@@ -188,23 +253,19 @@ def usual(rows: pd.DataFrame) -> pd.DataFrame:
     return rows[rows["rank"] == best]
 
 
-def measured(quantities: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """The rows of one of `METRICS`, in its units: at one batch, with the weights and for the brother it is about."""
-    level, quantity, relative = METRICS[metric]
-    rows = quantities[(quantities["level"] == level) & (quantities["quantity"] == quantity)]
+def measured(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """The rows of one of `METRICS`: of a training batch, with the weights and for the brother that it is about.
+
+    `rows` are those of `Laboratory.quantities`, one per policy, or of `Laboratory.means`.
+    """
+    level, quantity = METRICS[metric]
+    rows = rows[(rows["level"] == level) & (rows["quantity"] == quantity)]
     if level == "gradient":
         smallest = rows.groupby(["task", "label"])["episodes"].transform("min")  # the batch an update uses
         rows = rows[(rows["weights"] == WEIGHTS) & (rows["episodes"] == smallest)]
     if level == "kind":
         rows = rows[rows["kind"] == WEAKER]
-    if not relative:
-        return rows
-    signal = quantities[(quantities["level"] == level) & (quantities["quantity"] == "signal")]
-    keys = ["task", "label", *VARIANT]
-    found = rows[keys].merge(signal[[*keys, "value"]].drop_duplicates(keys), on=keys, how="left")
-    scale = found["value"].to_numpy(float)
-    numbers = ["value", "error", "low", "high"]
-    return rows.assign(**{name: rows[name].to_numpy(float) / scale for name in numbers})
+    return rows
 
 
 def select(rows: pd.DataFrame, factors: Mapping[str, object]) -> pd.DataFrame:
@@ -221,13 +282,11 @@ def select(rows: pd.DataFrame, factors: Mapping[str, object]) -> pd.DataFrame:
     return rows
 
 
-def difference(first: pd.Series, second: pd.Series, confidence: float) -> tuple[Interval, float]:
-    """first − second with its normal interval and two-sided p, as if their errors were independent."""
-    effect = float(first["value"] - second["value"])
-    error = float(np.hypot(first["error"], second["error"]))
-    reach = float(scipy.stats.norm.isf((1 - confidence) / 2)) * error
-    p = float(2 * scipy.stats.norm.sf(abs(effect) / error)) if error > 0 else float(effect == 0)
-    return (effect, effect - reach, effect + reach), p
+def of_policies(quantities: pd.DataFrame, metric: str, task: str, factors: Mapping[str, object]) -> pd.Series:
+    """The values of a metric of one estimator by the seed of the policy; empty where none, or several, are meant."""
+    rows = select(measured(quantities[quantities["task"] == task], metric), factors)
+    values = rows.set_index("seed")["value"].astype(float).sort_index()
+    return values if values.index.is_unique else values.iloc[:0]
 
 
 def variant_name(variant: pd.Series) -> str:

@@ -187,19 +187,20 @@ def read(studies: Sequence[str], results: str | Path = "results") -> Records:
     """
     root = Path(results)
     problems: list[Problem] = []
-    plans, blocks, headers, missing = [], [], [], []
+    plans, blocks, headers, missing, earlier = [], [], [], [], []
     shares: dict[str, Share] = {}
     for name in studies:
         folder = study_folder(root, name)
         header, cells = plan(folder, root, problems)
         headers.append(header)
         found = read_blocks(folder, root, problems)
-        stages, absent = laboratory.read(folder, root, problems)
+        stages, absent, older = laboratory.read(folder, root, problems)
         own = {cell.hash for cell in cells} | {str(block.record.get("hash")) for block in found}
         shares[name] = Share(frozenset(own), tuple(stages))
         plans += cells
         blocks += found
         missing += absent
+        earlier += older
     blocks, plans = labels.with_tasks_apart(sound.without_infinite(blocks), plans)
     sound.refuse_several_bounds(blocks)
     exact, partly_exact = _solved(blocks)
@@ -220,7 +221,9 @@ def read(studies: Sequence[str], results: str | Path = "results") -> Records:
         curves=curves(evaluations, runs, exact),
         training=_long_table(blocks, runs, TRAINING),
         problems=tuple(problems),
-        laboratory=laboratory.together([stage for share in shares.values() for stage in share.stages], missing),
+        laboratory=laboratory.together(
+            [stage for share in shares.values() for stage in share.stages], missing, earlier
+        ),
         blocks=tuple(block.record for block in blocks if "status" in block.record),
         shares=shares,
         exact=exact,

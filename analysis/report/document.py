@@ -216,7 +216,7 @@ def _committed(file: ClaimsFile, records: Records) -> str:
 
 
 def _closing(material: Material, metrics: pd.DataFrame, costs: pd.DataFrame) -> list[Part]:
-    found = closing_table(metrics, material.estimates, costs, material.records.laboratory.quantities)
+    found = closing_table(metrics, material.estimates, costs, material.records.laboratory.means)
     return [Part("TD, GAE and Monte Carlo", tables=(found,))] if found else []
 
 

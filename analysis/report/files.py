@@ -17,6 +17,7 @@ from analysis.report.document import Document, Part
 from analysis.tables import formats
 from analysis.tables.costs import costs_of_runs
 from analysis.tables.final_scores import comparison_table
+from analysis.tables.lab import policies_table
 from analysis.tables.tuned import Tuned
 from bench.errors import UserError
 from bench.paths import refuse_links
@@ -50,7 +51,8 @@ def write_report(
     elif not records.laboratory.empty:
         yield from _write_laboratory(records, folder, claims_files)
     else:
-        raise UserError(f"study={records.name}: no runs found, nothing to report")
+        (earlier,) = lab.earlier_lines(records.laboratory, records.name.split("+")) or ("nothing to report",)
+        raise UserError(f"study={records.name}: no runs found; {earlier.rstrip('.')}")
 
 
 def _write_trained(
@@ -111,7 +113,8 @@ def _of_page(saved: Drawn) -> dict[str, dict[str, str]]:
 
 def _write_measured(records: Records, saved: Drawn, folder: Path) -> Iterator[Path]:
     if not records.laboratory.empty:
-        yield write_file(folder / "laboratory.csv", formats.csv(records.laboratory.quantities).encode())
+        yield write_file(folder / "laboratory.csv", formats.csv(records.laboratory.means).encode())
+        yield write_file(folder / "policies.csv", formats.csv(policies_table(records.laboratory)).encode())
     for name, found in saved.items():
         yield from _write_kinds(found, folder / name)
 

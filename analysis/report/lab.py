@@ -1,37 +1,55 @@
 """What a report says of the laboratory's measurements: the estimators, where a baseline hurts, fairness, the truth."""
 
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
-from analysis.load.laboratory import Laboratory
+from analysis.load.laboratory import POLICY, Laboratory
 from analysis.report.document import Part
-from analysis.tables.lab import closing_table, fairness_table, final_returns, hurts
+from analysis.tables.formats import number_text
+from analysis.tables.lab import baselines_table, fairness_table, final_returns, hurts, targets_table
 from bench.paths import CONF
 
+UNIT = (
+    "The unit is a policy: one training run of its own seed. Numbers are means over policies with Student's interval. "
+    "Every policy's value is in policies.csv and in the figures; every mean of every stage in laboratory.csv."
+)
 EXAM_WORLDS = ("exam_question", "weekly_exam")  # the laboratory tells their brothers apart
 
 
 def parts(found: Laboratory, estimates: pd.DataFrame, runs: pd.DataFrame, studies: Sequence[str]) -> list[Part]:
-    """What a report says about it: closing tables, where a baseline hurts, fairness, and how true the truth is.
+    """What a report says about it: the estimators, where a baseline hurts, fairness, and how true the truth is.
 
     Of a study that was not measured, only which command would measure its brothers' shares, if it has any.
     """
     fairness = [table for task in found.tasks if (table := fairness_table(found, task)) is not None]
     told = [] if fairness else _unmeasured(runs, studies)
     fair = [Part("Fairness between the brothers", tuple(told), tables=tuple(fairness))] if fairness or told else []
-    missing = tuple(f"Not measured: {name}." for name in found.missing)
+    missing = (*(f"Not measured: {name}." for name in found.missing), *earlier_lines(found, studies))
     if found.empty:
         return [*fair, Part("The ground truth", items=missing)] if missing else fair
-    shown = tuple(closing_table(found, task, final_returns(estimates, runs, task)) for task in found.tasks)
+    returns = {task: final_returns(estimates, runs, task) for task in found.tasks}
+    targets, baselines = targets_table(found, returns), baselines_table(found)
     harm = tuple(hurts(found)) or ("None: no baseline's variance is above that of no baseline beyond its interval.",)
     truth = (*precision_lines(found), *several_lines(found), *left_out_lines(found), *missing)
     return [
-        Part("The estimators, measured", tables=shown),
-        Part("Where a baseline hurts", items=harm),
+        Part("The estimators, measured", (UNIT,), tables=(targets,) if targets else ()),
+        Part("Where a baseline hurts", items=harm, tables=(baselines,) if baselines else ()),
         *fair,
         Part("The ground truth", items=truth),
+    ]
+
+
+def earlier_lines(found: Laboratory, studies: Sequence[str]) -> list[str]:
+    """One line on what was measured in an earlier format."""
+    if not found.earlier:
+        return []
+    names = studies[0] if len(studies) == 1 else "NAME"
+    return [
+        f"Not read, since measured in an earlier format, one policy each: {', '.join(found.earlier)}; "
+        f"python -m bench lab study={names} measures them anew."
     ]
 
 
@@ -44,20 +62,42 @@ def _unmeasured(runs: pd.DataFrame, studies: Sequence[str]) -> list[str]:
 
 
 def precision_lines(found: Laboratory) -> list[str]:
-    """What the truth is and how well it is known, per task and stage."""
+    """What the truth is and how well it is known, and where the policies stand: a line per task.
+
+    Numbers are medians over policies.
+    """
     lines = []
-    for _, note in found.notes.iterrows():
-        share = note.get("truth_precision", np.nan)
-        known = "exact" if share == 0 else f"known to {share:.2g} of the true advantages"
-        if share == np.inf:
-            known = "true advantages not distinguished from zero"
-        gradient = note.get("gradient_precision", np.nan)
-        if np.isfinite(gradient) and gradient > 0:
-            known += f", the gradient to {gradient:.2g} of its length"
-        elif gradient == np.inf:
-            known += ", the gradient not distinguished from zero"
-        lines.append(f"{note['task']}, {note['label']}: {note['truth']} truth, {known}.")
+    for task in found.tasks:
+        notes = found.notes[found.notes["task"] == task]
+        truths = ", ".join(dict.fromkeys(str(truth) for truth in notes["truth"] if truth))
+        said = [f"{note['label']}: {_precision(found, task, str(note['label']))}" for _, note in notes.iterrows()]
+        lines.append(f"{task} ({truths} truth). {'; '.join(said)}.")
     return lines
+
+
+def _precision(found: Laboratory, task: str, label: str) -> str:
+    rows = found.each(task, POLICY, label)
+    policies = int(rows["seed"].nunique())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a median of infinite numbers
+        known = rows.groupby("quantity")["value"].median()
+    said = [f"{policies} {'policy' if policies == 1 else 'policies'}"]
+    score, learned = known.get("score", np.nan), known.get("learned", np.nan)
+    if np.isfinite(score):
+        way = f", {number_text(learned, 2)} of the way" if np.isfinite(learned) else ""
+        said.append(f"score {number_text(score, 2)}{way}")
+    said.append(_known(known.get("truth_precision", np.nan), "values", "of the true advantages"))
+    said.append(_known(known.get("true_gradient_precision", np.nan), "gradient", "of its length"))
+    return ", ".join(text for text in said if text)
+
+
+def _known(share: float, what: str, of: str) -> str:
+    """How well a truth is known; "" where there is none."""
+    if np.isnan(share):
+        return ""
+    if share == 0:
+        return f"{what} exact"
+    return f"{what} not distinguished from zero" if np.isinf(share) else f"{what} to {share:.2g} {of}"
 
 
 def several_lines(found: Laboratory) -> list[str]:

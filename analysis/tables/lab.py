@@ -1,120 +1,197 @@
-"""The laboratory's tables and sentences: the closing table, fairness between brothers, what hurts, the truth."""
+"""The laboratory's tables and sentences: the estimators, what hurts, fairness between brothers. The unit is a policy."""
 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
+import scipy.stats
 
-from analysis.load.laboratory import VARIANT, WEIGHTS, Laboratory, usual, variant_name
+from analysis.load.laboratory import (
+    CONFIDENCE,
+    IDENTIFIERS,
+    METRICS,
+    STAGE,
+    VARIANT,
+    WEIGHTS,
+    Laboratory,
+    measured,
+    usual,
+    variant_name,
+)
 from analysis.tables.formats import Section, Table, interval_text, number_text
 
 SHARES = {"learning_share": "of what is learned", "variance_share": "of the variance"}
+LARGEST = 1e6  # beyond, a number is written with a power of ten
 
 
-def closing_table(found: Laboratory, task: str, returns: Mapping[str, tuple[float, float, float]]) -> Table:
-    """The article's comparison of estimators with measured columns: a section per stage.
+def stage_of(found: Laboratory, task: str) -> str | None:
+    """The stage that stands for a task: halfway through learning, or the first there is; None where none is."""
+    notes = found.notes[(found.notes["task"] == task) & found.notes["first"].astype(bool)]
+    wanted = notes[notes["stage"] == STAGE]
+    rows = wanted if len(wanted) else notes
+    return str(rows["label"].iloc[0]) if len(rows) else None
+
+
+def targets_table(found: Laboratory, returns: Mapping[str, Mapping[str, tuple[float, float, float]]]) -> Table | None:
+    """The article's closing table with measured numbers: the targets under the critic, a section per task.
 
     Args:
         found: what was measured.
-        task: which task.
-        returns: final return with its interval by arm, from training runs of the same study; may lack arms.
+        returns: by task, the final return with its interval by arm, from training runs of the same study; may lack any.
     """
     sections = []
-    for stage in found.labels(task):
-        rows = usual(found.of(task, "advantage", stage))
-        arms = list(dict.fromkeys(rows["arm"]))
-        gradient = usual(found.of(task, "gradient", stage))
-        smallest = gradient[(gradient["weights"] == WEIGHTS) & (gradient["episodes"] == gradient["episodes"].min())]
-        costs = usual(found.costs[(found.costs["task"] == task) & (found.costs["label"] == stage)])
-        sections.append(
-            Section(stage, tuple(_row(arm, of_arm(rows, arm), of_arm(smallest, arm), costs, returns) for arm in arms))
-        )
-    header = ("arm", "bias² (all)", "bias² (action)", "variance", "cosine", "angle to truth (°)", "tr Cov / ‖g‖²",
-              "steps", "ms", "final return")  # fmt: skip
+    for task in found.tasks:
+        label = stage_of(found, task)
+        if label is None:
+            continue
+        rows = usual(_numbers(found.of(task, "advantage", label), found.of(task, "gradient", label)))
+        arms = [arm for arm in dict.fromkeys(rows["arm"]) if str(arm).startswith("critic-")]
+        lines = tuple(_row(arm, _of_arm(rows, arm), returns.get(task, {})) for arm in arms)
+        if lines:
+            sections.append(Section(f"{task}, {label}, {_policies(rows)}", lines))
+    if not sections:
+        return None
+    header = ("target", "bias²", "variance", "E A²", "cosine", "least error", "final return")
     caption = (
-        f"{task}: estimators measured. Bias and variance of advantages relative to the mean squared true advantage: "
-        f"all of the squared bias, and the part that depends on the action, which alone turns the expected gradient. "
-        f"Squared biases are estimated without bias, so one near 0 may come out below it. Gradients of single batches; "
-        f"steps and ms of a batch; 95 % intervals; λ = 0.95, n = 5. Where a policy is almost deterministic, true "
-        f"advantages vanish, and what is relative to them is huge"
+        "Targets of the advantage under the learned critic, measured. Means over policies with Student's 95 % interval. "
+        "bias² (the part that depends on the action, which alone turns the expected gradient) and variance are shares "
+        "of E A², the variance of the true advantage. cosine: of two training batches' gradients. least error: "
+        "of a batch's gradient at its best scale, as a share of the squared norm of the true one. λ = 0.95, n = 5"
     )
     return Table(caption, header, tuple(sections))
 
 
-def of_arm(rows: pd.DataFrame, arm: str) -> pd.DataFrame:
-    """The rows of one arm by quantity."""
+def _numbers(advantage: pd.DataFrame, gradient: pd.DataFrame) -> pd.DataFrame:
+    """The rows of advantages, and those of the gradient of a training batch."""
+    smallest = gradient[(gradient["weights"] == WEIGHTS) & (gradient["episodes"] == gradient["episodes"].min())]
+    return pd.concat([advantage, smallest]) if len(smallest) else advantage
+
+
+def _policies(rows: pd.DataFrame) -> str:
+    number = int(rows["policies"].max()) if len(rows) else 0
+    return f"{number} {'policy' if number == 1 else 'policies'}"
+
+
+def _of_arm(rows: pd.DataFrame, arm: str) -> pd.DataFrame:
+    """The rows of one arm by quantity; of the quantities that both levels have, those of advantages."""
     return rows[rows["arm"] == arm].drop_duplicates("quantity").set_index("quantity")
 
 
-def _row(
-    arm: str,
-    advantage: pd.DataFrame,
-    gradient: pd.DataFrame,
-    costs: pd.DataFrame,
-    returns: Mapping[str, tuple[float, float, float]],
-) -> tuple[str, ...]:
-    scale = float(advantage["value"].get("signal", np.nan))
-    relative = [_cell(advantage, name, scale) for name in ("squared_bias", "action_bias", "variance")]
-    gradients = [_cell(gradient, name, 1.0) for name in ("cosine", "angle", "trace")]
-    mine = costs[costs["arm"] == arm]
-    cost = (
-        (number_text(mine["steps"].iloc[0], 0), number_text(1000 * mine["seconds"].iloc[0], 1))
-        if len(mine)
-        else ("–", "–")
-    )
-    final = interval_text(returns[arm], 2) if arm in returns else "–"
-    return (arm, *relative, *gradients, *cost, final)
+def _row(arm: str, rows: pd.DataFrame, returns: Mapping[str, tuple[float, float, float]]) -> tuple[str, ...]:
+    names = ("relative_bias", "relative_variance", "signal", "cosine", "least_error")
+    cells = [_cell(rows, name) for name in names]
+    return (arm.removeprefix("critic-"), *cells, interval_text(returns[arm], 2) if arm in returns else "–")
 
 
-def _cell(rows: pd.DataFrame, quantity: str, scale: float) -> str:
-    """A quantity with its interval, divided by `scale`; a dash where there is none."""
-    if quantity not in rows.index or not scale > 0:
+def _cell(rows: pd.DataFrame, quantity: str) -> str:
+    """A quantity with its interval; a dash where there is none."""
+    if quantity not in rows.index:
         return "–"
-    row = rows.loc[[quantity], ["value", "low", "high"]].to_numpy(float)[0]
-    if not np.isfinite(row).all():
+    return cell_text(rows.loc[[quantity], ["value", "low", "high"]].to_numpy(float)[0])
+
+
+def cell_text(numbers: Sequence[float] | np.ndarray) -> str:
+    """A number with its interval, in as many digits as it needs; a dash where there is no number."""
+    value, low, high = (float(number) for number in numbers)
+    if not np.isfinite(value):
         return "–"
-    numbers = [float(number) / scale for number in row]
-    size = max(map(abs, numbers))
-    if size >= 1e6:  # ratios to the true advantages of a policy that hardly has any
-        estimate, low, high = (f"{number:.1e}".replace("-", "−").replace("e+", "e") for number in numbers)
-        return f"{estimate} [{low}, {high}]"
-    return interval_text(numbers, 3 if size < 10 else 1 if size < 1000 else 0)
+    known = [number for number in (value, low, high) if np.isfinite(number)]
+    size = max(map(abs, known))
+    if size >= LARGEST or 0 < size < 1e-3:  # ratios to hardly any advantages; rewards in small units
+        texts = [f"{number:.1e}".replace("-", "−").replace("e+", "e") for number in known]
+        return texts[0] if len(texts) < 3 else f"{texts[0]} [{texts[1]}, {texts[2]}]"
+    return interval_text((value, low, high), 3 if size < 10 else 1 if size < 1000 else 0)
 
 
 def against_none(found: Laboratory, task: str) -> pd.DataFrame:
     """How many times the gradient variance of no baseline every baseline has, under Monte Carlo: value, low, high.
 
-    The interval is that of a ratio of independent estimates; they share their batches, so it is wider than needed.
+    The logarithm of the ratio is averaged over policies, with Student's interval. A row per stage and baseline, and
+    `policies`.
     """
-    rows = found.of(task, "gradient")
+    rows = found.each(task, "gradient")
     rows = rows[(rows["quantity"] == "trace_absolute") & (rows["weights"] == WEIGHTS)]
     rows = rows[(rows["advantage"] == "monte_carlo") & (rows["credit"] != "outcome") & (rows["critic"] != "error")]
     rows = rows[rows["episodes"] == rows["episodes"].min()]
+    critic = np.where(rows["baseline"] == "critic", " (" + rows["critic"] + " V)", "")
+    rows = rows.assign(name=rows["baseline"] + critic)
     ratios = []
-    for stage, of_stage in rows.groupby("label", sort=False):
-        none = of_stage[of_stage["baseline"] == "none"]
-        if none.empty or not none["value"].iloc[0] > 0:
+    for label, of_stage in rows.groupby("label", sort=False):
+        wide = of_stage.pivot_table(index="seed", columns="name", values="value", sort=False)
+        if "none" not in wide:
             continue
-        for _, row in of_stage[of_stage["baseline"] != "none"].iterrows():
-            if not row["value"] > 0:
-                continue
-            relative = np.hypot(row["error"] / row["value"], none["error"].iloc[0] / none["value"].iloc[0])
-            ratio = row["value"] / none["value"].iloc[0]
-            name = f"critic ({row['critic']} V)" if row["baseline"] == "critic" else row["baseline"]
-            low, high = ratio * np.exp(-1.96 * relative), ratio * np.exp(1.96 * relative)
-            ratios.append({"label": stage, "baseline": name, "value": ratio, "low": low, "high": high})
-    return pd.DataFrame(ratios, columns=["label", "baseline", "value", "low", "high"])
+        for name in [each for each in wide if each != "none"]:
+            with np.errstate(all="ignore"):
+                logs = np.log(wide[name] / wide["none"]).replace([np.inf, -np.inf], np.nan).dropna()
+            if len(logs):
+                number, low, high = np.exp(mean_interval(logs.to_numpy(float)))
+                ratios.append({"label": label, "baseline": name, "value": number, "low": low, "high": high,
+                               "policies": len(logs)})  # fmt: skip
+    return pd.DataFrame(ratios, columns=["label", "baseline", "value", "low", "high", "policies"])
+
+
+def mean_interval(values: np.ndarray) -> np.ndarray:
+    """The mean of values of independent policies with Student's interval; NaN for that of a single one."""
+    n, mean = len(values), float(values.mean())
+    if n < 2:
+        return np.array([mean, np.nan, np.nan])
+    reach = float(scipy.stats.t.isf((1 - CONFIDENCE) / 2, n - 1)) * float(values.std(ddof=1)) / np.sqrt(n)
+    return np.array([mean, mean - reach, mean + reach])
+
+
+def baselines_table(found: Laboratory) -> Table | None:
+    """Each baseline's gradient variance under Monte Carlo, relative to that of none, by task, halfway; None without."""
+    columns: dict[str, pd.Series] = {}
+    for task in found.tasks:
+        table = against_none(found, task)
+        rows = table[table["label"] == stage_of(found, task)].set_index("baseline")
+        if len(rows):
+            columns[task] = pd.Series({name: cell_text(row) for name, row in zip(rows.index, _triples(rows))})
+    if not columns:
+        return None
+    names = list(dict.fromkeys(name for column in columns.values() for name in column.index))
+    lines = [(name, *(str(column.get(name, "–")) for column in columns.values())) for name in names]
+    caption = (
+        f"Where a baseline hurts: how many times the gradient variance of no baseline each one has, {STAGE}, under full "
+        f"returns. Geometric means over policies with Student's 95 % interval: above 1 it hurts. grpo divides by the "
+        f"standard deviation, so that its scale is another"
+    )
+    return Table(caption, ("baseline", *columns), (Section("", tuple(lines)),))
+
+
+def _triples(rows: pd.DataFrame) -> np.ndarray:
+    return rows[["value", "low", "high"]].to_numpy(float)
 
 
 def hurts(found: Laboratory) -> list[str]:
-    """A line for every baseline whose gradient variance is above that of no baseline, whole interval and all."""
+    """A line for every task and stage where baselines have more gradient variance than none, whole interval and all."""
     lines = []
     for task in found.tasks:
-        for _, row in against_none(found, task).query("low > 1").iterrows():
-            text = interval_text([row["value"], row["low"], row["high"]], 2)
-            scaled = ", whose scale differs (it divides by the std)" if row["baseline"] == "grpo" else ""
-            lines.append(f"{task}, {row['label']}: {row['baseline']} has {text} times the variance of none{scaled}.")
+        for label, rows in against_none(found, task).query("low > 1").groupby("label", sort=False):
+            named = [f"{name} ({number_text(value, 2)} times)" for name, value in zip(rows["baseline"], rows["value"])]
+            lines.append(f"{task}, {label}: {', '.join(named)}.")
     return lines
+
+
+def best_table(found: Laboratory, task: str) -> pd.DataFrame:
+    """Which estimator has the smallest least error, by stage and episodes per batch: `label`, `episodes`, `arm`, `value`.
+
+    `tied` counts the further ones whose paired difference from it over policies is not told from zero.
+    """
+    rows = usual(found.each(task, "gradient"))
+    rows = rows[(rows["quantity"] == "least_error") & (rows["weights"] == WEIGHTS)]
+    best = []
+    for (label, episodes), cell in rows.groupby(["label", "episodes"], sort=False):
+        wide = cell.pivot_table(index="seed", columns="arm", values="value", sort=False, dropna=False).dropna(axis=0)
+        if wide.empty:
+            continue
+        means = wide.mean()
+        arm = str(means.idxmin())
+        apart = [mean_interval((wide[other] - wide[arm]).to_numpy(float)) for other in wide if other != arm]
+        tied = sum(not low > 0 for _, low, _ in apart)
+        best.append({"label": label, "episodes": int(episodes), "arm": arm, "value": float(means[arm]), "tied": tied,
+                     "policies": len(wide)})  # fmt: skip
+    return pd.DataFrame(best, columns=["label", "episodes", "arm", "value", "tied", "policies"])
 
 
 def fairness_table(found: Laboratory, task: str) -> Table | None:
@@ -123,20 +200,19 @@ def fairness_table(found: Laboratory, task: str) -> Table | None:
     if rows.empty:
         return None
     kinds = list(dict.fromkeys(rows["kind"]))
-    sections = []
-    for label in found.labels(task):
-        mine = rows[rows["label"] == label]
-        variants = [own for _, own in mine.groupby(list(VARIANT), sort=False, dropna=False)]
-        lines = [_true_shares(mine, kinds)]
-        lines += [(variant_name(own.iloc[0]), str(own["critic"].iloc[0]), *_shares(own, kinds)) for own in variants]
-        sections.append(Section(label, tuple(lines)))
+    label = stage_of(found, task)
+    mine = rows[rows["label"] == label]
+    variants = [own for _, own in mine.groupby(list(VARIANT), sort=False, dropna=False)]
+    lines = [_true_shares(mine, kinds)]
+    lines += [(variant_name(own.iloc[0]), str(own["critic"].iloc[0]), *_shares(own, kinds)) for own in variants]
     header = ("estimator", "critic", *(f"{kind}'s share {of}" for kind in kinds for of in SHARES.values()))
     caption = (
         f"{task}: fairness between the brothers. The share of ‖E[gradient | brother]‖, and of the trace of its "
-        f"covariance; 95 % intervals. A baseline that is a function of the state leaves the first as it is. "
-        f"A dash: not told from zero, or too few of an almost deterministic policy's rare actions in the sample"
+        f"covariance: means over policies with Student's 95 % interval. A baseline that is a function of the state leaves "
+        f"the first as it is. A dash: not told from zero, or too few of an almost deterministic policy's rare actions in "
+        f"the sample"
     )
-    return Table(caption, header, tuple(sections))
+    return Table(caption, header, (Section(f"{label}, {_policies(mine)}", tuple(lines)),))
 
 
 def _true_shares(rows: pd.DataFrame, kinds: Sequence[str]) -> tuple[str, ...]:
@@ -150,8 +226,19 @@ def _true_shares(rows: pd.DataFrame, kinds: Sequence[str]) -> tuple[str, ...]:
 def _shares(rows: pd.DataFrame, kinds: Sequence[str]) -> list[str]:
     """Both shares of every kind; what of an interval lies outside 0 to 1 no share can be."""
     shares = rows.set_index(["kind", "quantity"])[["value", "low", "high"]].astype(float).clip(0, 1)
-    numbers = {key: list(map(float, row)) for key, row in zip(shares.index, shares.to_numpy(), strict=True)}
-    return [interval_text(numbers[kind, share], 3) for kind in kinds for share in SHARES]
+    numbers = {key: row for key, row in zip(shares.index, shares.to_numpy(), strict=True)}
+    return [cell_text(numbers[kind, share]) for kind in kinds for share in SHARES]
+
+
+def policies_table(found: Laboratory) -> pd.DataFrame:
+    """Every policy's value of each of `METRICS`, one row per policy and estimator, for a file."""
+    tables = [
+        measured(found.quantities, metric)[[*IDENTIFIERS[:3], "seed", "arm", *VARIANT, "value", "error"]].assign(
+            metric=metric
+        )
+        for metric in METRICS
+    ]
+    return pd.concat(tables, ignore_index=True)
 
 
 def final_returns(estimates: pd.DataFrame, runs: pd.DataFrame, task: str) -> dict[str, tuple[float, float, float]]:

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from bench.lab import stages
 from bench.lab.measure import measure as measure_stage
 from bench.lab.plan import Plan, plan
 from bench.lab.planned import PlannedStage, add_to_index, finish, subject
+from bench.lab.rows import Measured
 from bench.lab.settings import FOLDER, STAGES, Settings
 from bench.lab.settings import read as read_settings
 from bench.records import block as blocks
@@ -34,9 +35,11 @@ python -m bench lab task=cartpole stages=end     one task, one stage of a traini
 python -m bench lab study=NAME [...]             what conf/lab/NAME.yaml plans; what is done is not measured again
 
   task=A,B  stages=start,halfway,end,optimum  policy=RUN_DIR  baselines=…  advantages=…  critics=exact,learned,error
-  truth=time_limited|continuing  precision=…  truth_steps=…  shortfall=refuse|report  seed=…  jobs=…  results=…
+  truth=time_limited|continuing  precision=…  truth_steps=…  shortfall=refuse|report  seeds=…  jobs=…  results=…
   and every other key of conf/lab/default.yaml, or of training's configuration (gamma=…, group.size=…)"""
 NESTED = ("by_task", "overrides")  # settings of settings, given as YAML
+BLOCK = 5  # policies that are measured by one process and recorded together
+TRAINING = 0.1  # share of the work, roughly
 
 
 @dataclass(frozen=True)
@@ -123,6 +126,8 @@ def _sorted(words: Sequence[str]) -> tuple[list[str], dict[str, Any], dict[str, 
         else:
             training[key] = text
     given: dict[str, Any] = {key: _mapping(key, texts.pop(key)) for key in NESTED if key in texts}
+    if texts.get("seeds", "").isdigit():  # their number
+        given["seeds"] = int(texts.pop("seeds"))
     return own, given | typed(texts, Settings), training
 
 
@@ -144,8 +149,10 @@ def plan_stages(request: Request) -> list[PlannedStage]:
         found = plan(settings, task)
         _check_critics(request, found)
         for name in [stages.RECORDED] if settings.policy else settings.stages:
-            _check_stage(settings, found, name)
-            wanted.append(PlannedStage(found, settings, name, request.study, request.results))
+            seeds = _check_stage(request, settings, found, name)
+            for start in range(0, len(seeds), BLOCK):
+                block = tuple(seeds[start : start + BLOCK])
+                wanted.append(PlannedStage(found, settings, name, block, request.study, request.results))
     return sorted(wanted, key=_work, reverse=True)
 
 
@@ -160,27 +167,34 @@ def _check_critics(request: Request, found: Plan) -> None:
         )
 
 
-def _check_stage(settings: Settings, found: Plan, name: str) -> None:
-    """Refuse a policy there is not, and a learned critic where the policy was trained without one."""
+def _check_stage(request: Request, settings: Settings, found: Plan, name: str) -> Sequence[int]:
+    """Return the seeds whose policies are measured.
+
+    Raises `UserError` where there is no such policy, or it was trained without the learned critic that is asked for.
+    """
+    seeds: Sequence[int] = settings.seeds
     if settings.policy is not None:
-        config, stage = stages.recorded(Path(settings.policy), found.config.task.name, settings.seed)
-        has_critic, arm = stage.critic is not None, config.arm_name
+        named = settings.seeds if "seeds" in request.given else None
+        config, recorded = stages.recorded(Path(settings.policy), found.config.task.name, named)
+        seeds = [stage.seed for stage in recorded]
+        has_critic, arm = recorded[0].critic is not None, config.arm_name
     elif name == stages.OPTIMUM:
         stages.optimum(make(found.config.task), found.config.task.name, found.config.gamma)
-        has_critic, arm = False, "the exact optimum"
+        seeds, has_critic, arm = [0], False, "the exact optimum"
     else:
         has_critic, arm = found.config.has_critic, found.config.arm_name
     used = {variant.critic for variant in found.variants}
     if "learned" in used and not has_critic:
         known = "critics=exact" if "exact" in used else "a policy that was trained with a critic"
         raise UserError(f"critics=learned on {found.config.task.name} {name}: {arm} has no critic; use {known}")
+    return seeds
 
 
 def _work(planned: PlannedStage) -> float:
     """How much there is to do, in no particular unit."""
     horizon = make(planned.plan.config.task).horizon or 1
     trained = planned.plan.config.budget if planned.stage in (stages.HALFWAY, stages.END) else 0
-    return len(planned.plan.variants) * min(horizon, 500) + trained / 10
+    return (len(planned.plan.variants) * min(horizon, 500) + trained / 10) * len(planned.seeds)
 
 
 def _measure(wanted: Sequence[PlannedStage], done_before: int, jobs: int) -> list[Failure]:
@@ -210,12 +224,7 @@ def measure(planned: PlannedStage) -> Failure | None:
         return Failure(f"{planned.label}: not begun, since a signal asked to stop")
     try:
         with computing_with(planned.plan.config.engine), recording(Recorder(subject(planned))) as recorder:
-            stage = _stage(planned)
-            recorder.progress(0.1)
-            found = measure_stage(
-                planned.plan, planned.settings, stage, lambda done: recorder.progress(0.1 + 0.9 * done)
-            )
-            finish(recorder, found, stage.env_steps)
+            _measure_all(planned, recorder)
     except interruption.Interrupted:
         return Failure(f"{planned.label}: interrupted")
     except Busy as error:
@@ -227,11 +236,24 @@ def measure(planned: PlannedStage) -> Failure | None:
     return None
 
 
-def _stage(planned: PlannedStage) -> stages.Stage:
+def _measure_all(planned: PlannedStage, recorder: Recorder) -> None:
+    """Measure every policy of a stage, and finish its record."""
+    policies = _policies(planned, lambda done: recorder.progress(TRAINING * done))
+    measured = Measured()
+    for index, stage in enumerate(policies):
+
+        def progress(done: float, before: int = index) -> None:
+            recorder.progress(TRAINING + (1 - TRAINING) * (before + done) / len(policies))
+
+        measured.extend(measure_stage(planned.plan, planned.settings, stage, progress))
+    finish(recorder, measured, {stage.seed: stage.env_steps for stage in policies})
+
+
+def _policies(planned: PlannedStage, progress: Callable[[float], None]) -> list[stages.Stage]:
     settings, config = planned.settings, planned.plan.config
     if settings.policy is not None:
-        return stages.recorded(Path(settings.policy), planned.task, settings.seed)[1]
+        return stages.recorded(Path(settings.policy), planned.task, planned.seeds)[1]
     if planned.stage == stages.OPTIMUM:
-        return stages.optimum(make(config.task), planned.task, config.gamma)
+        return [stages.optimum(make(config.task), planned.task, config.gamma)]
     assert planned.stage in STAGES
-    return stages.trained(config, settings.seed, planned.stage)
+    return stages.trained(config, planned.seeds, planned.stage, progress)

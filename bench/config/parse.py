@@ -30,7 +30,7 @@ def parse(mapping: Mapping[str, Any], *, recorded: bool = True) -> Config:
     """
     data = _without_removed(mapping)
     data.pop("batch", None)  # what the options of collect and update were made from
-    data["seeds"] = _seeds(data.get("seeds"))
+    data["seeds"] = seeds_of(data.get("seeds"))
     data["plugins"] = _plugins(data.get("plugins"))
     if not recorded:
         plugin.import_modules(",".join(data["plugins"]))
@@ -160,8 +160,8 @@ def _with_task_code(config: Config) -> Config:
     return replace(config, task=replace(config.task, code=found.digest, usual=usual))
 
 
-def _seeds(value: Any) -> list[int]:
-    """`20` means seeds 0 to 19; a list names them."""
+def seeds_of(value: Any) -> list[int]:
+    """`20` means seeds 0 to 19; a list names them. Raises `UserError`."""
     shown, value = written(value), whole(value)
     if isinstance(value, int) and not isinstance(value, bool):
         if value < 1:

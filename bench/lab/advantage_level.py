@@ -7,14 +7,15 @@ from functools import partial
 import numpy as np
 from torch import Tensor
 
-from bench.lab.advantages import Errors, Estimates, Truth, error_quantities, errors
+from bench.lab.advantages import Errors, Estimates, Truth, control_coefficient, error_estimates, errors
 from bench.lab.anchors import Anchors, Layout, anchors_at, chunks, continuations, visited_steps, with_companions
 from bench.lab.decomposition import decompose
-from bench.lab.estimators import Batches, scores
+from bench.lab.estimators import Batches, reference_of, scores
 from bench.lab.policies import NetworkPolicy
-from bench.lab.rows import Measured
+from bench.lab.rows import Measured, Reference
 from bench.lab.setup import Progress, Setup
 from bench.lab.simulate import Episodes
+from bench.lab.statistics import Estimate
 from bench.lab.truth import RolledOutValues, exact_truth, mean_returns, until_precise
 from bench.tasks.base import Array
 from bench.tasks.exact import ExactTask
@@ -29,7 +30,7 @@ def measure_advantages(setup: Setup, measured: Measured, progress: Progress) -> 
 
     Return the time steps at which they were measured.
     """
-    settings, layout = setup.settings, setup.layout
+    settings = setup.settings
     pool = setup.process.from_start(setup.stream("pool"), POOL * settings.anchors)
     anchors = [
         anchors_at(setup.policy, pool, step, settings.anchors, settings.actions, setup.stream("anchors", index))
@@ -39,30 +40,70 @@ def measure_advantages(setup: Setup, measured: Measured, progress: Progress) -> 
     progress(0.2)
     estimates: list[list[Estimates]] = [[] for _ in setup.plan.variants]
     for index, at in enumerate(anchors):
-        for number, samples in _samples(setup, at, index, pool.length):
-            estimates[number].append(Estimates.of(samples))
+        for number, found in _estimates(setup, at, index, pool.length):
+            estimates[number].append(found)
         progress(0.2 + 0.3 * (index + 1) / len(anchors))
-    strata = np.repeat([at.step for at in anchors], settings.anchors)
-    score_of_step = _scores(setup, anchors)
-    for variant, found in zip(setup.plan.variants, estimates, strict=True):
-        by_step = list(zip(found, truths, anchors, strict=True))
-        together = Errors.concatenate([errors(said, truth, at.weights, at.drawn) for said, truth, at in by_step])
-        measured.add(variant, error_quantities(together, strata), level="advantage", episodes=layout.n_envs)
-        measured.add_states(variant, together, anchors)
-        for said, _, at in by_step if score_of_step else []:
-            parts = decompose(said, score_of_step[at.step], at.weights, at.drawn)
-            measured.add(variant, parts, level="step", step=at.step, episodes=layout.n_envs)
+    _add_errors(setup, anchors, truths, estimates, measured)
+    _add_parts(setup, anchors, estimates, measured)
     return [at.step for at in anchors]
+
+
+def _add_errors(
+    setup: Setup,
+    anchors: Sequence[Anchors],
+    truths: Sequence[Truth],
+    estimates: Sequence[Sequence[Estimates]],
+    measured: Measured,
+) -> None:
+    """Add the errors of every variant, and by how much they differ from those of its reference in the same states."""
+    variants = setup.plan.variants
+    errors_of = [_errors(said, truths, anchors) for said in estimates]
+    for variant, mine in zip(variants, errors_of, strict=True):
+        count = len(mine[0].variance)
+        other = reference_of(variant, variants)
+        reference = None
+        if other is not None:
+            theirs = [each.first(count) for each in errors_of[variants.index(other)]]
+            reference = Reference(other, _averaged(theirs, anchors))
+        measured.add(variant, _averaged(mine, anchors), reference, level="advantage", episodes=setup.layout.n_envs)
+        measured.add_states(variant, Errors.concatenate(mine), [at.take(slice(0, count)) for at in anchors])
+
+
+def _errors(said: Sequence[Estimates], truths: Sequence[Truth], anchors: Sequence[Anchors]) -> list[Errors]:
+    """Return a variant's errors in the states of each time step: in all of them, or in those with companions."""
+    count = len(said[0].mean)
+    few = [
+        (each, truth.first(count), at.weights[:count]) for each, truth, at in zip(said, truths, anchors, strict=True)
+    ]
+    coefficient = control_coefficient([(each, weights) for each, _, weights in few])
+    return [errors(each, truth, weights, anchors[0].drawn, coefficient) for each, truth, weights in few]
+
+
+def _averaged(found: Sequence[Errors], anchors: Sequence[Anchors]) -> dict[str, Estimate]:
+    strata = np.repeat([at.step for at in anchors], len(found[0].variance))
+    return error_estimates(Errors.concatenate(found), strata)
+
+
+def _add_parts(
+    setup: Setup, anchors: Sequence[Anchors], estimates: Sequence[Sequence[Estimates]], measured: Measured
+) -> None:
+    """Add where every variant's variance comes from at single steps, where the policy has a gradient."""
+    score_of_step = _scores(setup, anchors)
+    for variant, said in zip(setup.plan.variants, estimates, strict=True) if score_of_step else []:
+        for each, at in zip(said, anchors, strict=True) if variant.is_decomposed else []:
+            count = len(each.mean)
+            parts = decompose(each, score_of_step[at.step][:count], at.weights[:count], at.drawn)
+            measured.add(variant, parts, level="step", step=at.step, episodes=setup.layout.n_envs)
 
 
 def _truths(setup: Setup, anchors: Sequence[Anchors], measured: Measured) -> list[Truth]:
     """Return the true values at all anchors; how precise they are goes to the notes."""
     if setup.solved is not None and isinstance(setup.policy.task, ExactTask):
-        measured.notes["truth_precision"] = 0.0
+        measured.note(truth_precision=0.0)
         return [exact_truth(setup.policy.task, setup.solved, at) for at in anchors]
     rolled = RolledOutValues(setup.process, anchors, partial(setup.stream, "truth"))
     reached = until_precise(rolled, setup.settings)
-    measured.notes |= {"truth_precision": reached, "truth_steps": rolled.steps}
+    measured.note(truth_precision=reached)
     return rolled.truth()
 
 
@@ -77,10 +118,25 @@ def _scores(setup: Setup, anchors: Sequence[Anchors]) -> dict[int, Array]:
     return found
 
 
-def _samples(setup: Setup, anchors: Anchors, index: int, longest: int) -> Iterator[Samples]:
-    """Ask every variant about several futures of the anchors, which are those of the time step with this index."""
+def _estimates(setup: Setup, anchors: Anchors, index: int, longest: int) -> Iterator[tuple[int, Estimates]]:
+    """Ask every variant about several futures of the anchors, which are those of the time step with this index.
+
+    Their full returns are the control variate where the truth is their expectation.
+
+    Their full returns are the control variate where the truth is their expectation.
+    """
     futures = setup.settings.futures
     after = continuations(setup.process, anchors, futures, setup.stream("futures", index))
+    returns = after.returns(setup.process.gamma).reshape(*anchors.shape, futures)
+    known = returns if setup.process.truth == "time_limited" else None
+    for number, samples in _samples(setup, anchors, after, index, longest):
+        count = len(samples)
+        yield number, Estimates.of(samples, None if known is None else known[:count])
+
+
+def _samples(setup: Setup, anchors: Anchors, after: Episodes, index: int, longest: int) -> Iterator[Samples]:
+    """Ask every variant about the futures `after` the anchors, each behind the past of its own anchor."""
+    futures = setup.settings.futures
     past = anchors.prefix.take(np.repeat(np.arange(anchors.shape[0]), anchors.shape[1] * futures))
     own = after.after(past, anchors.step)
     yield from _alone(setup, anchors, own)
@@ -99,27 +155,38 @@ def _alone(setup: Setup, anchors: Anchors, own: Episodes) -> Iterator[Samples]:
 def _in_company(
     setup: Setup, anchors: Anchors, own: Episodes, longest: int, rng: np.random.Generator
 ) -> Iterator[Samples]:
-    """Ask the others about every future in several batches of fresh companions, whose episodes last up to `longest`."""
+    """Ask the others about every future in several batches of fresh companions, whose episodes last up to `longest`.
+
+    Companions cost many more steps than the futures do, so that only the first states get them. A group's baseline
+    reads no other group.
+    """
     settings = setup.settings
+    anchors = anchors.take(slice(0, settings.accompanied))
     each = anchors.shape[1] * settings.futures
     gathered: dict[int, list[Array]] = {}
     longest = max(own.length, longest)  # companions may outlive what is left of the own episodes by far
     for chunk in chunks(anchors.shape[0], each * settings.companions * setup.layout.n_envs, longest):
         some, mine = anchors.take(chunk), own.take(np.arange(chunk.start * each, chunk.stop * each))
         shape = (*some.shape, settings.futures, settings.companions)
-        for layout in setup.layouts:
-            asked = [
-                (number, variant)
-                for number, variant in enumerate(setup.plan.variants)
-                if not variant.alone and variant.independent == layout.independent
-            ]
-            if not asked:
-                continue
+        for layout, asked in _by_layout(setup):
             batches = _with_companions(setup, some, mine, layout, rng)
-            for number, variant in asked:
+            for number in asked:
+                variant = setup.plan.variants[number]
                 gathered.setdefault(number, []).append(_at(some, batches.advantages(variant), shape))
     for number, found in gathered.items():
         yield number, np.concatenate(found)
+
+
+def _by_layout(setup: Setup) -> list[tuple[Layout, list[int]]]:
+    """Return the layouts of companions, with the places of the variants that are asked in each."""
+    found: dict[Layout, list[int]] = {}
+    for number, variant in enumerate(setup.plan.variants):
+        if not variant.alone:
+            layout = replace(setup.layout, independent=variant.independent)
+            if variant.arm.group_baseline and not variant.independent:
+                layout = replace(layout, groups=1)
+            found.setdefault(layout, []).append(number)
+    return list(found.items())
 
 
 def _with_companions(
@@ -127,14 +194,14 @@ def _with_companions(
 ) -> Batches:
     """Return batches around the own episodes, with the values that a variant may need to restore."""
     count = setup.settings.companions
-    batches = with_companions(setup.process, anchors, own, count, layout, setup.critics, rng)
+    batches = with_companions(setup.company, anchors, own, count, layout, setup.critics, rng)
     if setup.vine is None or layout.independent:
         return batches
     # Of the states that would be restored, only the last one up to the anchors is asked about.
     step = anchors.step // setup.vine.every * setup.vine.every
     states = batches.episodes.states[step][:, :: batches.n_envs]
     values = np.zeros(batches.episodes.rewards.shape)
-    values[step, :: batches.n_envs], _ = mean_returns(setup.process, states, step, setup.vine.rollouts, rng)
+    values[step, :: batches.n_envs], _ = mean_returns(setup.company, states, step, setup.vine.rollouts, rng)
     return replace(batches, restored=values)
 
 

@@ -89,11 +89,14 @@ def continuations(
     rng: np.random.Generator,
     *,
     time_limit: int | None = None,
+    antithetic: bool = False,
 ) -> Episodes:
     """Roll out `repeats` futures of every anchor and action, in the order (M, J, repeats), beginning at the anchor."""
     actions = anchors.actions.flatten(1).repeat_interleave(repeats, 1)
     states = np.repeat(anchors.states, anchors.shape[1] * repeats, axis=1)
-    return process.from_states(states, rng, elapsed=anchors.step, first_actions=actions, time_limit=time_limit)
+    return process.from_states(
+        states, rng, elapsed=anchors.step, first_actions=actions, time_limit=time_limit, antithetic=antithetic
+    )
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """The estimators under test, evaluated by the functions that training uses on episodes of the laboratory."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,6 +18,7 @@ from bench.learner.update import actor_gradient
 from bench.tasks.base import Array
 
 NO_CRITIC = "none"
+GAE_LAMBDA, N_STEP = 0.95, 5  # of the arms that stand for their kind
 SAMPLES_AT_ONCE = 1 << 16  # in one pass of the networks
 
 
@@ -27,6 +28,12 @@ class Variant:
 
     arm: Config
     critic: str
+
+    @property
+    def name(self) -> str:
+        """Such as `critic-monte_carlo (learned)`: the critic is that of the baseline or of the target."""
+        critic = "" if self.critic == NO_CRITIC else f" ({self.critic})"
+        return f"{self.arm.baseline.name}-{self.arm.advantage.name}{critic}"
 
     @property
     def independent(self) -> bool:
@@ -39,9 +46,37 @@ class Variant:
         return self.arm.baseline.name in ("none", "critic")
 
     @property
+    def is_usual(self) -> bool:
+        """Whether it is no further value of λ or n, or credit, of an arm that is there already."""
+        arm = self.arm
+        name = arm.advantage.name
+        swept = (name == "gae" and arm.gae_lambda != GAE_LAMBDA) or (name == "nstep" and arm.n_step != N_STEP)
+        return not swept and not self.outcome
+
+    @property
+    def is_decomposed(self) -> bool:
+        """Whether the parts of its variance are recorded: those of targets under the critic, of baselines otherwise."""
+        return self.is_usual and (self.arm.baseline.name == "critic" or self.arm.advantage.name == "monte_carlo")
+
+    @property
+    def outcome(self) -> bool:
+        """Whether every step of an episode is credited with its whole return."""
+        return self.arm.group_baseline and self.arm.group.credit == "outcome"
+
+    @property
     def restores(self) -> bool:
         """Whether its baseline runs episodes from restored states."""
         return self.arm.baseline.name == "vine"
+
+
+def reference_of(variant: Variant, variants: Sequence[Variant]) -> Variant | None:
+    """Return which of these variants another is compared with: the full return, less V of the same critic if possible."""
+    found = [each for each in variants if each.arm.advantage.name == "monte_carlo" and not each.outcome]
+
+    def farness(each: Variant) -> tuple[bool, bool, bool]:
+        return each.critic == NO_CRITIC, not each.alone, each.critic != variant.critic
+
+    return min(found, key=farness, default=None)
 
 
 @dataclass(frozen=True)

@@ -17,53 +17,69 @@ from bench.lab.fairness import kind_quantities
 from bench.lab.policies import NetworkPolicy
 from bench.lab.rows import Measured
 from bench.lab.setup import Progress, Setup
-from bench.lab.statistics import Products, Quantity, gradient_quantities
+from bench.lab.statistics import Estimate, Quantity, Vectors, gradient_estimates
 from bench.lab.true_gradient import RolledOutGradient, exact_gradients, exact_kind_shares
 from bench.lab.truth import restored_values, until_precise
 from bench.tasks.base import Array
 from bench.tasks.exact import ExactTask
 
-TrueGradient = Mapping[str, Array]  # in m blocks (m, P), by the weighting of the states
+UNDISCOUNTED = "undiscounted"  # the weights that everybody's update has: for larger batches, the only ones
+TrueGradient = Mapping[str, Vectors]  # in m blocks, by the weighting of the states
 
 
 def measure_gradients(
     setup: Setup, policy: NetworkPolicy, steps: Sequence[int], measured: Measured, progress: Progress
-) -> None:
-    """Add what every variant's gradients are worth, and the whole variance of the terms of some time steps."""
+) -> int:
+    """Add what every variant's gradients are worth, and the whole variance of the terms of some time steps.
+
+    Return the environment steps that the true gradient took.
+    """
+    before = setup.process.steps
     truth = _true_gradient(setup, policy, measured)
+    spent = setup.process.steps - before
     progress(0.65)
     batches_by_start = {layout.independent: _collected(setup, layout) for layout in setup.layouts}
     scores_by_start = {
         independent: _step_scores(policy, batches, steps) for independent, batches in batches_by_start.items()
     }
+    found: dict[tuple[bool, str, int], list[tuple[Variant, dict[str, Estimate]]]] = {}
     for number, variant in enumerate(setup.plan.variants):
         batches = batches_by_start[variant.independent]
         began = time.perf_counter()
         advantages = batches.advantages(variant)
-        found = gradients(policy, batches.episodes, advantages)
+        of_batches = gradients(policy, batches.episodes, advantages)
         _add_cost(measured, variant, batches, time.perf_counter() - began)
-        _add(measured, variant, found, truth, "gradient", batches.n_envs)
-        for multiple in setup.settings.batch_multiples:
+        for multiple in setup.settings.batch_multiples if variant.is_usual else (1,):
+            larger = of_batches
             if multiple > 1:
-                larger = _larger(policy, variant, batches, advantages, found, multiple)
-                _add(measured, variant, larger, truth, "gradient", batches.n_envs * multiple)
-        _add_totals(measured, variant, batches, advantages.numpy(), scores_by_start[variant.independent])
+                larger = _larger(policy, variant, batches, advantages, of_batches, multiple)
+            vectors = Vectors(larger.numpy())
+            for weights in truth if multiple == 1 else (UNDISCOUNTED,):
+                target = truth[weights]
+                compared = found.setdefault((variant.independent, weights, batches.n_envs * multiple), [])
+                compared.append((variant, gradient_estimates(vectors, target)))
+        if variant.is_decomposed:
+            _add_totals(measured, variant, batches, advantages.numpy(), scores_by_start[variant.independent])
         progress(0.65 + 0.3 * (number + 1) / len(setup.plan.variants))
+    for (_, weights, episodes), compared in found.items():
+        measured.add_compared(compared, level="gradient", weights=weights, episodes=episodes)
     _add_kinds(setup, policy, batches_by_start, measured)
     _add_group_sizes(setup, policy, truth, measured)
+    return spent
 
 
 def _true_gradient(setup: Setup, policy: NetworkPolicy, measured: Measured) -> TrueGradient:
     """Return the true gradient; how precise it is goes to the notes."""
     if isinstance(policy.task, ExactTask):
-        measured.notes["gradient_precision"] = 0.0
+        measured.note(true_gradient_precision=0.0)
         found = exact_gradients(policy.task, policy, setup.process.gamma)
-        return {weights: gradient / setup.stage.reward_scale for weights, gradient in found.items()}
-    critic, stream = setup.critics.get("learned"), partial(setup.stream, "gradient_truth")
-    rolled = RolledOutGradient(setup.process, policy, critic, setup.layout.n_envs, stream)
-    reached = until_precise(rolled, setup.settings)
-    measured.notes |= {"gradient_precision": reached, "gradient_steps": rolled.steps}
-    return rolled.truth()
+        found = {weights: gradient / setup.stage.reward_scale for weights, gradient in found.items()}
+    else:
+        critic, stream = setup.critics.get("learned"), partial(setup.stream, "gradient_truth")
+        rolled = RolledOutGradient(setup.process, policy, critic, setup.layout.n_envs, stream)
+        measured.note(true_gradient_precision=until_precise(rolled, setup.settings))
+        found = rolled.truth()
+    return {weights: Vectors(blocks) for weights, blocks in found.items()}
 
 
 def _collected(setup: Setup, layout: Layout) -> Batches:
@@ -101,13 +117,6 @@ def _add_cost(measured: Measured, variant: Variant, batches: Batches, seconds: f
     count = batches.episodes.live.shape[1] // batches.n_envs
     steps = batches.episodes.steps + (batches.restored_steps if variant.restores else 0)
     measured.add_cost(variant, batches.n_envs, steps / count, seconds / count)
-
-
-def _add(measured: Measured, variant: Variant, found: Tensor, truth: TrueGradient, level: str, episodes: int) -> None:
-    """Compare a variant's gradients (S, P) with the truth under either weighting."""
-    for weights, target in truth.items():
-        quantities = gradient_quantities(Products.of(found.numpy(), target))
-        measured.add(variant, quantities, level=level, weights=weights, episodes=episodes)
 
 
 def _larger(
@@ -172,7 +181,8 @@ def _add_group_sizes(setup: Setup, policy: NetworkPolicy, truth: TrueGradient, m
     for size in sizes:
         layout = Layout(sizes[-1] // size, size, independent=False)
         batches = _rolled_out(setup, layout, setup.stream("sizes", size))
-        for variant in setup.plan.sizes:
-            if variant.arm.group.size == size:
-                found = gradients(policy, batches.episodes, batches.advantages(variant))
-                _add(measured, variant, found, truth, "size", layout.n_envs)
+        mine = [variant for variant in setup.plan.sizes if variant.arm.group.size == size]
+        found = [Vectors(gradients(policy, batches.episodes, batches.advantages(each)).numpy()) for each in mine]
+        for weights, target in truth.items():
+            compared = [(each, gradient_estimates(own, target)) for each, own in zip(mine, found, strict=True)]
+            measured.add_compared(compared, level="size", weights=weights, episodes=layout.n_envs)

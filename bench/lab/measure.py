@@ -1,4 +1,4 @@
-"""Measuring one policy: which estimator says what, how far off, and why."""
+"""Measuring policies: which estimator says what, how far off, and why."""
 
 import torch
 
@@ -9,13 +9,17 @@ from bench.lab.policies import NetworkPolicy
 from bench.lab.rows import Measured
 from bench.lab.settings import Settings
 from bench.lab.setup import Progress, Setup
+from bench.lab.sizing import PANELS, Cost, chosen, pilot, reached
 from bench.lab.stages import Stage
+
+PILOT = 0.2  # share of the work, roughly
 
 
 def measure(plan: Plan, settings: Settings, stage: Stage, progress: Progress = lambda _: None) -> Measured:
-    """Measure one stage at the level of advantages, and if its policy is a network, at that of gradients.
+    """Measure one policy at the level of advantages, and if it is a network, at that of gradients.
 
-    The same settings give the same quantities.
+    With a `precision`, a pilot measurement says how many states and batches that takes. The same settings give the same
+    quantities.
 
     Args:
         plan: the variants, and the arm that trained the policy.
@@ -24,12 +28,37 @@ def measure(plan: Plan, settings: Settings, stage: Stage, progress: Progress = l
         progress: is told the share of the work that is done.
 
     Raises:
-        UserError: where the truth is not known as precisely as the settings want, or a critic is missing.
+        UserError: where the truth is not known as precisely as the settings want, a precision would cost more than
+            they allow, or a critic is missing.
     """
-    setup, measured = Setup(plan, settings, stage), Measured()
+    if settings.precision is not None:
+        few, small = pilot(plan, settings)
+        first, cost = _measure(few, small, stage, lambda done: progress(PILOT * done))
+        label = f"{plan.config.task.name} {stage.name} of seed {stage.seed}"
+        settings = chosen(settings, first.quantities, cost, label)
+    measured, cost = _measure(plan, settings, stage, lambda done: progress(PILOT + (1 - PILOT) * done))
+    measured.note(
+        score=stage.score,
+        learned=stage.learned,
+        env_steps=stage.env_steps,
+        anchors=settings.anchors,
+        batches=settings.batches,
+        steps=cost.of(settings.anchors, settings.batches),
+        **{f"{level}_precision": reached(measured.quantities, level) for level in PANELS},
+    )
+    return measured
+
+
+def _measure(plan: Plan, settings: Settings, stage: Stage, progress: Progress) -> tuple[Measured, Cost]:
+    """Measure with as many states and batches as the settings say, and say what it cost."""
+    setup, measured = Setup(plan, settings, stage), Measured(stage.seed)
+    true_gradient = 0
     with torch.no_grad():
         steps = measure_advantages(setup, measured, progress)
+        advantages = setup.process.steps
         if isinstance(stage.policy, NetworkPolicy):
-            measure_gradients(setup, stage.policy, steps, measured, progress)
+            true_gradient = measure_gradients(setup, stage.policy, steps, measured, progress)
+    batches = setup.process.steps - advantages - true_gradient
     progress(1.0)
-    return measured
+    cost = Cost(true_gradient + setup.company.steps, advantages / settings.anchors, batches / settings.batches)
+    return measured, cost

@@ -1,10 +1,10 @@
 """A stage of a task that is measured, and what its block says.
 
-`results/<study>/lab/<task>/<stage>-<hash8>/seeds-000/` holds
+`results/<study>/lab/<task>/<stage>-<hash8>/seeds-000-004/` holds, of the policies of these training runs,
 
 - `run.json`: status, what was measured (`factors`), the precision of the truth, provenance, costs, checksums
 - `config.yaml`: the laboratory's settings and the configuration of the arm that trained the policy
-- `quantities.parquet`: every quantity with its standard error and interval, one row each
+- `quantities.parquet`: every quantity of every policy with its standard error and interval, one row each
 - `states.parquet`: bias and variance of every estimator in every state they were measured in
 - `costs.parquet`: environment steps and seconds of every estimator for a batch, seconds being the machine's
 
@@ -30,16 +30,17 @@ from bench.records.index import LAB
 from bench.records.recorder import Recorder, Subject
 from bench.records.tables import COSTS, QUANTITIES, STATES, write_table
 
-_BOOKKEEPING = ("tasks", "stages", "policy", "overrides", "by_task", "seed")  # said otherwise in its identity
+_BOOKKEEPING = ("tasks", "stages", "policy", "overrides", "by_task", "seeds")  # said otherwise in its identity
 
 
 @dataclass(frozen=True)
 class PlannedStage:
-    """One stage of one task, to be measured with one seed."""
+    """One stage of one task, to be measured for the policies of some seeds."""
 
     plan: Plan
     settings: Settings
     stage: str
+    seeds: tuple[int, ...]
     study: str
     results: str
 
@@ -51,7 +52,7 @@ class PlannedStage:
     @property
     def label(self) -> str:
         """What it is called in messages."""
-        return f"{self.task} {self.stage}"
+        return f"{self.task} {self.stage} {blocks.seeds_name(self.seeds)}"
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -83,7 +84,7 @@ class PlannedStage:
     def directory(self) -> Path:
         """The folder of its block."""
         folder = self.study_directory / blocks.LAB / self.task / f"{self.stage}-{self.hash}"
-        return folder / blocks.seeds_name([self.settings.seed])
+        return folder / blocks.seeds_name(self.seeds)
 
     @property
     def done(self) -> bool:
@@ -127,18 +128,19 @@ def subject(planned: PlannedStage) -> Subject:
     return Subject(
         results=planned.results,
         directory=planned.directory,
-        seeds={planned.settings.seed: {"status": "running", "cause": None}},
+        seeds={seed: {"status": "running", "cause": None} for seed in planned.seeds},
         entries=entries,
-        config={"lab": settings | {"stages": [planned.stage]}, "trained": provenance.settings(config)},
+        config={
+            "lab": settings | {"stages": [planned.stage], "seeds": list(planned.seeds)},
+            "trained": provenance.settings(config),
+        },
     )
 
 
-def finish(recorder: Recorder, measured: Measured, env_steps: int) -> None:
-    """Write what was measured of a policy that was trained for `env_steps`. Raises as `Recorder.finish` does."""
+def finish(recorder: Recorder, measured: Measured, env_steps: Mapping[int, int]) -> None:
+    """Write what was measured of policies trained for `env_steps`, by seed. Raises as `Recorder.finish` does."""
     rows = {QUANTITIES: measured.quantities, STATES: measured.states, COSTS: measured.costs}
-    outcome = {"status": "done", "cause": None, "env_steps": env_steps}
     recorder.finish(
         {name: partial(write_table, each) for name, each in rows.items()},
-        dict.fromkeys(recorder.subject.seeds, outcome),
-        notes=measured.notes,
+        {seed: {"status": "done", "cause": None, "env_steps": steps} for seed, steps in env_steps.items()},
     )

@@ -10,6 +10,7 @@ from torch import Tensor
 from bench.config.schema import Arm
 from bench.kernel import functions
 from bench.learner.actor import Actor
+from bench.learner.distributions import Categorical
 from bench.learner.network import Stack
 from bench.tasks.base import Array, Task
 from bench.tasks.exact import ExactTask
@@ -22,9 +23,21 @@ class Policy(ABC):
 
     task: Task
 
-    @abstractmethod
     def sample(self, states: Array, rng: np.random.Generator) -> Tensor:
         """Draw actions (K, C), as `bench.learner.distributions` has them (not yet clipped)."""
+        return self.act(states, self.noise(rng, states.shape[1]))
+
+    @abstractmethod
+    def noise(self, rng: np.random.Generator, count: int) -> Array:
+        """Return the random numbers of `count` actions, (K, count)."""
+
+    @abstractmethod
+    def mirrored(self, noise: Array) -> Array:
+        """Return numbers of the same distribution that are as far as can be from these."""
+
+    @abstractmethod
+    def act(self, states: Array, noise: Array) -> Tensor:
+        """Return the actions (K, C) that come of `noise` (K, C)."""
 
     @abstractmethod
     def probabilities(self, states: Array) -> Array:
@@ -39,15 +52,24 @@ class NetworkPolicy(Policy):
     actor: Actor
     arm: Arm
 
-    def sample(self, states: Array, rng: np.random.Generator) -> Tensor:
-        """See `Policy.sample`."""
-        shape = (1, max(1, self.actor.stack.extra), states.shape[1])
-        noise = torch.from_numpy(self.actor.distribution.draw(rng, shape)).to(self.actor.stack.flat.dtype)
+    def noise(self, rng: np.random.Generator, count: int) -> Array:
+        """See `Policy.noise`."""
+        return self.actor.distribution.draw(rng, (1, max(1, self.actor.stack.extra), count))[0]
+
+    def mirrored(self, noise: Array) -> Array:
+        """See `Policy.mirrored`: 1 − u of uniform numbers, −z of normal ones."""
+        if issubclass(self.actor.distribution, Categorical):
+            return np.nextafter(noise.dtype.type(1), noise.dtype.type(0)) - noise
+        return -noise
+
+    def act(self, states: Array, noise: Array) -> Tensor:
+        """See `Policy.act`."""
+        numbers = torch.from_numpy(noise[None]).to(self.actor.stack.flat.dtype)
         actions = []
         for start in range(0, states.shape[1], CHUNK):
             chunk = slice(start, start + CHUNK)
             policy = self.actor.policy(self._seen(states[:, chunk]))
-            actions.append(policy.sample(noise[:, :, chunk])[0])
+            actions.append(policy.sample(numbers[:, :, chunk])[0])
         return torch.cat(actions, 1)
 
     def probabilities(self, states: Array) -> Array:
@@ -67,10 +89,18 @@ class TabularPolicy(Policy):
     task: ExactTask
     table: Array
 
-    def sample(self, states: Array, rng: np.random.Generator) -> Tensor:
-        """See `Policy.sample`."""
+    def noise(self, rng: np.random.Generator, count: int) -> Array:
+        """See `Policy.noise`."""
+        return rng.random((1, count))
+
+    def mirrored(self, noise: Array) -> Array:
+        """See `Policy.mirrored`."""
+        return np.nextafter(1.0, 0.0) - noise
+
+    def act(self, states: Array, noise: Array) -> Tensor:
+        """See `Policy.act`."""
         cumulative = self.probabilities(states)[:-1].cumsum(0)
-        return torch.from_numpy((rng.random(states.shape[1]) > cumulative).sum(0))[None]
+        return torch.from_numpy((noise > cumulative).sum(0))[None]
 
     def probabilities(self, states: Array) -> Array:
         """See `Policy.probabilities`."""

@@ -9,15 +9,18 @@ import yaml
 
 from bench.arms.advantage import BASELINES, TARGETS
 from bench.config.build import build
+from bench.config.parse import seeds_of
 from bench.errors import UserError, unknown
 from bench.lab.simulate import TruthKind
 from bench.lab.stages import OPTIMUM, TRAINED
 from bench.paths import CONF
+from bench.tasks.registry import TASKS
 
 FOLDER = CONF / "lab"
 CRITICS = ("exact", "learned", "error")
 STAGES = (*TRAINED, OPTIMUM)
-BY_TASK = ("times", "anchors", "actions", "futures", "companions", "batches", "precision", "truth_steps")
+BY_TASK = ("seeds", "times", "anchors", "accompanied", "actions", "futures", "companions", "batches", "precision", "max_steps",
+           "truth_precision", "truth_steps")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,7 @@ class Settings:
     tasks: tuple[str, ...]
     stages: tuple[str, ...]
     policy: str | None
-    seed: int
+    seeds: tuple[int, ...]
     baselines: tuple[str, ...]
     advantages: tuple[str, ...]
     critics: tuple[str, ...]
@@ -36,11 +39,14 @@ class Settings:
     n_steps: tuple[int, ...]
     group_sizes: tuple[int, ...]
     truth: TruthKind | None
-    precision: float
+    precision: float | None
+    max_steps: int
+    truth_precision: float
     truth_steps: int
     shortfall: Literal["refuse", "report"]
     times: int
     anchors: int
+    accompanied: int
     actions: int
     futures: int
     companions: int
@@ -55,7 +61,8 @@ class Settings:
         for key in own:
             if key not in BY_TASK:
                 raise unknown(f"setting of lab by_task.{task}", key, BY_TASK)
-        found = build(Settings, dataclasses.asdict(self) | own | {"by_task": {}})
+        data = dataclasses.asdict(self) | own | {"by_task": {}}
+        found = build(Settings, {key: _listed(key, value) for key, value in data.items()})
         _check(found)
         return found
 
@@ -67,7 +74,9 @@ def read(study: str, given: Mapping[str, Any]) -> Settings:
         UserError: for an unknown setting, or a value that cannot be.
     """
     known = [field.name for field in dataclasses.fields(Settings)]
-    data = _file("default") | (_file(study) if (FOLDER / f"{study}.yaml").exists() else {}) | dict(given)
+    usual, own = _file("default"), _file(study) if (FOLDER / f"{study}.yaml").exists() else {}
+    by_task = {task: {**usual["by_task"].get(task, {}), **own.get("by_task", {}).get(task, {})} for task in TASKS}
+    data = usual | own | {"by_task": {task: keys for task, keys in by_task.items() if keys}} | dict(given)
     for key in given:
         if key not in known:
             raise unknown("setting of lab", key, known)
@@ -85,9 +94,11 @@ def _file(name: str) -> dict[str, Any]:
 
 
 def _listed(key: str, value: Any) -> Any:
-    """Make a list of one value where several may stand."""
+    """Make a list of one value where several may stand, and one of the seeds that are meant by their number."""
+    if key == "seeds":
+        return seeds_of(list(value) if isinstance(value, tuple) else value)
     several = {field.name for field in dataclasses.fields(Settings) if str(field.type).startswith("tuple")}
-    return [value] if key in several and not isinstance(value, list) else value
+    return [value] if key in several and not isinstance(value, list | tuple) else value
 
 
 def _check(settings: Settings) -> None:
@@ -100,12 +111,24 @@ def _check(settings: Settings) -> None:
         for value in values:
             if value not in allowed:
                 raise unknown(key, value, allowed)
-    least = {"times": 1, "anchors": 3, "actions": 2, "futures": 2, "companions": 1, "batches": 4, "truth_steps": 1}
+    least = {
+        "times": 1,
+        "anchors": 3,
+        "accompanied": 3,
+        "actions": 2,
+        "futures": 2,
+        "companions": 1,
+        "batches": 4,
+        "truth_steps": 1,
+        "max_steps": 1,
+    }
     for key, minimum in least.items():
         if getattr(settings, key) < minimum:
             raise UserError(f"{key}={getattr(settings, key)}: must be at least {minimum}")
-    if not settings.precision > 0:
-        raise UserError(f"precision={settings.precision}: must be greater than 0")
+    for key in ("precision", "truth_precision"):
+        number = getattr(settings, key)
+        if number is not None and not number > 0:
+            raise UserError(f"{key}={number}: must be greater than 0")
     for size in settings.group_sizes:
         if size < 2 or max(settings.group_sizes) % size:
             raise UserError(

@@ -25,7 +25,7 @@ PURPOSES = ("pool", "anchors", "truth", "futures", "companions", "batches", "siz
 
 @dataclass(frozen=True)
 class Setup:
-    """One stage of training, to be measured as planned. Every purpose has a stream of random numbers of its own."""
+    """One policy, to be measured as planned. Every purpose has a stream of random numbers of its own."""
 
     plan: Plan
     settings: Settings
@@ -41,9 +41,14 @@ class Setup:
         """The policy in its task."""
         return RewardProcess(self.policy, self.plan.config.gamma, self.plan.truth, self.stage.reward_scale)
 
+    @cached_property
+    def company(self) -> RewardProcess:
+        """The same for the companions of futures, whose steps are counted apart."""
+        return replace(self.process, taken=[])
+
     def stream(self, purpose: str, *keys: int) -> np.random.Generator:
         """Return the random numbers of a purpose."""
-        sequence = np.random.SeedSequence(self.settings.seed, spawn_key=(PURPOSES.index(purpose), *keys))
+        sequence = np.random.SeedSequence(self.stage.seed, spawn_key=(PURPOSES.index(purpose), *keys))
         return np.random.default_rng(sequence)
 
     @property

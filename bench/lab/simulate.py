@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -109,6 +109,12 @@ class RewardProcess:
     gamma: float
     truth: TruthKind = "time_limited"
     reward_scale: float = 1.0
+    taken: list[int] = field(default_factory=list)  # steps of every call, which tell what a measurement costs
+
+    @property
+    def steps(self) -> int:
+        """All environment steps that were taken."""
+        return sum(self.taken)
 
     @property
     def task(self) -> Task:
@@ -135,17 +141,19 @@ class RewardProcess:
         elapsed: int = 0,
         first_actions: Tensor | None = None,
         time_limit: int | None = None,
+        antithetic: bool = False,
     ) -> Episodes:
         """Roll out from `states` (D, C), reached after `elapsed` steps, until every column's episode ends.
 
         `first_actions` (K, C) are taken first, whatever the policy would do. `time_limit` stands in for the task's own.
-        Only columns that live are stepped.
+        Only columns that live are stepped. With `antithetic`, the policy's random numbers in every second column mirror
+        those in the one before: means over both are known better than from independent ones.
         """
         task, limit = self.task, time_limit if time_limit is not None else self.task.time_limit
         columns, now = np.arange(states.shape[1]), states
         steps = []
         while columns.size:
-            actions = self.policy.sample(now, rng) if first_actions is None else first_actions
+            actions = self._actions(now, columns, rng, antithetic) if first_actions is None else first_actions
             first_actions = None
             step = task.step(now, env_actions(actions[None], task.action_space), task.noise(rng, columns.size))
             elapsed += 1
@@ -154,7 +162,17 @@ class RewardProcess:
             steps.append((columns, actions, step, truncated))
             going = ~(step.terminated | truncated)
             columns, now = columns[going], step.state[:, going]
+        self.taken.append(sum(len(row[0]) for row in steps))
         return _episodes(states, steps, self.reward_scale)
+
+    def _actions(self, states: Array, columns: Array, rng: np.random.Generator, antithetic: bool) -> Tensor:
+        if not antithetic:
+            return self.policy.sample(states, rng)
+        living, place = np.unique(columns // 2, return_inverse=True)
+        noise = self.policy.noise(rng, len(living))[:, place]
+        second = columns % 2 == 1
+        noise[:, second] = self.policy.mirrored(noise[:, second])
+        return self.policy.act(states, noise)
 
 
 _Row = tuple[Array, Tensor, Step, Array]  # the columns that take it, their actions, the step, and which are truncated

@@ -7,7 +7,7 @@ from typing import Protocol
 import numpy as np
 
 from bench.errors import UserError
-from bench.lab.advantages import Estimates, Truth, errors
+from bench.lab.advantages import Truth, spread
 from bench.lab.anchors import COLUMN_STEPS, Anchors, continuations
 from bench.lab.policies import Policy, table_of, tabulated
 from bench.lab.settings import Settings
@@ -53,7 +53,7 @@ def until_precise(rolled: RolledOut, settings: Settings) -> float:
     Raises:
         UserError: where that is not enough and the settings refuse a shortfall.
     """
-    wanted, budget, count = settings.precision, settings.truth_steps, FIRST
+    wanted, budget, count = settings.truth_precision, settings.truth_steps, FIRST
     rolled.add(count)
     while (reached := rolled.precision()) > wanted:
         if 2 * rolled.steps > budget:
@@ -62,7 +62,8 @@ def until_precise(rolled: RolledOut, settings: Settings) -> float:
             needed = rolled.steps * (reached / wanted) * (reached / wanted)
             raise UserError(
                 f"truth_steps={budget}: after {rolled.steps} steps the truth is known to {reached:.2g} of the effects, "
-                f"precision={wanted} needs about {needed:.2g}; raise truth_steps or precision, or shortfall=report"
+                f"truth_precision={wanted} needs about {needed:.2g}; raise truth_steps or truth_precision, or use "
+                f"shortfall=report"
             )
         rolled.add(count)
         count *= 2
@@ -71,7 +72,7 @@ def until_precise(rolled: RolledOut, settings: Settings) -> float:
 
 @dataclass
 class _Sums:
-    """Mean and variance of the mean of ever more returns."""
+    """Mean and variance of the mean of ever more pairs of returns."""
 
     count: int
     total: Array
@@ -89,14 +90,15 @@ class _Sums:
         return variance.clip(min=0) / self.count
 
     def add(self, returns: Array) -> None:
-        """Add returns (…, n)."""
+        """Add returns (…, n) of antithetic pairs: what is independent is the mean of a pair."""
+        returns = (returns[..., ::2] + returns[..., 1::2]) / 2
         self.count += returns.shape[-1]
         self.total = self.total + returns.sum(-1)
         self.squares = self.squares + np.square(returns).sum(-1)
 
 
 class RolledOutValues:
-    """Q and V at anchors of several time steps, from restored states."""
+    """Q and V at anchors of several time steps, from antithetic pairs of futures of restored states."""
 
     def __init__(self, process: RewardProcess, anchors: Sequence[Anchors], stream: Stream) -> None:
         self.process, self.anchors, self.stream = process, anchors, stream
@@ -122,15 +124,15 @@ class RolledOutValues:
         process = self.process
         horizon = process.horizon(at.step)
         longest = (horizon or process.task.horizon or 1) - at.step
-        chunk = max(1, COLUMN_STEPS // (at.shape[0] * at.shape[1] * longest))
+        chunk = 2 * max(1, COLUMN_STEPS // (2 * at.shape[0] * at.shape[1] * longest))  # whole pairs
         found = []
         for start in range(0, count, chunk):
             repeats = min(chunk, count - start)
             if given:
-                episodes = continuations(process, at, repeats, rng, time_limit=horizon)
+                episodes = continuations(process, at, repeats, rng, time_limit=horizon, antithetic=True)
             else:
                 states = np.repeat(at.states, at.shape[1] * repeats, axis=1)
-                episodes = process.from_states(states, rng, elapsed=at.step, time_limit=horizon)
+                episodes = process.from_states(states, rng, elapsed=at.step, time_limit=horizon, antithetic=True)
             self.steps += episodes.steps
             found.append(episodes.returns(process.gamma).reshape(at.shape[0], -1, repeats))
         return np.concatenate(found, 2)
@@ -153,10 +155,8 @@ class RolledOutValues:
         """
         noise, signal = 0.0, 0.0
         for truth, at in zip(self.truth(), self.anchors, strict=True):
-            zero = np.zeros_like(truth.q_values)
-            found = errors(Estimates(zero, zero, zero, zero), truth, at.weights, at.drawn)
             noise += float((at.weights * (1 - at.weights) * truth.q_error).sum())
-            signal += float(found.signal.sum())
+            signal += float(spread(truth.q_values, truth.q_error, at.weights, at.drawn).sum())
         return relative_error(noise, signal)
 
 

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from bench.config.parse import option
-from bench.lab.advantages import Errors, Estimates, errors
+from bench.lab.advantages import Errors, Estimates, control_coefficient, errors
 from bench.lab.anchors import Anchors, anchors_at, continuations
 from bench.lab.estimators import Batches, Variant
 from bench.lab.policies import TableCritic, table_of
@@ -38,9 +38,10 @@ class Case:
         pool = process.from_start(rng, 200)
         self.anchors = [anchors_at(policy, pool, step, 6, 0, rng) for step in STEPS]
         self.truth = [exact_truth(self.task, solved, at) for at in self.anchors]
-        self.batches = []
+        self.batches, self.returns = [], []
         for at in self.anchors:
             after = continuations(process, at, FUTURES, rng)
+            self.returns.append(after.returns(GAMMA).reshape(6, 4, FUTURES))
             past = at.prefix.take(np.repeat(np.arange(6), 4 * FUTURES))
             self.batches.append(Batches.of(after.after(past, at.step), 1, {"wrong": critic}))
 
@@ -50,7 +51,7 @@ class Case:
             batches.advantages(variant)[at.step].numpy().reshape(6, 4, FUTURES, 1)
             for batches, at in zip(self.batches, self.anchors, strict=True)
         ]
-        return [Estimates.of(x) for x in samples]
+        return [Estimates.of(x, returns) for x, returns in zip(samples, self.returns, strict=True)]
 
     def scores(self, estimates: list[Estimates], expected: list[np.ndarray]) -> np.ndarray:
         """z of every state and action."""
@@ -132,14 +133,40 @@ def test_another_form_would_be_noticed(case: Case, chain: Chain) -> None:
 
 
 def test_the_action_dependent_bias_of_monte_carlo_is_zero(case: Case) -> None:
-    """Its bias −e(s) is there and harmless; that of TD depends on the action."""
-    found = {}
+    """Its bias −e(s) is there and harmless; that of TD depends on the action.
+
+    With its own returns as the control variate, nothing of it is left to be measured.
+    """
+    found, controlled = {}, {}
     for name in ("monte_carlo", "td0"):
-        compared = zip(case.estimates(advantage=option("advantage", name)), case.truth, case.anchors, strict=True)
-        by_step = [errors(estimates, truth, at.weights, at.drawn) for estimates, truth, at in compared]
-        found[name] = Errors.concatenate(by_step)
+        said = case.estimates(advantage=option("advantage", name))
+        coefficient = control_coefficient([(each, at.weights) for each, at in zip(said, case.anchors, strict=True)])
+        for kept, factor in ((found, 0.0), (controlled, coefficient)):
+            compared = zip(said, case.truth, case.anchors, strict=True)
+            by_step = [errors(each, truth, at.weights, at.drawn, factor) for each, truth, at in compared]
+            kept[name] = Errors.concatenate(by_step)
     action, state = found["monte_carlo"].action_bias, found["monte_carlo"].state_bias
     assert abs(action.mean()) < 4 * action.std(ddof=1) / np.sqrt(len(action))
     assert state.mean() > 2.5 * state.std(ddof=1) / np.sqrt(len(state))
+    assert np.abs(controlled["monte_carlo"].action_bias).max() < 1e-12
     biased = found["td0"].action_bias
     assert biased.mean() > 4 * biased.std(ddof=1) / np.sqrt(len(biased))
+    both = controlled["td0"].action_bias - biased  # the same bias, known better
+    assert abs(both.mean()) < 4 * both.std(ddof=1) / np.sqrt(len(both))
+
+
+@pytest.mark.parametrize("gae_lambda", [0.0, 0.9])
+def test_the_control_variate_moves_no_expectation(case: Case, chain: Chain, gae_lambda: float) -> None:
+    """The controlled mean, E X − c Q, against the closed form of the bias; its error is told right, and smaller."""
+    inverse = np.linalg.solve(np.eye(len(chain.matrix)) - GAMMA * gae_lambda * chain.matrix, chain.error)
+    said = case.estimates(gae_lambda=gae_lambda)
+    coefficient = control_coefficient([(each, at.weights) for each, at in zip(said, case.anchors, strict=True)])
+    z, gain = [], []
+    for each, truth, at in zip(said, case.truth, case.anchors, strict=True):
+        means, noise = each.controlled(coefficient)
+        bias = chain.bias(at, GAMMA * (1 - gae_lambda) * inverse)
+        expected = truth.advantage + bias - coefficient * truth.q_values
+        z.append(((means - expected) / np.sqrt(noise)).ravel())
+        gain.append((at.weights * noise).sum() / (at.weights * each.mean_error).sum())
+    check(np.concatenate(z), 2 * len(STEPS) * 24)
+    assert np.mean(gain) < 0.9

@@ -19,7 +19,7 @@ from bench.records.recorder import Recorder
 
 SMALL = [
     "task=exam_question", "stages=start", "jobs=1", "baselines=none,critic,rloo", "advantages=monte_carlo",
-    "critics=exact", "anchors=3", "times=1", "futures=3", "batches=8", "batch_multiples=1,2", "group_sizes=2",
+    "critics=exact", "anchors=3", "times=1", "futures=3", "batches=8", "batch_multiples=1,2", "group_sizes=2", "seeds=1",
 ]  # fmt: skip
 
 
@@ -54,6 +54,9 @@ def mistake(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
         (["policy=/nowhere"], ["/nowhere", "run.json"]),
         (["jobs=0"], ["jobs=0", "at least 1"]),
         (["precision=0"], ["precision=0", "greater than 0"]),
+        (["truth_precision=-1"], ["truth_precision=-1", "greater than 0"]),
+        (["seeds=0"], ["seeds=0", "at least 1 seed"]),
+        (["seeds=[2,2]"], ["a seed is named twice"]),
     ],
 )  # fmt: skip
 def test_a_mistake_costs_one_line(
@@ -79,9 +82,9 @@ def test_arms_left_out_are_recorded_with_the_reason(tmp_path: Path) -> None:
 
 
 def test_the_studies_measure_every_arm_that_is_legal() -> None:
-    """Only vine is refused: on Acrobot, whose rewards are scaled, and where a walk may take longer than the budget."""
+    """Only vine is refused: where rewards are scaled, and where a walk may take longer than the budget."""
     left_out = {cell.task: set(cell.plan.left_out) for cell in plan_stages(parse(["study=bias_variance"]))}
-    assert {task for task, arms in left_out.items() if arms} == {"acrobot", "random_walk"}
+    assert {task for task, arms in left_out.items() if arms} == {"acrobot", "mountain_car", "random_walk"}
     assert {arm.partition("-")[0] for arms in left_out.values() for arm in arms} == {"vine"}
     article = plan_stages(parse(["study=article"]))
     assert {(cell.task, cell.stage) for cell in article} == {
@@ -134,9 +137,15 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_recorded_policy_is_measured(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "has no critic" in mistake(capsys, "task=exam_question", f"policy={trained}", "critics=learned")
-    assert main(["lab", *SMALL, f"policy={trained}", "seed=1", f"results={tmp_path}"]) == 0
-    (record,) = tmp_path.glob("lab/lab/exam_question/recorded-*/seeds-001/run.json")
+    assert "no policy of seed 7; it has those of 0, 1" in mistake(
+        capsys, "task=exam_question", "critics=exact", f"policy={trained}", "seeds=[7]"
+    )
+    small = [word for word in SMALL if not word.startswith("seeds=")]
+    assert main(["lab", *small, f"policy={trained}", f"results={tmp_path}"]) == 0
+    (record,) = tmp_path.glob("lab/lab/exam_question/recorded-*/seeds-000-001/run.json")
     assert json.loads(record.read_text())["status"] == "done"
+    quantities = pd.read_parquet(record.with_name("quantities.parquet"))
+    assert set(quantities["seed"]) == {0, 1}
 
 
 def test_what_is_measured_is_kept_and_repeats(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -154,7 +163,7 @@ def test_what_is_measured_is_kept_and_repeats(tmp_path: Path, capsys: pytest.Cap
     for name in ("quantities.parquet", "states.parquet"):
         assert (block / name).read_bytes() == (again / name).read_bytes()
     quantities = pd.read_parquet(block / "quantities.parquet")
-    assert set(quantities["level"]) == {"advantage", "step", "gradient", "kind", "size"}
+    assert set(quantities["level"]) == {"policy", "advantage", "step", "gradient", "kind", "size"}
 
 
 def test_a_damaged_block_is_said_and_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -168,11 +177,11 @@ def test_a_damaged_block_is_said_and_left_alone(tmp_path: Path, capsys: pytest.C
 
 def test_too_small_a_budget_names_what_is_needed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     small = [argument for argument in SMALL if not argument.startswith(("task=", "critics="))]
-    settings = ["task=cartpole", "critics=learned", "truth_steps=1000", "precision=0.001", f"results={tmp_path}"]
+    settings = ["task=cartpole", "critics=learned", "truth_steps=1000", "truth_precision=0.001", f"results={tmp_path}"]
     assert main(["lab", *small, *settings]) == 2
     said = capsys.readouterr().err
     assert "truth_steps=1000" in said
-    assert "raise truth_steps or precision, or shortfall=report" in said
+    assert "raise truth_steps or truth_precision, or use shortfall=report" in said
 
 
 @pytest.mark.parametrize("asked", [False, True])

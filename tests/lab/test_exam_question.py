@@ -11,7 +11,7 @@ from bench.arms.advantage import Batch, advantage, dead_group_fraction
 from bench.lab.estimators import Batches, Variant, gradients, scores
 from bench.lab.policies import TableCritic
 from bench.lab.simulate import RewardProcess, starts
-from bench.lab.statistics import Products, gradient_quantities
+from bench.lab.statistics import Vectors, gradient_estimates
 from bench.lab.true_gradient import exact_gradients
 from bench.lab.truth import solution
 from tests.lab.conftest import arm, policy_of
@@ -105,5 +105,5 @@ def test_the_measured_variance_is_the_closed_form(critic: bool) -> None:
     found = gradients(policy, batches.episodes, batches.advantages(Variant(one, "exact" if critic else "none"))).numpy()
     squares = np.square(found).sum(1)
     assert abs(squares.mean() - second) < 4 * squares.std(ddof=1) / np.sqrt(episodes)
-    bias = gradient_quantities(Products.of(found, true[None]))["squared_bias"]
+    bias = gradient_estimates(Vectors(found), Vectors(true[None]))["squared_bias"]
     assert abs(bias.value) < 4 * bias.error

@@ -24,12 +24,12 @@ def test_doubling_the_truths_budget_moves_no_quantity_beyond_its_interval(task: 
     base: dict[str, object] = {
         "baselines": ["none", "critic", "rloo"], "advantages": ["td0", "monte_carlo"], "critics": ["learned"],
         "group_sizes": [2], "batch_multiples": [1], "batches": 24, "anchors": 6, "times": 3, "actions": 3, "futures": 6,
-        "n_steps": [5], "gae_lambdas": [0.95], "precision": 1e-6, "shortfall": "report",
+        "n_steps": [5], "gae_lambdas": [0.95], "truth_precision": 1e-6, "shortfall": "report",
         "overrides": {"group.size": 4, "task.time_limit": 60, "budget": 2000},
     }  # fmt: skip
     settings = read("none", base)
     planned = replace(plan(settings, task), sizes=())
-    stage = trained(planned.config, 0, "end")
+    (stage,) = trained(planned.config, [0], "end")
     once = rows_of(base | {"truth_steps": 400_000}, planned, stage)
     twice = rows_of(base | {"truth_steps": 800_000}, planned, stage)
     assert len(once) > 80

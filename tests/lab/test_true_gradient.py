@@ -7,7 +7,7 @@ from bench.lab import true_gradient
 from bench.lab.estimators import Batches, Variant, gradients
 from bench.lab.policies import TableCritic
 from bench.lab.simulate import RewardProcess
-from bench.lab.statistics import Products, gradient_quantities
+from bench.lab.statistics import Vectors, gradient_estimates
 from bench.lab.true_gradient import RolledOutGradient, exact_gradients
 from bench.lab.truth import solution
 from tests.lab.conftest import arm, policy_of
@@ -25,10 +25,10 @@ def test_the_exact_gradient_is_what_unbiased_estimators_aim_at() -> None:
     truth = exact_gradients(policy.task, policy, 0.9)  # type: ignore[arg-type]
     for weights, name in ((None, "undiscounted"), (0.9 ** np.arange(16), "discounted")):
         found = gradients(policy, episodes, advantages, weights).numpy()
-        bias = gradient_quantities(Products.of(found, truth[name]))["squared_bias"]
+        bias = gradient_estimates(Vectors(found), Vectors(truth[name]))["squared_bias"]
         assert abs(bias.value) < 4 * bias.error
         assert bias.error < 0.02
-    wrong = gradient_quantities(Products.of(found, truth["undiscounted"]))["squared_bias"]
+    wrong = gradient_estimates(Vectors(found), Vectors(truth["undiscounted"]))["squared_bias"]
     assert wrong.value > 4 * wrong.error  # the weights matter, and would be noticed
 
 

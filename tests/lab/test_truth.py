@@ -1,6 +1,7 @@
 """Ground truth by restored states: right where it can be checked."""
 
 import numpy as np
+import pytest
 
 from bench.lab.advantages import Estimates, errors
 from bench.lab.anchors import anchors_at
@@ -32,7 +33,7 @@ def test_restored_states_find_the_exact_values() -> None:
 
 def _says(advantage: np.ndarray) -> Estimates:
     zero = np.zeros_like(advantage)
-    return Estimates(advantage, zero, zero, zero)
+    return Estimates(advantage, zero, zero, zero, zero, zero, zero, 1)
 
 
 def test_continuing_and_time_limited_truth_differ() -> None:
@@ -51,3 +52,23 @@ def test_continuing_and_time_limited_truth_differ() -> None:
     most = 1 + 0.9 + 0.81  # three steps are left
     assert (found["time_limited"] <= most + 1e-12).all()
     assert found["continuing"].mean() > most
+
+
+def test_antithetic_futures_are_mirrored_and_drawn_from_the_policy() -> None:
+    """CartPole at its first step: where one of a pair is pushed left by a small number, the other by a large one."""
+    policy = policy_of(arm("cartpole", "critic", "gae", "task.time_limit=2"), spread=0.5)
+    process, rng = RewardProcess(policy, 1.0), np.random.default_rng(11)
+    pairs = 20_000
+    states = np.repeat(process.from_start(rng, 1).states[0], 2 * pairs, axis=1)
+    (actions,) = process.from_states(states, rng, antithetic=True).actions[:, 0].numpy().reshape(1, pairs, 2)
+    p = float(policy.probabilities(states[:, :1])[1, 0])
+    assert 0.2 < p < 0.8
+    assert abs(actions.mean() - p) < 4 * np.sqrt(p * (1 - p) / pairs)
+    # u and 1 − u fall on the same side only beyond the larger of p and 1 − p
+    assert (actions[:, 0] == actions[:, 1]).mean() == pytest.approx(abs(1 - 2 * p), abs=4 * np.sqrt(0.25 / pairs))
+
+
+def test_the_noise_of_continuous_actions_is_mirrored() -> None:
+    policy = policy_of(arm("pendulum", "critic", "gae"))
+    noise = policy.noise(np.random.default_rng(0), 5)
+    np.testing.assert_array_equal(policy.mirrored(noise), -noise)

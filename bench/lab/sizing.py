@@ -1,0 +1,99 @@
+"""How many states and batches a policy needs, so that estimators are told apart as precisely as was asked for."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from bench.errors import UserError
+from bench.lab.estimators import NO_CRITIC
+from bench.lab.plan import Plan
+from bench.lab.rows import Row
+from bench.lab.settings import Settings
+
+# By level, the quantities whose differences must be known: those of the bias-variance plane, and of the cosines.
+PANELS: Mapping[str, Sequence[str]] = {"advantage": ("relative_bias", "relative_variance"), "gradient": ("cosine",)}
+CRITIC = "critic"
+ROUNDING = 1e-9  # an error below it is none
+
+
+@dataclass(frozen=True)
+class Cost:
+    """The environment steps of a measurement: the `fixed` ones, and what a state per time step and a batch cost.
+
+    Fixed are those of the true gradient and of companions.
+    """
+
+    fixed: float
+    per_anchor: float
+    per_batch: float
+
+    def of(self, anchors: float, batches: float) -> float:
+        """Return the steps of a measurement of this size."""
+        return self.fixed + self.per_anchor * anchors + self.per_batch * batches
+
+
+def pilot(plan: Plan, settings: Settings) -> tuple[Plan, Settings]:
+    """Return what is measured to learn the sizes: the usual estimators, with the least numbers of states and batches."""
+    usual = [variant for variant in plan.variants if variant.is_usual]
+    critics = list(dict.fromkeys(variant.critic for variant in usual if variant.critic != NO_CRITIC))
+    few = tuple(variant for variant in usual if variant.critic in (NO_CRITIC, *critics[:1]))
+    return replace(plan, variants=few, sizes=()), replace(settings, batch_multiples=(1,))
+
+
+def reached(rows: Iterable[Row], level: str) -> float:
+    """Return the largest standard error of the paired differences of a level's panel, as a share of the largest effect.
+
+    A panel compares the targets under the critic. Of several quantities of a panel the worst; infinite where no
+    difference is there, 0 where all are exact.
+    """
+    worst = 0.0
+    found = [
+        row for row in rows if row["level"] == level and row["difference"] is not None and row["baseline"] == CRITIC
+    ]
+    batch = min((row["episodes"] for row in found), default=None)
+    for name in PANELS[level]:
+        panel = [row for row in found if row["quantity"] == name and row["episodes"] == batch]
+        finite = [row for row in panel if math.isfinite(row["difference"]) and math.isfinite(row["difference_error"])]
+        effect = max((abs(row["difference"]) for row in finite), default=0.0)
+        error = max((row["difference_error"] for row in finite), default=math.inf)
+        if panel and error > ROUNDING:
+            worst = max(worst, error / effect if effect > 0 else math.inf)
+    return worst
+
+
+def chosen(settings: Settings, rows: Sequence[Row], cost: Cost, label: str) -> Settings:
+    """Return the settings with as many states and batches as their precision needs, from the rows of a `pilot`.
+
+    An error falls with the root of the number of observations.
+
+    Raises:
+        UserError: where that would cost more steps than `max_steps`, unless the settings report a shortfall: then it is
+            as many as that allows.
+    """
+    assert settings.precision is not None
+    factors = [max(1.0, (reached(rows, level) / settings.precision) ** 2) for level in PANELS]
+    anchors, batches = settings.anchors * factors[0], settings.batches * factors[1]
+    needed, most = cost.of(anchors, batches), settings.max_steps
+    if needed > most:
+        if settings.shortfall == "refuse":
+            known = f"about {needed:.2g}" if math.isfinite(needed) else "more than can be told"
+            raise UserError(
+                f"precision={settings.precision}: {label} needs {known} environment steps, and max_steps={most}; raise "
+                f"max_steps or precision, or use shortfall=report, which goes as far as max_steps allows"
+            )
+        anchors, batches = _affordable(settings, cost, anchors, batches)
+    step = max(settings.batch_multiples)
+    return replace(settings, anchors=math.ceil(anchors), batches=step * math.ceil(batches / step))
+
+
+def _affordable(settings: Settings, cost: Cost, anchors: float, batches: float) -> tuple[float, float]:
+    """Return the sizes at which either half of what is left of `max_steps` goes to states and to batches.
+
+    Neither is larger than it need be, nor smaller than it is at least.
+    """
+    left = max(0.0, settings.max_steps - cost.fixed)
+    for_anchors = min(anchors * cost.per_anchor, max(left / 2, left - batches * cost.per_batch))
+    more = for_anchors / cost.per_anchor if cost.per_anchor else anchors
+    for_batches = left - for_anchors
+    others = for_batches / cost.per_batch if cost.per_batch else batches
+    return max(float(settings.anchors), min(anchors, more)), max(float(settings.batches), min(batches, others))
