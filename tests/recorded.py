@@ -83,7 +83,7 @@ def measured(stage: str) -> Measured:
     planned = plan(settings, "weekly_exam")
     with computing_with("kernel"):
         task = make(planned.config.task)
-        now = optimum(task, "weekly_exam", 1.0) if stage == OPTIMUM else trained_stage(planned.config, 0, stage)
+        now = optimum(task, "weekly_exam", 1.0) if stage == OPTIMUM else trained_stage(planned.config, [0], stage)[0]
         return measure(planned, settings, now)
 
 

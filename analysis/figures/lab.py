@@ -1,4 +1,4 @@
-"""The laboratory's figures: bias–variance plane, cosines, policies, smallest error, parts of the variance, what hurts."""
+"""The laboratory's figures: bias–variance plane, cosines, policies, smallest error, parts of variance, what hurts."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -8,6 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import FuncFormatter
 
 from analysis.figures.style import HUES, Look, Style, arm_styles, grid, handles, house_style, logarithmic
 from analysis.load.laboratory import METRICS, WEIGHTS, Laboratory, measured, usual
@@ -15,6 +16,7 @@ from analysis.tables.lab import against_none, best_table, stage_of
 
 PARTS = ("future", "action", "state", "companions")
 _HUES = HUES[:4]
+FEW = 5  # policies, below which a band would fill the panel
 EXAMPLE = "critic-gae"  # the arm whose single policies are drawn among curves
 _TARGETS = ("critic-td0", "critic-nstep", "critic-gae", "critic-monte_carlo")
 _METRIC_NAMES = {"bias": "bias² / E A²", "variance": "variance / E A²", "cosine": "cosine of two batches"}
@@ -57,8 +59,8 @@ def plane(found: Laboratory, task: str, stage: str, styles: Mapping[str, Style],
             continue
         x, y, _ = _curve(mine)
         ax.plot(x, y, linestyle="", marker=style.marker, color=style.color, markersize=6, label=arm)
-    logarithmic(ax, "y")
     ax.margins(x=0.15)  # for the names of the ends
+    _rooted(ax)
     ax.set_xlabel("action-dependent bias")
     ax.set_ylabel("standard deviation")
 
@@ -76,13 +78,24 @@ def _curve(rows: pd.DataFrame) -> tuple[list[float], list[float], list[float]]:
         index="gae_lambda", columns="quantity", values="value", sort=True
     )
     x, y = (np.sqrt(wide[name].clip(lower=0)).tolist() for name in ("relative_bias", "relative_variance"))
-    return x, [value if value > 0 else np.nan for value in y], wide.index.tolist()
+    return x, y, wide.index.tolist()
+
+
+def _rooted(ax: Axes) -> None:
+    """Scale the y axis by roots, which shows 0 and spreads what is near it."""
+    heights = np.concatenate([np.asarray(line.get_ydata(), float) for line in ax.lines] or [np.zeros(1)])
+    top = float(np.nanmax([1e-3, *heights]))
+    ax.set_yscale("function", functions=(lambda y: np.sqrt(np.maximum(y, 0)), np.square))
+    ax.set_ylim(0, 1.15 * top)
+    ticks = [tick * 10.0**power for power in range(-3, 5) for tick in (1, 2, 5)]
+    ax.set_yticks([0, *[tick for tick in ticks if 0.012 * top < tick <= 1.15 * top]])
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
 
 
 def cosine(found: Laboratory, task: str, stage: str, styles: Mapping[str, Style], *, ax: Axes) -> None:
     """The mean cosine between two batches' gradients against the episodes in a batch: means over policies.
 
-    Bands are Student's 95 % intervals over policies, thin lines the policies of critic-gae.
+    Bands are Student's 95 % intervals over policies where these are not too few, thin lines the policies of critic-gae.
     """
     rows, each = (usual(table) for table in (found.of(task, "gradient", stage), found.each(task, "gradient", stage)))
     rows, each = (table[(table["quantity"] == "cosine") & (table["weights"] == WEIGHTS)] for table in (rows, each))
@@ -92,16 +105,15 @@ def cosine(found: Laboratory, task: str, stage: str, styles: Mapping[str, Style]
             continue
         ax.plot(mine["episodes"], mine["value"], color=style.color, linestyle=style.line, marker=style.marker,
                 markersize=4, linewidth=1.3, label=arm)  # fmt: skip
-        ax.fill_between(mine["episodes"], mine["low"].clip(-1, 1), mine["high"].clip(-1, 1), color=style.color,
-                        alpha=0.1, linewidth=0)  # fmt: skip
+        if mine["policies"].max() >= FEW:
+            ax.fill_between(mine["episodes"], mine["low"].clip(-1, 1), mine["high"].clip(-1, 1), color=style.color,
+                            alpha=0.1, linewidth=0)  # fmt: skip
         if arm == EXAMPLE:
             for _, policy in each[each["arm"] == arm].sort_values("episodes").groupby("seed"):
                 ax.plot(policy["episodes"], policy["value"], color=style.color, linewidth=0.4, alpha=0.5)
-    ends = [rows[end].clip(-1, 1) for end in ("low", "high")] + [
-        rows["value"],
-        each.loc[each["arm"] == EXAMPLE, "value"],
-    ]
-    shown = pd.concat(ends).dropna()
+    example = each.loc[each["arm"] == EXAMPLE, "value"]
+    ends = [rows.loc[rows["policies"] >= FEW, end].clip(-1, 1) for end in ("low", "high")]
+    shown = pd.concat([*ends, rows["value"], example]).dropna()
     logarithmic(ax, "x", base=2)
     ticks = sorted(rows["episodes"].unique())
     ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
@@ -113,7 +125,7 @@ def cosine(found: Laboratory, task: str, stage: str, styles: Mapping[str, Style]
 
 
 def decomposition(found: Laboratory, task: str, stage: str, *, ax: Axes) -> None:
-    """The parts of the variance of single steps, averaged over steps and policies, relative to the sum without a baseline.
+    """The parts of single steps' variance, averaged over steps and policies, relative to the sum without a baseline.
 
     A row per arm; every cell has its number, and the darker it is, the larger.
     """

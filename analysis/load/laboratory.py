@@ -63,9 +63,9 @@ class Laboratory:
     each. Of several, that which was planned `first` stands for the stage where one number has to.
 
     Attributes:
-        quantities: one row per policy, variant and quantity with value, error, low and high, and where it was paired the
-            `difference` from the variant it was measured `against`; see `COLUMNS`. `arm` is such as `critic-gae`, and
-            `swept` says whether it is a further λ, n or credit of that arm.
+        quantities: one row per policy, variant and quantity with value, error, low and high, and where it was paired
+            the `difference` from the variant it was measured `against`; see `COLUMNS`. `arm` is such as `critic-gae`,
+            and `swept` says whether it is a further λ, n or credit of that arm.
         costs: environment steps and seconds of a batch of every variant, named alike.
         notes: one row per stage: how many policies, which truth, what was left out.
         missing: stages that were planned and are not measured.

@@ -142,7 +142,10 @@ class Records:
     def measurements(self) -> list[Mapping[str, Any]]:
         """The `run.json` of every measured stage, once each."""
         stages = [stage for share in self.shares.values() for stage in share.stages]
-        return [stage.record for stage in {(stage.task, stage.hash, stage.seed): stage for stage in stages}.values()]
+        return [
+            stage.record
+            for stage in {(stage.task, stage.hash, *stage.record["seeds"]): stage for stage in stages}.values()
+        ]
 
 
 def load(

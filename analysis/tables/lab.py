@@ -1,4 +1,4 @@
-"""The laboratory's tables and sentences: the estimators, what hurts, fairness between brothers. The unit is a policy."""
+"""The laboratory's tables and sentences: the estimators, what hurts, fairness between brothers. The unit: a policy."""
 
 from collections.abc import Mapping, Sequence
 
@@ -12,6 +12,7 @@ from analysis.load.laboratory import (
     METRICS,
     STAGE,
     VARIANT,
+    WEAKER,
     WEIGHTS,
     Laboratory,
     measured,
@@ -21,6 +22,7 @@ from analysis.load.laboratory import (
 from analysis.tables.formats import Section, Table, interval_text, number_text
 
 SHARES = {"learning_share": "of what is learned", "variance_share": "of the variance"}
+ROUNDING = 1e-9
 LARGEST = 1e6  # beyond, a number is written with a power of ten
 
 
@@ -53,7 +55,7 @@ def targets_table(found: Laboratory, returns: Mapping[str, Mapping[str, tuple[fl
         return None
     header = ("target", "bias²", "variance", "E A²", "cosine", "least error", "final return")
     caption = (
-        "Targets of the advantage under the learned critic, measured. Means over policies with Student's 95 % interval. "
+        "Targets of the advantage under the learned critic: means over policies with Student's 95 % interval. "
         "bias² (the part that depends on the action, which alone turns the expected gradient) and variance are shares "
         "of E A², the variance of the true advantage. cosine: of two training batches' gradients. least error: "
         "of a batch's gradient at its best scale, as a share of the squared norm of the true one. λ = 0.95, n = 5"
@@ -97,6 +99,8 @@ def cell_text(numbers: Sequence[float] | np.ndarray) -> str:
         return "–"
     known = [number for number in (value, low, high) if np.isfinite(number)]
     size = max(map(abs, known))
+    if size < ROUNDING:
+        return "0"
     if size >= LARGEST or 0 < size < 1e-3:  # ratios to hardly any advantages; rewards in small units
         texts = [f"{number:.1e}".replace("-", "−").replace("e+", "e") for number in known]
         return texts[0] if len(texts) < 3 else f"{texts[0]} [{texts[1]}, {texts[2]}]"
@@ -146,21 +150,18 @@ def baselines_table(found: Laboratory) -> Table | None:
         table = against_none(found, task)
         rows = table[table["label"] == stage_of(found, task)].set_index("baseline")
         if len(rows):
-            columns[task] = pd.Series({name: cell_text(row) for name, row in zip(rows.index, _triples(rows))})
+            texts = map(cell_text, rows[["value", "low", "high"]].to_numpy(float))
+            columns[task] = pd.Series(list(texts), index=rows.index)
     if not columns:
         return None
     names = list(dict.fromkeys(name for column in columns.values() for name in column.index))
     lines = [(name, *(str(column.get(name, "–")) for column in columns.values())) for name in names]
     caption = (
-        f"Where a baseline hurts: how many times the gradient variance of no baseline each one has, {STAGE}, under full "
-        f"returns. Geometric means over policies with Student's 95 % interval: above 1 it hurts. grpo divides by the "
-        f"standard deviation, so that its scale is another"
+        f"Where a baseline hurts: how many times the gradient variance of no baseline each one has, {STAGE}, under "
+        f"full returns. Geometric means over policies with Student's 95 % interval: above 1 it hurts. grpo divides by "
+        f"the standard deviation, so that its scale is another"
     )
     return Table(caption, ("baseline", *columns), (Section("", tuple(lines)),))
-
-
-def _triples(rows: pd.DataFrame) -> np.ndarray:
-    return rows[["value", "low", "high"]].to_numpy(float)
 
 
 def hurts(found: Laboratory) -> list[str]:
@@ -168,13 +169,14 @@ def hurts(found: Laboratory) -> list[str]:
     lines = []
     for task in found.tasks:
         for label, rows in against_none(found, task).query("low > 1").groupby("label", sort=False):
-            named = [f"{name} ({number_text(value, 2)} times)" for name, value in zip(rows["baseline"], rows["value"])]
-            lines.append(f"{task}, {label}: {', '.join(named)}.")
+            ratios = zip(rows["baseline"], rows["value"], strict=True)
+            named = ", ".join(f"{name} ({number_text(value, 2)} times)" for name, value in ratios)
+            lines.append(f"{task}, {label}: {named}.")
     return lines
 
 
 def best_table(found: Laboratory, task: str) -> pd.DataFrame:
-    """Which estimator has the smallest least error, by stage and episodes per batch: `label`, `episodes`, `arm`, `value`.
+    """Which estimator has the smallest error, by stage and episodes per batch: `label`, `episodes`, `arm`, `value`.
 
     `tied` counts the further ones whose paired difference from it over policies is not told from zero.
     """
@@ -189,7 +191,7 @@ def best_table(found: Laboratory, task: str) -> pd.DataFrame:
         arm = str(means.idxmin())
         apart = [mean_interval((wide[other] - wide[arm]).to_numpy(float)) for other in wide if other != arm]
         tied = sum(not low > 0 for _, low, _ in apart)
-        best.append({"label": label, "episodes": int(episodes), "arm": arm, "value": float(means[arm]), "tied": tied,
+        best.append({"label": label, "episodes": episodes, "arm": arm, "value": float(means[arm]), "tied": tied,
                      "policies": len(wide)})  # fmt: skip
     return pd.DataFrame(best, columns=["label", "episodes", "arm", "value", "tied", "policies"])
 
@@ -200,6 +202,7 @@ def fairness_table(found: Laboratory, task: str) -> Table | None:
     if rows.empty:
         return None
     kinds = list(dict.fromkeys(rows["kind"]))
+    kinds = [WEAKER] if len(kinds) == 2 and WEAKER in kinds else kinds  # the other has the rest
     label = stage_of(found, task)
     mine = rows[rows["label"] == label]
     variants = [own for _, own in mine.groupby(list(VARIANT), sort=False, dropna=False)]
@@ -208,9 +211,9 @@ def fairness_table(found: Laboratory, task: str) -> Table | None:
     header = ("estimator", "critic", *(f"{kind}'s share {of}" for kind in kinds for of in SHARES.values()))
     caption = (
         f"{task}: fairness between the brothers. The share of ‖E[gradient | brother]‖, and of the trace of its "
-        f"covariance: means over policies with Student's 95 % interval. A baseline that is a function of the state leaves "
-        f"the first as it is. A dash: not told from zero, or too few of an almost deterministic policy's rare actions in "
-        f"the sample"
+        f"covariance: means over policies with Student's 95 % interval. A baseline that is a function of the state "
+        f"leaves the first as it is. A dash: not told from zero, or too few of an almost deterministic policy's rare "
+        f"actions in the sample"
     )
     return Table(caption, header, (Section(f"{label}, {_policies(mine)}", tuple(lines)),))
 
@@ -226,7 +229,7 @@ def _true_shares(rows: pd.DataFrame, kinds: Sequence[str]) -> tuple[str, ...]:
 def _shares(rows: pd.DataFrame, kinds: Sequence[str]) -> list[str]:
     """Both shares of every kind; what of an interval lies outside 0 to 1 no share can be."""
     shares = rows.set_index(["kind", "quantity"])[["value", "low", "high"]].astype(float).clip(0, 1)
-    numbers = {key: row for key, row in zip(shares.index, shares.to_numpy(), strict=True)}
+    numbers = dict(zip(shares.index, shares.to_numpy(), strict=True))
     return [cell_text(numbers[kind, share]) for kind in kinds for share in SHARES]
 
 

@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 from torch import Tensor
 
-from bench.lab.advantages import Errors, Estimates, Truth, control_coefficient, error_estimates, errors
+from bench.lab.advantages import SHARES, Errors, Estimates, Truth, control_coefficient, error_estimates, errors
 from bench.lab.anchors import Anchors, Layout, anchors_at, chunks, continuations, visited_steps, with_companions
 from bench.lab.decomposition import decompose
 from bench.lab.estimators import Batches, reference_of, scores
@@ -16,7 +16,7 @@ from bench.lab.rows import Measured, Reference
 from bench.lab.setup import Progress, Setup
 from bench.lab.simulate import Episodes
 from bench.lab.statistics import Estimate
-from bench.lab.truth import RolledOutValues, exact_truth, mean_returns, until_precise
+from bench.lab.truth import WORST_TRUTH, RolledOutValues, exact_truth, mean_returns, until_precise
 from bench.tasks.base import Array
 from bench.tasks.exact import ExactTask
 
@@ -36,14 +36,14 @@ def measure_advantages(setup: Setup, measured: Measured, progress: Progress) -> 
         anchors_at(setup.policy, pool, step, settings.anchors, settings.actions, setup.stream("anchors", index))
         for index, step in enumerate(visited_steps(pool, settings.times))
     ]
-    truths = _truths(setup, anchors, measured)
+    truths, told = _truths(setup, anchors, measured)
     progress(0.2)
     estimates: list[list[Estimates]] = [[] for _ in setup.plan.variants]
     for index, at in enumerate(anchors):
         for number, found in _estimates(setup, at, index, pool.length):
             estimates[number].append(found)
         progress(0.2 + 0.3 * (index + 1) / len(anchors))
-    _add_errors(setup, anchors, truths, estimates, measured)
+    _add_errors(setup, anchors, truths, estimates, measured, told=told)
     _add_parts(setup, anchors, estimates, measured)
     return [at.step for at in anchors]
 
@@ -54,8 +54,13 @@ def _add_errors(
     truths: Sequence[Truth],
     estimates: Sequence[Sequence[Estimates]],
     measured: Measured,
+    *,
+    told: bool,
 ) -> None:
-    """Add the errors of every variant, and by how much they differ from those of its reference in the same states."""
+    """Add the errors of every variant, and by how much they differ from those of its reference in the same states.
+
+    Shares of true advantages that are not `told` from zero are unknown.
+    """
     variants = setup.plan.variants
     errors_of = [_errors(said, truths, anchors) for said in estimates]
     for variant, mine in zip(variants, errors_of, strict=True):
@@ -64,8 +69,10 @@ def _add_errors(
         reference = None
         if other is not None:
             theirs = [each.first(count) for each in errors_of[variants.index(other)]]
-            reference = Reference(other, _averaged(theirs, anchors))
-        measured.add(variant, _averaged(mine, anchors), reference, level="advantage", episodes=setup.layout.n_envs)
+            reference = Reference(other, _averaged(theirs, anchors, told))
+        measured.add(
+            variant, _averaged(mine, anchors, told), reference, level="advantage", episodes=setup.layout.n_envs
+        )
         measured.add_states(variant, Errors.concatenate(mine), [at.take(slice(0, count)) for at in anchors])
 
 
@@ -79,9 +86,10 @@ def _errors(said: Sequence[Estimates], truths: Sequence[Truth], anchors: Sequenc
     return [errors(each, truth, weights, anchors[0].drawn, coefficient) for each, truth, weights in few]
 
 
-def _averaged(found: Sequence[Errors], anchors: Sequence[Anchors]) -> dict[str, Estimate]:
+def _averaged(found: Sequence[Errors], anchors: Sequence[Anchors], told: bool) -> dict[str, Estimate]:
     strata = np.repeat([at.step for at in anchors], len(found[0].variance))
-    return error_estimates(Errors.concatenate(found), strata)
+    averages = error_estimates(Errors.concatenate(found), strata)
+    return {name: each if told or name not in SHARES else each.unknown for name, each in averages.items()}
 
 
 def _add_parts(
@@ -96,15 +104,15 @@ def _add_parts(
             measured.add(variant, parts, level="step", step=at.step, episodes=setup.layout.n_envs)
 
 
-def _truths(setup: Setup, anchors: Sequence[Anchors], measured: Measured) -> list[Truth]:
-    """Return the true values at all anchors; how precise they are goes to the notes."""
+def _truths(setup: Setup, anchors: Sequence[Anchors], measured: Measured) -> tuple[list[Truth], bool]:
+    """Return the true values at all anchors, and whether advantages are told from zero; the notes say how precisely."""
     if setup.solved is not None and isinstance(setup.policy.task, ExactTask):
         measured.note(truth_precision=0.0)
-        return [exact_truth(setup.policy.task, setup.solved, at) for at in anchors]
+        return [exact_truth(setup.policy.task, setup.solved, at) for at in anchors], True
     rolled = RolledOutValues(setup.process, anchors, partial(setup.stream, "truth"))
     reached = until_precise(rolled, setup.settings)
     measured.note(truth_precision=reached)
-    return rolled.truth()
+    return rolled.truth(), reached <= WORST_TRUTH
 
 
 def _scores(setup: Setup, anchors: Sequence[Anchors]) -> dict[int, Array]:

@@ -13,6 +13,8 @@ import numpy as np
 from bench.lab.statistics import Estimate, mean_estimate
 from bench.tasks.base import Array
 
+SHARES = {"relative_bias": "action_bias", "relative_variance": "variance", "relative_error": "squared_error"}
+
 
 @dataclass(frozen=True)
 class Truth:
@@ -182,5 +184,4 @@ def error_estimates(found: Errors, strata: Array) -> dict[str, Estimate]:
     """
     names = ("squared_bias", "action_bias", "state_bias", "variance", "squared_error", "signal")
     means = {name: mean_estimate(getattr(found, name), strata) for name in names}
-    shares = {"relative_bias": "action_bias", "relative_variance": "variance", "relative_error": "squared_error"}
-    return means | {share: means[name].over(means["signal"]) for share, name in shares.items()}
+    return means | {share: means[name].over(means["signal"]) for share, name in SHARES.items()}

@@ -70,7 +70,7 @@ class Variant:
 
 
 def reference_of(variant: Variant, variants: Sequence[Variant]) -> Variant | None:
-    """Return which of these variants another is compared with: the full return, less V of the same critic if possible."""
+    """Return which of these variants another is compared with: the full return, less V of its critic if possible."""
     found = [each for each in variants if each.arm.advantage.name == "monte_carlo" and not each.outcome]
 
     def farness(each: Variant) -> tuple[bool, bool, bool]:

@@ -17,9 +17,9 @@ from bench.lab.fairness import kind_quantities
 from bench.lab.policies import NetworkPolicy
 from bench.lab.rows import Measured
 from bench.lab.setup import Progress, Setup
-from bench.lab.statistics import Estimate, Quantity, Vectors, gradient_estimates
+from bench.lab.statistics import ABSOLUTE, Estimate, Quantity, Vectors, gradient_estimates
 from bench.lab.true_gradient import RolledOutGradient, exact_gradients, exact_kind_shares
-from bench.lab.truth import restored_values, until_precise
+from bench.lab.truth import WORST_TRUTH, restored_values, until_precise
 from bench.tasks.base import Array
 from bench.tasks.exact import ExactTask
 
@@ -35,7 +35,7 @@ def measure_gradients(
     Return the environment steps that the true gradient took.
     """
     before = setup.process.steps
-    truth = _true_gradient(setup, policy, measured)
+    truth, told = _true_gradient(setup, policy, measured)
     spent = setup.process.steps - before
     progress(0.65)
     batches_by_start = {layout.independent: _collected(setup, layout) for layout in setup.layouts}
@@ -57,29 +57,36 @@ def measure_gradients(
             for weights in truth if multiple == 1 else (UNDISCOUNTED,):
                 target = truth[weights]
                 compared = found.setdefault((variant.independent, weights, batches.n_envs * multiple), [])
-                compared.append((variant, gradient_estimates(vectors, target)))
+                compared.append((variant, _judged(vectors, target, told)))
         if variant.is_decomposed:
             _add_totals(measured, variant, batches, advantages.numpy(), scores_by_start[variant.independent])
         progress(0.65 + 0.3 * (number + 1) / len(setup.plan.variants))
     for (_, weights, episodes), compared in found.items():
         measured.add_compared(compared, level="gradient", weights=weights, episodes=episodes)
     _add_kinds(setup, policy, batches_by_start, measured)
-    _add_group_sizes(setup, policy, truth, measured)
+    _add_group_sizes(setup, policy, truth, told, measured)
     return spent
 
 
-def _true_gradient(setup: Setup, policy: NetworkPolicy, measured: Measured) -> TrueGradient:
-    """Return the true gradient; how precise it is goes to the notes."""
+def _true_gradient(setup: Setup, policy: NetworkPolicy, measured: Measured) -> tuple[TrueGradient, bool]:
+    """Return the true gradient, and whether it is told from zero; how precise it is goes to the notes."""
+    precision = 0.0
     if isinstance(policy.task, ExactTask):
-        measured.note(true_gradient_precision=0.0)
         found = exact_gradients(policy.task, policy, setup.process.gamma)
         found = {weights: gradient / setup.stage.reward_scale for weights, gradient in found.items()}
     else:
         critic, stream = setup.critics.get("learned"), partial(setup.stream, "gradient_truth")
         rolled = RolledOutGradient(setup.process, policy, critic, setup.layout.n_envs, stream)
-        measured.note(true_gradient_precision=until_precise(rolled, setup.settings))
+        precision = until_precise(rolled, setup.settings)
         found = rolled.truth()
-    return {weights: Vectors(blocks) for weights, blocks in found.items()}
+    measured.note(true_gradient_precision=precision)
+    return {weights: Vectors(blocks) for weights, blocks in found.items()}, precision <= WORST_TRUTH
+
+
+def _judged(gradients: Vectors, truth: Vectors, told: bool) -> dict[str, Estimate]:
+    """Return an estimator's quantities; what is relative to the truth is unknown where it is not told from 0."""
+    found = gradient_estimates(gradients, truth)
+    return {name: each if told or name in ABSOLUTE else each.unknown for name, each in found.items()}
 
 
 def _collected(setup: Setup, layout: Layout) -> Batches:
@@ -175,7 +182,7 @@ def _episode_scores(policy: NetworkPolicy, batches: Batches) -> Array:
     return found
 
 
-def _add_group_sizes(setup: Setup, policy: NetworkPolicy, truth: TrueGradient, measured: Measured) -> None:
+def _add_group_sizes(setup: Setup, policy: NetworkPolicy, truth: TrueGradient, told: bool, measured: Measured) -> None:
     """Compare groups of several sizes, all in batches of as many episodes."""
     sizes = sorted({variant.arm.group.size for variant in setup.plan.sizes})
     for size in sizes:
@@ -184,5 +191,5 @@ def _add_group_sizes(setup: Setup, policy: NetworkPolicy, truth: TrueGradient, m
         mine = [variant for variant in setup.plan.sizes if variant.arm.group.size == size]
         found = [Vectors(gradients(policy, batches.episodes, batches.advantages(each)).numpy()) for each in mine]
         for weights, target in truth.items():
-            compared = [(each, gradient_estimates(own, target)) for each, own in zip(mine, found, strict=True)]
+            compared = [(each, _judged(own, target, told)) for each, own in zip(mine, found, strict=True)]
             measured.add_compared(compared, level="size", weights=weights, episodes=layout.n_envs)

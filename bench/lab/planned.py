@@ -116,6 +116,7 @@ def subject(planned: PlannedStage) -> Subject:
     settings = json.loads(json.dumps(dataclasses.asdict(planned.settings)))
     if settings["policy"] is not None:
         settings["policy"] = provenance.private(settings["policy"])
+    own = {"stages": [planned.stage], "seeds": list(planned.seeds)}
     entries = {
         "study": planned.study,
         "task": planned.task,
@@ -130,10 +131,7 @@ def subject(planned: PlannedStage) -> Subject:
         directory=planned.directory,
         seeds={seed: {"status": "running", "cause": None} for seed in planned.seeds},
         entries=entries,
-        config={
-            "lab": settings | {"stages": [planned.stage], "seeds": list(planned.seeds)},
-            "trained": provenance.settings(config),
-        },
+        config={"lab": settings | own, "trained": provenance.settings(config)},
     )
 
 

@@ -54,13 +54,14 @@ class NetworkPolicy(Policy):
 
     def noise(self, rng: np.random.Generator, count: int) -> Array:
         """See `Policy.noise`."""
-        return self.actor.distribution.draw(rng, (1, max(1, self.actor.stack.extra), count))[0]
+        drawn: Array = self.actor.distribution.draw(rng, (1, max(1, self.actor.stack.extra), count))[0]
+        return drawn
 
     def mirrored(self, noise: Array) -> Array:
         """See `Policy.mirrored`: 1 − u of uniform numbers, −z of normal ones."""
         if issubclass(self.actor.distribution, Categorical):
-            return np.nextafter(noise.dtype.type(1), noise.dtype.type(0)) - noise
-        return -noise
+            return np.asarray(np.nextafter(noise.dtype.type(1), noise.dtype.type(0)) - noise)
+        return np.asarray(-noise)
 
     def act(self, states: Array, noise: Array) -> Tensor:
         """See `Policy.act`."""
@@ -95,7 +96,7 @@ class TabularPolicy(Policy):
 
     def mirrored(self, noise: Array) -> Array:
         """See `Policy.mirrored`."""
-        return np.nextafter(1.0, 0.0) - noise
+        return np.asarray(np.nextafter(1.0, 0.0) - noise)
 
     def act(self, states: Array, noise: Array) -> Tensor:
         """See `Policy.act`."""

@@ -19,8 +19,11 @@ from bench.tasks.registry import TASKS
 FOLDER = CONF / "lab"
 CRITICS = ("exact", "learned", "error")
 STAGES = (*TRAINED, OPTIMUM)
-BY_TASK = ("seeds", "times", "anchors", "accompanied", "actions", "futures", "companions", "batches", "precision", "max_steps",
-           "truth_precision", "truth_steps")  # fmt: skip
+LEAST = {
+    "times": 1, "anchors": 3, "accompanied": 3, "actions": 2, "futures": 2, "companions": 1, "batches": 4,
+    "truth_steps": 1, "max_steps": 1,
+}  # fmt: skip
+BY_TASK = ("seeds", *LEAST, "precision", "truth_precision")
 
 
 @dataclass(frozen=True)
@@ -111,18 +114,7 @@ def _check(settings: Settings) -> None:
         for value in values:
             if value not in allowed:
                 raise unknown(key, value, allowed)
-    least = {
-        "times": 1,
-        "anchors": 3,
-        "accompanied": 3,
-        "actions": 2,
-        "futures": 2,
-        "companions": 1,
-        "batches": 4,
-        "truth_steps": 1,
-        "max_steps": 1,
-    }
-    for key, minimum in least.items():
+    for key, minimum in LEAST.items():
         if getattr(settings, key) < minimum:
             raise UserError(f"{key}={getattr(settings, key)}: must be at least {minimum}")
     for key in ("precision", "truth_precision"):

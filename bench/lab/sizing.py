@@ -33,7 +33,7 @@ class Cost:
 
 
 def pilot(plan: Plan, settings: Settings) -> tuple[Plan, Settings]:
-    """Return what is measured to learn the sizes: the usual estimators, with the least numbers of states and batches."""
+    """Return what is measured to learn the sizes: the usual estimators, in the least numbers of states and batches."""
     usual = [variant for variant in plan.variants if variant.is_usual]
     critics = list(dict.fromkeys(variant.critic for variant in usual if variant.critic != NO_CRITIC))
     few = tuple(variant for variant in usual if variant.critic in (NO_CRITIC, *critics[:1]))

@@ -20,7 +20,7 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True)
 class Quantity:
-    """A measured number, its standard error, and its interval, from that many degrees of freedom; 0: an exact number."""
+    """A measured number, its standard error, and its interval, from that many degrees of freedom."""
 
     value: float
     error: float
@@ -67,6 +67,11 @@ class Estimate:
         return float(np.sqrt(np.square(self.influences).sum()))
 
     @property
+    def unknown(self) -> "Estimate":
+        """The same, not known."""
+        return Estimate(math.nan, self.influences * math.nan, self.freedom)
+
+    @property
     def quantity(self) -> "Quantity":
         """The number with its interval."""
         return Quantity.of(self.value, self.error, self.freedom)
@@ -78,7 +83,7 @@ class Estimate:
     def over(self, other: "Estimate") -> "Estimate":
         """Return the ratio, linearised; NaN where `other` is not above zero."""
         if not other.value > 0:
-            return Estimate(math.nan, self.influences * math.nan, self.freedom)
+            return self.unknown
         ratio = self.value / other.value
         return Estimate(ratio, (self.influences - ratio * other.influences) / other.value, self.freedom)
 
@@ -131,14 +136,14 @@ class Vectors:
         return np.array([np.square(row).sum() for row in self.rows])
 
     @cached_property
-    def pairs(self) -> tuple[float, Array]:
+    def pairs(self) -> tuple[Array, Array]:
         """The mean product of two different ones, and the same without each, (n,); of one, its own."""
         n, along = len(self.rows), self.along(self.total)
         if n == 1:
-            return float(self.squares[0]), self.squares
+            return self.squares[0], self.squares
         pairs = np.square(self.total).sum() - self.squares.sum()
         without = pairs - 2 * (along - self.squares)
-        return float(pairs / (n * (n - 1))), without / max((n - 1) * (n - 2), 1)
+        return np.asarray(pairs / (n * (n - 1))), without / max((n - 1) * (n - 2), 1)
 
     @property
     def directions(self) -> "Vectors":
@@ -156,11 +161,11 @@ class Vectors:
 class _Moments:
     """E ĝ·ĝ of different batches, E ‖ĝ‖², E ĝ·g, ‖g‖², and E cos: numbers, or one per observation left out."""
 
-    mean_squared: Array | float
-    norm_squared: Array | float
-    with_truth: Array | float
-    truth_squared: Array | float
-    cosine: Array | float
+    mean_squared: Array
+    norm_squared: Array
+    with_truth: Array
+    truth_squared: Array
+    cosine: Array
 
 
 def gradient_estimates(gradients: Vectors, truth: Vectors) -> dict[str, Estimate]:
@@ -187,6 +192,9 @@ def gradient_estimates(gradients: Vectors, truth: Vectors) -> dict[str, Estimate
     }
 
 
+ABSOLUTE = ("cosine", "signal_to_noise", "trace_absolute")  # of these, what does not ask for the true gradient
+
+
 def angles(cosine: Quantity) -> dict[str, Quantity]:
     """Return what follows from cos(E ĝ, g): the angle in degrees, and its sine, min over c of ‖c E ĝ − g‖ / ‖g‖."""
     return {
@@ -202,11 +210,11 @@ def _all_moments(gradients: Vectors, truth: Vectors) -> tuple[_Moments, _Moments
     squares, squares_without = gradients.pairs
     cosine, cosine_without = gradients.directions.pairs
     true, true_without = truth.pairs
-    norm = gradients.squares.mean()
+    norm = np.asarray(gradients.squares.mean())
     norm_without = (gradients.squares.sum() - gradients.squares) / (n - 1)
-    crossed = float((gradients.total * truth.total).sum())
+    crossed = (gradients.total * truth.total).sum()
     cross_without = (crossed - gradients.along(truth.total)) / ((n - 1) * m)
-    cross = crossed / (n * m)
+    cross = np.asarray(crossed / (n * m))
     whole = _Moments(squares, norm, cross, true, cosine)
     per_batch = _Moments(squares_without, norm_without, cross_without, true, cosine_without)
     if m == 1:  # exact
@@ -239,7 +247,8 @@ def relative(numerator: Array, denominator: Array) -> Array:
 
 
 def _least_error(m: _Moments) -> Array:
-    return 1 - relative(m.with_truth * m.with_truth, m.norm_squared * np.maximum(m.truth_squared, 0))
+    share = relative(m.with_truth * m.with_truth, m.norm_squared * np.maximum(m.truth_squared, 0))
+    return np.asarray(1 - share)
 
 
 _STATISTICS: Mapping[str, Callable[[_Moments], Array]] = {

@@ -15,6 +15,7 @@ from bench.lab.simulate import Episodes, RewardProcess
 from bench.tasks.base import Array
 from bench.tasks.exact import ExactTask, Solution
 
+WORST_TRUTH = 0.5  # of its size: a truth with a larger error is not told from zero, and nothing is a share of it
 FIRST = 32  # futures, or blocks of batches, before the first look at the precision
 
 Stream = Callable[..., np.random.Generator]  # from keys to their own random numbers
@@ -162,8 +163,6 @@ class RolledOutValues:
 
 def relative_error(noise: float, signal: float) -> float:
     """Return the root of an error's variance over a squared size; infinite where the size is not above zero."""
-    if noise == 0:
-        return 0.0
     return float(np.sqrt(noise / signal)) if signal > 0 else np.inf
 
 

@@ -107,10 +107,12 @@ class ResultsWriter:
         return recorder.directory
 
     def stage(self, study: str, task: str, name: str, digest: str, rows: Sequence[Mapping[str, Any]]) -> Path:
-        """A stage of training that the laboratory measured."""
+        """Policies of a stage of training that the laboratory measured."""
         header = {"study": study, "task": task, "stage": name, "hash": digest, "factors": {}}
-        recorder = self._begun(study, f"lab/{task}/{name}-{digest}", [0], header)
-        recorder.finish({QUANTITIES: partial(write_table, rows)}, {0: {"status": "done"}}, cpu_seconds=0.0)
+        seeds = sorted({int(row.get("seed", 0)) for row in rows})
+        recorder = self._begun(study, f"lab/{task}/{name}-{digest}", seeds, header)
+        done = {seed: {"status": "done"} for seed in seeds}
+        recorder.finish({QUANTITIES: partial(write_table, rows)}, done, cpu_seconds=0.0)
         recorder.close()
         return recorder.directory
 

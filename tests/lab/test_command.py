@@ -19,7 +19,8 @@ from bench.records.recorder import Recorder
 
 SMALL = [
     "task=exam_question", "stages=start", "jobs=1", "baselines=none,critic,rloo", "advantages=monte_carlo",
-    "critics=exact", "anchors=3", "times=1", "futures=3", "batches=8", "batch_multiples=1,2", "group_sizes=2", "seeds=1",
+    "critics=exact", "anchors=3", "times=1", "futures=3", "batches=8", "batch_multiples=1,2", "group_sizes=2",
+    "seeds=1",
 ]  # fmt: skip
 
 

@@ -8,6 +8,7 @@ import pytest
 from analysis import load
 from analysis.claims import verdicts
 from analysis.cli import main
+from analysis.load import laboratory
 from analysis.tables import lab as lab_tables
 from analysis.tables.learning import measured_texts
 from bench.verdicts import hypotheses
@@ -32,71 +33,133 @@ claims:
 """
 
 
-def rows(advantage: str, bias: float, variance: float, cosine: float) -> list[dict]:
-    """Quantities of one estimator under a learned critic, the true advantages having a mean square of 2."""
-    common = {"baseline": "critic", "advantage": advantage, "critic": "learned", "gae_lambda": np.nan}
-    common |= {"n_step": np.nan, "group_size": np.nan, "credit": "", "kind": "", "error": 0.1, "weights": ""}
-    advantages = {"action_bias": bias, "variance": variance, "signal": 2.0}
+def rows(seed: int, advantage: str, bias: float, variance: float, cosine: float) -> list[dict]:
+    """Quantities of one estimator of one policy under a learned critic."""
+    common = {"seed": seed, "baseline": "critic", "advantage": advantage, "critic": "learned", "gae_lambda": np.nan}
+    common |= {"n_step": np.nan, "group_size": np.nan, "credit": "", "step": np.nan, "kind": "", "error": 0.1}
+    common |= {"freedom": 4, "against": "", "difference": np.nan, "difference_error": np.nan}
+    advantages = {"relative_bias": bias, "relative_variance": variance, "signal": 2.0}
     found = [("advantage", "", 8, name, value) for name, value in advantages.items()]
     found += [("gradient", weights, 8, "cosine", cosine) for weights in ("discounted", "undiscounted")]
     found += [("gradient", "undiscounted", 16, "cosine", 0.99)]
     return [
-        common | {"level": level, "weights": weights, "episodes": episodes, "quantity": name}
-        | {"value": value, "low": value - 0.2, "high": value + 0.2}
+        common | {"level": level, "weights": weights, "episodes": episodes, "quantity": name, "value": value}
         for level, weights, episodes, name, value in found
-    ]  # fmt: skip
+    ]
 
 
-MEASURED = rows("td0", 0.6, 1.0, 0.5) + rows("monte_carlo", 0.0, 4.0, 0.2)
+COSINES = (0.1, 0.2, 0.6)
+# Of the j-th of twenty policies, TD's variance is 0.5 + 0.01 j and Monte Carlo's 2 + 0.02 j.
+MEASURED = [
+    row
+    for seed in range(20)
+    for row in rows(seed, "td0", 0.3, 0.5 + 0.01 * seed, COSINES[seed % 3])
+    + rows(seed, "monte_carlo", 0.0, 2.0 + 0.02 * seed, 0.2)
+]
 
 
 @pytest.fixture
 def root(tmp_path) -> Path:
-    """A study that trained nothing and measured two estimators."""
+    """A study that trained nothing and measured two estimators of twenty policies."""
     writer = ResultsWriter(tmp_path / "results")
     writer.stage("s", "weekly_exam", "halfway", "0123abcd", MEASURED)
     return writer.root
 
 
-def test_numbers_are_in_units_of_the_signal_and_at_the_smallest_batch(root):
-    quantities = load.read(["s"], root).laboratory.quantities
+def test_numbers_are_means_over_policies_with_students_interval(tmp_path):
+    """Of 0.1, 0.2 and 0.6: mean 0.3, standard deviation √0.07, and t = 4.3027 with two degrees of freedom."""
+    writer = ResultsWriter(tmp_path / "results")
+    three = [row for seed, cosine in enumerate(COSINES) for row in rows(seed, "td0", 0.3, 0.5, cosine)]
+    writer.stage("s", "weekly_exam", "halfway", "0123abcd", three)
+    found = load.read(["s"], writer.root).laboratory
+    (row,) = laboratory.measured(found.means, "cosine").to_dict("records")
+    reach = 4.302653 * np.sqrt(0.07 / 3)
+    assert (row["value"], row["policies"]) == (pytest.approx(0.3), 3)
+    assert (row["low"], row["high"]) == (pytest.approx(0.3 - reach, abs=1e-6), pytest.approx(0.3 + reach, abs=1e-6))
+    assert list(laboratory.of_policies(found.quantities, "cosine", "weekly_exam", {"advantage": "td0"})) == [
+        0.1,
+        0.2,
+        0.6,
+    ]
+
+
+def test_a_single_policy_has_its_own_interval(tmp_path):
+    """± t · error, t = 2.7764 with the four degrees of freedom that its rows say."""
+    writer = ResultsWriter(tmp_path / "results")
+    writer.stage("s", "weekly_exam", "halfway", "0123abcd", rows(5, "td0", 0.3, 0.5, 0.4))
+    (row,) = laboratory.measured(load.read(["s"], writer.root).laboratory.means, "cosine").to_dict("records")
+    assert (row["low"], row["high"]) == (pytest.approx(0.4 - 0.27764, abs=1e-5), pytest.approx(0.4 + 0.27764, abs=1e-5))
+
+
+def test_policies_of_several_blocks_are_one_stage(tmp_path):
+    writer = ResultsWriter(tmp_path / "results")
+    writer.stage("s", "weekly_exam", "halfway", "0123abcd", [row for row in MEASURED if row["seed"] < 5])
+    writer.stage("s", "weekly_exam", "halfway", "0123abcd", [row for row in MEASURED if row["seed"] >= 5])
+    found = load.read(["s"], writer.root).laboratory
+    assert (found.labels("weekly_exam"), found.notes["policies"].tolist()) == (["halfway"], [20])
+    assert set(laboratory.measured(found.means, "bias")["policies"]) == {20}
+
+
+def test_numbers_in_tables_are_those_of_a_training_batch(root):
+    found = load.read(["s"], root).laboratory
     td = {"baseline": "critic", "advantage": "td0"}
-    assert measured_texts(quantities, "weekly_exam", ["bias", "variance", "cosine"], td) == ["0.300", "0.500", "0.500"]
-    assert measured_texts(quantities, "cartpole", ["bias"], td) == ["–"]
-    (section,) = lab_tables.closing_table(load.read(["s"], root).laboratory, "weekly_exam", {}).sections
-    row = ("critic-td0", "–", "0.300 [0.200, 0.400]", "0.500 [0.400, 0.600]", "0.500 [0.300, 0.700]")
-    assert (section.heading, section.rows[0][:5]) == ("halfway", row)
+    assert measured_texts(found.means, "weekly_exam", ["bias", "variance"], td) == ["0.300", "0.595"]
+    assert measured_texts(found.means, "cartpole", ["bias"], td) == ["–"]
+    table = lab_tables.targets_table(found, {})
+    assert table is not None
+    (section,) = table.sections
+    assert section.heading == "weekly_exam, halfway, 20 policies"
+    assert section.rows[0][:2] == ("td0", "0.300 [0.300, 0.300]")
+    assert section.rows[1][4] == "0.200 [0.200, 0.200]"
 
 
-@pytest.mark.parametrize(("sesoi", "verdict"), [("0.5", "supported"), ("1.5", "undecided"), ("2.0", "refuted")])
-def test_a_claim_is_held_against_the_difference_and_its_error(root, tmp_path, sesoi, verdict):
+def test_a_claim_is_held_against_paired_differences_over_policies(root, tmp_path):
+    """1.5 + 0.01 j for j = 0 … 19: 1.595 on average, and t · sd/√20 = 2.0930 · 0.059161/√20 = 0.02769 around it."""
     path = tmp_path / "claims.yaml"
-    path.write_text(CLAIM.replace("0.5", sesoi))
+    path.write_text(CLAIM)
     records = load.read(["s"], root)
     (judged,) = verdicts.judge(hypotheses.read(path), records, records.runs)
     (finding,) = judged.findings
-    # variances 0.5 and 2.0 with errors 0.05 each: 1.5 ± 1.96 · 0.0707
-    assert (finding.effect, finding.low) == (pytest.approx(1.5), pytest.approx(1.5 - 0.1386, abs=1e-4))
-    assert (judged.verdict, finding.note) == (verdict, "one policy")
+    assert (finding.effect, finding.pairs) == (pytest.approx(1.595), 20)
+    assert finding.low == pytest.approx(1.595 - 0.02769, abs=4e-3)  # by the bootstrap
+    assert judged.verdict == "supported"
 
 
 def test_a_claim_is_held_against_what_its_own_studies_measured(root, tmp_path):
     """Another study measured the same stage otherwise and is read first; it speaks for its own claims only."""
-    otherwise = rows("td0", 0.6, 4.0, 0.5) + rows("monte_carlo", 0.0, 1.0, 0.2)  # the other way round
+    otherwise = [row | {"value": 9.0} if row["quantity"] == "relative_variance" else row for row in MEASURED]
     ResultsWriter(root).stage("other", "weekly_exam", "halfway", "89abcdef", otherwise)
     path = tmp_path / "claims.yaml"
     path.write_text(CLAIM)
     records = load.read(["other", "s"], root)
     (judged,) = verdicts.judge(hypotheses.read(path), records, records.runs)
-    assert (judged.verdict, judged.findings[0].effect) == ("supported", pytest.approx(1.5))
+    assert (judged.verdict, judged.findings[0].effect) == ("supported", pytest.approx(1.595))
+
+
+@pytest.mark.usefixtures("svg_only")
+def test_an_earlier_format_is_a_line(tmp_path, capsys):
+    """Rows without the seed of a policy: one line names what was measured so, and what measures it anew."""
+    writer = ResultsWriter(tmp_path / "results")
+    for task in ("weekly_exam", "cartpole"):
+        old = [{name: value for name, value in row.items() if name != "seed"} for row in MEASURED[:6]]
+        writer.stage("s", task, "halfway", "0123abcd", old)
+    assert main(["study=s", f"results={writer.root}"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "cartpole halfway, weekly_exam halfway" in line
+    assert "python -m bench lab study=s measures them anew" in line
+    writer.stage("s", "weekly_exam", "end", "0123abcd", MEASURED)
+    assert main(["study=s", f"results={writer.root}"]) == 0
+    page = (writer.root / "s" / "report" / "report.md").read_text()
+    assert page.count("earlier format") == 1
 
 
 @pytest.mark.usefixtures("svg_only")
 def test_a_study_that_only_measured_has_a_report(root, capsys):
     assert main(["study=s", f"results={root}"]) == 0
     page = (root / "s" / "report" / "report.md").read_text()
-    assert "| critic-monte_carlo | – | 0.000 [−0.100, 0.100] |" in page
+    assert "| monte_carlo | 0 | 2.190 [2.135, 2.245] |" in page
     assert "1 stage of training measured on 1 task (weekly_exam)." in page
+    assert len((root / "s" / "report" / "policies.csv").read_text().splitlines()) == 1 + 20 * 2 * 3
     assert "- Measuring: 0.00 CPU hours" in page
     assert "index.html" in capsys.readouterr().out
 
