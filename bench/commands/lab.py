@@ -73,6 +73,8 @@ def main(words: Sequence[str]) -> int:
     blocks.refuse_other_versions(wanted[0].study_directory)
     add_to_index(wanted)
     left = [each for each in wanted if not each.done]
+    for line in announced(left):
+        print(line)
     with interruption.leading():
         failures = _measure(left, len(wanted) - len(left), request.jobs)
         if (asked := interruption.asked()) is not None:
@@ -82,6 +84,23 @@ def main(words: Sequence[str]) -> int:
     before = f", {len(wanted) - len(left)} of them measured before" if len(left) < len(wanted) else ""
     print(f"{counted(len(wanted), 'stage')}{before}, {len(failures)} failures: {wanted[0].study_directory / 'lab'}")
     return max((2 if failure.mistake else 1 for failure in failures), default=0)
+
+
+def announced(left: Sequence[PlannedStage]) -> list[str]:
+    """What is going to be measured, and how many environment steps that may take: a line per task."""
+    lines = []
+    for task in dict.fromkeys(each.task for each in left):
+        mine = [each for each in left if each.task == task]
+        settings = mine[0].settings
+        policies = counted(len({seed for each in mine for seed in each.seeds}), "training run")
+        stages_text = counted(len({each.stage for each in mine}), "stage")
+        size = f"{settings.anchors} states at {settings.times} time steps and {settings.batches} batches"
+        if settings.precision is not None:
+            size = (
+                f"at least {size}; for precision={settings.precision} at most {settings.max_steps:,} environment steps"
+            )
+        lines.append(f"{task}: the policies of {policies} at {stages_text}, for each {size}")
+    return lines
 
 
 @dataclass(frozen=True)

@@ -43,8 +43,8 @@ def pilot(plan: Plan, settings: Settings) -> tuple[Plan, Settings]:
 def reached(rows: Iterable[Row], level: str) -> float:
     """Return the largest standard error of the paired differences of a level's panel, as a share of the largest effect.
 
-    A panel compares the targets under the critic. Of several quantities of a panel the worst; infinite where no
-    difference is there, 0 where all are exact.
+    A panel compares the targets under the critic. Of several quantities of a panel the worst; infinite where there
+    is no effect, 0 where all is exact, NaN where shares are not known.
     """
     worst = 0.0
     found = [
@@ -54,9 +54,11 @@ def reached(rows: Iterable[Row], level: str) -> float:
     for name in PANELS[level]:
         panel = [row for row in found if row["quantity"] == name and row["episodes"] == batch]
         finite = [row for row in panel if math.isfinite(row["difference"]) and math.isfinite(row["difference_error"])]
+        if panel and not finite:
+            return math.nan
         effect = max((abs(row["difference"]) for row in finite), default=0.0)
-        error = max((row["difference_error"] for row in finite), default=math.inf)
-        if panel and error > ROUNDING:
+        error = max((row["difference_error"] for row in finite), default=0.0)
+        if error > ROUNDING:
             worst = max(worst, error / effect if effect > 0 else math.inf)
     return worst
 
@@ -71,19 +73,20 @@ def chosen(settings: Settings, rows: Sequence[Row], cost: Cost, label: str) -> S
             as many as that allows.
     """
     assert settings.precision is not None
-    factors = [max(1.0, (reached(rows, level) / settings.precision) ** 2) for level in PANELS]
+    shares = [reached(rows, level) / settings.precision for level in PANELS]
+    factors = [share * share if share > 1 else 1.0 for share in shares]
     anchors, batches = settings.anchors * factors[0], settings.batches * factors[1]
-    needed, most = cost.of(anchors, batches), settings.max_steps
-    if needed > most:
-        if settings.shortfall == "refuse":
-            known = f"about {needed:.2g}" if math.isfinite(needed) else "more than can be told"
-            raise UserError(
-                f"precision={settings.precision}: {label} needs {known} environment steps, and max_steps={most}; raise "
-                f"max_steps or precision, or use shortfall=report, which goes as far as max_steps allows"
-            )
-        anchors, batches = _affordable(settings, cost, anchors, batches)
-    step = max(settings.batch_multiples)
-    return replace(settings, anchors=math.ceil(anchors), batches=step * math.ceil(batches / step))
+    needed, most, step = cost.of(anchors, batches), settings.max_steps, max(settings.batch_multiples)
+    if needed <= most:
+        return replace(settings, anchors=math.ceil(anchors), batches=step * math.ceil(batches / step))
+    if settings.shortfall == "refuse":
+        known = f"about {needed:.2g}" if math.isfinite(needed) else "more than can be told"
+        raise UserError(
+            f"precision={settings.precision}: {label} needs {known} environment steps, and max_steps={most}; raise "
+            f"max_steps or precision, or use shortfall=report, which goes as far as max_steps allows"
+        )
+    anchors, batches = _affordable(settings, cost, anchors, batches)
+    return replace(settings, anchors=math.floor(anchors), batches=step * math.floor(batches / step))
 
 
 def _affordable(settings: Settings, cost: Cost, anchors: float, batches: float) -> tuple[float, float]:
