@@ -46,7 +46,10 @@ def _config(block: blocks.Block) -> dict[str, Any]:
 
 def project(block: blocks.Block) -> str:
     """The W&B project that a block's settings name. Raises `UserError`."""
-    config = _config(block)
+    return _project(block, _config(block))
+
+
+def _project(block: blocks.Block, config: Mapping[str, Any]) -> str:
     if "wandb_project" not in config:
         raise blocks.damaged(block.path, f"{blocks.CONFIG} names no wandb_project")
     return str(config["wandb_project"])
@@ -145,7 +148,7 @@ def _run(
         raise blocks.damaged(block.path, f"{blocks.RECORD} does not say when it began and ended") from error
     return wandb_file.Run(
         id=run_id(block, seed),
-        project=project(block),
+        project=_project(block, config),
         name=f"{record['task']} {cell} {seed}",
         group=extra.group or cell,
         job_type=record["task"],

@@ -12,7 +12,7 @@ from bench.records import block as blocks
 from bench.records import mirror, sending
 from bench.records.mirror import Extra
 from bench.records.mirroring import Watch
-from bench.records.wandb_process import Leader
+from bench.records.wandb_process import Gone, Leader
 
 LOOK_EVERY = 1.0  # seconds between two looks at the files
 LOOK_SHARE = 0.02  # of the time, at most, goes into looking: where that takes long, the next look waits for longer
@@ -42,7 +42,7 @@ class _Mirror:
             began = time.monotonic()
             self._look()
             pause = max(LOOK_EVERY, (time.monotonic() - began) / LOOK_SHARE)
-            if self.waiting and (last or time.monotonic() >= self.send_at):
+            if self.waiting and not self.leader.gone.is_set() and (last or time.monotonic() >= self.send_at):
                 self._send()
             if not last:
                 self.leader.news.wait(pause)
@@ -85,6 +85,8 @@ class _Mirror:
                 self.leader.say(sent=1)
             self.leader.say(unsent=None)
             pause = (time.monotonic() - began) / SEND_SHARE
+        except Gone:
+            return
         except Exception as error:  # whatever wandb raises
             self.leader.say(unsent=first_line(error))
             pause = SEND_AGAIN

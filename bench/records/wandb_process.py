@@ -24,6 +24,10 @@ from bench.records.wandb_client import GRACE
 DEATH_SEEN_AFTER = 1.0  # seconds from a stream that is closed by its writer's death to that death
 
 
+class Gone(Exception):
+    """Nobody waits any more."""
+
+
 class Leader:
     """What the leader wants, read by a thread: also while W&B hangs."""
 
@@ -67,7 +71,11 @@ class Leader:
             print(json.dumps(what), file=self._answers, flush=True)
 
     def call(self, command: list[str]) -> tuple[int, str]:
-        """Run a program as long as the leader waits; its exit code and what it printed."""
+        """Run a program; its exit code and what it printed.
+
+        Raises:
+            Gone: where the leader does not wait for its end.
+        """
         program = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         reading = threading.Thread(target=lambda: said.append(program.communicate()[0]), daemon=True)
         said: list[bytes] = []
@@ -77,6 +85,7 @@ class Leader:
             if self.gone.is_set():
                 program.kill()
                 reading.join(GRACE)
+                raise Gone
         return program.wait(), b"".join(said).decode(errors="replace")
 
     def leave(self, code: int = 0) -> None:
