@@ -1,0 +1,137 @@
+"""Readings of many settings against enumeration, hand-made tables and closed forms."""
+
+import itertools
+import math
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import scipy.stats
+
+from analysis.stats import settings
+
+
+@pytest.mark.parametrize("tried", range(1, 8))
+def test_expected_best_is_the_mean_over_all_choices(tried: int) -> None:
+    rng = np.random.default_rng(tried)
+    ranking, values = rng.permutation(7).astype(float), rng.normal(size=7)
+    best = [values[max(chosen, key=ranking.__getitem__)] for chosen in itertools.combinations(range(7), tried)]
+    assert settings.expected_best(ranking, values, tried) == pytest.approx(np.mean(best), abs=1e-12)
+
+
+def test_expected_best_of_the_first_numbers_has_a_closed_form() -> None:
+    """Of 1 … n the largest of k is k (n + 1) / (k + 1) on average."""
+    numbers = np.arange(1.0, 65.0)
+    for tried in (1, 2, 5, 16, 64):
+        expected = float(Fraction(tried * 65, tried + 1))
+        assert settings.expected_best(numbers, numbers, tried) == pytest.approx(expected, abs=1e-10)
+
+
+def test_ties_share_their_chance_whatever_their_order() -> None:
+    """One of three equal leaders: all choices with any of them, the leader drawn at random."""
+    ranking, values = np.array([5.0, 1.0, 5.0, 5.0]), np.array([3.0, 100.0, 6.0, 9.0])
+    # Of the six pairs, three hold the last of the ranking and one leader, three two leaders: mean 6 in each.
+    assert settings.expected_best(ranking, values, 2) == pytest.approx(6.0)
+    for order in itertools.permutations(range(4)):
+        assert settings.expected_best(ranking[list(order)], values[list(order)], 2) == pytest.approx(6.0)
+    assert settings.expected_best(np.zeros(4), values, 3) == pytest.approx(values.mean())
+
+
+def test_choosing_by_noise_brings_nothing() -> None:
+    """Two seeds that have nothing to do with each other: the cross-fitted best is an average setting."""
+    scores = np.random.default_rng(0).normal(size=(4_000, 2))
+    naive = settings.expected_best(scores.mean(axis=1), scores.mean(axis=1), 50)
+    assert naive > 1.5  # the largest of 50 draws, of standard deviation √½
+    assert abs(settings.expected_best_cross_fitted(scores, 50)) < 4 * math.sqrt(50 / 4_000)
+    with_itself = np.repeat(scores[:200, :1], 2, axis=1)
+    assert settings.expected_best_cross_fitted(with_itself, 5) == pytest.approx(
+        settings.expected_best(scores[:200, 0], scores[:200, 0], 5)
+    )
+
+
+def test_the_interval_of_one_tried_is_that_of_a_mean() -> None:
+    scores = np.random.default_rng(3).normal(size=(100, 2))
+    found = settings.expected_best_interval(scores, 1, 2_000, 0.95, np.random.default_rng(0))
+    means = scores.mean(axis=1)
+    half = 1.96 * means.std(ddof=1) / 10
+    assert found == pytest.approx((means.mean(), means.mean() - half, means.mean() + half), abs=0.02)
+    assert np.isnan(settings.expected_best_interval(scores, 26, 10, 0.95, np.random.default_rng(0))[1:]).all()
+
+
+def test_the_best_by_one_seed_scored_by_the_other() -> None:
+    scores = np.array([[1.0, 0.2], [0.0, 0.8], [0.5, 0.6]])  # settings × seeds
+    assert settings.best_cross_fitted(scores) == pytest.approx((0.2 + 0.0) / 2)
+    tie = np.array([[1.0, 0.2], [1.0, 0.6]])
+    assert settings.best_cross_fitted(tie) == pytest.approx((0.4 + 1.0) / 2)
+    assert settings.best_cross_fitted(np.stack([scores, scores + 1])).tolist() == pytest.approx([0.1, 1.1])
+
+
+# Two tasks, three settings, two seeds. Setting 0 is best on the first task, 1 on the second, 2 is good on both.
+TASKS = np.array([[[0.9, 0.9], [0.1, 0.1], [0.8, 0.8]], [[0.0, 0.0], [1.0, 1.0], [0.7, 0.7]]])
+
+
+def test_sensitivity_by_hand() -> None:
+    assert settings.all_round(TASKS) == 2
+    assert settings.sensitivity(TASKS) == pytest.approx((0.9 + 1.0) / 2 - (0.8 + 0.7) / 2)
+    assert settings.sensitivity(TASKS[:1]) == pytest.approx(0)  # one task: its best is all-round
+    assert settings.sensitivity(np.full((3, 5, 2), 0.4)) == pytest.approx(0)
+
+
+def test_the_best_common_setting_is_one_for_all_arms() -> None:
+    other = np.array([[[0.0, 0.0], [0.9, 0.9], [0.1, 0.1]], [[0.0, 0.0], [0.9, 0.9], [0.1, 0.1]]])
+    assert settings.best_common([TASKS]) == 2
+    assert settings.best_common([TASKS, other]) == 1  # (.55 + .9) / 2 is more than (.75 + .1) / 2
+    with pytest.raises(ValueError, match=r"arms with \[2, 3\] settings"):
+        settings.best_common([TASKS, other[:, :2]])
+
+
+def test_a_task_is_left_out_of_the_choice_that_it_judges() -> None:
+    assert settings.chosen_without(TASKS).tolist() == [1, 0]
+    with pytest.raises(ValueError, match="there must be two"):
+        settings.chosen_without(TASKS[:1])
+
+
+def test_over_one_stratum_it_is_students_interval() -> None:
+    values = np.random.default_rng(1).normal(size=12)
+    found = settings.over_space(values, ["a"] * 12, {"a": 5.0}, 0.95)
+    expected = scipy.stats.ttest_1samp(values, 0).confidence_interval(0.95)
+    assert found == pytest.approx((values.mean(), expected.low, expected.high))
+
+
+def test_strata_count_by_their_weights_and_not_by_their_settings() -> None:
+    values, strata = [1.0, 1.0, 1.0, 1.0, 3.0, 3.0], ["a"] * 4 + ["b"] * 2
+    assert settings.over_space(values, strata, {"a": 1, "b": 1}, 0.95) == (2.0, 2.0, 2.0)
+    assert settings.over_space(values, strata, {"a": 3, "b": 1}, 0.95) == (1.5, 1.5, 1.5)
+    estimate, low, high = settings.over_space([1.0, 2.0, 5.0], ["a", "a", "b"], {"a": 1, "b": 1}, 0.95)
+    assert estimate == pytest.approx(3.25)
+    assert math.isnan(low)
+    assert math.isnan(high)
+
+
+def test_welchs_interval_of_a_difference_is_that_of_two_strata() -> None:
+    """With weights 1 and 1 twice the mean is the sum; with the second stratum turned it is Welch's difference."""
+    rng = np.random.default_rng(2)
+    first, second = rng.normal(size=9), 3 * rng.normal(size=5)
+    welch = scipy.stats.ttest_ind(first, second, equal_var=False).confidence_interval(0.9)
+    found = settings.over_space([*first, *-second], ["a"] * 9 + ["b"] * 5, {"a": 1, "b": 1}, 0.9)
+    assert [2 * number for number in found[1:]] == pytest.approx([welch.low, welch.high])
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: settings.expected_best([1, 2], [1, 2], 3), "tried=3: must be 1 to 2"),
+        (lambda: settings.expected_best([1, 2], [1, 2], 0), "tried=0: must be 1 to 2"),
+        (lambda: settings.expected_best([], [], 1), "tried=1: must be 1 to 0"),
+        (lambda: settings.expected_best([1, 2], [1], 1), "both must be"),
+        (lambda: settings.expected_best([1, math.nan], [1, 2], 1), "a failed run has the worst one"),
+        (lambda: settings.best_cross_fitted([[1], [2]]), "there must be two"),
+        (lambda: settings.sensitivity([[1, 2], [2, 3]]), r"must be \(tasks, settings, seeds\)"),
+        (lambda: settings.all_round([[[1, math.inf]]]), "a failed run has the worst one"),
+        (lambda: settings.over_space([1, 2], ["a", "b"], {"a": 1}, 0.95), "settings are of strata"),
+        (lambda: settings.over_space([1, 2], ["a"], {"a": 1}, 0.95), "differences of 1 settings"),
+    ],
+)
+def test_what_cannot_be_read_is_refused(call: object, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        call()  # type: ignore[operator]
