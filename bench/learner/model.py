@@ -103,9 +103,11 @@ class StackedModel(OnPolicyAlgorithm):
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Refuse to change what only a new arm can change. Raises `UserError`."""
-        if name in ARGUMENTS and name != "n_envs" and "_collector" in vars(self):  # SB3's own __init__ has set it
+        made = "_collector" in vars(self) and (name != "lr_schedule" or name in vars(self))  # SB3 sets them once
+        if made and name in {*ARGUMENTS, "lr_schedule"} - {"n_envs"}:
+            given = "learning_rate" if name == "lr_schedule" else name
             raise UserError(
-                f"model.{name} cannot be set: the model follows its arm; give {name}=… to the constructor or to load"
+                f"model.{name} cannot be set: the model follows its arm; give {given}=… to the constructor or to load"
             )
         super().__setattr__(name, value)
 

@@ -10,6 +10,7 @@ One iteration, in `learn`, `collect_rollouts` and `train`:
 
 import sys
 import time
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -21,7 +22,7 @@ from stable_baselines3.common.type_aliases import MaybeCallback
 from torch import Tensor
 
 from bench.arms.reference import adapted, controlled
-from bench.errors import UserError
+from bench.errors import RunWarning, UserError
 from bench.kernel.engine import computing_with
 from bench.learner import checkpoint as saving
 from bench.learner.actor import Actor
@@ -92,6 +93,9 @@ class PolicyGradient(StackedModel):
     ) -> "PolicyGradient":
         """Train every replica for `total_timesteps` steps (None: the arm's budget); from a checkpoint, see `resume`.
 
+        Where less than half of them was used, since another batch might not fit, that is a `RunWarning`, unless
+        `log_interval` is None.
+
         Raises:
             UserError: where not one batch fits, no seed is left that has not failed, or there is no environment.
         """
@@ -99,6 +103,7 @@ class PolicyGradient(StackedModel):
         if checkpoint is None:
             self._refuse_idleness(total, reset_num_timesteps)
         self._make_ready(reset_num_timesteps)
+        before = list(self.env_steps)
         with one_thread(), computing_with(self.engine), without_log_folder(self):
             total_timesteps, callback = self._setup_learn(
                 total, callback, reset_num_timesteps, tb_log_name, progress_bar
@@ -114,6 +119,8 @@ class PolicyGradient(StackedModel):
                     self.dump_logs(iteration)
                 self.train()
             callback.on_training_end()
+        if log_interval is not None and not self.active:
+            self._warn_of_idleness(total, before)
         return self
 
     def resume(
@@ -139,8 +146,9 @@ class PolicyGradient(StackedModel):
             callback.update_locals(seen)
             if not callback.on_step():
                 return False
-            if seen["dones"].any():
-                self._update_info_buffer(seen["infos"], seen["dones"])
+            if self.ep_info_buffer is not None:
+                ended = np.flatnonzero(seen["dones"]).tolist()
+                self.ep_info_buffer.extend(seen["infos"][column]["episode"] for column in ended)
             return True
 
         with torch.no_grad():
@@ -175,7 +183,8 @@ class PolicyGradient(StackedModel):
             scaled = self._with_scaled_rewards(rollout)
             samples, diagnostics = estimate(scaled, networks.acting, critic, self.arm, self._frozen_reference())
             streams = self._active_streams("minibatch")
-            diagnostics |= Update(networks, self.arm, self._rates(), streams).run(samples)
+            rates = self._rates()
+            diagnostics |= Update(networks, self.arm, rates, streams).run(samples)
             self.policy.restore(self.active, networks)
             self._update_scale(rollout)  # only now that nothing depends on the old one
         diagnostics = {name: values.cpu() for name, values in diagnostics.items()}
@@ -183,7 +192,7 @@ class PolicyGradient(StackedModel):
         for replica in self.active:
             self.updates[replica] += 1
         self._n_updates += 1
-        self._log(rollout, diagnostics)
+        self._log(rollout, diagnostics, rates)
         self._retire_failed(diagnostics)
 
     def _active_streams(self, name: str) -> list[np.random.Generator]:
@@ -238,7 +247,7 @@ class PolicyGradient(StackedModel):
             diagnostics["train/kl_coef"] = torch.from_numpy(self.kl_coef[self.active])
             self.kl_coef[self.active] *= adapted(diagnostics["train/kl"].numpy(), self.arm.kl_target)
 
-    def _log(self, rollout: Rollout, diagnostics: Diagnostics) -> None:
+    def _log(self, rollout: Rollout, diagnostics: Diagnostics, rates: Rates) -> None:
         """Keep the rows of this update, and give SB3's logger their means."""
         counters = [
             {"seed": self.seeds[replica], "step": self.env_steps[replica], "update": self.updates[replica]}
@@ -247,6 +256,7 @@ class PolicyGradient(StackedModel):
         self.latest = training_rows(counters, rollout.episodes, diagnostics)
         if self._logger is not None:
             log_means(self.logger, self.latest)
+            self.logger.record("train/learning_rate", float(rates.actor.mean()))
             self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
 
     def dump_logs(self, iteration: int = 0) -> None:
@@ -291,6 +301,18 @@ class PolicyGradient(StackedModel):
                 f"total_timesteps={total}: not one batch fits, which takes up to {self.batch_limit()} steps of each "
                 f"seed ({self.arm.n_envs} environments); give at least {total + min(used) + self.batch_limit() - end}, "
                 f"or smaller batches"
+            )
+
+    def _warn_of_idleness(self, total: int, before: Sequence[int]) -> None:
+        """Say where most of a budget was not used: a callback has not stopped the training, and no seed failed."""
+        used = max(now - then for now, then in zip(self.env_steps, before, strict=True))
+        if 2 * used < total and not self.failures:
+            limit = self.batch_limit()
+            warnings.warn(
+                f"learn({total}): {used} steps were used; a batch takes up to {limit} steps of each seed and is not "
+                f"begun where it might not fit; give several times {limit}, or collect segments (n_steps=…)",
+                RunWarning,
+                stacklevel=3,
             )
 
     def _make_ready(self, reset_num_timesteps: bool) -> None:

@@ -145,7 +145,7 @@ class Collector:
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what a copy goes on with; what belongs to the batch being collected holds addresses of memory."""
-        passing = ("_acting", "_observation", "_recorded", "_episodes")
+        passing = ("_acting", "_observation", "_recorded", "_episodes", "_taken", "_dones")
         return {name: value for name, value in vars(self).items() if name not in passing}
 
     def get_state(self) -> dict[str, Any]:
@@ -220,13 +220,14 @@ class Collector:
         step, acts = recorded.steps, recorded.acts
         acts.observations[step] = self._observation
         self._acting.act(acts, step, noise)
-        transition = self.env.step(env_actions(acts.actions[step], self.env.task.action_space), live)
+        self._taken = env_actions(acts.actions[step], self.env.task.action_space)
+        transition = self.env.step(self._taken, live)
         stepped = self._everyone if live is None else live
         self.counter.add(transition.reward, stepped)
         recorded.add(transition, stepped)
         self._observation = transition.observation
-        done = transition.terminated | transition.truncated
-        return transition, np.flatnonzero(done) if done.any() else NONE
+        self._dones = transition.terminated | transition.truncated
+        return transition, np.flatnonzero(self._dones) if self._dones.any() else NONE
 
     def _tell(self, transition: Transition, done: Array, on_step: OnStep) -> bool:
         """Note the episodes that ended and tell the callbacks."""
@@ -243,16 +244,18 @@ class Collector:
                 "actions": self._actions(),
                 "new_obs": self._observation.T,
                 "rewards": transition.reward,
-                "dones": transition.terminated | transition.truncated,
+                "dones": self._dones,
                 "infos": infos,
             }
         )
 
     def _actions(self) -> Array:
-        """The last actions, (C,) or (C, K)."""
+        """The last actions, (C,), or (C, K) before they were clipped to the Box."""
+        if isinstance(self.env.task.action_space, spaces.Discrete):
+            return self._taken
         recorded = self._recorded[-1]
-        columns: Array = recorded.acts.actions[recorded.steps - 1].transpose(0, 1).flatten(1).cpu().numpy()
-        return columns[0] if isinstance(self.env.task.action_space, spaces.Discrete) else columns.T
+        drawn: Array = recorded.acts.actions[recorded.steps - 1].transpose(0, 1).flatten(1).cpu().numpy()
+        return drawn.T
 
     def _rollout(self, hidden: "Sequence[_Hidden]") -> Rollout:
         """Return everything recorded, the observation that followed the last step, and those that restarts hid."""

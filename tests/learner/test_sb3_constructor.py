@@ -364,7 +364,9 @@ def test_settings_can_be_read() -> None:
     "refused",
     "it would change nothing: give it to `load`",
 )
-@pytest.mark.parametrize("name", ["learning_rate", "gamma", "clip_range", "n_steps", "ent_coef", "batch_size", "seed"])
+@pytest.mark.parametrize(
+    "name", ["learning_rate", "gamma", "clip_range", "n_steps", "ent_coef", "batch_size", "seed", "lr_schedule"]
+)
 def test_settings_cannot_be_set(name: str) -> None:
     model = small()
     with refused(f"model.{name} cannot be set: the model follows its arm"):

@@ -2,6 +2,7 @@
 
 import json
 import math
+import warnings
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -21,6 +22,7 @@ from stable_baselines3.common.callbacks import (
 from stable_baselines3.common.logger import HParam, Logger, configure
 
 import bench
+from bench.errors import RunWarning
 from bench.learner import PolicyGradient
 from bench.learner.rollout import EpisodeCounter
 from tests.learner.habits import BATCH, Count, habit, refused, small
@@ -90,6 +92,24 @@ def test_a_continued_budget_that_no_batch_fits() -> None:
     behind = max(half.env_steps) - used
     with refused("not one batch fits"):
         half.learn(31 - behind, reset_num_timesteps=False)
+
+
+@habit(
+    "training",
+    "a budget of a few batches of whole episodes",
+    "works",
+    "less than half of it used is warned of: a batch might take all of an episode's limit",
+)
+def test_a_budget_that_is_hardly_used() -> None:
+    with pytest.warns(RunWarning, match=r"learn\(8000\): \d+ steps were used; a batch takes up to 8000 steps"):
+        model = PolicyGradient(env="CartPole-v1").learn(8000)
+    assert model.updates == [1]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        PolicyGradient(env="CartPole-v1").learn(17_000)
+        PolicyGradient(env="CartPole-v1").learn(8000, log_interval=None)
+        small().learn(BATCH)
+        small().learn(10 * BATCH, callback=StopAfter(3))
 
 
 @habit("training", "`learn(1e5)`", "works", "`1.5`, `0`, `-1` and text are refused")
@@ -407,6 +427,7 @@ def test_what_is_left_in_the_logger() -> None:
         logger.name_to_value
     )
     assert logger.name_to_value["train/n_updates"] == 2
+    assert logger.name_to_value["train/learning_rate"] == pytest.approx(1e-3)
 
 
 @habit("logs", "`time/fps`, `time/total_timesteps`", "differs", "steps of one seed")
