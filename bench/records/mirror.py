@@ -87,7 +87,7 @@ def write(block: blocks.Block, study: Path, extra: Extra = Extra()) -> Iterator[
         with files.locked(study / FOLDER):
             if is_marked(COMPLETE, block, seed, study):
                 continue  # another process was quicker
-            for begun in folders(study, block, seed):
+            if (begun := folder(study, block, seed)).is_dir():
                 shutil.rmtree(begun)
             _put(study / FOLDER, run, content, checksum(block))
         yield seed
@@ -142,10 +142,7 @@ def _run(
     cell = f"{record['arm']}-{record['hash']}"
     tags = (record["study"], record["task"], record["arm"], *extra.tags)
     shown = {"seed": seed, "hash": record["hash"], "study": record["study"], "record": _of_block(record)}
-    try:
-        started, finished = (datetime.datetime.fromisoformat(record[name]) for name in ("started", "finished"))
-    except (KeyError, ValueError) as error:
-        raise blocks.damaged(block.path, f"{blocks.RECORD} does not say when it began and ended") from error
+    started, finished = _times(block)
     return wandb_file.Run(
         id=run_id(block, seed),
         project=_project(block, config),
@@ -171,13 +168,12 @@ def checksum(block: blocks.Block) -> str:
 
 def is_marked(mark: str, block: blocks.Block, seed: int, study: Path) -> bool:
     """Whether a seed has a run with this mark, made from this block."""
-    return any(_read(run / mark) == checksum(block) for run in folders(study, block, seed))
+    return _read(folder(study, block, seed) / mark) == checksum(block)
 
 
 def mark(mark: str, block: blocks.Block, seed: int, study: Path) -> None:
     """Mark the run of a seed that was made from this block. Raises `OSError`."""
-    for run in folders(study, block, seed):
-        (run / mark).write_text(checksum(block))
+    (folder(study, block, seed) / mark).write_text(checksum(block))
 
 
 def _read(path: Path) -> str | None:
@@ -195,14 +191,18 @@ def _check_writable(folder: Path) -> None:
         pass
 
 
-def _remove(study: Path, block: blocks.Block, seed: int) -> None:
-    for begun in folders(study, block, seed):
-        shutil.rmtree(begun)
+def folder(study: Path, block: blocks.Block, seed: int) -> Path:
+    """The folder of a seed's run. Raises `UserError` where the block is damaged."""
+    return study / FOLDER / wandb_file.folder(run_id(block, seed), _times(block)[0])
 
 
-def folders(study: Path, block: blocks.Block, seed: int) -> list[Path]:
-    """The folders W&B keeps of a seed's run."""
-    return sorted((study / FOLDER).glob(f"*run-*-{run_id(block, seed)}"))
+def _times(block: blocks.Block) -> tuple[datetime.datetime, datetime.datetime]:
+    """When a block began and ended. Raises `UserError`."""
+    try:
+        began, ended = (datetime.datetime.fromisoformat(block.record[name]) for name in ("started", "finished"))
+    except (KeyError, ValueError) as error:
+        raise blocks.damaged(block.path, f"{blocks.RECORD} does not say when it began and ended") from error
+    return began, ended
 
 
 def run_id(block: blocks.Block, seed: int) -> str:

@@ -72,7 +72,10 @@ class Watch:
     def is_lacking(self) -> bool:
         """Whether W&B lacks a run of one of them."""
         mark = mirror.SENT if self.mode == "online" else mirror.COMPLETE
-        return any(mirror.missing(block, self.study, mark) for block in self.finished())
+        try:
+            return any(mirror.missing(block, self.study, mark) for block in self.finished())
+        except UserError:  # a damaged one
+            return True
 
     def forget(self, block: blocks.Block) -> None:
         """Look for this block no more."""

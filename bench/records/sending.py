@@ -40,10 +40,10 @@ class Waiting:
         """What W&B calls it."""
         return mirror.run_id(self.block, self.seed)
 
-    def folders(self) -> list[Path]:
+    def folder(self) -> Path:
         """Where it lies, without the mark of W&B's program, which would pass it over."""
-        found = mirror.folders(self.study, self.block, self.seed)
-        for mark in (mark for folder in found for mark in folder.glob("*.wandb.synced")):
+        found = mirror.folder(self.study, self.block, self.seed)
+        for mark in found.glob("*.wandb.synced"):
             mark.unlink()
         return found
 
@@ -78,11 +78,7 @@ def _send(api: Any, entity: str, project: str, runs: list[Waiting], call: Call) 
     if not left:
         return
     with tempfile.TemporaryDirectory() as temporary:
-        folders = [
-            folder
-            for id, run in left.items()
-            for folder in (_rest(run, begun[id], Path(temporary)) if id in begun else run.folders())
-        ]
+        folders = [_rest(run, begun[id], Path(temporary)) if id in begun else run.folder() for id, run in left.items()]
         command = [sys.executable, "-P", "-m", "wandb", "sync", "--entity", entity, "--project", project]
         code, said = call([*command, *map(str, folders)])
     for pause in LOOKS:
@@ -95,7 +91,7 @@ def _send(api: Any, entity: str, project: str, runs: list[Waiting], call: Call) 
     raise Refused(_complaint(said) or f"it does not show all of {min(left)}, which was sent")
 
 
-def _rest(waiting: Waiting, there: Any, folder: Path) -> list[Path]:
+def _rest(waiting: Waiting, there: Any, folder: Path) -> Path:
     """Write the rows that W&B lacks of a run that it has in part, for it adds what it is sent to what it has."""
     run = mirror.runs(waiting.block, [waiting.seed], waiting.extra)[waiting.seed]
     steps = {row.get("step") for row in there.scan_history(use_cache=False)}
@@ -103,7 +99,7 @@ def _rest(waiting: Waiting, there: Any, folder: Path) -> list[Path]:
     rest = dataclasses.replace(run, history=rows, first_step=there.lastHistoryStep + 1)
     (folder / rest.folder).mkdir()
     (folder / rest.folder / rest.file).write_bytes(wandb_file.content(rest))
-    return [folder / rest.folder]
+    return folder / rest.folder
 
 
 def _there(api: Any, path: str, left: dict[str, Waiting], begun: dict[str, Any]) -> Iterator[Waiting]:

@@ -47,13 +47,18 @@ class Run:
 
     @property
     def folder(self) -> str:
-        """The name of its folder: W&B's program sends what begins like this."""
-        return f"offline-run-{self.started.astimezone(datetime.UTC):%Y%m%d_%H%M%S}-{self.id}"
+        """The name of its folder."""
+        return folder(self.id, self.started)
 
     @property
     def file(self) -> str:
         """The name of its file in that folder."""
         return f"run-{self.id}.wandb"
+
+
+def folder(id: str, started: datetime.datetime) -> str:
+    """The name of the folder of a run with this id: W&B's program sends what begins like this."""
+    return f"offline-run-{started.astimezone(datetime.UTC):%Y%m%d_%H%M%S}-{id}"
 
 
 def content(run: Run) -> bytes:

@@ -72,9 +72,16 @@ def assert_whole(server: WandbServer, study: Path) -> None:
         assert steps == sorted(set(steps))
 
 
-def test_what_is_sent_is_sent_once(study, server):
+def test_what_is_sent_is_sent_once_and_no_log_is_kept(study, server, tmp_path, monkeypatch):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
     assert sync(study, upload=True) == (2, 0, 2)
     assert_whole(server, study)
+    assert not list(elsewhere.iterdir())  # W&B's program writes logs where it is called
+    for file in (file for run in runs(study) for file in run.iterdir()):
+        assert file.suffix != ".log"
+        assert str(Path.home()).encode() not in file.read_bytes()
     asked = len(server.asked)
     assert sync(study, upload=True) == (0, 2, 0)
     assert len(server.asked) == asked
