@@ -1,13 +1,27 @@
-"""Stable-Baselines3's progress bar for replicas in lockstep."""
+"""Stable-Baselines3's callbacks for replicas in lockstep: in which ways they are given, and its progress bar."""
 
-from stable_baselines3.common.callbacks import BaseCallback, ConvertCallback, ProgressBarCallback
-from stable_baselines3.common.type_aliases import MaybeCallback
+from stable_baselines3.common.callbacks import BaseCallback, CallbackList, ConvertCallback, ProgressBarCallback
+
+from bench.errors import UserError
+from bench.tasks.spaces import shown
 
 
-def with_progress_bar(callback: MaybeCallback) -> list[BaseCallback]:
-    """Return the callbacks a user gave, in any of the ways SB3 takes them, and the bar behind them."""
-    given = callback if isinstance(callback, list) else [] if callback is None else [callback]
-    return [*(one if isinstance(one, BaseCallback) else ConvertCallback(one) for one in given), _ProgressBar()]
+def taken(callback: object, progress_bar: bool = False) -> BaseCallback:
+    """Return one callback of all that a user gave: one, several in a list, functions, or None. Raises `UserError`."""
+    given = list(callback) if isinstance(callback, list | tuple) else [] if callback is None else [callback]
+    callbacks = [_one(each) for each in given] + ([_ProgressBar()] if progress_bar else [])
+    return callbacks[0] if len(callbacks) == 1 else CallbackList(callbacks)
+
+
+def _one(given: object) -> BaseCallback:
+    if isinstance(given, BaseCallback):
+        return given
+    if callable(given):
+        return ConvertCallback(given)
+    raise UserError(
+        f"callback={shown(given)}: must be a callback of Stable-Baselines3, a function of locals and globals, or a "
+        f"list of them"
+    )
 
 
 class _ProgressBar(ProgressBarCallback):

@@ -14,9 +14,10 @@ from bench import plugin
 from bench.config import legality
 from bench.config.build import whole
 from bench.config.schema import Arm, Config
-from bench.errors import UserError
+from bench.errors import UserError, unknown
 from bench.learner.policy import StackedPolicy
 from bench.learner.sb3_settings import FIELDS, applied, as_config, composed
+from bench.seeding import SEED_POOLS
 from bench.tasks.base import Task
 from bench.tasks.copied import CopiedTask, copied_task
 from bench.tasks.foreign import GymTask
@@ -69,6 +70,8 @@ def completed(
         )
     if arm is not None and arm.is_peer:
         raise UserError(f"arm: algorithm={arm.algorithm.label} is a library's own; bench.run trains it")
+    if seed_pool not in SEED_POOLS:
+        raise unknown("seed_pool", seed_pool, SEED_POOLS)
     source = _source(env)
     chosen = _seeds(seeds, given.get("seed"), source)
     many = _many(source)

@@ -2,16 +2,21 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import get_args
 
 import torch
 
-from bench.errors import UserError
+from bench.errors import UserError, unknown
 from bench.kernel.engine import Engine
 from bench.kernel.library import library
+
+ENGINES = get_args(Engine)
 
 
 def check_device(device: str, engine: Engine) -> None:
     """Refuse a device that is not there, or that the engine cannot compute on. Raises `UserError`."""
+    if engine not in ENGINES:
+        raise unknown("engine", engine, ENGINES)
     if engine == "kernel":
         if device != "cpu":
             raise UserError(f"device={device} with engine=kernel: the kernel computes on the CPU; use engine=torch")

@@ -108,6 +108,12 @@ class StackedPolicy(BasePolicy):
                     raise
             raise AttributeError(f"policy.{name}: a stack of policies has no such thing; model.replica(i).policy has")
 
+    def forward(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ARG002 - those of SB3's policies
+        """Raises `UserError`: what SB3's policies return is that of one."""
+        raise UserError(
+            "policy(…): a stack of policies is asked by predict; model.replica(i).policy returns values too"
+        )
+
     def save(self, path: str) -> None:
         """Raises `UserError`: the model saves its policy."""
         raise UserError(f"policy.save('{path}'): use model.save, which writes no code")

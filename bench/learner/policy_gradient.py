@@ -26,7 +26,7 @@ from bench.errors import RunWarning, UserError
 from bench.kernel.engine import computing_with
 from bench.learner import checkpoint as saving
 from bench.learner.actor import Actor
-from bench.learner.callbacks import with_progress_bar
+from bench.learner.callbacks import taken
 from bench.learner.defaults import whole_steps
 from bench.learner.device import one_thread
 from bench.learner.diagnostics import Diagnostics, log_means, training_rows, without_log_folder
@@ -175,7 +175,8 @@ class PolicyGradient(StackedModel):
 
     def train(self) -> None:
         """Estimate what the actions of the batch just collected are worth, and update the weights."""
-        assert self._rollout is not None  # collect_rollouts() comes first
+        if self._rollout is None:
+            raise UserError("train(): no batch has been collected since the last; learn does both")
         rollout, self._rollout = self._rollout.to(self.device), None
         with torch.no_grad():
             networks = self.policy.select(self.active)
@@ -351,7 +352,7 @@ class PolicyGradient(StackedModel):
         self._retire(failed)
 
     def _init_callback(self, callback: MaybeCallback, progress_bar: bool = False) -> BaseCallback:
-        return super()._init_callback(with_progress_bar(callback) if progress_bar else callback)
+        return super()._init_callback(taken(callback, progress_bar))
 
     def get_checkpoint(self) -> dict[str, Any]:
         """Return everything a run needs to go on bit for bit: plain numbers, lists and tensors only."""

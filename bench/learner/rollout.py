@@ -165,6 +165,9 @@ class Collector:
     def segments(self, actor: Actor, n_steps: int, on_step: OnStep) -> Rollout | None:
         """Collect `n_steps` of every environment, going on with the episodes it is in. None if `on_step` stopped it."""
         hidden: list[_Hidden] = []
+        if (self.counter.lengths != self.env.elapsed).any():  # somebody else has played on, an evaluation perhaps
+            self.env.restart()
+            self.counter = EpisodeCounter(self.env.n_columns)
         self._begin(actor, n_steps)
         for t, noise in enumerate(actor.noise(self.streams, n_steps, self.env.n_envs).unbind()):
             transition, done = self._step(noise, None)

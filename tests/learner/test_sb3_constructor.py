@@ -299,6 +299,12 @@ def test_devices() -> None:
         small(device="cuda")
 
 
+@pytest.mark.parametrize(("key", "allowed"), [("engine", "kernel, torch"), ("seed_pool", "main, tuning")])
+def test_names_that_do_not_exist(key: str, allowed: str) -> None:
+    with refused(f"unknown {key} 'other': allowed are {allowed}"):
+        small(**{key: "other"})
+
+
 ZOO = {
     "n_envs": 8, "n_steps": 32, "batch_size": 256, "gae_lambda": 0.8, "gamma": 0.98, "n_epochs": 20, "ent_coef": 0.0,
     "learning_rate": "lin_0.001", "clip_range": "lin_0.2", "policy": "MlpPolicy", "normalize": True,

@@ -210,6 +210,8 @@ def test_what_a_stack_of_policies_has_not(name: str) -> None:
     if name != "mlp_extractor":  # which SB3's policies have from their making on
         with pytest.raises(AttributeError, match=rf"policy\.{name}: .*replica\(i\)\.policy has"):
             getattr(model.policy, name)
+    with refused(r"policy\(…\): .*model\.replica\(i\)\.policy returns values too"):
+        model.policy(torch.zeros(2, 4))
     assert hasattr(model.replica(0).policy, name)
     assert not hasattr(model.policy, "no_such_thing")
 

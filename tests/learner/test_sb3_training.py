@@ -19,6 +19,7 @@ from stable_baselines3.common.callbacks import (
     EveryNTimesteps,
     StopTrainingOnMaxEpisodes,
 )
+from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.logger import HParam, Logger, configure
 
 import bench
@@ -161,6 +162,34 @@ def test_the_buffer_of_successes_stays_empty() -> None:
     model = small(Count(length=4)).learn(BATCH)
     assert model.ep_success_buffer is not None
     assert len(model.ep_success_buffer) == 0
+
+
+@habit("training", "playing in `get_env()` between two calls of `learn`", "works", "`learn` then begins new episodes")
+def test_episodes_that_others_have_played_on_are_left() -> None:
+    model = small("CartPole-v1", stats_window_size=10_000).learn(BATCH)
+    evaluate_policy(model, model.get_env(), n_eval_episodes=4)  # type: ignore[arg-type]
+    look = Look()
+    model.learn(20 * BATCH, reset_num_timesteps=False, callback=look)
+    assert model.ep_info_buffer
+    assert all(episode["r"] == episode["l"] for episode in model.ep_info_buffer)  # each step earns 1
+    lengths = np.diff(np.flatnonzero(np.concatenate([[True], look.column("dones")[:, 0]])))
+    first = [info["episode"]["l"] for step in look.seen for info in step["infos"][:1] if info]
+    assert first == lengths.tolist(), "and each is counted from its beginning"
+
+
+@habit(
+    "training",
+    "`train()`, `collect_rollouts(…)` called by hand",
+    "refused",
+    "`learn` does both; `on_rollout_start` and `on_rollout_end` see each batch",
+)
+def test_parts_of_learning_by_hand() -> None:
+    model = small()
+    with refused(r"train\(\): no batch has been collected since the last"):
+        model.train()
+    with refused("positional argument", TypeError):
+        model.collect_rollouts(model.get_env(), None, None, 16)  # type: ignore[call-arg, arg-type]
+    assert model.learn(BATCH).updates == [1, 1]
 
 
 @habit("training", "`_n_updates`", "differs", "counts updates, SB3 epochs; `updates` has those of each seed")
