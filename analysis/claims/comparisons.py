@@ -1,77 +1,98 @@
-"""Arms against arms: paired differences to the control with adjusted p-values, ranks, and power."""
+"""Arms against arms: every arm against the control, judged as claims are, and ranks."""
 
 import itertools
-from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from analysis import load, stats
-from bench.verdicts.selection import SHARED_FACTORS
+from analysis.claims.arms import Arm, arms
+from analysis.claims.verdicts import looked_at, one_look
+from analysis.load import Records
+from bench.design.comparisons import Comparison
+from bench.verdicts.judge import ALPHA, MARGIN, Question
+from bench.verdicts.row import JudgedRow
+from bench.verdicts.selection import not_comparable
 
-ALPHA = 0.05
+METRICS = {"return": "final", "true_return": "true_final"}  # by column of the evaluations
 
 
 @dataclass(frozen=True)
-class Power:
-    """What the study's comparisons can detect.
+class Compared:
+    """An arm beside the control on a task.
 
     Attributes:
-        comparisons: planned comparisons with the control, the family Holm's procedure adjusts for.
-        pairs: the smallest number of pairs among those made.
-        correlation: median over comparisons of the correlation between paired runs; NaN where none varies.
-        detectable: the smallest d_z found with power 0.8 at level α over the number of comparisons.
+        measure: the task, and what is measured there.
+        row: how it was judged; of a reference line nothing was.
+        effect: d, the mean of the paired differences over their standard deviation; NaN where that is 0 or unknown.
+        improvement: P(arm > control), over all pairs of runs; NaN without any.
     """
 
-    comparisons: int
-    pairs: int
-    correlation: float
-    detectable: float
+    measure: load.Measure
+    row: JudgedRow
+    effect: float
+    improvement: float
 
 
-def against_control(runs: pd.DataFrame, control: str, mode: str = "stochastic", reps: int = stats.REPS) -> pd.DataFrame:
-    """Every arm's paired difference to the control, per task, with Holm's adjustment over the planned family.
+def against_control(records: Records) -> list[Compared]:
+    """Every arm against the control on every measure of each task: `higher`, by more than `MARGIN`.
 
-    Args:
-        runs: as `analysis.load` gives them.
-        control: an arm's label.
-        mode: the policy compared; claims are judged on the stochastic one.
-        reps: bootstrap resamples.
-
-    Returns:
-        One row per measure of a task (`task` holds its label) and arm: `pairs`, `difference` (task's units; `_low`,
-        `_high`), `effect` (d_z), `correlation`, `improvement` = P(arm > control), `p`, `p_holm` and `reason`: why an
-        arm is not tested, else "".
-        A planned comparison without pairs has NaN and still counts in the family.
+    The comparisons that the study planned are a family, those without runs among them. Arms that saw other data are
+    reference lines, which are not judged.
     """
-    rows: list[dict[str, object]] = []
-    for measure in load.measures(runs):
-        part = runs[runs["task"] == measure.task]
-        for arm in part["arm"].unique():
-            if arm != control and (part["arm"] == control).any():
-                reason = not_comparable(part, str(arm), control)
-                rows.append({"task": measure.label, "arm": str(arm), "reason": reason})
-                if not reason:
-                    rows[-1] |= _comparison(measure, part, str(arm), control, mode, reps)
-    columns = ["task", "arm", "pairs", "difference", "difference_low", "difference_high", "effect", "correlation"]
-    table = pd.DataFrame(rows, columns=[*columns, "improvement", "p", "p_holm", "reason"])
-    tested = table["reason"] == ""
-    table.loc[tested, "p_holm"] = stats.holm(table.loc[tested, "p"].to_numpy(float))
-    return table
+    if records.control is None:
+        return []
+    found: list[tuple[load.Measure, Arm, Arm, str]] = []
+    for measure in load.measures(records.runs):
+        of_task = arms(records.runs[records.runs["task"] == measure.task], ())
+        control = next((arm for arm in of_task if arm.label == records.control), None)
+        for arm in of_task:
+            if control is not None and arm is not control:
+                one, other = (_with_factors(records, each) for each in (arm, control))
+                found.append((measure, one, other, not_comparable(one.factors, other.factors)))
+    planned = sum(not reason for *_, reason in found)
+    return [_compared(records, *each, planned) for each in found]
 
 
-def not_comparable(runs: pd.DataFrame, arm: str, control: str, besides: Collection[str] = ()) -> str:
-    """Why an arm is a reference line beside the control and no paired comparison; "" where it is one.
+def _with_factors(records: Records, arm: Arm) -> Arm:
+    own = records.runs[records.runs["hash"] == arm.hash]
+    return next(iter(arms(own, records.factors)), arm)
 
-    `besides` names factors the comparison is about, which may therefore differ.
-    """
-    for factor in SHARED_FACTORS:
-        if factor in runs and factor not in besides:
-            values = [runs.loc[runs["arm"] == name, factor].dropna().unique() for name in (arm, control)]
-            if all(len(found) for found in values) and set(values[0]) != set(values[1]):
-                return f"reference line: {factor}={values[0][0]}, the control's is {values[1][0]}"
-    return ""
+
+def _compared(records: Records, measure: load.Measure, arm: Arm, control: Arm, reason: str, planned: int) -> Compared:
+    runs = records.runs[records.runs["task"] == measure.task]
+    seeds = set(runs.loc[runs["hash"].isin([arm.hash, control.hash]), "seed"])
+    metric = METRICS[measure.column]
+    question = Question(metric, "higher", MARGIN, 1 / max(planned, 1))
+    blank = JudgedRow(
+        file="",
+        name=arm.label,
+        statement="",
+        source="",
+        study=records.name,
+        task=measure.task,
+        arm=arm.label,
+        against=control.label,
+        metric=metric,
+        direction=question.direction,
+        margin=question.margin,
+        level=ALPHA * question.share,
+        asked=len(seeds),
+    )
+    if reason:
+        row = JudgedRow(**{**vars(blank), "text": reason})
+    else:
+        row = looked_at(blank, records, lambda each: _is_same(each, arm, control, metric)) or one_look(
+            blank, question, [arm, control], runs, records
+        )
+    first, second = paired_scores(runs, arm.label, control.label, measure.final("stochastic"))
+    return Compared(measure, row, standardised(first - second), float(stats.probability_of_improvement(first, second)))
+
+
+def _is_same(row: Comparison, arm: Arm, control: Arm, metric: str) -> bool:
+    cells = tuple(cell.hash for cell in row.cells)
+    return (row.metric, row.direction, cells) == (metric, "higher", (arm.hash, control.hash))
 
 
 def paired_scores(runs: pd.DataFrame, arm: str, other: str, metric: str) -> tuple[stats.Array, stats.Array]:
@@ -80,51 +101,11 @@ def paired_scores(runs: pd.DataFrame, arm: str, other: str, metric: str) -> tupl
     return wide[arm].to_numpy(float), wide[other].to_numpy(float)
 
 
-def _comparison(
-    measure: load.Measure, runs: pd.DataFrame, arm: str, control: str, mode: str, reps: int
-) -> dict[str, object]:
-    first, second = paired_scores(runs, arm, control, measure.final(mode))
-    rng = stats.generator(measure.label, arm, control, mode, "difference")
-    found = stats.interval(first, stats.mean, reps, stats.CONFIDENCE, rng, paired_with=second)
-    differences = first - second
-    return {
-        "pairs": int(np.count_nonzero(~np.isnan(differences))),
-        **dict(zip(("difference", "difference_low", "difference_high"), found, strict=True)),
-        "effect": standardised(differences),
-        "correlation": correlation(first, second),
-        "improvement": float(stats.probability_of_improvement(first, second)),
-        "p": stats.sign_flip_test(differences, rng),
-    }
-
-
 def standardised(differences: stats.Array) -> float:
     """d_z: the mean of paired differences over their standard deviation; NaN where that is 0 or unknown."""
     present = differences[~np.isnan(differences)]
     spread = present.std(ddof=1) if present.size > 1 else 0.0
     return float(present.mean() / spread) if spread > 0 else float("nan")
-
-
-def correlation(first: stats.Array, second: stats.Array) -> float:
-    """Pearson's correlation of paired runs; NaN where one side does not vary."""
-    both = ~np.isnan(first) & ~np.isnan(second)
-    if both.sum() < 3 or np.ptp(first[both]) == 0 or np.ptp(second[both]) == 0:
-        return float("nan")
-    return float(np.corrcoef(first[both], second[both])[0, 1])
-
-
-def power(comparisons: pd.DataFrame) -> Power | None:
-    """The power line of a table of `against_control`; None where nothing was compared."""
-    tested = comparisons[(comparisons["reason"] == "") & (comparisons["pairs"].astype(float) > 0)]
-    if tested.empty:
-        return None
-    planned = int((comparisons["reason"] == "").sum())
-    pairs = int(tested["pairs"].min())
-    return Power(
-        comparisons=planned,
-        pairs=pairs,
-        correlation=float(tested["correlation"].astype(float).median()),
-        detectable=stats.minimum_detectable_effect(pairs, ALPHA / planned),
-    )
 
 
 def ranks(runs: pd.DataFrame) -> pd.DataFrame:

@@ -16,7 +16,8 @@ from bench.records import block as blocks
 from bench.records.files import Damaged, OtherSchema
 from bench.records.index import STUDY, Index
 from bench.records.scores import final_scores, is_exact
-from bench.records.tables import CURVES, EPISODES, TRAINING
+from bench.records.tables import CURVES, TRAINING
+from bench.verdicts import metrics
 
 COLUMNS: Mapping[str, tuple[str, ...]] = {
     CURVES: ("seed", "step", "mode", "episodes", "return", "return_variance", "length", "length_variance"),
@@ -28,8 +29,6 @@ SCORES: Mapping[str, tuple[str, str]] = {
     "return": ("final", "normalised"),
     "true_return": ("true_final", "true_normalised"),
 }
-
-HALVES = ("return_first_half", "return_second_half")  # columns beside those of the curves: every other episode's mean
 
 
 @dataclass(frozen=True)
@@ -50,6 +49,8 @@ class LoadedBlock:
     Attributes:
         scores: by seed, its final scores, such as `final_stochastic`; see `SCORES`.
         exact_scores: the same from exact returns; None where not every evaluation has them.
+        measured: by seed, what its evaluations come to; see `bench.verdicts.metrics`.
+        exact_measured: the same from exact returns.
     """
 
     study: str
@@ -59,6 +60,8 @@ class LoadedBlock:
     tables: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     scores: Mapping[int, Mapping[str, float]] = field(default_factory=dict)
     exact_scores: Mapping[int, Mapping[str, float]] | None = None
+    measured: metrics.Seeds = field(default_factory=dict)
+    exact_measured: metrics.Seeds = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -128,32 +131,35 @@ def _read_block(study: str, path: Path, name: str) -> tuple[LoadedBlock, Problem
     try:
         found = blocks.load(path)
         loaded = LoadedBlock(study, name, found.record, _statuses(found.record))
-        if found.record["status"] != "running" and "done" in loaded.statuses.values():
-            kept = {file: columns for file, columns in COLUMNS.items() if file not in found.left_out}
-            tables = {file: blocks.table(found, file, columns) for file, columns in kept.items()}
-            frames = {file: table.to_pandas() for file, table in tables.items()}
-            curves, budget = tables[CURVES], found.record["budget"]
-            exact = _scores(curves, budget, EXACT) if is_exact(curves) else None
-            loaded = replace(loaded, tables=frames, scores=_scores(curves, budget), exact_scores=exact)
-            return _with_halves(loaded, found)
-        return loaded, None
+        if not found.finished:
+            return loaded, None
+        if "done" not in loaded.statuses.values():
+            return replace(loaded, measured=dict.fromkeys(loaded.statuses)), None
+        kept = {file: columns for file, columns in COLUMNS.items() if file not in found.left_out}
+        tables = {file: blocks.table(found, file, columns) for file, columns in kept.items()}
+        frames = {file: table.to_pandas() for file, table in tables.items()}
+        curves, budget = tables[CURVES], found.record["budget"]
+        played, problem = _episodes(found, name)
+        loaded = replace(
+            loaded,
+            tables=frames,
+            scores=_scores(curves, budget),
+            measured=metrics.of_block(found, curves, played, exact=False),
+        )
+        if is_exact(curves):
+            exact = metrics.of_block(found, curves, None, exact=True)
+            loaded = replace(loaded, exact_scores=_scores(curves, budget, EXACT), exact_measured=exact)
+        return loaded, problem
     except Damaged as error:
         return _damaged_block(study, path, name), Problem(name, str(error))
 
 
-def _with_halves(loaded: LoadedBlock, found: blocks.Block) -> tuple[LoadedBlock, Problem | None]:
-    """The block with the means of two halves of its episodes beside its curves, where it has them."""
-    if EPISODES in found.left_out or EPISODES not in found.record["checksums"]:
-        return loaded, None
+def _episodes(found: blocks.Block, name: str) -> tuple[pa.Table | None, Problem | None]:
+    """The single episodes that the metrics of a block need, and the problem where these cannot be used."""
     try:
-        episodes = frame(found, EPISODES, ("seed", "step", "mode", "episode", "return"))
+        return metrics.episodes(found), None
     except Damaged as error:
-        return loaded, Problem(loaded.path, f"its curves are used, its episodes are not: {error}")
-    keys = ["seed", "step", "mode"]
-    means = episodes.groupby([*keys, episodes["episode"] % 2])["return"].mean().unstack().reindex(columns=[0, 1])
-    halves = means.set_axis(list(HALVES), axis=1).reset_index()
-    curves = loaded.tables[CURVES].merge(halves, on=keys, how="left", validate="one_to_one")
-    return replace(loaded, tables={**loaded.tables, CURVES: curves}), None
+        return None, Problem(name, f"its curves are used, its episodes are not: {error}")
 
 
 def _scores(curves: pa.Table, budget: int, prefix: str = "") -> dict[int, dict[str, float]]:

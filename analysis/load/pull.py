@@ -30,6 +30,7 @@ from bench.records import mirror, summaries
 from bench.records.fields import wrong_with
 from bench.records.files import LOCK, WRITING, refuse_full_disk, shown
 from bench.records.index import STUDY
+from bench.records.metrics import DRAWDOWN, HALVES
 from bench.records.recorder import OWN
 from bench.records.tables import CURVES, TRAINING, write_rows
 from bench.records.wandb_client import Client, check_timeout
@@ -39,7 +40,7 @@ _NAME = re.compile(r"[^./\\\x00-\x1f][^/\\\x00-\x1f]*")  # one part of a path, a
 _HASH = re.compile(r"[0-9a-f]{8}")
 _EVALUATED = re.compile(r"eval/(?P<mode>deterministic|stochastic)_(?P<name>\w+)")
 _TEMPORARY = ".temporary"  # the folder of temporary files
-_OUTCOME = ("status", "cause", "env_steps", "updates", "unused_budget", *summaries.KEYS)
+_OUTCOME = ("status", "cause", "env_steps", "updates", "unused_budget", *summaries.KEYS, DRAWDOWN)
 
 
 @dataclass(frozen=True)
@@ -239,7 +240,8 @@ def _taken(run: Run, pulled: Pulled) -> _Taken:
     if run.name != expected and ("block" in run.summary or not run.name.startswith(expected)):
         raise _Foreign(f"not the run of its block, which is {expected}: another has taken its place")
     curves, training = _rows(run, seed, pulled.problems)
-    outcome = {key: run.summary.get(key) for key in _OUTCOME} if "status" in run.summary else {"status": "running"}
+    told = {**{key: run.summary.get(key) for key in _OUTCOME}, HALVES: _halves(run)}
+    outcome = told if "status" in run.summary else {"status": "running"}
     if (len(curves), len(training)) != (sent["points"], sent["updates"]):
         pulled.problems.append(
             Problem(
@@ -272,6 +274,14 @@ def _together(seeds: Mapping[int, _Taken], study: str) -> dict[str, Any]:
     first = next(iter(seeds.values())).record
     outcomes = {seed: outcome for _, taken in sorted(seeds.items()) for seed, outcome in taken.record["seeds"].items()}
     return {**first, "study": study, "seeds": outcomes}
+
+
+def _halves(run: Run) -> Any:
+    """The metrics from each half of the episodes; None where an earlier version, or somebody else, mirrored the run."""
+    try:
+        return json.loads(run.summary[HALVES])
+    except (KeyError, TypeError, ValueError, RecursionError):
+        return None
 
 
 def _write_block(folder: Path, record: dict[str, Any], seeds: Mapping[int, _Taken]) -> None:

@@ -6,7 +6,7 @@ and its seeds are marked. Nothing is dropped silently and nothing missing become
 
 import warnings
 from collections.abc import Collection, Hashable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,13 @@ from analysis.load import labels, laboratory, sound
 from analysis.load.blocks import COLUMNS, SCORES, LoadedBlock, PlannedCell, Problem, plan, read_blocks, study_folder
 from analysis.load.laboratory import Laboratory
 from bench.config import names
+from bench.design import audit, ledger
+from bench.design.ledger import Line
 from bench.observer import EXACT
 from bench.records import summaries
+from bench.records.files import Damaged
 from bench.records.tables import CURVES, TRAINING
+from bench.verdicts.metrics import Seeds, merged
 
 MODES = ("deterministic", "stochastic")
 STATUSES = (
@@ -81,10 +85,19 @@ def _is_known(runs: pd.DataFrame, measure: Measure) -> bool:
 
 @dataclass(frozen=True)
 class Share:
-    """What one of several studies brought: the hashes of its cells, planned or found, and the stages it measured."""
+    """What one of several studies brought.
+
+    Attributes:
+        cells: hashes of its cells, planned or found.
+        stages: what it measured.
+        ledger: of the looks at it, where seeds were added until it was decided; None where that cannot be used.
+        forged: whether that ledger is not what its blocks give.
+    """
 
     cells: frozenset[str]
     stages: tuple[laboratory.Stage, ...]
+    ledger: tuple[Line, ...] | None = ()
+    forged: bool = False
 
 
 @dataclass(frozen=True)
@@ -99,7 +112,6 @@ class Records:
         runs: one row per cell and seed, planned ones that do not exist included; scores are NaN unless it is done.
         evaluations: one row per run, step and mode: the number of `episodes`, and for every number of an episode, such
             as `return` and `length`, the mean and the unbiased variance (`return_variance`; NaN for a single episode).
-            Where the single episodes are there, the means of every other one, too (`HALVES`).
             Cells are named by `task`, `arm` and `hash`.
         curves: the same rows of the runs that are done, with the means of every column of `SCORES` there is, and the
             same normalised (`return_normalised`); the exact values, on the tasks of `exact`.
@@ -110,6 +122,7 @@ class Records:
         shares: by study, what it brought; a cell or a stage that several have is in the share of each.
         exact: the tasks whose scores and curves are exact returns: those where every evaluation of every run has them.
         partly_exact: the tasks where only some have them, so that scores and curves are means of episodes.
+        measured: by task and hash of a cell, what each of its finished runs comes to: exactly, on the tasks of `exact`.
     """
 
     name: str
@@ -126,6 +139,7 @@ class Records:
     shares: Mapping[str, Share]
     exact: frozenset[str] = frozenset()
     partly_exact: frozenset[str] = frozenset()
+    measured: Mapping[tuple[str, str], Seeds] = field(default_factory=dict)
 
     def runs_of(self, studies: Sequence[str], runs: pd.DataFrame) -> pd.DataFrame:
         """The rows of `runs` whose cells these studies have, whichever folder a run was read from."""
@@ -199,7 +213,7 @@ def read(studies: Sequence[str], results: str | Path = "results") -> Records:
         found = read_blocks(folder, root, problems)
         stages, absent, older = laboratory.read(folder, root, problems)
         own = {cell.hash for cell in cells} | {str(block.record.get("hash")) for block in found}
-        shares[name] = Share(frozenset(own), tuple(stages))
+        shares[name] = Share(frozenset(own), tuple(stages), *_looked_at(folder, root, problems))
         plans += cells
         blocks += found
         missing += absent
@@ -231,7 +245,28 @@ def read(studies: Sequence[str], results: str | Path = "results") -> Records:
         shares=shares,
         exact=exact,
         partly_exact=partly_exact,
+        measured=_measured(blocks),
     )
+
+
+def _looked_at(folder: Path, root: Path, problems: list[Problem]) -> tuple[tuple[Line, ...] | None, bool]:
+    """The ledger of a study, and whether it is forged, which `problems` then tell."""
+    wrong, _ = audit.audit(folder)
+    problems += [Problem(str((folder / ledger.LEDGER).relative_to(root)), cause) for cause in wrong]
+    try:
+        return tuple(ledger.load(folder)), bool(wrong)
+    except Damaged:
+        return None, True
+
+
+def _measured(blocks: Sequence[LoadedBlock]) -> dict[tuple[str, str], Seeds]:
+    """By task and hash, what the runs of each cell come to."""
+    found: dict[tuple[str, str], list[tuple[Mapping[str, Any], Seeds]]] = {}
+    for block in blocks:
+        if block.measured:
+            key = str(block.record["task"]), str(block.record["hash"])
+            found.setdefault(key, []).append((block.record, block.measured))
+    return {key: merged(own) for key, own in found.items()}
 
 
 def _solved(blocks: Sequence[LoadedBlock]) -> tuple[frozenset[str], frozenset[str]]:
@@ -243,7 +278,7 @@ def _solved(blocks: Sequence[LoadedBlock]) -> tuple[frozenset[str], frozenset[st
 
 
 def _judged_exactly(block: LoadedBlock) -> LoadedBlock:
-    return replace(block, scores=block.exact_scores or {})
+    return replace(block, scores=block.exact_scores or {}, measured=block.exact_measured or block.measured)
 
 
 def _control(name: object, runs: pd.DataFrame, plans: Sequence[PlannedCell]) -> str | None:

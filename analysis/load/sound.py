@@ -48,6 +48,8 @@ def _failed(block: LoadedBlock, causes: Mapping[int, str]) -> dict[str, Any]:
         "record": {**block.record, "seeds": outcomes},
         "statuses": {**block.statuses, **dict.fromkeys(causes, "failed")},
         "scores": {seed: scores for seed, scores in block.scores.items() if seed not in causes},
+        "measured": {**block.measured, **dict.fromkeys(causes)},
+        "exact_measured": {**block.exact_measured, **dict.fromkeys(causes)},
     }
 
 

@@ -3,29 +3,31 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import pandas as pd
 
 from analysis.claims import comparisons
+from analysis.claims.comparisons import Compared
 from analysis.claims.metrics import run_metrics
-from analysis.claims.verdicts import Judged, judge, predates
+from analysis.claims.verdicts import Judged, judge
 from analysis.figures.gallery import Material
 from analysis.load import MODES, STATUSES, Records, measures
 from analysis.tables import formats, references
 from analysis.tables.comparisons import claims_table, control_table
 from analysis.tables.costs import cost_table, costs_of_runs, critic_table
 from analysis.tables.final_scores import aggregate_table, comparison_table, count_text
-from analysis.tables.formats import Table, interval_text, number_text
+from analysis.tables.formats import Table, interval_text
 from analysis.tables.learning import closing_table, learning_table
 from bench.config.names import bounded
 from bench.verdicts.hypotheses import ClaimsFile
+from bench.verdicts.judge import ALPHA
+from bench.verdicts.row import JudgedRow, in_order
 
 NAMED_TIES = 4  # in a sentence; the table of final scores marks them all
 LONGEST = 1000  # letters of what a record says in its own words
 MODE = "stochastic"  # what is trained; claims are judged on it
 RANKS = (
     "Whether an arm is ahead is said by paired sign-flip tests, with a family-wise error of at most "
-    f"{comparisons.ALPHA:.0%} (Holm over all pairs of arms of all tasks and modes)."
+    f"{ALPHA:.0%} (Holm over all pairs of arms of all tasks and modes)."
 )
 # Second views of what other figures show: large, so `report.md` names them, the page alone shows them, and
 # `results/.gitignore` leaves them out.
@@ -48,6 +50,35 @@ class Part:
 
 
 @dataclass(frozen=True)
+class Verdicts:
+    """What was judged: by claims file, the claims that the studies read say anything about or were planned for; and
+    the arms beside the control.
+    """
+
+    claims: tuple[tuple[ClaimsFile, tuple[Judged, ...]], ...]
+    compared: tuple[Compared, ...]
+
+    @classmethod
+    def of(cls, records: Records, claims_files: Sequence[ClaimsFile]) -> "Verdicts":
+        """What these studies give."""
+        found = [
+            (file, tuple(each for each in judge(file, records) if _is_relevant(each, records))) for file in claims_files
+        ]
+        compared = comparisons.against_control(records) if len(records.runs) else []
+        return cls(tuple((file, judged) for file, judged in found if judged), tuple(compared))
+
+    @property
+    def judged(self) -> list[Judged]:
+        """The claims of all files."""
+        return [claim for _, found in self.claims for claim in found]
+
+    @property
+    def rows(self) -> list[JudgedRow]:
+        """The rows of all claims."""
+        return [row for claim in self.judged for row in claim.rows]
+
+
+@dataclass(frozen=True)
 class Document:
     """A report: its title and its parts, the answer first."""
 
@@ -60,30 +91,26 @@ class Document:
         return Document(self.title, (*self.parts[:place], *parts, *self.parts[place:]))
 
 
-def compose(
-    material: Material, claims_files: Sequence[ClaimsFile], figures: Sequence[str], too_large: Sequence[str]
-) -> Document:
+def compose(material: Material, verdicts: Verdicts, figures: Sequence[str], too_large: Sequence[str]) -> Document:
     """The report of a study.
 
     Args:
         material: the study.
-        claims_files: the hypotheses to judge; those that need cells the study has not are counted, not shown.
+        verdicts: what was judged.
         figures: names of the figures there are.
         too_large: names of figures with too many panels for a report.
     """
     records = material.records
     metrics = run_metrics(records)
-    judged = [(file, judge(file, records, metrics)) for file in claims_files]
-    differences = comparisons.against_control(records.runs, records.control, MODE) if records.control else None
     aggregates, costs = aggregate_table(records.runs), costs_of_runs(records.runs)
     parts = [
-        _answer(material, [claim for _, found in judged for claim in found]),
-        *_claims(judged, records),
+        _answer(material, verdicts),
+        *_claims(verdicts, records),
         *_closing(material, metrics, costs),
         Part(
             "Final scores", how_measured(records), tables=(comparison_table(material.estimates), *_present(aggregates))
         ),
-        *_control(differences, str(records.control)),
+        *_control(verdicts.compared, str(records.control)),
         *_referenced(records),
         Part("Speed and stability", tables=(learning_table(metrics),)),
         Part("Figures", _on_demand(records.name, too_large), figures=tuple(figures)),
@@ -99,11 +126,11 @@ def _present(*found: Table | None) -> tuple[Table, ...]:
     return tuple(table for table in found if table is not None)
 
 
-def _answer(material: Material, judged: Sequence[Judged]) -> Part:
+def _answer(material: Material, verdicts: Verdicts) -> Part:
     """How the arms of every task stand to the highest mean, and the verdicts in numbers."""
     items = [_standing(measure.label, material.estimates) for measure in measures(material.records.runs)]
     said = (summary(material.records.runs), *((RANKS,) if (material.estimates["mark"] != "").any() else ()))
-    return Part("In short", said, (*items, *_verdicts(judged, material.records)))
+    return Part("In short", said, (*items, *_verdicts(verdicts)))
 
 
 def how_measured(records: Records) -> tuple[str, ...]:
@@ -132,11 +159,12 @@ def _listed(names: Sequence[str]) -> str:
     return " and ".join([*([", ".join(names[:-1])] if names[1:] else []), *names[-1:]])
 
 
-def _verdicts(judged: Sequence[Judged], records: Records) -> list[str]:
-    """How often each verdict was given, over the claims that are shown."""
-    shown = pd.Series([claim.verdict for claim in judged if _is_relevant(claim, records)], dtype=str)
-    counts = ", ".join(f"{number} {verdict}" for verdict, number in shown.value_counts().sort_index().items())
-    return [f"Claims: {counts}."] if counts else []
+def _verdicts(verdicts: Verdicts) -> list[str]:
+    """How often each verdict was given, over the rows of claims."""
+    found = [row.verdict for row in verdicts.rows]
+    counts = ", ".join(f"{found.count(word)} {word}" for word in in_order(found))
+    claims = f"{_count(len(verdicts.judged), 'claim')} in {_count(len(found), 'row')} of claim and task"
+    return [f"Claims: {claims}: {counts}."] if found else []
 
 
 def _standing(task: str, estimates: pd.DataFrame) -> str:
@@ -188,31 +216,34 @@ def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-def _claims(judged: Sequence[tuple[ClaimsFile, list[Judged]]], records: Records) -> list[Part]:
+def _claims(verdicts: Verdicts, records: Records) -> list[Part]:
     """A table per claims file that this study says anything about."""
-    shown, sentences = [], []
-    for file, found in judged:
-        relevant = [claim for claim in found if _is_relevant(claim, records)]
-        if not relevant:
-            continue
-        shown.append(claims_table(relevant, file.title))
-        absent = len(found) - len(relevant)
-        further = f"; further claims of it need cells that are not here: {absent}" if absent else ""
-        sentences.append(f"{file.path.name}: {_committed(file, records)}{further}.")
-    return [Part("Claims", (*sentences, *how_measured(records)), tables=tuple(shown))] if shown else []
+    if not verdicts.claims:
+        return []
+    sentences = [f"{file.path.name}: {_origin(file, found)}." for file, found in verdicts.claims]
+    tables = tuple(claims_table(found, file.title) for file, found in verdicts.claims)
+    return [Part("Claims", (*sentences, *how_measured(records)), tables=tables)]
 
 
 def _is_relevant(judged: Judged, records: Records) -> bool:
     """Whether a claim was planned for a study read here, or something can be said about it all the same."""
     planned = judged.claim.studies[0] in records.name.split("+")
-    return planned or any(finding.verdict != "missing" for finding in judged.findings)
+    return planned or any(row.word is not None for row in judged.rows)
 
 
-def _committed(file: ClaimsFile, records: Records) -> str:
-    if not file.commit:
-        return "no commit of it is known, so its hypotheses may have been written after the runs"
-    before = {True: "before the first run", False: "after the first run", None: "at an unknown time"}
-    return f"commit {file.commit[:12]}, {before[predates(file, records)]}"
+def _origin(file: ClaimsFile, judged: Sequence[Judged]) -> str:
+    """The commit of a claims file, how many rows its family has, and how many of those judged were planned."""
+    rows = [row for claim in judged for row in claim.rows if row.word is not None]
+    commit = f"commit {file.commit[:12]}" if file.commit else "no commit of it is known"
+    family = f"a family of {_count(file.rows, 'row')}"
+    told = {"": "at an unknown time, so they may have been written after the runs"}
+    counts = [
+        f"{sum(row.planned == kind for row in rows)} {told.get(kind, kind)}"
+        for kind in dict.fromkeys(row.planned for row in rows)
+    ]
+    further = sum(len(claim.tasks) for claim in file.claims.values()) - sum(len(claim.rows) for claim in judged)
+    absent = [f"{_count(further, 'row')} not of this study"] if further else []
+    return "; ".join([commit, family, *([f"of {len(rows)} judged here, {', '.join(counts)}"] if rows else []), *absent])
 
 
 def _closing(material: Material, metrics: pd.DataFrame, costs: pd.DataFrame) -> list[Part]:
@@ -226,15 +257,13 @@ def _referenced(records: Records) -> list[Part]:
     return [Part("Held to a reference", tables=(found,))] if found else []
 
 
-def compose_laboratory(records: Records, claims_files: Sequence[ClaimsFile], measured: Sequence[Part]) -> Document:
+def compose_laboratory(records: Records, verdicts: Verdicts, measured: Sequence[Part]) -> Document:
     """The report of a study that measured estimators and trained nothing: `measured` is what it found."""
-    judged = [(file, judge(file, records, records.runs)) for file in claims_files]
     found = records.laboratory
     stages = f"{_count(len(found.notes), 'stage')} of training measured on {_count(len(found.tasks), 'task')}"
-    verdicts = _verdicts([claim for _, own in judged for claim in own], records)
     parts = [
-        Part("In short", (f"{stages} ({', '.join(found.tasks)}).",), tuple(verdicts)),
-        *_claims(judged, records),
+        Part("In short", (f"{stages} ({', '.join(found.tasks)}).",), tuple(_verdicts(verdicts))),
+        *_claims(verdicts, records),
         *measured,
         *_troubles(records),
         Part("How it was made", items=tuple(_provenance(records))),
@@ -242,24 +271,10 @@ def compose_laboratory(records: Records, claims_files: Sequence[ClaimsFile], mea
     return Document(records.title, tuple(parts))
 
 
-def _control(differences: pd.DataFrame | None, control: str) -> list[Part]:
-    if differences is None or differences.empty:
+def _control(compared: Sequence[Compared], control: str) -> list[Part]:
+    if not compared:
         return []
-    table = control_table(differences, control)
-    return [Part(f"Against {control}", _power(differences), tables=(table,))]
-
-
-def _power(differences: pd.DataFrame) -> tuple[str, ...]:
-    """What the comparisons can detect, from the family's level, the pairs there are and the measured correlation."""
-    power = comparisons.power(differences)
-    if power is None:
-        return ("No comparison could be made.",)
-    related = "not measurable" if np.isnan(power.correlation) else number_text(power.correlation, 2)
-    return (
-        f"Power: α = {comparisons.ALPHA} for the family of {_count(power.comparisons, 'comparison')}; with "
-        f"{power.pairs} pairs an effect of d = {number_text(power.detectable, 2)} is found with probability "
-        f"0.8 at the strictest step. Median correlation of paired runs: {related}.",
-    )
+    return [Part(f"Against {control}", tables=(control_table(compared, control),))]
 
 
 def _on_demand(study: str, too_large: Sequence[str]) -> tuple[str, ...]:

@@ -13,8 +13,9 @@ from analysis.figures.gallery import FIGURES, Material
 from analysis.figures.style import FORMATS, Look, Style, save
 from analysis.load import MODES, Records
 from analysis.report import document, lab, page, tuned
-from analysis.report.document import Document, Part
+from analysis.report.document import Document, Part, Verdicts
 from analysis.tables import formats
+from analysis.tables.comparisons import claims_table, control_table, rows_frame, rows_json
 from analysis.tables.costs import costs_of_runs
 from analysis.tables.final_scores import comparison_table
 from analysis.tables.lab import policies_table
@@ -23,6 +24,7 @@ from bench.errors import UserError
 from bench.paths import refuse_links
 from bench.records.files import write_atomic
 from bench.verdicts.hypotheses import ClaimsFile
+from bench.verdicts.row import JudgedRow
 
 MAIN_FIGURES = ("learning_curves_stochastic", "learning_curves_deterministic", "final_scores")  # in every format
 LOOK = Look(panels=24)  # more would take minutes to draw and nobody could read them
@@ -63,10 +65,12 @@ def _write_trained(
     by_task, whole = sheets.of_page(names, material.tasks), sheets.of_files(names, gallery.chosen(MAIN_FIGURES))
     drawn = sheets.draw(material, [*by_task, *whole], LOOK)  # goes on beside what follows
     yield from _write_tables(material, folder)
+    verdicts = Verdicts.of(records, claims_files)
+    yield from _write_verdicts(verdicts, str(records.control), folder)
     measured = lab_figures.drawings(records.laboratory, LOOK)
     if tuning is not None:
         measured |= tuned_figures.drawings(tuning, material.styles, LOOK)
-    said = document.compose(material, claims_files, [*names, *measured], too_large)
+    said = document.compose(material, verdicts, [*names, *measured], too_large)
     if tuning is not None:
         said = said.after("In short", tuned.parts(tuning))
     said = said.after("Final scores", _measured_parts(records, material.estimates))
@@ -86,8 +90,10 @@ def _write_laboratory(records: Records, folder: Path, claims_files: Sequence[Cla
     """The report of a study that was measured and not trained."""
     saved = _saved(lab_figures.drawings(records.laboratory, LOOK))
     parts = [*_measured_parts(records, pd.DataFrame()), Part("Figures", figures=tuple(saved))]
-    said = document.compose_laboratory(records, claims_files, parts)
+    verdicts = Verdicts.of(records, claims_files)
+    said = document.compose_laboratory(records, verdicts, parts)
     yield from _write_measured(records, saved, folder)
+    yield from _write_verdicts(verdicts, str(records.control), folder)
     yield from _write_document(said, _of_page(saved), {}, folder)
 
 
@@ -132,6 +138,21 @@ def _write_tables(material: Material, folder: Path) -> Iterator[Path]:
     yield from write_table(folder / "comparison", comparison_table(estimates), estimates, by_mode)
     yield write_file(folder / "costs.csv", formats.csv(costs_of_runs(runs)).encode())
     yield write_file(folder / "runs.csv", formats.csv(runs.drop(columns="block")).encode())
+
+
+def _write_verdicts(verdicts: Verdicts, control: str, folder: Path) -> Iterator[Path]:
+    """The rows of claims, and of arms beside the control, as files for other programs."""
+    tables = [claims_table(found, file.title) for file, found in verdicts.claims]
+    yield from _write_rows(folder / "claims", verdicts.rows, tables)
+    rows = [each.row for each in verdicts.compared]
+    yield from _write_rows(folder / "control", rows, [control_table(verdicts.compared, control)] if rows else [])
+
+
+def _write_rows(path: Path, rows: Sequence[JudgedRow], tables: Sequence[formats.Table]) -> Iterator[Path]:
+    if rows:
+        yield write_file(path.with_suffix(".csv"), formats.csv(rows_frame(rows)).encode())
+        yield write_file(path.with_suffix(".json"), rows_json(rows).encode())
+        yield write_file(path.with_suffix(".tex"), "\n".join(map(formats.latex, tables)).encode())
 
 
 def write_table(

@@ -10,17 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from analysis import load
-from analysis.claims.metrics import run_metrics
-from analysis.claims.verdicts import Finding, Judged, judge
+from analysis.claims.verdicts import NOT_RUN, Judged, judge
 from analysis.load import Records
 from analysis.tables import formats
+from analysis.tables.comparisons import claimed_text, row_cells
 from bench.errors import UserError
 from bench.paths import CONF
 from bench.verdicts.hypotheses import Claim, ClaimsFile
+from bench.verdicts.row import JudgedRow, in_order
+from bench.verdicts.words import Word
 
 STUDIES = CONF / "study"
-VERDICTS = ("supported", "refuted", "mixed", "undecided", "uninformative", "missing")  # in the order of a summary
-NOT_RUN = "not run"
 SECTION = """
 ## {title}
 
@@ -70,8 +70,7 @@ def read(results: Path, name: str, files: Sequence[ClaimsFile]) -> Study:
     records = load.read([name], results)
     if records.problems:
         raise UserError(f"{records.problems[0]}: a scoreboard needs whole studies")
-    metrics = run_metrics(records) if len(records.runs) else records.runs
-    judged = {file.path.stem: {found.name: found for found in judge(file, records, metrics)} for file in files}
+    judged = {file.path.stem: {found.name: found for found in judge(file, records)} for file in files}
     return Study(records, judged)
 
 
@@ -81,34 +80,75 @@ def answers(file: ClaimsFile, studies: Mapping[str, Study]) -> list[Answer]:
     for name, claim in file.claims.items():
         present = [study for study in claim.studies if study in studies]
         verdicts = {study: studies[study].judged[file.path.stem][name] for study in present}
-        telling = [study for study in present if verdicts[study].verdict != "missing"]
+        telling = [study for study in present if any(row.pairs for row in verdicts[study].rows)]
         study = next(iter(telling or present), claim.studies[0])
         found.append(Answer(name, claim, study, verdicts.get(study)))
     return found
 
 
 def summary(found: Sequence[Answer]) -> str:
-    """`12 claims: 7 supported, 2 refuted, 3 not run`."""
-    verdicts = [answer.verdict for answer in found]
-    counts = [f"{verdicts.count(kind)} {kind}" for kind in (*VERDICTS, NOT_RUN) if kind in verdicts]
-    return f"{len(found)} claims: {', '.join(counts)}"
+    """`12 claims in 20 rows: 7 supported, 2 reversed, 11 not run`: a row is a claim on a task."""
+    rows = [
+        verdict
+        for answer in found
+        for verdict in (
+            [row.verdict for row in answer.judged.rows] if answer.judged else [NOT_RUN] * len(answer.claim.tasks)
+        )
+    ]
+    counts = [f"{rows.count(kind)} {kind}" for kind in in_order(rows)]
+    claims = f"{len(found)} {'claim' if len(found) == 1 else 'claims'}"
+    return f"{claims} in {len(rows)} {'row' if len(rows) == 1 else 'rows'} of claim and task: {', '.join(counts)}"
 
 
 def table(found: Sequence[Answer], numbers: bool) -> str:
-    """Claims as a Markdown table; with `numbers`, the effect on every task with its interval."""
-    header = ("claim", "source", "verdict", "study", *(("effect in the direction claimed, by task",) * numbers))
-    rows = [header, ("---",) * len(header)]
+    """Claims as a Markdown table; with `numbers`, what is claimed and a line for every task."""
+    if numbers:
+        return _table_of_rows(found)
+    rows: list[tuple[str, ...]] = [("claim", "source", "verdict", "study")]
+    rows += [(*_about(answer), _marked(answer.verdict), answer.study) for answer in found]
+    return _markdown(rows)
+
+
+def _about(answer: Answer) -> tuple[str, str]:
+    return formats.markdown_text(answer.claim.statement), formats.markdown_text(answer.claim.source)
+
+
+def _table_of_rows(found: Sequence[Answer]) -> str:
+    rows: list[tuple[str, ...]] = [
+        ("claim", "source", "study", "task", "verdict", "claimed", "effect", "pairs", "p", "needs", "noise")
+    ]
     for answer in found:
-        verdict = f"**{answer.verdict}**" if answer.verdict in ("supported", "refuted", "mixed") else answer.verdict
-        about = (formats.markdown_text(answer.claim.statement), formats.markdown_text(answer.claim.source))
-        effects = "; ".join(_effect(finding) for finding in answer.judged.findings) if answer.judged else ""
-        rows.append((*about, verdict, answer.study, *((formats.markdown_text(effects),) * numbers)))
-    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+        if answer.judged is None:
+            rows.append((*_about(answer), answer.study, ", ".join(answer.claim.tasks), NOT_RUN, *[""] * 6))
+            continue
+        for place, row in enumerate(answer.judged.rows):
+            about = (*_about(answer), answer.study) if place == 0 else ("", "", "")
+            verdict, *cells = map(formats.markdown_text, row_cells(row))
+            rows.append((*about, row.task, _marked(verdict), formats.markdown_text(claimed_text(row)), *cells))
+    return _markdown(rows)
 
 
-def _effect(finding: Finding) -> str:
-    numbers = formats.interval_text((finding.effect, finding.low, finding.high), 3)
-    return f"{finding.task} {finding.verdict}" + ("" if numbers == "–" else f", {numbers}")
+def _marked(verdict: str) -> str:
+    """In bold where something was found."""
+    said = verdict.startswith((Word.SUPPORTED, Word.REVERSED, Word.DIFFERENT))
+    return f"**{verdict}**" if said else verdict
+
+
+def _markdown(rows: Sequence[tuple[str, ...]]) -> str:
+    header, *others = rows
+    return "\n".join("| " + " | ".join(row) + " |" for row in [header, ("---",) * len(header), *others])
+
+
+def _effects(rows: Sequence[JudgedRow]) -> str:
+    """The verdict and effect on every task; said once where nothing was judged on any, for one reason."""
+    if len({row.text for row in rows}) == 1 and all(row.word is None for row in rows):
+        return rows[0].text.partition(": ")[2]
+    return "; ".join(map(_effect, rows))
+
+
+def _effect(row: JudgedRow) -> str:
+    numbers = formats.interval_text((row.effect, row.low, row.high), 3)
+    return f"{row.task} {row.text}" + ("" if numbers == "–" else f", {numbers}")
 
 
 def board(files: Sequence[ClaimsFile], studies: Mapping[str, Study], numbers: bool) -> str:
@@ -137,7 +177,7 @@ def facts(name: str, study: Study, conf: Path = STUDIES) -> str:
     ]
     planned = [found for file in study.judged.values() for found in file.values() if found.claim.studies[0] == name]
     for found in planned:
-        effects = "; ".join(_effect(finding) for finding in found.findings)
+        effects = formats.markdown_text(_effects(found.rows))
         lines.append(f"- claim: {formats.markdown_text(found.claim.statement)}: **{found.verdict}** ({effects})")
     return "\n".join([lines[0], "", *lines[1:]] if lines[0] else lines[1:])
 

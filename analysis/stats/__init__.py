@@ -18,20 +18,10 @@ from analysis.stats.bootstrap import (
     resample,
     resample_rows,
 )
-from analysis.stats.curves import curve_metrics
-from analysis.stats.halves import cross_fitted_drawdown, drawdown, noise_share
-from analysis.stats.inference import (
-    equivalence_test,
-    holm,
-    minimum_detectable_effect,
-    power,
-    seeds_needed,
-    sign_flip_test,
-)
+from analysis.stats.inference import holm, sign_flip_test
 from analysis.stats.scores import (
     Array,
     failure_rate,
-    improvements,
     iqm,
     mean,
     median,
@@ -39,7 +29,9 @@ from analysis.stats.scores import (
     performance_profile,
     probability_of_improvement,
 )
-from analysis.stats.spread import gini, gini_effect, gini_pseudo_values
+from bench.records.metrics import cross_fitted_drawdown, drawdown, steps_to_threshold
+from bench.verdicts.judge import improvements
+from bench.verdicts.noise import noise_share
 from bench.verdicts.sequential import (
     Design,
     Interval,
@@ -56,6 +48,7 @@ from bench.verdicts.sequential import (
     unseen,
     unseen_rate,
 )
+from bench.verdicts.spread import gini, gini_effect, gini_pseudo_values
 
 __all__ = [
     "CONFIDENCE",
@@ -66,10 +59,8 @@ __all__ = [
     "Statistic",
     "boundaries",
     "cross_fitted_drawdown",
-    "curve_metrics",
     "difference_interval",
     "drawdown",
-    "equivalence_test",
     "failure_rate",
     "generator",
     "gini",
@@ -88,23 +79,21 @@ __all__ = [
     "mean_band",
     "mean_interval",
     "median",
-    "minimum_detectable_effect",
     "noise_share",
     "one_look",
     "optimality_gap",
     "pairs_needed",
     "percentiles",
     "performance_profile",
-    "power",
     "probability_of_improvement",
     "quantiles",
     "repeated_interval",
     "resample",
     "resample_rows",
-    "seeds_needed",
     "shares",
     "sign_flip_test",
     "spent",
+    "steps_to_threshold",
     "unseen",
     "unseen_rate",
 ]

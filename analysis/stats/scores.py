@@ -90,17 +90,6 @@ def probability_of_improvement(x: ArrayLike, y: ArrayLike) -> Array:
     return _over_tasks(ratio((wins * pairs).sum(axis=(-3, -2)), pairs.sum(axis=(-3, -2))))
 
 
-def improvements(x: ArrayLike, y: ArrayLike) -> Array:
-    """One value per pair of runs: ½ where x > y, 0 at a tie, −½ where x < y; their mean is a probability less ½.
-
-    Args:
-        x, y: (pairs,), the same seed in the same place; NaN where a run is missing, which gives NaN.
-    """
-    first, second = np.asarray(x, float), np.asarray(y, float)
-    value = (first > second) + 0.5 * (first == second) - 0.5
-    return np.asarray(np.where(np.isnan(first) | np.isnan(second), np.nan, value))
-
-
 def performance_profile(scores: ArrayLike, taus: ArrayLike) -> Array:
     """The share of runs with a score above each τ, averaged over tasks (arXiv 2108.13264, equation 2).
 

@@ -9,6 +9,7 @@ from analysis import stats
 from analysis.claims import comparisons
 from analysis.load import MODES, STATUSES, labels, measures
 from analysis.tables.formats import Best, Section, Table, Tied, decimals_of, interval_of, interval_text, percent_text
+from bench.verdicts.judge import ALPHA
 
 FAILING = 0.5  # normalised: halfway from random to the reference
 STATISTICS: Mapping[str, stats.Statistic] = {"mean": stats.mean, "iqm": stats.iqm}
@@ -20,7 +21,7 @@ AGGREGATES: Mapping[str, stats.Statistic] = {
 }
 _RANKS = (
     "Bold: highest mean; italic: not told apart from it by paired sign-flip tests, with a family-wise error of at most "
-    f"{comparisons.ALPHA:.0%} (Holm over all pairs of arms of all tasks and modes); no marks where fewer than two arms "
+    f"{ALPHA:.0%} (Holm over all pairs of arms of all tasks and modes); no marks where fewer than two arms "
     "have two scores."
 )
 _MODE_MEANING = {

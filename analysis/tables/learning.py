@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from analysis import stats
-from analysis.claims import comparisons
+from analysis.claims.arms import arms
 from analysis.claims.metrics import SOLVED
 from analysis.load import laboratory
 from analysis.tables.formats import (
@@ -18,6 +18,7 @@ from analysis.tables.formats import (
     optional_text,
     thousands_text,
 )
+from bench.verdicts.selection import SHARED_FACTORS, not_comparable
 
 ESTIMATORS = ("td0", "nstep", "gae", "monte_carlo")  # in the order of how far they look ahead
 MEASURED_APART = ("bias", "variance", "cosine")
@@ -33,8 +34,8 @@ def learning_table(metrics: pd.DataFrame) -> Table:
         caption=f"Speed and stability of the stochastic policy, with {stats.CONFIDENCE:.0%} bootstrap intervals of "
         "means over seeds. Area: mean height of the normalised learning curve. Steps: median over seeds until a "
         f"normalised score of {SOLVED:g}; “> budget” where most seeds never get there; never: how many did not. "
-        "Drawdown: mean share of its running best that a run has lost again. Spread: mean distance of a "
-        "seed's final score from the arm's median.",
+        "Drawdown: mean loss against the best so far, of exact returns or cross-fitted between halves of the episodes. "
+        "Spread: Gini's mean difference, how far two runs of the arm end apart.",
         header=("arm", "n", "area", f"steps to {SOLVED:g}", "never", "drawdown", "spread"),
         sections=tuple(sections),
     )
@@ -42,10 +43,12 @@ def learning_table(metrics: pd.DataFrame) -> Table:
 
 def _learning_row(task: str, arm: str, runs: pd.DataFrame) -> tuple[str, ...]:
     steps = runs["steps_to_threshold"].to_numpy(float)
-    area, drawdown, spread = (
+    area, drawdown = (
         interval_text(stats.mean_interval(runs[name].to_numpy(float), task, arm, name), 3)
-        for name in ("area", "drawdown", "spread")
+        for name in ("area", "drawdown")
     )
+    apart = stats.gini_pseudo_values(runs["final"]) if len(runs) > 2 else np.array([])  # their mean is the spread
+    spread = interval_text(stats.mean_interval(apart, task, arm, "spread"), 3)
     never = f"{np.isinf(steps).sum()} of {len(runs)}"
     return (arm, str(len(runs)), area, steps_text(steps), never, drawdown, spread)
 
@@ -79,12 +82,12 @@ def closing_table(
     chosen = metrics[(metrics["baseline"] == "critic") & metrics["final"].notna()]
     sections = []
     for task, part in chosen.groupby("task", sort=False):
-        arms = part.drop_duplicates("arm")
-        arms = arms[arms["advantage"].isin(ESTIMATORS)].sort_values("advantage", key=_order, kind="stable")
-        alike = [arm for arm in arms["arm"] if not comparisons.not_comparable(part, arm, arms["arm"].iloc[0])]
-        if arms.loc[arms["arm"].isin(alike), "advantage"].nunique() > 1:
-            rows = [_closing_row(str(task), str(arm), part, estimates, costs, measured) for arm in alike]
-            sections.append(Section(str(task), tuple(rows)))
+        rows = part.drop_duplicates("arm")
+        rows = rows[rows["advantage"].isin(ESTIMATORS)].sort_values("advantage", key=_order, kind="stable")
+        alike = _alike(part, [str(arm) for arm in rows["arm"]])
+        if rows.loc[rows["arm"].isin(alike), "advantage"].nunique() > 1:
+            texts = [_closing_row(str(task), arm, part, estimates, costs, measured) for arm in alike]
+            sections.append(Section(str(task), tuple(texts)))
     if not sections:
         return None
     lacking = "" if len(measured) else " They are not in this study: python -m bench lab measures them."
@@ -95,6 +98,13 @@ def closing_table(
         header=("arm", *MEASURED_APART, "final", "area", "drawdown", "seconds", "CPU s", "parameters"),
         sections=tuple(sections),
     )
+
+
+def _alike(runs: pd.DataFrame, labels: Sequence[str]) -> list[str]:
+    """The arms that are comparable with the first."""
+    known = {arm.label: arm.factors for arm in arms(runs, SHARED_FACTORS)}
+    factors = {label: known.get(label, {}) for label in labels}
+    return [label for label in labels if not not_comparable(factors[label], factors[labels[0]])]
 
 
 def _order(levels: pd.Series) -> pd.Series:

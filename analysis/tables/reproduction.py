@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 
 from analysis import load, stats
-from analysis.claims import comparisons
 from analysis.load import Records
 from analysis.tables import formats
+from bench.verdicts.judge import ALPHA
 
 FINAL = "final_stochastic"
 
@@ -141,10 +141,10 @@ def summary(found: pd.DataFrame) -> str:
     """One sentence: how many cells there are in both, how many agree, how many differ."""
     shared = found[~found["cell"].str.startswith("only")]
     pairs = int(shared["pairs"].sum())
-    differ = int((shared["p_holm"] < comparisons.ALPHA).sum())
+    differ = int((shared["p_holm"] < ALPHA).sum())
     alone = len(found) - len(shared)
     both, apart = ("cell" if number == 1 else "cells" for number in (len(shared), differ))
     return (
         f"{len(shared)} {both} in both, {alone} in one only; {int(shared['identical'].sum())} of {pairs} common runs "
-        f"identical; {differ} {apart} differ{'s' if differ == 1 else ''} at {comparisons.ALPHA} after Holm."
+        f"identical; {differ} {apart} differ{'s' if differ == 1 else ''} at {ALPHA} after Holm."
     )

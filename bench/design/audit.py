@@ -12,6 +12,8 @@ from bench.errors import UserError, counted
 from bench.records import block as blocks
 from bench.records.files import SEAL, Damaged
 from bench.verdicts import hypotheses, sequential
+from bench.verdicts.judge import ALPHA, MARGIN
+from bench.verdicts.metrics import METRICS
 from bench.verdicts.sequential import Design
 from bench.verdicts.words import Word
 
@@ -33,7 +35,7 @@ def audit(study: Path) -> tuple[list[str], list[str]]:
     try:
         design = sequential.looks_up_to(lines[0]["max_pairs"])
         rows = [Comparison.read(row) for row in lines[0]["rows"]]
-        problems = [*_planned(lines[0], rows), *_order(lines, rows, design)]
+        problems = list(_planned(lines[0], rows)) or list(_order(lines, rows, design))
         if not problems:
             problems = [*_blocks(study, lines, rows, design), *_numbers(study, lines, rows, design)]
     except (ValueError, UserError) as error:
@@ -43,8 +45,8 @@ def audit(study: Path) -> tuple[list[str], list[str]]:
 
 def _planned(design: Line, rows: Sequence[Comparison]) -> Iterator[str]:
     """What of the design is not what this suite, or its claims files, would have planned."""
-    if design["alpha"] != looks.ALPHA:
-        yield f"its level is {design['alpha']}, not {looks.ALPHA}"
+    if design["alpha"] != ALPHA:
+        yield f"its level is {design['alpha']}, not {ALPHA}"
     files = {file.path.stem: file for file in hypotheses.read_all()}
     for row in rows:
         stem, dot, name = row.name.partition(".")
@@ -53,22 +55,25 @@ def _planned(design: Line, rows: Sequence[Comparison]) -> Iterator[str]:
             planned: Mapping[str, Any] = {
                 "metric": "final",
                 "direction": "higher",
-                "margin": comparisons.MARGIN,
+                "margin": MARGIN,
                 "share": 1 / len(rows),
+                "logarithm": False,
+                "limits": None,
             }
         elif stem not in files or name not in files[stem].claims:
             yield f"{called}: {stem}.yaml has no such claim any more"
             continue
         else:
             claim = files[stem].claims[name]
-            number = sum(len(each.tasks) for each in files[stem].claims.values())
             planned = {
                 "metric": claim.metric,
                 "direction": claim.direction,
                 "margin": claim.sesoi,
-                "share": 1 / number,
+                "share": files[stem].share(claim),
+                "logarithm": claim.logarithm,
+                "limits": claim.range,
             }
-        if len(row.cells) != (2 if row.constant is None else 1) or row.metric not in comparisons.METRICS:
+        if len(row.cells) != (2 if row.constant is None else 1) or row.metric not in METRICS:
             yield f"{called}: it is no comparison of {row.metric} that looks judge"
         for key, value in planned.items():
             if getattr(row, key) != value:
@@ -90,9 +95,11 @@ def _order(lines: Sequence[Line], rows: Sequence[Comparison], design: Design) ->
             missing = next(look for look, found in zip(design.looks, pairs, strict=False) if look != found)
             yield f"the look at {missing} pairs is missing"
     still = {row.key for row in rows}
+    first = {row.key: row.question.traits.first_look for row in rows}
     for line in done:
         judged = [(row["name"], row["task"]) for row in line["rows"]]
-        if len(set(judged)) < len(judged) or set(judged) != still:
+        due = {key for key in still if first[key] <= line["pairs"]}
+        if len(set(judged)) < len(judged) or set(judged) != due:
             yield f"the look at {line['pairs']} pairs did not judge the comparisons that were open, each once"
         still -= {(row["name"], row["task"]) for row in line["rows"] if row["word"] != Word.OPEN}
     ends = [line for line in lines if line["kind"] == END]
@@ -131,9 +138,13 @@ def _blocks(study: Path, lines: Sequence[Line], rows: Sequence[Comparison], desi
 def _numbers(study: Path, lines: Sequence[Line], rows: Sequence[Comparison], design: Design) -> Iterator[str]:
     """Verdicts and numbers that the blocks do not give."""
     by_key = {row.key: row for row in rows}
+    cells = dict.fromkeys(cell for row in rows for cell in row.cells)
+    there = {looks.seal_path(study, block) for cell in cells for block in comparisons.finished(study, cell)}
     for line in ledger.looks(lines):
+        if not there.issuperset(line["blocks"]):  # that one was removed is told by `_blocks`
+            continue
         mine = [by_key[row["name"], row["task"]] for row in line["rows"]]
-        again = looks.judged(study, mine, design, line["pairs"], line["blocks"])
+        again = looks.judged(study, mine, design.looks[-1], line["pairs"], line["blocks"])
         if again["failed"] != dict(line["failed"]):
             yield f"the look at {line['pairs']} pairs: other runs failed than it says"
         for said, own in zip(line["rows"], again["rows"], strict=True):

@@ -3,41 +3,27 @@
 A study with claims compares what they say, every other one each arm with the control.
 """
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from bench.cells.grids import Cell
 from bench.cells.labels import labels
 from bench.config.identity import cell_hash, factors
 from bench.config.schema import Config
-from bench.design.selection import MODE
 from bench.errors import UserError
 from bench.records import block as blocks
 from bench.records import scores
-from bench.verdicts import hypotheses
-from bench.verdicts.curves import area_under_curve
+from bench.records.files import Damaged
+from bench.verdicts import hypotheses, metrics, selection
 from bench.verdicts.hypotheses import CONSTANT, Claim, ClaimsFile
-from bench.verdicts.selection import Factors, confounded, not_comparable, selects
+from bench.verdicts.judge import MARGIN, Question
+from bench.verdicts.metrics import METRICS, Seeds
+from bench.verdicts.selection import POOL, Factors, not_comparable
 from bench.verdicts.words import Direction
 
-MARGIN = 0.05  # smallest effect of interest where no claim says one, on the normalised scale
-POOL = "seed_pool"  # the key of a cell and of a claim
-METRICS: Mapping[str, str] = {  # those that are judged by looks, and the mode of evaluation they are of
-    "final": MODE,
-    "final_deterministic": "deterministic",
-    "area": MODE,
-}
 MOST_PAIRS = 5120  # a cell may have 10,000 seeds, and the next look would have more
-RANGE = 1.0  # of each of these metrics
-FAILED = 0.0  # what a failed run counts as on the normalised scale: the random policy's score
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -59,6 +45,7 @@ class Comparison:
         constant: the fixed value it is compared with; None where that is an arm.
         margin: the smallest effect of interest.
         share: of the level of its family.
+        logarithm, limits: see `bench.verdicts.judge.Question`.
     """
 
     name: str
@@ -71,6 +58,15 @@ class Comparison:
     direction: Direction
     margin: float
     share: float
+    logarithm: bool = False
+    limits: tuple[float, float] | None = None
+
+    @property
+    def question(self) -> Question:
+        """What is asked of its arms."""
+        return Question(
+            self.metric, self.direction, self.margin, self.share, self.constant, self.logarithm, self.limits
+        )
 
     @property
     def key(self) -> tuple[str, str]:
@@ -79,13 +75,16 @@ class Comparison:
 
     def planned(self) -> dict[str, Any]:
         """Its entry in the ledger's design."""
-        return {**asdict(self), "cells": [asdict(cell) for cell in self.cells]}
+        limits = None if self.limits is None else list(self.limits)
+        return {**asdict(self), "cells": [asdict(cell) for cell in self.cells], "limits": limits}
 
     @classmethod
     def read(cls, row: Mapping[str, Any]) -> "Comparison":
         """The comparison of an entry that `planned` made."""
         known = {name: row[name] for name in cls.__dataclass_fields__}
-        return cls(**{**known, "cells": tuple(Place(cell["hash"], cell["path"]) for cell in row["cells"])})
+        limits = None if row["limits"] is None else tuple(row["limits"])
+        cells = tuple(Place(cell["hash"], cell["path"]) for cell in row["cells"])
+        return cls(**{**known, "cells": cells, "limits": limits})
 
 
 @dataclass
@@ -110,12 +109,12 @@ class _Arm:
         return self.label.removeprefix(f"{self.task} ")
 
 
-def plan(cells: Sequence[Cell]) -> Planned:
-    """The comparisons of one study's cells. Raises `UserError` where there are none."""
+def plan(cells: Sequence[Cell], max_pairs: int) -> Planned:
+    """The comparisons of one study's cells, with at most so many pairs. Raises `UserError` where there are none."""
     study = cells[0].config.study
     arms = _arms(cells)
     files = _files(study.name)
-    planned = _of_claims(study.name, arms, files) if files else _with_control(study.control, arms)
+    planned = _of_claims(study.name, arms, files, max_pairs) if files else _with_control(study.control, arms)
     if not planned.rows:
         reasons = planned.left_out or [f"study {study.name} has no claims and no study.control to compare arms with"]
         raise UserError("until=decided: there is nothing to decide:", reasons)
@@ -191,14 +190,13 @@ def _with_control(control: str | None, arms: Sequence[_Arm]) -> Planned:
     return planned
 
 
-def _of_claims(study: str, arms: Sequence[_Arm], files: Sequence[ClaimsFile]) -> Planned:
+def _of_claims(study: str, arms: Sequence[_Arm], files: Sequence[ClaimsFile], max_pairs: int) -> Planned:
     """The rows of claims files; those of a file share its level, with its rows that this study does not have."""
     planned = Planned(files=list(files))
     for file in files:
-        share = 1 / sum(len(claim.tasks) for claim in file.claims.values())
         for name, claim in _claims(file, study).items():
             for task in claim.tasks:
-                row = _claimed(f"{file.path.stem}.{name}", claim, task, arms, share)
+                row = _claimed(f"{file.path.stem}.{name}", claim, task, arms, file.share(claim), max_pairs)
                 if isinstance(row, str):
                     planned.left_out.append(f"{file.path.stem}.{name} on {task}: {row}")
                 else:
@@ -206,48 +204,37 @@ def _of_claims(study: str, arms: Sequence[_Arm], files: Sequence[ClaimsFile]) ->
     return planned
 
 
-def _claimed(name: str, claim: Claim, task: str, arms: Sequence[_Arm], share: float) -> Comparison | str:
+def _claimed(
+    name: str, claim: Claim, task: str, arms: Sequence[_Arm], share: float, max_pairs: int
+) -> Comparison | str:
     """The comparison of a claim on a task, or why there is none."""
+    if claim.withdrawn is not None:
+        return f"withdrawn: {claim.withdrawn}"
     if claim.metric not in METRICS:
-        return f"its metric {claim.metric} is not judged by looks"
-    if claim.sesoi == 0:
-        return "it has no smallest effect of interest (sesoi)"
-    of_task = [arm for arm in arms if arm.task == task]
-    mine = [arm for arm in of_task if selects({**claim.among, POOL: claim.seed_pool}, arm.factors)]
-    if of_task and not any(arm.factors[POOL] == claim.seed_pool for arm in of_task):
-        return f"it is judged on {POOL}={claim.seed_pool}, and {POOL}={of_task[0].factors[POOL]} was asked for"
-    chosen: list[_Arm] = []
-    for selector in (claim.arm, claim.against):
-        if CONSTANT not in selector:
-            found = [arm for arm in mine if selects(selector, arm.factors)]
-            if len(found) != 1:
-                text = ", ".join(f"{factor}={value}" for factor, value in selector.items())
-                return f"{len(found)} of the arms have {text}"
-            chosen += found
-    named = {*claim.arm, *claim.against, "name"}
-    if len(chosen) == 2 and (reason := confounded(chosen[0].factors, chosen[1].factors, named)):
-        return reason
+        return f"its metric {claim.metric} is not judged by looks: the laboratory measures it"
+    chosen = selection.chosen(claim, [arm for arm in arms if arm.task == task])
+    if isinstance(chosen, str):
+        return chosen
     constant = None if len(chosen) == 2 else float(claim.against[CONSTANT])
-    against = chosen[1].name if constant is None else f"{constant:g}"
-    cells = tuple(arm.place for arm in chosen)
-    return Comparison(
-        name, task, chosen[0].name, against, cells, constant, claim.metric, claim.direction, claim.sesoi, share
+    row = Comparison(
+        name,
+        task,
+        chosen[0].name,
+        chosen[1].name if constant is None else f"{constant:g}",
+        tuple(arm.place for arm in chosen),
+        constant,
+        claim.metric,
+        claim.direction,
+        claim.sesoi,
+        share,
+        claim.logarithm,
+        claim.range,
     )
-
-
-@dataclass(frozen=True)
-class Runs:
-    """The first runs of a cell, seeds 0 to n − 1, on the normalised scale.
-
-    Attributes:
-        values: by metric, (n,), the worst value of the metric for a run that failed.
-        gains: (n,), final score less that at the start; 0 for a run that failed.
-        failed: the seeds that did.
-    """
-
-    values: Mapping[str, Array]
-    gains: Array
-    failed: tuple[int, ...]
+    if row.question.span is None:
+        return f"its metric {claim.metric} has no range, which looks need: the claim must declare one"
+    if max_pairs < row.question.traits.first_look:
+        return f"its metric {claim.metric} is first looked at with {row.question.traits.first_look} pairs"
+    return row
 
 
 def finished(study: Path, place: Place) -> list[blocks.Block]:
@@ -260,59 +247,27 @@ def is_exact(found: Sequence[blocks.Block]) -> bool:
     return all(scores.is_exact(table) for block in found if len(table := blocks.curves(block)))
 
 
-def runs(found: Sequence[blocks.Block], pairs: int, column: str = "return") -> Runs:
-    """What the blocks of a cell have of its seeds below `pairs`, all of which are finished.
-
-    Of several runs of a seed the first that was begun counts, so that one that failed by itself has failed for good.
+def measured(found: Sequence[blocks.Block], wanted: Collection[int], *, exact: bool) -> Seeds:
+    """What the blocks of a cell have of these seeds; of several runs of a seed the one that was begun first.
 
     Args:
         found: the blocks.
-        pairs: how many seeds.
-        column: of the curves, which is judged: the mean return of episodes, or the exact one.
+        wanted: the seeds; a block with none of them is not read.
+        exact: whether to take exact returns.
 
     Raises:
         UserError: for a damaged block.
     """
-    points: dict[int, dict[str, list[tuple[int, float]]]] = {}
-    finals: dict[int, dict[str, float]] = {}
-    seen: set[int] = set()
-    for block in sorted(found, key=lambda block: str(block.record.get("started", ""))):
-        wanted = block.taken("failed") - seen
-        seen |= block.seeds
-        if not any(seed < pairs for seed in wanted):
+    read = []
+    for block in found:
+        if block.seeds.isdisjoint(wanted):
             continue
-        table, score = blocks.curves(block), block.record["score"]
-        low, width = score["random"], score["reference"] - score["random"]
-        if not width:
-            raise blocks.damaged(block.path, f"score bounds {[*score.values()]} must be two different numbers")
-        for row in table.select(["seed", "step", "mode", column]).to_pylist():
-            if row["seed"] in wanted:
-                curve = points.setdefault(row["seed"], {}).setdefault(row["mode"], [])
-                curve.append((row["step"], (row[column] - low) / width))
-        for (seed, mode), final in scores.final_scores(table, block.record["budget"], column).items():
-            if seed in wanted:
-                finals.setdefault(seed, {})[mode] = (final - low) / width
-    failed: list[int] = []
-    values = {metric: np.full(pairs, FAILED) for metric in METRICS}
-    gains = np.zeros(pairs)
-    for seed in range(pairs):
-        own = _of_run(points.get(seed, {}), finals.get(seed, {}))
-        if own is None:
-            failed.append(seed)
-            continue
-        for metric, value in own.items():
-            values[metric][seed] = value
-        gains[seed] = own["final"] - min(points[seed][MODE])[1]
-    return Runs(values, gains, tuple(failed))
-
-
-def _of_run(points: Mapping[str, list[tuple[int, float]]], finals: Mapping[str, float]) -> dict[str, float] | None:
-    """The metrics of a run; None where one of its numbers is not finite, or not there."""
-    if not all(mode in points and mode in finals for mode in blocks.MODES):
-        return None
-    curve = sorted(points[MODE])
-    found = {metric: finals[mode] for metric, mode in METRICS.items()}
-    if len(curve) < 2 or not all(math.isfinite(value) for _, value in curve):
-        return None
-    found["area"] = float(area_under_curve([step for step, _ in curve], [value for _, value in curve]))
-    return found if all(map(math.isfinite, found.values())) else None
+        if block.record["score"]["random"] == block.record["score"]["reference"]:
+            bounds = [*block.record["score"].values()]
+            raise blocks.damaged(block.path, f"score bounds {bounds} must be two different numbers")
+        try:
+            played = None if exact else metrics.episodes(block)
+        except Damaged as error:
+            raise blocks.damaged(block.path, str(error)) from error
+        read.append((block.record, metrics.of_block(block, blocks.curves(block), played, exact=exact)))
+    return metrics.merged(read)

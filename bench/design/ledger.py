@@ -42,6 +42,8 @@ _PLANNED = shapes.section(  # a comparison as it was planned
         "direction": shapes.matching("higher|lower|not_lower|equal"),
         "margin": shapes.number,
         "share": shapes.number,
+        "logarithm": lambda value: isinstance(value, bool),
+        "limits": shapes.optional(shapes.pair(shapes.number)),
     }
 )
 _JUDGED = shapes.section(  # a comparison as a look found it
@@ -55,6 +57,8 @@ _JUDGED = shapes.section(  # a comparison as a look found it
         "exact": lambda value: isinstance(value, bool),
         "p": shapes.optional(shapes.number),
         "needed": shapes.optional(shapes.whole),
+        "noise": shapes.optional(shapes.number),
+        "failed": shapes.whole,
     }
 )
 _ALWAYS = {"schema": shapes.whole, "kind": shapes.name, "number": shapes.whole, "previous": shapes.optional(_HASH)}

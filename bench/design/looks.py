@@ -13,29 +13,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from bench.cells.grids import Cell
 from bench.config.identity import cell_hash
 from bench.design import comparisons, ledger
-from bench.design.comparisons import RANGE, Comparison, Planned, Runs
+from bench.design.comparisons import Comparison, Planned
 from bench.design.ledger import CHANGED, DESIGN, END, LOOK, Line
 from bench.errors import UserError, counted
 from bench.execution import dry_run as dry_runs
-from bench.execution.launch import Report, jobs
-from bench.observer import EXACT
+from bench.execution.launch import Report, Say, Sweep, jobs
 from bench.records import block as blocks
 from bench.records import provenance, shapes
 from bench.records.files import SEAL
-from bench.verdicts import sequential, words
+from bench.verdicts import hypotheses, judge, metrics, noise, sequential, spread, words
+from bench.verdicts.judge import ALPHA, NotJudged
+from bench.verdicts.metrics import Runs
 from bench.verdicts.sequential import MAX_PAIRS, Design
 from bench.verdicts.words import Word
 
-ALPHA = 0.05  # of a family of comparisons, over all looks
 WAIT = 5.0  # seconds after which one looks again at what another process trains
-
-Sweep = Callable[[Sequence[Cell]], Report]
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -90,7 +85,7 @@ def read(cells: Sequence[Cell]) -> list[Study]:
         first = mine[0].config
         max_pairs = _max_pairs(first.max_pairs, folder)
         by_hash = {cell_hash(cell.config): cell for cell in reversed(mine)}  # of several labels the first
-        found.append(Study(first.study.name, folder, by_hash, comparisons.plan(mine), max_pairs))
+        found.append(Study(first.study.name, folder, by_hash, comparisons.plan(mine, max_pairs), max_pairs))
     return found
 
 
@@ -229,10 +224,10 @@ def file_hash(path: Path) -> str:
 
 def code_hash() -> str:
     """The checksum of the code that judges."""
+    from bench.records import metrics as of_runs
     from bench.records import scores
-    from bench.verdicts import curves
 
-    modules = (sequential, words, curves, scores, comparisons)
+    modules = (sequential, words, judge, metrics, noise, spread, hypotheses, of_runs, scores, comparisons)
     sources = [Path(str(module.__file__)) for module in modules]
     content = b"".join(source.read_bytes() for source in [*sources, Path(__file__)])
     return hashlib.sha256(content).hexdigest()
@@ -304,7 +299,7 @@ def _look(study: Study, lines: Sequence[Line], look: int) -> Mapping[str, Any] |
         "pairs": look,
         "blocks": seals,
         "superseded": _superseded(lines, seals, places),
-        **judged(study.folder, rows, study.design, look, seals),
+        **judged(study.folder, rows, study.max_pairs, look, seals),
         "written": _origin()["written"],
     }
 
@@ -323,20 +318,21 @@ def _superseded(lines: Sequence[Line], seals: Mapping[str, str], places: Sequenc
 
 
 def judged(
-    study: Path, rows: Sequence[Comparison], design: Design, pairs: int, paths: Collection[str]
+    study: Path, rows: Sequence[Comparison], max_pairs: int, pairs: int, paths: Collection[str]
 ) -> dict[str, Any]:
     """What a look at the first pairs of comparisons finds: `failed` seeds by cell, and `rows`.
 
     Args:
         study: its folder.
-        rows: the comparisons that are open.
-        design: when they are looked at.
+        rows: the comparisons that are open; those whose first look is a later one are not judged.
+        max_pairs: the most there may be.
         pairs: of this look.
         paths: of the blocks that were there, below the study.
 
     Raises:
         UserError: for a damaged block.
     """
+    rows = [row for row in rows if pairs in row.question.looks(max_pairs).looks]
     found = {
         place: [block for block in comparisons.finished(study, place) if seal_path(study, block) in paths]
         for place in _places(rows)
@@ -344,49 +340,45 @@ def judged(
     exact = {row.task: True for row in rows}  # a task has one kind of score, or arms would differ in their noise
     for row in rows:
         exact[row.task] &= all(comparisons.is_exact(found[cell]) for cell in row.cells)
-    columns = {cell: f"{EXACT}return" if exact[row.task] else "return" for row in rows for cell in row.cells}
-    runs = {place: comparisons.runs(own, pairs, columns[place]) for place, own in found.items()}
+    of_cell = {cell: exact[row.task] for row in rows for cell in row.cells}
+    runs = {place: _runs(place, own, pairs, exact=of_cell[place]) for place, own in found.items()}
     failed = {place.path: list(own.failed) for place, own in runs.items() if own.failed}
     return {
         "failed": failed,
-        "rows": [
-            {**_judged(row, [runs[cell] for cell in row.cells], design), "exact": exact[row.task]} for row in rows
-        ],
+        "rows": [_judged(row, [runs[cell] for cell in row.cells], max_pairs) for row in rows],
     }
 
 
-def _judged(row: Comparison, runs: Sequence[Runs], design: Design) -> dict[str, Any]:
-    values = [own.values[row.metric] for own in runs]
-    differences = values[0] - (values[1] if row.constant is None else row.constant)
-    says_nothing = ""
-    if row.constant is None and words.at_one_bound(np.concatenate(values), 0.0, 1.0):
-        says_nothing = "every run of both arms is at the same bound"
-    gains = [sequential.repeated_interval(own.gains, design, ALPHA * row.share, RANGE) for own in runs]
-    no_equality = "" if any(map(words.learned, gains)) else "no arm has learned anything"
-    found = words.decide(
-        differences,
-        row.direction,
-        row.margin,
-        design,
-        alpha=ALPHA,
-        share=row.share,
-        value_range=RANGE,
-        says_nothing=says_nothing,
-        no_equality=no_equality,
-    )
-    needed = found.needed if found.needed is None or found.needed <= shapes.LARGEST else None
+def _runs(place: comparisons.Place, found: Sequence[blocks.Block], pairs: int, *, exact: bool) -> Runs:
+    """The first runs of a cell. Raises `UserError` where they are not all there."""
+    measured = comparisons.measured(found, range(pairs), exact=exact)
+    absent = next((seed for seed in range(pairs) if seed not in measured), None)
+    if absent is not None:
+        raise UserError(f"{place.path}: seed {absent} is in none of the blocks that the look at {pairs} pairs is of")
+    return Runs.of(measured, range(pairs), exact=exact)
+
+
+def _judged(row: Comparison, runs: Sequence[Runs], max_pairs: int) -> dict[str, Any]:
+    try:
+        found = judge.judge(row.question, runs, row.question.looks(max_pairs))
+    except NotJudged as error:
+        raise UserError(f"{row.name} on {row.task} cannot be judged: {error}") from error
+    needed = found.row.needed if found.row.needed is None or found.row.needed <= shapes.LARGEST else None
     return {
         "name": row.name,
         "task": row.task,
-        "pairs": found.pairs,
-        "effect": found.effect,
-        "low": found.low,
-        "high": found.high,
-        "sd": float(differences.std(ddof=1)),
-        "word": str(found.verdict.word),
-        "text": found.verdict.text,
-        "p": found.p,
+        "pairs": found.row.pairs,
+        "effect": found.row.effect,
+        "low": found.row.low,
+        "high": found.row.high,
+        "sd": found.sd,
+        "word": str(found.row.verdict.word),
+        "text": found.row.verdict.text,
+        "exact": all(own.exact for own in runs),
+        "p": found.row.p,
         "needed": needed,
+        "noise": found.noise,
+        "failed": found.failed,
     }
 
 
@@ -415,19 +407,21 @@ def table(lines: Sequence[Line], look: int | None = None) -> str:
             p = "" if own["p"] is None else f"{own['p']:.2g}"
             needed = ""
             if own["word"] == Word.OPEN:
-                by = _decided_by(row, own, design, left)
+                by = _decided_by(row, own, design.looks[-1], left)
                 needed = f"more than {design.looks[-1]}" if by is None else str(by)
             cells.append((row.task, named, f"{own['effect']:.3f}", interval, str(own["pairs"]), p, needed, own["text"]))
     widths = [max(len(line[column]) for line in cells) for column in range(len(cells[0]))]
     text = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in cells]
     text.insert(0, f"{head}: {decided} of {len(rows)} comparisons decided")
-    failures = [
-        f"{path}: {counted(len(seeds), 'failed run')} counted as the random policy's score"
+    notes = [
+        f"{path}: {counted(len(seeds), 'failed run')} counted with the worst value"
         for path, seeds in (ledger.looks(lines)[-1]["failed"].items() if ledger.looks(lines) else ())
     ]
     if already := lines[0]["already"]:
-        failures.append(f"not planned: {counted(len(already), 'block')} of these cells were there before the ledger")
-    return "\n".join([*text, *failures])
+        notes.append(f"not planned: {counted(len(already), 'block')} of these cells were there before the ledger")
+    if seen := sorted({row["pairs"] for row in found.values()}):
+        notes.append("; ".join(f"with {pairs} pairs {sequential.unseen(pairs)}" for pairs in seen))
+    return "\n".join([*text, *notes])
 
 
 def dry_run(cells: Sequence[Cell], processes: int | None, check: Callable[[Sequence[Cell]], Sequence[Cell]]) -> str:
@@ -468,22 +462,24 @@ def _expected(study: Study, lines: Sequence[Line]) -> tuple[dict[tuple[str, str]
     found, looks = ledger.latest(lines), study.design.looks
     left = looks[len(ledger.looks(lines)) :]
     expected = {
-        row.key: (_decided_by(row, found[row.key], study.design, left) if row.key in found else None) or looks[-1]
+        row.key: (_decided_by(row, found[row.key], study.max_pairs, left) if row.key in found else None) or looks[-1]
         for row in study.planned.rows
     }
     return expected, bool(found)
 
 
-def _decided_by(row: Comparison, own: Mapping[str, Any], design: Design, left: Sequence[int]) -> int | None:
+def _decided_by(row: Comparison, own: Mapping[str, Any], max_pairs: int, left: Sequence[int]) -> int | None:
     """The first look still to come that would decide a comparison with power 0.8; None where none would.
 
     Its half-width leaves room between the effect and the nearest margin, effect and spread being what they seem now.
     It is a plan, no evidence.
     """
+    question = row.question
     distance = min(abs(own["effect"] - margin) for margin in words.margins(row.direction, row.margin))
-    quantiles = dict(zip(design.looks, sequential.quantiles(ALPHA * row.share, design.looks), strict=True))
+    looks = question.looks(max_pairs).looks
+    quantiles = dict(zip(looks, sequential.quantiles(ALPHA * row.share, looks), strict=True))
     for look in left:
-        half = float(sequential.half_width(own["sd"], look, quantiles[look], RANGE))
+        half = float(sequential.half_width(own["sd"], look, quantiles[look], question.span))
         if half + sequential.POWER_Z * own["sd"] / look**0.5 < distance:
             return look
     return None

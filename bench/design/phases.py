@@ -4,7 +4,7 @@ Everything is derived from blocks on disk, so the same command goes on wherever 
 """
 
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -15,12 +15,10 @@ from bench.design import record, selection
 from bench.design.selection import Result
 from bench.design.space import Distribution, Values, distributions, draw
 from bench.errors import UserError, counted
-from bench.execution.launch import Report
+from bench.execution.launch import Report, Say, Sweep
 from bench.records import block as blocks
 
 POOL = "tuning"
-Sweep = Callable[[Sequence[Cell]], Report]
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)

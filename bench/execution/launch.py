@@ -54,6 +54,10 @@ class Report:
     warnings: list[str] = field(default_factory=list)
 
 
+Sweep = Callable[[Sequence[Cell]], Report]
+Say = Callable[[str], None]
+
+
 @dataclass(frozen=True)
 class Job:
     """A cell with the seeds of one block, that block's folder, its record before the sweep touched it, and its name."""

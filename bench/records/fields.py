@@ -14,6 +14,7 @@ from bench.records.shapes import (
     name,
     number,
     optional,
+    pair,
     plain,
     prose,
     section,
@@ -26,13 +27,15 @@ _HASH = matching("[0-9a-f]{8}")
 _SEED = matching("0|[1-9][0-9]{0,9}")
 _POINT = section({"true_score": number, "cheating": number}, {"coef": number})
 _EXACT = section({"learned": _POINT}, {"reference": _POINT, "optimum": listed(_POINT)})
+_PAIR = pair(number)  # a metric from each half of the episodes
 _OUTCOME = section(
     {"status": _STATUS},
     {
         **dict.fromkeys(("env_steps", "updates", "unused_budget"), optional(whole)),
-        **dict.fromkeys(("largest_kl", "explained_variance"), optional(number)),
+        **dict.fromkeys(("largest_kl", "explained_variance", "drawdown"), optional(number)),
         "cause": optional(prose),
         "first_above_random": optional(whole),
+        "halves": optional(mapped(_PAIR)),
     },
 )
 _ALWAYS: Mapping[str, Shape] = {"study": name, "task": name, "hash": _HASH, "factors": mapped(plain), "status": _STATUS}

@@ -7,6 +7,7 @@ is complete where it bears the checksum of the block that it was made from.
 import bisect
 import dataclasses
 import datetime
+import json
 import math
 import shutil
 import tempfile
@@ -24,6 +25,7 @@ from bench.paths import read_file, refuse_links
 from bench.records import block as blocks
 from bench.records import files, provenance, scores, wandb_file
 from bench.records.files import Damaged
+from bench.records.metrics import HALVES
 from bench.records.tables import TRAINING, columns_of
 
 # In the folder of a run, once it was written to its end and once W&B has it: the checksum of its block.
@@ -255,6 +257,9 @@ def summary(record: Mapping[str, Any], curves: pa.Table) -> dict[int, dict[str, 
     of_block = {"block": files.sealed(record)[files.SEAL]}
     outcomes: Mapping[str, Mapping[str, Any]] = record["seeds"]
     result = {int(seed): {**outcome, **of_block} for seed, outcome in outcomes.items()}
+    for outcome in result.values():
+        if HALVES in outcome:  # as text: W&B gives mappings back as a kind of its own
+            outcome[HALVES] = json.dumps(outcome[HALVES])
     random, reference = record["score"]["random"], record["score"]["reference"]
     for (seed, mode), score in scores.final_scores(curves, record["budget"], scores.judged(curves)).items():
         if result[seed]["status"] == "done":

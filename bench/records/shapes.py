@@ -88,6 +88,11 @@ def listed(shape: Shape) -> Shape:
     return lambda value: isinstance(value, list) and len(value) <= MANY and all(map(shape, value))
 
 
+def pair(shape: Shape) -> Shape:
+    """A list of two of what has the shape."""
+    return lambda value: isinstance(value, list) and len(value) == 2 and all(map(shape, value))
+
+
 def mapped(shape: Shape, key: Shape = name) -> Shape:
     """A mapping of names to what has the shape."""
     return lambda value: (

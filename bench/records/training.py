@@ -15,7 +15,7 @@ from bench.config.schema import Config
 from bench.errors import RunWarning, UserError
 from bench.observer import Row, Save, Trained
 from bench.records import block as blocks
-from bench.records import partial, provenance, summaries
+from bench.records import metrics, partial, provenance, summaries
 from bench.records.files import Damaged
 from bench.records.recorder import Recorder, Subject, costs, now
 from bench.records.tables import CURVES, EPISODES, TRAINING, curve_rows, write_rows
@@ -202,9 +202,14 @@ class TrainingRecorder(Recorder):
         self.finish(tables, outcomes, **further)
 
     def _outcomes(self, trained: Trained) -> dict[int, dict[str, Any]]:
-        """How each seed ended, and what its updates came to."""
-        found = summaries.summaries(self._training, self.config.budget, self.config.task.score.random)
+        """How each seed ended, and what its updates and single episodes came to."""
+        score, budget = self.config.task.score, self.config.budget
+        found = summaries.summaries(self._training, budget, score.random)
+        columns = {name: [row[name] for row in self._episodes] for name in self._episodes[0]} if self._episodes else {}
+        played = metrics.of_episodes(columns, dataclasses.asdict(score), budget) if columns else {}
         return {
-            seed: dataclasses.asdict(trained.outcomes[seed]) | found.get(seed, summaries.empty())
+            seed: dataclasses.asdict(trained.outcomes[seed])
+            | found.get(seed, summaries.empty())
+            | played.get(seed, metrics.empty())
             for seed in self.config.seeds
         }

@@ -3,7 +3,7 @@
 import math
 import subprocess
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,12 +12,13 @@ import yaml
 from bench.config.build import build, written
 from bench.errors import UserError, unknown
 from bench.paths import CONF
+from bench.verdicts import sequential
 
 FOLDER = CONF / "claims"
 LARGEST = 1_000_000  # bytes of a file, and values in it
 
 Metric = Literal[
-    "final", "final_deterministic", "true_final", "overstated", "area", "steps", "drawdown", "spread",
+    "final", "final_deterministic", "true_final", "overstated", "area", "steps", "drawdown", "spread", "improvement",
     "largest_kl", "log_parameters",
     "bias", "variance", "gradient_variance", "cosine", "gradient_share", "variance_share",
 ]  # fmt: skip
@@ -41,15 +42,20 @@ class Claim:
         metric: of a run, on the normalised scale where it is a score: `final`, `final_deterministic`, `true_final` (the
             true score, where a task tells it from the reward), `overstated` (reward less true score), `area` (mean
             height of the learning curve), `steps` (share of the budget until `SOLVED`, a run that never gets there
-            counting as the whole budget), `drawdown` (mean share of its running best that a run has lost again),
-            `spread` (distance of the final score from its arm's median: how far seeds lie apart), `largest_kl`
-            (quantile `LARGE` over updates of KL(old ‖ new), nats), `log_parameters` (natural logarithm of how many are
-            trained). `analysis.load.laboratory.METRICS` are measured without training.
+            counting as the whole budget), `drawdown` (mean loss against the best score so far), `spread` (Gini's mean
+            difference of final scores: how far two runs of an arm end apart), `improvement` (probability of a higher
+            final score, less ½), `largest_kl` (quantile `LARGE` over updates of KL(old ‖ new), nats), `log_parameters`
+            (natural logarithm of how many are trained). `analysis.load.laboratory.METRICS` are measured without
+            training.
         direction: the claim says the arm's metric is `higher`, `lower`, `equal`, or `not_lower`.
         sesoi: smallest effect of interest in the metric's units; the margin of `equal` and `not_lower`.
-        seeds: pairs the claim asks for.
-        looks: how often the data are looked at, 1 or 2; each look has the level α/looks.
+        seeds: pairs the claim asks for, where seeds are not added until it is decided.
         seed_pool: whose seeds judge it: `confirmation` where it was written after results of the main pool were seen.
+        range: the ends of the metric's values, for a metric without its own, or a task whose scores leave 0 to 1; what
+            lies beyond counts as the nearer end.
+        logarithm: whether the metric's natural logarithm is judged, so that `sesoi` is one of ratios.
+        group: which of the file's `weights` its rows share.
+        withdrawn: why it is not judged any more; it stays in the table and in the family.
     """
 
     statement: str
@@ -63,19 +69,40 @@ class Claim:
     direction: Literal["higher", "lower", "equal", "not_lower"]
     sesoi: float
     seeds: int
-    looks: int
     seed_pool: Literal["main", "confirmation"] = "main"
+    range: tuple[float, float] | None = None
+    logarithm: bool = False
+    group: str | None = None
+    withdrawn: str | None = None
 
 
 @dataclass(frozen=True)
 class ClaimsFile:
-    """The claims of one file, and the commit that last changed it."""
+    """The claims of one file, which are a family, and the commit that last changed it.
+
+    Attributes:
+        weights: by group of claims, its part of the family's level; empty where all rows have the same.
+        committed: ISO time of the commit; "" where the file has none.
+    """
 
     path: Path
     title: str
     claims: Mapping[str, Claim]
     commit: str
-    committed: str  # ISO time of that commit; "" where the file has none
+    committed: str
+    weights: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def rows(self) -> int:
+        """m: the rows of the family, those that were withdrawn or not run among them."""
+        return sum(len(claim.tasks) for claim in self.claims.values())
+
+    def share(self, claim: Claim) -> float:
+        """The part of the family's level that each row of a claim has: 1/m without weights."""
+        if not self.weights or claim.group is None:
+            return 1 / self.rows
+        alike = sum(len(other.tasks) for other in self.claims.values() if other.group == claim.group)
+        return sequential.shares(list(self.weights.values()))[list(self.weights).index(claim.group)] / alike
 
 
 def read_all() -> list[ClaimsFile]:
@@ -84,9 +111,13 @@ def read_all() -> list[ClaimsFile]:
 
 
 def read(path: Path) -> ClaimsFile:
-    """A claims file: `title`, `defaults` for keys the claims share, and `claims` by name. Raises `UserError`."""
+    """A claims file: `title`, `defaults` for keys the claims share, `weights`, and `claims` by name.
+
+    Raises:
+        UserError: for a mistake in it.
+    """
     data = _content(path)
-    keys = ("title", "defaults", "claims")
+    keys = ("title", "defaults", "weights", "claims")
     if not isinstance(data, dict) or not isinstance(data.get("claims"), dict):
         raise UserError(f"claims {path.name}: a mapping with the keys title, defaults and claims is needed")
     for key in data:
@@ -96,8 +127,24 @@ def read(path: Path) -> ClaimsFile:
     if not isinstance(defaults, dict) or not isinstance(title, str):
         raise UserError(f"claims {path.name}: defaults must be a mapping, and the title text")
     found = {str(name): _claim(defaults, claim, f"{path.stem}.{name}") for name, claim in data["claims"].items()}
-    commit, committed = _last_commit(path)
-    return ClaimsFile(path, title, found, commit, committed)
+    weights = _weights(data.get("weights") or {}, found, path)
+    return ClaimsFile(path, title, found, *_last_commit(path), weights)
+
+
+def _weights(given: Any, claims: Mapping[str, Claim], path: Path) -> dict[str, float]:
+    """The parts of the level that groups of claims have. Raises `UserError`."""
+    if not isinstance(given, dict) or not all(
+        isinstance(name, str) and _is_number(weight) and weight > 0 for name, weight in given.items()
+    ):
+        raise UserError(f"claims {path.name}: weights={given}: must be groups and their positive parts of the level")
+    for name, claim in claims.items():
+        if claim.group is None and given:
+            raise UserError(f"{path.stem}.{name}.group: must be one of the file's weights, {', '.join(given)}")
+        if claim.group is not None and claim.group not in given:
+            raise unknown(f"{path.stem}.{name}.group", claim.group, given)
+    if empty := [name for name in given if not any(claim.group == name for claim in claims.values())]:
+        raise UserError(f"claims {path.name}: weights.{empty[0]}: no claim has the group {empty[0]}")
+    return {name: float(weight) for name, weight in given.items()}
 
 
 class _Loader(yaml.SafeLoader):
@@ -152,19 +199,29 @@ def _claim(defaults: Mapping[str, Any], data: Any, path: str) -> Claim:
     for key, names in (("tasks", claim.tasks), ("studies", claim.studies)):
         if not names or len(set(names)) < len(names):
             raise UserError(f"{path}.{key}={written(list(names))}: must name one or more, each once")
-    if claim.sesoi < 0 or (claim.direction in ("equal", "not_lower") and claim.sesoi == 0):
-        raise UserError(f"{path}.sesoi={claim.sesoi}: must be greater than 0 (or 0 for any difference in a direction)")
+    if claim.sesoi <= 0:
+        raise UserError(f"{path}.sesoi={claim.sesoi}: must be greater than 0, the smallest effect of interest")
+    _check_range(claim, path)
     if CONSTANT in {*claim.arm, *claim.among} or (CONSTANT in claim.against and len(claim.against) > 1):
         raise UserError(f"{path}: a constant stands alone under against, in place of an arm")
     if CONSTANT in claim.against and not _is_number(claim.against[CONSTANT]):
         raise UserError(f"{path}.against={claim.against}: a constant must be a number, and finite")
     if dict(claim.arm) == dict(claim.against):
         raise UserError(f"{path}: arm and against select the same runs")
-    if claim.looks not in (1, 2):
-        raise UserError(f"{path}.looks={claim.looks}: at most two looks at the data")
     if claim.seeds < 1:
         raise UserError(f"{path}.seeds={claim.seeds}: must be at least 1")
+    if claim.withdrawn is not None and not claim.withdrawn.strip():
+        raise UserError(f"{path}.withdrawn: must say why")
     return claim
+
+
+def _check_range(claim: Claim, path: str) -> None:
+    """Refuse ends that are no range, and a logarithm that cannot be. Raises `UserError`."""
+    low, high = claim.range or (-math.inf, math.inf)
+    if not low < high:
+        raise UserError(f"{path}.range={[low, high]}: must be two rising numbers")
+    if claim.logarithm and claim.range is not None and low <= 0:
+        raise UserError(f"{path}.range={[low, high]}: must lie above 0, its logarithm is judged")
 
 
 def _selects(item: tuple[Any, Any]) -> bool:

@@ -1,6 +1,7 @@
 """A comparison as it was judged: the one row that reports, tables, figures, files and the scoreboard are made of."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bench.verdicts import sequential
@@ -69,8 +70,13 @@ class JudgedRow:
 
     @property
     def verdict(self) -> str:
-        """The bare word."""
-        return MISSING if self.word is None else str(self.word)
+        """The bare word; of a row that was not judged, that it is `MISSING` or withdrawn."""
+        return self.text.partition(":")[0] if self.word is None else str(self.word)
+
+    @property
+    def finding(self) -> str:
+        """The verdict with its side, where it has one: what two rows must share to be one finding."""
+        return self.text if self.word in (Word.DIFFERENT, Word.AT_THE_MARGIN) else self.verdict
 
     @property
     def boundaries(self) -> tuple[float, ...]:
@@ -81,3 +87,20 @@ class JudgedRow:
     def unseen(self) -> str:
         """What this many pairs cannot show; "" where none was judged."""
         return sequential.unseen(self.pairs) if self.pairs else ""
+
+
+def in_order(verdicts: Sequence[str]) -> list[str]:
+    """Each verdict once, in the order of the table of words; what is none of them last."""
+    order = [str(word) for word in Word]
+    return sorted(dict.fromkeys(verdicts), key=lambda each: order.index(each) if each in order else len(order))
+
+
+def overall(rows: Sequence[JudgedRow]) -> str:
+    """One word where all rows say the same, else how many tasks say what: never one word for different findings."""
+    places = in_order([row.verdict for row in rows])
+    found = [row.finding for row in sorted(rows, key=lambda row: places.index(row.verdict))]
+    counts = {finding: found.count(finding) for finding in found}
+    if len(counts) == 1:
+        return found[0]
+    (first, number), *others = counts.items()
+    return ", ".join([f"{first} on {number} of {len(rows)} tasks", *(f"{each} on {n}" for each, n in others)])

@@ -152,7 +152,9 @@ def half_width(sd: ArrayLike, pairs: ArrayLike, quantile: ArrayLike, value_range
     return np.asarray(quantile * sd / np.sqrt(pairs))
 
 
-def repeated_interval(differences: ArrayLike, design: Design, alpha: float, value_range: float) -> Interval:
+def repeated_interval(
+    differences: ArrayLike, design: Design, alpha: float, value_range: float | None = None
+) -> Interval:
     """The mean of the differences with its interval at the look that has this many pairs.
 
     Args:
@@ -172,7 +174,7 @@ def repeated_interval(differences: ArrayLike, design: Design, alpha: float, valu
     values = np.asarray(differences, float)
     if not np.isfinite(values).all():
         raise ValueError("differences must be finite: a failed run counts with the worst value of its metric")
-    if design.guarded and not 0 < value_range < math.inf:
+    if design.guarded and (value_range is None or not 0 < value_range < math.inf):
         raise ValueError(f"value_range={value_range}: must be positive and finite")
     if len(values) < 2:
         return (float(values[0]) if len(values) else math.nan), -math.inf, math.inf
@@ -204,16 +206,19 @@ def least_level(holds: Callable[[float], bool], alpha: float) -> float:
     return min(math.exp(high), alpha)
 
 
-def pairs_needed(effect: float, sd: float, margins: Sequence[float], z: float) -> int | None:
+def pairs_needed(
+    effect: float, sd: float, margins: Sequence[float], z: float, value_range: float | None = None
+) -> int | None:
     """((z + 0.84) sd/distance)²: the pairs that would decide, if effect and spread were what they seem now.
 
-    A plan, never evidence.
+    With a range, z is of the spread that `half_width` counts with, which falls with the pairs. A plan, never evidence.
 
     Args:
         effect: the mean difference so far.
         sd: standard deviation of the differences so far.
         margins: the boundaries between verdicts; the nearest counts.
         z: the last of `boundaries` at the row's level.
+        value_range: of the metric, in a guarded design.
 
     Returns:
         At least 2; None where the effect is at a margin or not known: no number of pairs would do.
@@ -221,7 +226,20 @@ def pairs_needed(effect: float, sd: float, margins: Sequence[float], z: float) -
     distance = min(abs(effect - margin) for margin in margins)
     if not distance > 0 or not math.isfinite(sd):
         return None
-    return max(2, math.ceil(((z + POWER_Z) * sd / distance) ** 2))
+    plain = max(2, math.ceil(((z + POWER_Z) * sd / distance) ** 2))
+    if value_range is None:
+        return plain
+
+    def is_enough(pairs: int) -> bool:
+        return float(half_width(sd, pairs, z, value_range)) + POWER_Z * sd / math.sqrt(pairs) <= distance
+
+    low, high = plain - 1, plain  # too few, and perhaps enough
+    while not is_enough(high):
+        low, high = high, 2 * high
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if is_enough(middle) else (middle, high)
+    return high
 
 
 def unseen_rate(pairs: int) -> float:

@@ -8,7 +8,7 @@ docs/verdicts.md tells the same to readers.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
@@ -237,7 +237,7 @@ def decide(
     *,
     alpha: float,
     share: float,
-    value_range: float = 1.0,
+    value_range: float | None = 1.0,
     says_nothing: str = "",
     no_equality: str = "",
 ) -> Row:
@@ -264,11 +264,6 @@ def decide(
     needed = None
     if found.word is Word.OPEN and len(values) > 1:
         z = sequential.boundaries(alpha * share, design.looks)[-1]
-        needed = sequential.pairs_needed(effect, float(values.std(ddof=1)), margins(direction, margin), z)
+        span = value_range if design.guarded else None
+        needed = sequential.pairs_needed(effect, float(values.std(ddof=1)), margins(direction, margin), z, span)
     return Row(len(values), effect, low, high, found, p_value(interval_at, found, alpha, direction), needed)
-
-
-def overall(verdicts: Sequence[Verdict]) -> Word | None:
-    """One word for a claim over several tasks, where every task says the same; None: to be told task by task."""
-    found = {(each.word, each.asserts) for each in verdicts}
-    return found.pop()[0] if len(found) == 1 else None

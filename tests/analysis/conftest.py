@@ -15,7 +15,7 @@ import pytest
 from analysis.figures import sheets
 from analysis.report import files as report_files
 from bench.records import block as blocks
-from bench.records import files, provenance
+from bench.records import files, metrics, provenance
 from bench.records.index import STUDY
 from bench.records.recorder import Recorder, Subject
 from bench.records.summaries import summaries
@@ -70,8 +70,10 @@ class ResultsWriter:
         budget: int = 1000,
         true: Curve | None = None,
         exact: bool = False,
+        counted: bool = True,
         **factors: Any,
     ) -> Path:
+        """`counted` says whether the record tells what single episodes come to, which older ones do not."""
         cell = {"task": task, "arm": arm, **factors}
         random, reference = BOUNDS.get(task, (0.0, 1.0))
         header = {
@@ -100,6 +102,10 @@ class ResultsWriter:
             )
             found = summaries(updates, budget, random)
             outcomes = {seed: outcomes[seed] | found.get(seed, {}) for seed in seeds}
+            if counted and played:
+                columns = {column: [row[column] for row in played] for column in played[0]}
+                apart = metrics.of_episodes(columns, header["score"], budget)
+                outcomes = {seed: outcomes[seed] | apart.get(seed, metrics.empty()) for seed in seeds}
             solved = exact_rows(trained, curve, points, budget, true) if exact else []
             rows = {CURVES: curve_rows(played, solved), EPISODES: played, TRAINING: updates}
             recorder.finish({name: partial(write_rows, name, rows[name]) for name in rows}, outcomes, **ENDED)

@@ -25,8 +25,7 @@ from unittest import mock
 import yaml
 
 from analysis import load
-from analysis.claims.metrics import run_metrics
-from analysis.claims.verdicts import Verdict, judge
+from analysis.claims.verdicts import NOT_RUN, WITHDRAWN, judge
 from analysis.cli import main
 from analysis.figures import gallery
 from analysis.load import pull
@@ -36,9 +35,11 @@ from analysis.tables.comparisons import claims_table
 from bench.config import names
 from bench.errors import UserError
 from bench.verdicts import hypotheses
+from bench.verdicts.row import MISSING
+from bench.verdicts.words import Word
 from tests.analysis.conftest import ResultsWriter
 
-VERDICTS = Verdict.__args__  # type: ignore[attr-defined]  # of a Literal
+VERDICTS = {*map(str, Word), MISSING, NOT_RUN, WITHDRAWN}
 WRITTEN = "to=results/compared"
 LEGAL: Sequence[Sequence[str]] = (
     ("study=s",),
@@ -218,13 +219,13 @@ def claims_file(rng: random.Random) -> bytes:
     return written.encode(errors="surrogatepass")
 
 
-def wrong_with_claims(content: bytes, path: Path, records: load.Records, metrics: Any) -> tuple[str, str]:
+def wrong_with_claims(content: bytes, path: Path, records: load.Records) -> tuple[str, str]:
     """How a claims file ended, and what is wrong with that; "" where nothing is."""
     path.write_bytes(content)
     try:
         with mock.patch.object(hypotheses, "_last_commit", return_value=("", "")):
             file = hypotheses.read(path)
-        judged = judge(file, records, metrics)
+        judged = judge(file, records)
         table = claims_table(judged, file.title)
         shown = formats.markdown(table) + formats.latex(table)
         page._templates().from_string("{{ text }}").render(text=shown)
@@ -238,14 +239,16 @@ def wrong_with_claims(content: bytes, path: Path, records: load.Records, metrics
     if asked != {each.name for each in judged}:
         return "judged", f"asked for {asked}, judged {[each.name for each in judged]}"
     for each in judged:
-        about = {finding.task for finding in each.findings}
-        if not each.findings or not about <= set(each.claim.tasks) or each.verdict not in VERDICTS:
+        about = {row.task for row in each.rows}
+        if not each.rows or not about <= set(each.claim.tasks) or not each.verdict:
             return "judged", f"{each.name}: {each.verdict} of {about}"
-        for finding in each.findings:
-            if finding.verdict == "missing" and not finding.note:
-                return "judged", f"{each.name}: not judged on {finding.task}, and nothing says why"
-    if len(table.sections[0].rows) != sum(len(each.findings) for each in judged):
-        return "judged", "a finding is not in the table"
+        for row in each.rows:
+            if row.verdict not in VERDICTS:
+                return "judged", f"{each.name}: {row.verdict} is no verdict"
+            if row.word is None and ": " not in row.text:
+                return "judged", f"{each.name}: not judged on {row.task}, and nothing says why"
+    if len(table.sections[0].rows) != sum(len(each.rows) for each in judged):
+        return "judged", "a row is not in the table"
     return "judged", ""
 
 
@@ -262,10 +265,9 @@ def lines_and_claims(number: int, seed: int) -> tuple[Counter[str], list[str]]:
             ended[f"line {how}"] += 1
             wrong += [f"{names.bounded(repr(words), 300)}: {fault}"] if fault else []
         records = load.read(["s", "t"], root / "results")
-        metrics = run_metrics(records)
         for place in range(number):
             content = claims_file(random.Random(f"{seed} claims {place}"))
-            how, fault = wrong_with_claims(content, root / "claims.yaml", records, metrics)
+            how, fault = wrong_with_claims(content, root / "claims.yaml", records)
             ended[f"claims {how}"] += 1
             wrong += [f"claims {place}: {fault}\n{content[:300]!r}"] if fault else []
     return ended, wrong

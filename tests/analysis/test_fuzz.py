@@ -20,7 +20,7 @@ title: What is said
 claims:
   one:
     {statement: It is, source: here, studies: [s], arm: {baseline: critic}, against: {baseline: none}, among: {},
-     tasks: [cartpole], metric: final, direction: higher, sesoi: 0.05, seeds: 20, looks: 1}
+     tasks: [cartpole], metric: final, direction: higher, sesoi: 0.05, seeds: 20}
 """
 
 
@@ -39,7 +39,7 @@ claims:
         ("arm: {baseline: critic}", "arm: {constant: 1}", "f.one: a constant stands alone under against"),
         ("{baseline: none}", "{constant: 1, a: 2}", "f.one: a constant stands alone under against"),
         ("metric: final", "metric: fnal", "unknown f.one.metric 'fnal': allowed are "),
-        ("looks: 1", "looks: 1, looks: 2", "cannot read claims f.yaml: 'looks' is given twice"),
+        ("seeds: 20", "seeds: 20, seeds: 2", "cannot read claims f.yaml: 'seeds' is given twice"),
         ("claims:", "claim:", "claims f.yaml: a mapping with the keys title, defaults and claims is needed"),
         ("title: What is said", "defaults: [1]", "claims f.yaml: defaults must be a mapping, and the title text"),
         ("title: What is said", "foreign: 1", "unknown key of claims f.yaml 'foreign': allowed are title, defaults"),

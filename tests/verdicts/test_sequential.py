@@ -236,6 +236,13 @@ def test_pairs_needed_by_hand():
     assert stats.pairs_needed(0.05, 0.2, (0.05, -0.05), 3.65) is None
     assert stats.pairs_needed(math.nan, 0.2, (0.05,), 3.65) is None
     assert stats.pairs_needed(0.1, math.nan, (0.05,), 3.65) is None
+    for spread, span in ((0.2, 1.0), (0.0, 1.0), (0.01, 2.0)):  # with the guard, by trying each number
+        enough = next(
+            n
+            for n in range(2, 10_000)
+            if 3.65 * math.sqrt(((n - 1) * spread**2 + 2 * span**2) / (n + 1) / n) + 0.84 * spread / math.sqrt(n) <= 0.1
+        )
+        assert stats.pairs_needed(0.15, spread, (0.05, -0.05), 3.65, span) == enough
 
 
 def test_the_plan_of_pairs_has_the_power_it_promises():

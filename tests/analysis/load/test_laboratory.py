@@ -29,7 +29,6 @@ claims:
     direction: lower
     sesoi: 0.5
     seeds: 20
-    looks: 1
 """
 
 
@@ -117,12 +116,26 @@ def test_a_claim_is_held_against_paired_differences_over_policies(root, tmp_path
     """1.5 + 0.01 j for j = 0 … 19: 1.595 on average, and t · sd/√20 = 2.0930 · 0.059161/√20 = 0.02769 around it."""
     path = tmp_path / "claims.yaml"
     path.write_text(CLAIM)
-    records = load.read(["s"], root)
-    (judged,) = verdicts.judge(hypotheses.read(path), records, records.runs)
-    (finding,) = judged.findings
-    assert (finding.effect, finding.pairs) == (pytest.approx(1.595), 20)
-    assert finding.low == pytest.approx(1.595 - 0.02769, abs=4e-3)  # by the bootstrap
-    assert judged.verdict == "supported"
+    (judged,) = verdicts.judge(hypotheses.read(path), load.read(["s"], root))
+    (row,) = judged.rows
+    assert (row.effect, row.pairs) == (pytest.approx(1.595), 20)
+    assert (row.low, row.high) == pytest.approx((1.595 - 0.02769, 1.595 + 0.02769), abs=1e-5)
+    assert (judged.verdict, row.arm, row.against, row.noise) == (
+        "supported", "critic td0", "critic monte_carlo", None,
+    )  # fmt: skip
+    path.write_text(CLAIM.replace("seeds: 20", "seeds: 21"))
+    (judged,) = verdicts.judge(hypotheses.read(path), load.read(["s"], root))
+    assert judged.rows[0].text == "open: 20 of the 21 policies asked for (supported so far)"
+
+
+def test_policies_whose_numbers_are_not_told_from_zero_are_not_dropped_in_silence(tmp_path):
+    known = [row | {"value": np.nan if row["seed"] > 3 else row["value"]} for row in MEASURED]
+    writer = ResultsWriter(tmp_path / "results")
+    writer.stage("s", "weekly_exam", "halfway", "0123abcd", known)
+    path = tmp_path / "claims.yaml"
+    path.write_text(CLAIM)
+    (judged,) = verdicts.judge(hypotheses.read(path), load.read(["s"], writer.root))
+    assert judged.rows[0].text == "open: 4 of the 20 policies asked for (supported so far)"
 
 
 def test_a_claim_is_held_against_what_its_own_studies_measured(root, tmp_path):
@@ -131,9 +144,8 @@ def test_a_claim_is_held_against_what_its_own_studies_measured(root, tmp_path):
     ResultsWriter(root).stage("other", "weekly_exam", "halfway", "89abcdef", otherwise)
     path = tmp_path / "claims.yaml"
     path.write_text(CLAIM)
-    records = load.read(["other", "s"], root)
-    (judged,) = verdicts.judge(hypotheses.read(path), records, records.runs)
-    assert (judged.verdict, judged.findings[0].effect) == ("supported", pytest.approx(1.595))
+    (judged,) = verdicts.judge(hypotheses.read(path), load.read(["other", "s"], root))
+    assert (judged.verdict, judged.rows[0].effect) == ("supported", pytest.approx(1.595))
 
 
 @pytest.mark.usefixtures("svg_only")

@@ -15,7 +15,7 @@ from tests.analysis.conftest import ResultsWriter
 
 CLAIMS = """\
 title: What we think
-defaults: {studies: [main, other], tasks: [cartpole], metric: final, sesoi: 0.05, seeds: 3, looks: 1, among: {}}
+defaults: {studies: [main, other], tasks: [cartpole], metric: final, sesoi: 0.05, seeds: 3, among: {}}
 claims:
   better: {statement: High beats low, source: us, arm: {baseline: high}, against: {baseline: low}, direction: higher}
   worse: {statement: Low beats high, source: us, arm: {baseline: low}, against: {baseline: high}, direction: higher}
@@ -50,21 +50,23 @@ def test_each_claim_is_answered_by_the_first_of_its_studies_that_says_anything(f
     found = {answer.name: (answer.study, answer.verdict) for answer in scoreboard.answers(file, studies)}
     assert found == {
         "better": ("main", "supported"),
-        "worse": ("main", "refuted"),
+        "worse": ("main", "reversed"),
         "elsewhere": ("other", "supported"),
-        "never": ("third", "not run"),
+        "never": ("third", "not run yet"),
     }
     without = {answer.name: answer.verdict for answer in scoreboard.answers(file, {"main": studies["main"]})}
     assert without["elsewhere"] == "missing"
     counted = scoreboard.summary(scoreboard.answers(file, studies))
-    assert counted == "4 claims: 2 supported, 1 refuted, 1 not run"
+    assert counted == "4 claims in 4 rows of claim and task: 2 supported, 1 reversed, 1 not run yet"
 
 
 def test_the_table_has_the_effect_of_every_task_and_its_interval(file, studies) -> None:
     rows = scoreboard.table(scoreboard.answers(file, studies), numbers=True).splitlines()
-    assert rows[2].startswith("| High beats low | us | **supported** | main | cartpole supported, 0.600 [0.600, 0.600]")
-    assert rows[3].startswith("| Low beats high | us | **refuted** | main | cartpole refuted, −0.600")
-    assert rows[5] == "| A beats b | us | not run | third |  |"
+    claimed = "final higher by more than 0.05"
+    supported = f"| High beats low | us | main | cartpole | **supported** | {claimed} | 0.600 [0.600, 0.600] | 3 |"
+    assert rows[2] == f"{supported} \\<0.001 | – | 0.00 |"
+    assert rows[3].startswith(f"| Low beats high | us | main | cartpole | **reversed** | {claimed} | −0.600")
+    assert rows[5] == "| A beats b | us | third | cartpole | not run yet |  |  |  |  |  |  |"
     assert scoreboard.table(scoreboard.answers(file, studies), numbers=False).count("0.600") == 0
 
 
@@ -78,7 +80,7 @@ def test_pages_keep_what_is_written_by_hand_and_change_only_once(file, studies) 
     written = once.replace("**What it says.** To be written.", "**What it says.** High wins.", 1)
     assert scoreboard.results_page(written, [file], studies) == written
     front = scoreboard.front_page(page, [file], studies)
-    assert "4 claims: 2 supported, 1 refuted, 1 not run" in front
+    assert "4 claims in 4 rows of claim and task: 2 supported, 1 reversed, 1 not run yet" in front
     assert scoreboard.front_page(front, [file], studies) == front
     assert "No study is committed yet." in scoreboard.front_page(front, [file], {})
 

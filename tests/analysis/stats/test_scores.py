@@ -93,8 +93,3 @@ def test_median_optimality_gap_and_failure_rate_by_hand():
     assert float(stats.optimality_gap(scores)) == pytest.approx(1 - (0.5 + 1.0 + 0.5) / 3)
     assert float(stats.failure_rate(scores, 0.6)) == pytest.approx((0.5 + 0 + 1) / 3)
     assert np.isnan(stats.median([np.nan]))
-
-
-def test_improvements_of_pairs_count_ties_as_half() -> None:
-    found = stats.improvements([2.0, 1.0, 0.0, np.inf, np.inf, np.nan], [1.0, 1.0, 1.0, 5.0, np.inf, 1.0])
-    np.testing.assert_array_equal(found, [0.5, 0.0, -0.5, 0.5, 0.0, np.nan])

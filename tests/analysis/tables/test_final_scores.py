@@ -1,5 +1,6 @@
 """Final scores: hand-made numbers in, the right estimates and the right text out."""
 
+import dataclasses
 import io
 import shutil
 import subprocess
@@ -13,6 +14,7 @@ from analysis import load
 from analysis.claims import comparisons
 from analysis.tables import formats
 from analysis.tables.final_scores import aggregate_table, compared_name, compared_tasks, comparison, comparison_table
+from tests.analysis.conftest import BOUNDS
 from tests.analysis.tables.test_formats import NASTY
 
 
@@ -88,9 +90,13 @@ def test_a_true_score_beside_the_return_is_summarised_like_it(results):
     assert row(found, "weekly_exam (true score)", "honest")["mean"] == pytest.approx(71.5)
     assert row(found, "weekly_exam", "cheats")["mark"] == "highest"
     assert row(found, "weekly_exam (true score)", "honest")["mark"] == "highest"
-    differences = comparisons.against_control(runs, "honest", reps=200).set_index("task")["difference"]
-    assert differences["weekly_exam"] == pytest.approx(1.0)
-    assert differences["weekly_exam (true score)"] == pytest.approx(-10.0)
+    records = load.read(["s"], results.root)
+    compared = comparisons.against_control(dataclasses.replace(records, control="honest"))
+    found = {each.measure.label: each.row for each in compared}
+    low, high = BOUNDS["weekly_exam"]
+    assert found["weekly_exam"].effect == pytest.approx(1.0 / (high - low))
+    assert found["weekly_exam (true score)"].effect == pytest.approx(-10.0 / (high - low))
+    assert {row.level for row in found.values()} == {0.05 / 2}
 
 
 def test_an_arm_without_any_run_is_a_dash_not_a_zero(results):

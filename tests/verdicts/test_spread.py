@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from analysis import stats
+from bench.verdicts import sequential, spread
 
 pairs_of_runs = arrays(float, st.tuples(st.just(2), st.integers(3, 9)), elements=st.integers(-5, 5))
 
@@ -19,11 +19,11 @@ def by_definition(values) -> float:
 
 
 def test_by_hand():
-    assert stats.gini([1.0, 2.0, 4.0]) == pytest.approx((1 + 3 + 2) / 3)
-    assert stats.gini([0.0, 1.0]) == 1.0
-    assert stats.gini_effect([1.0, 2.0, 4.0], [0.0, 0.0, 0.3]) == pytest.approx(2 - 0.2)
+    assert spread.gini([1.0, 2.0, 4.0]) == pytest.approx((1 + 3 + 2) / 3)
+    assert spread.gini([0.0, 1.0]) == 1.0
+    assert spread.gini_effect([1.0, 2.0, 4.0], [0.0, 0.0, 0.3]) == pytest.approx(2 - 0.2)
     # Without each pair in turn: |2 − 4|, |1 − 4|, |1 − 2|, so 3 · 2 − 2 · (2, 3, 1).
-    assert stats.gini_pseudo_values([1.0, 2.0, 4.0], [5.0] * 3).tolist() == pytest.approx([2.0, 0.0, 4.0])
+    assert spread.gini_pseudo_values([1.0, 2.0, 4.0], [5.0] * 3).tolist() == pytest.approx([2.0, 0.0, 4.0])
 
 
 @given(pairs_of_runs)
@@ -32,9 +32,9 @@ def test_pseudo_values_are_those_of_removing_every_pair_from_both_arms(runs):
     whole = by_definition(runs[0]) - by_definition(runs[1])
     left_out = [np.delete(runs, i, axis=1) for i in range(n)]
     expected = [n * whole - (n - 1) * (by_definition(rest[0]) - by_definition(rest[1])) for rest in left_out]
-    np.testing.assert_allclose(stats.gini_pseudo_values(*runs), expected, atol=1e-9)
-    assert stats.gini_effect(*runs) == pytest.approx(whole, abs=1e-12)
-    assert stats.gini_pseudo_values(*runs).mean() == pytest.approx(whole, abs=1e-12)
+    np.testing.assert_allclose(spread.gini_pseudo_values(*runs), expected, atol=1e-9)
+    assert spread.gini_effect(*runs) == pytest.approx(whole, abs=1e-12)
+    assert spread.gini_pseudo_values(*runs).mean() == pytest.approx(whole, abs=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -46,37 +46,37 @@ def test_pseudo_values_are_those_of_removing_every_pair_from_both_arms(runs):
     ],
 )
 def test_of_known_distributions(draw, expected):
-    assert stats.gini(draw(np.random.default_rng(0))) == pytest.approx(expected, rel=0.01)
+    assert spread.gini(draw(np.random.default_rng(0))) == pytest.approx(expected, rel=0.01)
 
 
 def test_runs_that_are_all_equal_have_none_exactly():
-    assert stats.gini(np.full(80, 0.1)) == 0.0
-    assert stats.gini_pseudo_values(np.full(80, 0.1), np.full(80, 0.7)).tolist() == [0.0] * 80
+    assert spread.gini(np.full(80, 0.1)) == 0.0
+    assert spread.gini_pseudo_values(np.full(80, 0.1), np.full(80, 0.7)).tolist() == [0.0] * 80
 
 
 def test_it_neither_moves_with_the_runs_nor_depends_on_their_order():
     rng = np.random.default_rng(1)
     values = rng.normal(size=50)
-    assert stats.gini(values + 1e6) == pytest.approx(stats.gini(values), rel=1e-8)
-    assert stats.gini(-3 * rng.permutation(values)) == pytest.approx(3 * stats.gini(values))
+    assert spread.gini(values + 1e6) == pytest.approx(spread.gini(values), rel=1e-8)
+    assert spread.gini(-3 * rng.permutation(values)) == pytest.approx(3 * spread.gini(values))
     first, second = rng.normal(size=(2, 50))
     order = rng.permutation(50)
     np.testing.assert_allclose(
-        stats.gini_pseudo_values(first[order], second[order]), stats.gini_pseudo_values(first, second)[order]
+        spread.gini_pseudo_values(first[order], second[order]), spread.gini_pseudo_values(first, second)[order]
     )
 
 
 def test_too_few_runs_unlike_arms_and_missing_values_are_refused():
     for few in ([], [1.0]):
         with pytest.raises(ValueError, match="at least 2"):
-            stats.gini(few)
+            spread.gini(few)
     with pytest.raises(ValueError, match="at least 3"):
-        stats.gini_pseudo_values([1.0, 2.0], [1.0, 2.0])
+        spread.gini_pseudo_values([1.0, 2.0], [1.0, 2.0])
     with pytest.raises(ValueError, match="same seeds"):
-        stats.gini_pseudo_values([1.0, 2.0, 3.0], [1.0, 2.0, 3.0, 4.0])
+        spread.gini_pseudo_values([1.0, 2.0, 3.0], [1.0, 2.0, 3.0, 4.0])
     for wrong in (np.nan, np.inf):
         with pytest.raises(ValueError, match="finite"):
-            stats.gini([1.0, 2.0, wrong])
+            spread.gini([1.0, 2.0, wrong])
 
 
 Draw = Callable[[np.random.Generator, tuple[int, int]], np.ndarray]
@@ -90,9 +90,9 @@ STUDIES = 4000
 
 def coverage(first: np.ndarray, second: np.ndarray, truth: float) -> float:
     """How often Student's 95 % interval of the pseudo-values of (studies, pairs) holds the true effect."""
-    design = stats.one_look(first.shape[1])
+    design = sequential.one_look(first.shape[1])
     found = [
-        stats.repeated_interval(stats.gini_pseudo_values(*arms), design, 0.05, 1.0)
+        sequential.repeated_interval(spread.gini_pseudo_values(*arms), design, 0.05, 1.0)
         for arms in zip(first, second, strict=True)
     ]
     return float(np.mean([low <= truth <= high for _, low, high in found]))

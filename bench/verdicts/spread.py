@@ -1,9 +1,9 @@
 """How far runs lie apart: Gini's mean difference, and its difference between two arms as one value per pair."""
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
-from analysis.stats.scores import Array
+Array = NDArray[np.float64]
 
 
 def gini(values: ArrayLike) -> float:
@@ -24,10 +24,11 @@ def gini_effect(first: ArrayLike, second: ArrayLike) -> float:
     return gini(first) - gini(second)
 
 
-def gini_pseudo_values(first: ArrayLike, second: ArrayLike) -> Array:
+def gini_pseudo_values(first: ArrayLike, second: ArrayLike | None = None) -> Array:
     """`gini_effect` as one value per pair: jackknife pseudo-values n θ̂ − (n − 1) θ̂₍₋ᵢ₎, pair i removed from both arms.
 
-    Their mean is the effect itself; their standard error is the jackknife's.
+    Their mean is the effect itself; their standard error is the jackknife's. Without a second arm, they are those of
+    `gini` of the first.
 
     Args:
         first, second: (pairs,), the same seed in the same place; at least three.
@@ -38,6 +39,8 @@ def gini_pseudo_values(first: ArrayLike, second: ArrayLike) -> Array:
     Raises:
         ValueError: for fewer pairs, arms that differ in their number, or values that are not finite.
     """
+    if second is None:
+        return _pseudo_values(_sample(first, 3))
     arms = [_sample(values, 3) for values in (first, second)]
     if len(arms[0]) != len(arms[1]):
         raise ValueError(f"{len(arms[0])} and {len(arms[1])} runs: arms must have the same seeds")

@@ -1,0 +1,35 @@
+"""The arms of a task, with their factors as claims select them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from bench.verdicts.selection import Factors
+
+
+@dataclass(frozen=True)
+class Arm:
+    """An arm on a task: its label, the hash of its cell, and its factors (its `name` among them)."""
+
+    label: str
+    hash: str
+    factors: Factors
+
+
+def arms(runs: pd.DataFrame, factors: Sequence[str], pools: Mapping[str, str] | None = None) -> list[Arm]:
+    """The arms in the rows of one task, those without a known factor aside: nothing of them was ever begun.
+
+    Args:
+        runs: as `analysis.load` gives them.
+        factors: names of the factor columns.
+        pools: the pool that a cell's seeds are of, by hash.
+    """
+    found = []
+    for digest, own in runs.groupby("hash", sort=False):
+        row = own.iloc[0]
+        known = {name: row[name] for name in factors if name in row and pd.notna(row[name])}
+        if known or not factors:
+            pool = {"seed_pool": (pools or {})[str(digest)]} if str(digest) in (pools or {}) else {}
+            found.append(Arm(str(row["arm"]), str(digest), {**known, "name": row.get("name"), **pool}))
+    return found
