@@ -61,8 +61,8 @@ class Crossing:
                 products = self.scores.products((step, rows), (later, columns))
                 if products is not None:
                     beside = following(step, later)[:, columns]
-                    for x, y in zip(ahead, beside, strict=True):
-                        total += weights[step + later] * float((visited * x * (products * y).sum(-1)).sum())
+                    met = sum((visited * x)[..., None] * y for x, y in zip(ahead, beside, strict=True))
+                    total += weights[step + later] * float((products * met).sum())
                 if later + 1 < len(reached):
                     ahead = self._next(ahead, step, later, columns, reached[later + 1], carried)
         return total

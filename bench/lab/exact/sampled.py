@@ -1,7 +1,7 @@
 """Gradients of batches in a solved world that have no exact moments: sampled, through the arms' own functions.
 
-What comes out are single gradients; `Products` and `gradient_quantities` of `bench.lab.statistics` make quantities of
-them, each with its standard error, which say how far they are known.
+What comes out are single gradients. `Vectors` and `gradient_estimates` of `bench.lab.statistics` make quantities of
+them, each with its standard error, which says how far it is known.
 """
 
 import numpy as np

@@ -28,7 +28,7 @@ BASELINES = {
     "outcomes, independent": ("group", {"credit": "outcome", "start": "independent"}),
     "batch_mean, independent": ("batch_mean", {"start": "independent"}),
 }
-TWO_GROUPS = ("rloo, two groups", "batch_mean")  # of which there are a hundred thousand batches
+TWO_GROUPS = ("rloo, two groups", "batch_mean")  # of which there are many batches
 TARGETS = {
     "td0": ("td0", {}),
     "gae": ("gae", {"gae_lambda": 0.7}),
@@ -49,6 +49,8 @@ class Case:
     def __init__(self, baseline: str, target: str, weight: float) -> None:
         rng = np.random.default_rng(3)
         policy = softmax(rng.normal(size=(STEPS, STATES, ACTIONS)), -1)
+        if baseline in TWO_GROUPS:
+            policy[-1] = [1.0, 0.0]  # an action that is never taken, and far fewer batches
         self.process = Process.of(Tiny(), policy, GAMMA)
         self.values = rng.normal(size=(STEPS, STATES))
         self.dense = rng.normal(size=(STEPS, STATES, ACTIONS, 4))
