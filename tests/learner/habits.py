@@ -51,10 +51,10 @@ def habit(section: str, what: str, outcome: Outcome, how: str = "") -> Callable[
 
 
 @contextmanager
-def refused(match: str, kind: type[Exception] = UserError) -> Iterator[None]:
+def refused(match: str, kind: type[Exception] = UserError) -> Iterator[pytest.ExceptionInfo[Exception]]:
     """Expect an error of one line."""
     with pytest.raises(kind, match=match) as caught:
-        yield
+        yield caught
     assert "\n" not in str(caught.value)
 
 

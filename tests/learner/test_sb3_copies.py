@@ -254,11 +254,12 @@ def test_paths(tmp_path: Path) -> None:
     assert PolicyGradient.load(tmp_path / "model").seeds == (0, 1, 2)
 
 
-def test_a_file_that_cannot_be_replaced_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_older_file_stays_until_the_new_one_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     small().save(tmp_path / "model")
-    before = (tmp_path / "model.zip").read_bytes()
+    before, write = (tmp_path / "model.zip").read_bytes(), Path.write_bytes
 
-    def full(*_: Any) -> int:
+    def full(path: Path, data: bytes) -> int:
+        write(path, data[: len(data) // 2])
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "write_bytes", full)
@@ -266,6 +267,14 @@ def test_a_file_that_cannot_be_replaced_stays(tmp_path: Path, monkeypatch: pytes
         small(seeds=3).save(tmp_path / "model")
     assert (tmp_path / "model.zip").read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == ["model.zip"]
+
+    def elsewhere(path: Path, data: bytes) -> int:
+        assert path.name != "model.zip", "nobody writes into the file itself"
+        return write(path, data)
+
+    monkeypatch.setattr(Path, "write_bytes", elsewhere)
+    small(seeds=3).save(tmp_path / "model")
+    assert PolicyGradient.load(tmp_path / "model").seeds == (0, 1, 2)
 
 
 @habit("copies and files", "`save` and `load` with an open file, or `io.BytesIO`", "works")

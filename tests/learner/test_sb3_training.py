@@ -86,13 +86,12 @@ def test_a_continued_budget_that_no_batch_fits() -> None:
     model = small().learn(BATCH)
     with refused(f"total_timesteps=5: not one batch fits.*give at least {BATCH},"):
         model.learn(5, reset_num_timesteps=False)
-    half = learner(Corridor(length=9, time_limit=8), settings("gamma=0.9", "hidden=[32,32]"), [0, 1])
-    half.learn(32)  # a batch takes up to 32 steps; episodes that start nearer to the end take fewer
-    used = half.num_timesteps
-    assert used < 32
-    behind = max(half.env_steps) - used
-    with refused("not one batch fits"):
-        half.learn(31 - behind, reset_num_timesteps=False)
+    broken = small()
+    broken.learn(BATCH, callback=StopAfter(4))
+    assert (broken.num_timesteps, broken.env_steps) == (8, [0, 0])  # four steps of two environments, not learned from
+    with refused("not one batch fits.*give at least 24,"):  # which end where one batch ends
+        broken.learn(23, reset_num_timesteps=False)
+    assert broken.learn(24, reset_num_timesteps=False).updates == [1, 1]
 
 
 @habit(
