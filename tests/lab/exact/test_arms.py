@@ -19,7 +19,7 @@ from bench.tasks.exact import ExactTask
 from bench.tasks.exam_question import ExamQuestion
 from bench.tasks.random_walk import RandomWalk
 from bench.tasks.weekly_exam import WeeklyExam
-from tests.lab.conftest import arm, policy_of
+from tests.lab.conftest import arm, bonferroni, policy_of
 from tests.lab.exact.simulated import Case
 from tests.lab.exact.worlds import random_critic, random_policy
 
@@ -148,3 +148,32 @@ def test_sampled_gradients_are_around_the_exact_ones(world: str, baseline: str, 
     length = np.linalg.norm(exact.expected)
     along = sampled @ exact.expected / length
     assert abs(along.mean() - length) < 4 * along.std() / np.sqrt(len(along))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("baseline", "advantage", "settings"),
+    [
+        ("critic", "gae", {}),
+        ("rloo", "monte_carlo", {"credit": "outcome"}),
+        ("group", "td0", {}),
+        ("batch_mean", "nstep", {}),
+        ("time_mean", "monte_carlo", {"groups": 1, "size": 8}),
+    ],
+)
+def test_a_networks_batches_of_the_weekly_exam(baseline: str, advantage: str, settings: dict[str, object]) -> None:
+    """Through the learner's own backward pass, whose parameters all weeks share."""
+    of = arm("weekly_exam", baseline, advantage, "gamma=0.95", "hidden=[8,8]", "n_step=3")
+    of = changed(of, **{"groups": 2, "size": 4, **settings})
+    network = policy_of(of, seed=1)
+    assert isinstance(network.task, ExactTask)
+    process = Process.of(network.task, network, 0.95)
+    critic = random_critic(process, 2)
+    sampled = sampled_gradients(process, of, 1500, np.random.default_rng(5), policy=network, critic=critic)
+    exact = gradient_of(process, scores_of(process, network), of, critic)
+    apart = sampled - exact.expected
+    squares = np.square(apart).sum(1)
+    assert abs(squares.mean() - exact.variance) < 4 * squares.std() / np.sqrt(len(squares))
+    directions = np.random.default_rng(6).normal(size=(20, apart.shape[1]))
+    along = apart @ directions.T
+    assert np.abs(along.mean(0) / (along.std(0, ddof=1) / np.sqrt(len(along)))).max() < bonferroni(100)
