@@ -13,11 +13,11 @@ from analysis.load.pull import pull
 from analysis.report import document, files, scoreboard
 from analysis.tables import formats, published, reproduction, tuned
 from bench.config.arguments import read, word
-from bench.errors import UserError, exit_code
+from bench.errors import UserError, exit_code, unknown
 from bench.verdicts import hypotheses
 
 USAGE = """\
-python -m analysis study=NAME [results=FOLDER] [figures=NAME,...] [style=STYLE] [width=INCHES]
+python -m analysis study=NAME [results=FOLDER] [figures=NAME,...] [style=STYLE] [width=INCHES] [seed_pool=POOL]
 
 Reads results/NAME and writes tables and figures into results/NAME/report.
   study=NAME      a folder below the results; several: study=NAME,OTHER (the report goes into the first)
@@ -25,6 +25,7 @@ Reads results/NAME and writes tables and figures into results/NAME/report.
   figures=NAME    only these figures, for example figures=learning_curves
   style=STYLE     screen, paper (small type) or slide (large type)
   width=INCHES    width of the figures, for example 3.3 for a column of a paper
+  seed_pool=POOL  where there are runs of several pools of seeds: confirmation (unless you say otherwise) or main
 
 python -m analysis compare A B [to=FOLDER]
 
@@ -55,6 +56,7 @@ class Report:
     figures: tuple[str, ...] = ()
     style: LookName = "screen"
     width: float | None = None
+    seed_pool: str = ""
 
 
 @dataclass(frozen=True)
@@ -116,17 +118,33 @@ def _report(words: Sequence[str]) -> int:
     look, names = _look(options), gallery.chosen(options.figures)
     folder = Path(options.results) / options.study[0] / "report"
     files.check_folder(folder)
-    records, tuning = tuned.split(load.read(options.study, options.results), folder.parent)
+    everything = load.read(options.study, options.results)
+    records, tuning = tuned.split(_of_pool(everything, options), folder.parent)
     _warn(records)
     if len(records.runs):
         print(document.summary(records.runs))
     if names:
         suffix = f"-{options.style}" + (f"-{options.width:g}in" if options.width else "")
-        _print(files.write_figures(gallery.Material.of(records), names, folder, look, suffix=suffix))
+        judged = document.Verdicts.of(records, hypotheses.read_all(), everything) if "forest" in names else None
+        families = judged.families if judged else {}
+        _print(files.write_figures(gallery.Material.of(records, families), names, folder, look, suffix=suffix))
     else:
-        _print(files.write_report(records, folder, hypotheses.read_all(), tuning))
+        _print(files.write_report(records, folder, hypotheses.read_all(), tuning, everything))
         print(f"next: open {folder / 'index.html'} in a browser")
     return 1 if records.problems else 0
+
+
+def _of_pool(everything: Records, options: Report) -> Records:
+    """What a report shows: the runs of one pool of seeds, where there are several, or one is asked for."""
+    pools = load.seed_pools(everything)
+    if options.seed_pool and options.seed_pool not in pools:
+        raise unknown("seed_pool", options.seed_pool, pools)
+    chosen = options.seed_pool or next(iter(pools), "")
+    if len(pools) < 2:
+        return everything
+    others = " and ".join(f"seed_pool={pool}" for pool in pools if pool != chosen)
+    print(f"runs of the {chosen} pool of seeds; {others} shows the others, and claims are judged on their own pool")
+    return load.read(options.study, options.results, chosen)
 
 
 def _look(options: Report) -> Look:

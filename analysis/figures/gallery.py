@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from matplotlib.lines import Line2D
 
 from analysis import load, stats
 from analysis.figures import panel
+from analysis.figures.forest import Families, forest
 from analysis.figures.references import beta_curve
 from analysis.figures.style import (
     Look,
@@ -49,16 +50,24 @@ _NOT_SWEPT = ("budget", "env_steps")
 
 @dataclass(frozen=True)
 class Material:
-    """What figures are drawn from; `styles` are those of the whole study even where `records` hold one task of it."""
+    """What figures are drawn from.
+
+    Attributes:
+        records: what was read.
+        estimates: of every arm on every measure.
+        styles: of the whole study, even where `records` hold one task of it.
+        families: what was judged, by title.
+    """
 
     records: Records
     estimates: pd.DataFrame
     styles: Mapping[str, Style]
+    families: Families = field(default_factory=dict)
 
     @classmethod
-    def of(cls, records: Records) -> "Material":
-        """The material of what was read."""
-        return cls(records, comparison(records.runs), arm_styles(records.runs))
+    def of(cls, records: Records, families: Families | None = None) -> "Material":
+        """The material of what was read, and of what was judged."""
+        return cls(records, comparison(records.runs), arm_styles(records.runs), families or {})
 
     def only(self, task: str) -> "Material":
         """The part of one task, drawn in the study's styles."""
@@ -418,6 +427,7 @@ FIGURES: Mapping[str, Draw] = {
     "sample_efficiency": sample_efficiency,
     "performance_profiles": performance_profiles,
     "probability_of_improvement": improvement,
+    "forest": lambda material, look: forest(material.families, look),
     "heat_map": heat_maps,
     "factor_curves": factor_curves,
     "beta_curves": beta_curves,
@@ -430,6 +440,7 @@ ACROSS_TASKS = (
     "sample_efficiency",
     "performance_profiles",
     "probability_of_improvement",
+    "forest",
 )  # the others fall apart into tasks
 
 

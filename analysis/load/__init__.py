@@ -16,6 +16,7 @@ from analysis.load.records import (
     load,
     measures,
     read,
+    seed_pools,
     with_factors,
 )
 
@@ -32,5 +33,6 @@ __all__ = [
     "load",
     "measures",
     "read",
+    "seed_pools",
     "with_factors",
 ]

@@ -35,6 +35,7 @@ STATUSES = (
     "missing",
 )  # a run found several times counts as the first of these
 
+JUDGING = ("confirmation", "main")  # pools of seeds; that of tuning judges nothing
 TRUE_SCORE = "true score"
 
 _KEYS = ("study", "task", "arm", "hash", "seed")
@@ -196,8 +197,28 @@ def with_factors(table: pd.DataFrame, records: Records) -> pd.DataFrame:
     return table.assign(**added) if added else table
 
 
-def read(studies: Sequence[str], results: str | Path = "results") -> Records:
+def seed_pools(records: Records) -> list[str]:
+    """The pools of seeds that judge, of which there are runs: the confirmation pool first."""
+    found = {record.get("seed_pool") for record in records.blocks}
+    return [pool for pool in JUDGING if pool in found]
+
+
+def _of_pool(
+    blocks: Sequence[LoadedBlock], plans: Sequence[PlannedCell], pool: str
+) -> tuple[list[LoadedBlock], list[PlannedCell]]:
+    """Without the cells whose seeds are of the other pool that judges; a cell of which no block is there is kept."""
+    gone = {block.record.get("hash") for block in blocks if block.record.get("seed_pool") in {*JUDGING} - {pool}}
+    kept = [block for block in blocks if block.record.get("hash") not in gone]
+    return kept, [cell for cell in plans if cell.hash not in gone]
+
+
+def read(studies: Sequence[str], results: str | Path = "results", seed_pool: str | None = None) -> Records:
     """Everything the folders of `studies` below `results` hold.
+
+    Args:
+        studies: names of folders.
+        results: the folder of all studies.
+        seed_pool: of the pools that judge, the one whose runs are wanted; None for all.
 
     Raises:
         UserError: if one does not exist, or a task has several pairs of score bounds.
@@ -218,6 +239,8 @@ def read(studies: Sequence[str], results: str | Path = "results") -> Records:
         blocks += found
         missing += absent
         earlier += older
+    if seed_pool is not None:
+        blocks, plans = _of_pool(blocks, plans, seed_pool)
     blocks, plans = labels.with_tasks_apart(sound.without_infinite(blocks), plans)
     sound.refuse_several_bounds(blocks)
     exact, partly_exact = _solved(blocks)

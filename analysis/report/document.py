@@ -59,11 +59,20 @@ class Verdicts:
     compared: tuple[Compared, ...]
 
     @classmethod
-    def of(cls, records: Records, claims_files: Sequence[ClaimsFile]) -> "Verdicts":
-        """What these studies give."""
-        found = [
-            (file, tuple(each for each in judge(file, records) if _is_relevant(each, records))) for file in claims_files
-        ]
+    def of(cls, records: Records, claims_files: Sequence[ClaimsFile], everything: Records | None = None) -> "Verdicts":
+        """What these studies give.
+
+        Args:
+            records: whose arms are held against the control.
+            claims_files: whose claims are judged.
+            everything: the runs of all pools of seeds, which claims choose from; None where `records` has them.
+        """
+        found = []
+        for file in claims_files:
+            judged = judge(file, records)
+            if everything is not None and everything is not records:
+                judged = _completed(judged, judge(file, everything))
+            found.append((file, tuple(each for each in judged if _is_relevant(each, records))))
         compared = comparisons.against_control(records) if len(records.runs) else []
         return cls(tuple((file, judged) for file, judged in found if judged), tuple(compared))
 
@@ -76,6 +85,13 @@ class Verdicts:
     def rows(self) -> list[JudgedRow]:
         """The rows of all claims."""
         return [row for claim in self.judged for row in claim.rows]
+
+    @property
+    def families(self) -> dict[str, list[JudgedRow]]:
+        """The rows by the title of their claims file; those of arms beside the control where there is no claim."""
+        if self.claims:
+            return {file.title: [row for claim in found for row in claim.rows] for file, found in self.claims}
+        return {"Beside the control": [each.row for each in self.compared]} if self.compared else {}
 
 
 @dataclass(frozen=True)
@@ -223,6 +239,15 @@ def _claims(verdicts: Verdicts, records: Records) -> list[Part]:
     sentences = [f"{file.path.name}: {_origin(file, found)}." for file, found in verdicts.claims]
     tables = tuple(claims_table(found, file.title) for file, found in verdicts.claims)
     return [Part("Claims", (*sentences, *how_measured(records)), tables=tables)]
+
+
+def _completed(judged: Sequence[Judged], others: Sequence[Judged]) -> list[Judged]:
+    """Claims with the rows of other runs for the tasks of which these runs say nothing."""
+    known = {(claim.name, row.task): row for claim in judged for row in claim.rows if row.word is not None}
+    return [
+        Judged(other.name, other.claim, tuple(known.get((other.name, row.task), row) for row in other.rows))
+        for other in others
+    ]
 
 
 def _is_relevant(judged: Judged, records: Records) -> bool:

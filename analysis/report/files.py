@@ -33,21 +33,27 @@ Drawn = Mapping[str, Mapping[str, bytes]]  # by figure, its bytes by format
 
 
 def write_report(
-    records: Records, folder: Path, claims_files: Sequence[ClaimsFile], tuning: Tuned | None = None
+    records: Records,
+    folder: Path,
+    claims_files: Sequence[ClaimsFile],
+    tuning: Tuned | None = None,
+    everything: Records | None = None,
 ) -> Iterator[Path]:
     """Write the report into `folder` and yield each file's path once it is there.
 
     Args:
-        records: what is judged.
+        records: what is shown.
         folder: where to write.
         claims_files: the hypotheses to judge.
         tuning: the settings that were tried before, where the study is a tuned one.
+        everything: the runs of all pools of seeds, on which claims are judged; None where `records` has them.
 
     Raises:
         UserError: if the folder cannot be written, or there is nothing to report.
     """
     if len(records.runs):
-        yield from _write_trained(records, folder, claims_files, tuning)
+        verdicts = Verdicts.of(records, claims_files, everything)
+        yield from _write_trained(records, folder, verdicts, tuning)
     elif tuning is not None:
         yield from _write_tuning(records, tuning, folder)
     elif not records.laboratory.empty:
@@ -57,15 +63,12 @@ def write_report(
         raise UserError(f"study={records.name}: no runs found; {earlier.rstrip('.')}")
 
 
-def _write_trained(
-    records: Records, folder: Path, claims_files: Sequence[ClaimsFile], tuning: Tuned | None
-) -> Iterator[Path]:
-    material = Material.of(records)
+def _write_trained(records: Records, folder: Path, verdicts: Verdicts, tuning: Tuned | None) -> Iterator[Path]:
+    material = Material.of(records, verdicts.families)
     names, too_large = choose(material, list(FIGURES), LOOK)
     by_task, whole = sheets.of_page(names, material.tasks), sheets.of_files(names, gallery.chosen(MAIN_FIGURES))
     drawn = sheets.draw(material, [*by_task, *whole], LOOK)  # goes on beside what follows
     yield from _write_tables(material, folder)
-    verdicts = Verdicts.of(records, claims_files)
     yield from _write_verdicts(verdicts, str(records.control), folder)
     measured = lab_figures.drawings(records.laboratory, LOOK)
     if tuning is not None:

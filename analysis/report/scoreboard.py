@@ -21,6 +21,12 @@ from bench.verdicts.row import JudgedRow, in_order
 from bench.verdicts.words import Word
 
 STUDIES = CONF / "study"
+SCOPE = (
+    "The claims were written knowing the first results, which are of the main pool of seeds. So they are judged on the "
+    "confirmation pool, seeds at which nobody had looked. Verdicts are confirmatory about seeds. They are not about "
+    "settings, tasks or metrics, which were chosen knowing the first results. First results confirm nothing. "
+    "docs/claims.md says what each claim said before, and why it changed."
+)
 SECTION = """
 ## {title}
 
@@ -152,8 +158,8 @@ def _effect(row: JudgedRow) -> str:
 
 
 def board(files: Sequence[ClaimsFile], studies: Mapping[str, Study], numbers: bool) -> str:
-    """The scoreboard: a line and a table for every claims file."""
-    parts = []
+    """The scoreboard: what it speaks of, then a line and a table for every claims file."""
+    parts = [SCOPE]
     for file in files:
         found = answers(file, studies)
         parts += [f"**{formats.markdown_text(file.title)}**: {summary(found)}.", table(found, numbers)]

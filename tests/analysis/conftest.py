@@ -71,10 +71,11 @@ class ResultsWriter:
         true: Curve | None = None,
         exact: bool = False,
         counted: bool = True,
+        seed_pool: str = "main",
         **factors: Any,
     ) -> Path:
         """`counted` says whether the record tells what single episodes come to, which older ones do not."""
-        cell = {"task": task, "arm": arm, **factors}
+        cell = {"task": task, "arm": arm, **factors} | ({"pool": seed_pool} if seed_pool != "main" else {})
         random, reference = BOUNDS.get(task, (0.0, 1.0))
         header = {
             "study": study,
@@ -82,7 +83,7 @@ class ResultsWriter:
             "arm": arm,
             "hash": cell_hash(cell),
             "factors": {"task": task, **factors, "budget": budget},
-            "seed_pool": "main",
+            "seed_pool": seed_pool,
             "budget": budget,
             "score": {"random": random, "reference": reference},
         }

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from PIL import Image
 
@@ -47,6 +48,27 @@ def one_figure(monkeypatch, svg_only):  # noqa: ARG001
     figures = {"final_scores_stochastic": gallery.FIGURES["final_scores_stochastic"]}
     monkeypatch.setattr(files, "FIGURES", figures)
     monkeypatch.setattr(files, "MAIN_FIGURES", tuple(figures))
+
+
+@pytest.mark.usefixtures("one_figure")
+def test_a_report_shows_one_pool_of_seeds_and_says_which(results, capsys):
+    """A folder that has first results and those that confirm: no arm stands there twice."""
+    results.study("s", [{"task": "cartpole", "arm": arm, "seeds": range(3), "k": arm} for arm in "ab"])
+    for pool, score in (("main", 100.0), ("confirmation", 200.0)):
+        for arm in "ab":
+            results.block("s", "cartpole", arm, range(3), lambda seed, _, s=score: s + seed, seed_pool=pool, k=arm)
+    table = results.root / "s" / "report" / "comparison.csv"
+    assert main(["study=s", f"results={results.root}"]) == 0
+    assert "runs of the confirmation pool of seeds; seed_pool=main shows the others" in capsys.readouterr().out
+    shown = pd.read_csv(table)
+    assert sorted(shown["arm"].unique()) == ["a", "b"]
+    assert shown["mean"].between(200, 202).all()
+    assert main(["study=s", f"results={results.root}", "seed_pool=main"]) == 0
+    shown = pd.read_csv(table)
+    assert sorted(shown["arm"].unique()) == ["a", "b"]
+    assert shown["mean"].between(100, 102).all()
+    assert main(["study=s", f"results={results.root}", "seed_pool=tuning"]) == 2
+    assert "unknown seed_pool 'tuning': allowed are confirmation, main" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("one_figure")
