@@ -8,6 +8,7 @@ from typing import Any
 
 import gymnasium
 import numpy as np
+from gymnasium import spaces
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecMonitor
 
 from bench import plugin
@@ -38,6 +39,10 @@ INSTEAD: Mapping[str, str] = {
     "VecCheckNan": "a seed that meets a number that is not finite fails by itself; give what it wraps",
     "VecMonitor": "it writes a file, in which all seeds would be mixed; give what it wraps",
 }
+
+
+class OtherSpaces(UserError, ValueError):
+    """Environments of other spaces than the model's: a `ValueError`, as Stable-Baselines3's."""
 
 
 @dataclass(frozen=True)
@@ -176,7 +181,7 @@ def _check(venv: BatchedVecEnv, arm: Arm, seeds: Sequence[int]) -> None:
     check_spaces("env", venv.observation_space, venv.action_space)
     config = as_config(arm)
     named = dataclasses.replace(config.task, name=getattr(env.task, "id", type(env.task).__name__))
-    discrete = isinstance(venv.action_space, gymnasium.spaces.Discrete)
+    discrete = isinstance(venv.action_space, spaces.Discrete)
     legality.check_task(
         dataclasses.replace(config, budget=MANY_STEPS, task=named),
         horizon=env.task.horizon,
@@ -191,6 +196,16 @@ def _name(source: BatchedVecEnv | Task | None, arm: Arm | None) -> str | None:
     if source is None or isinstance(source, BatchedVecEnv | CopiedTask):
         return None
     return next((name for name, cls in TASKS.items() if type(source) is cls), None)
+
+
+def refuse_other_spaces(env: VecEnv, observation: spaces.Space[Any], action: spaces.Space[Any]) -> None:
+    """Refuse environments that a model of these spaces cannot be in. Raises `OtherSpaces`."""
+    for name, own, given in (
+        ("Observation", observation, env.observation_space),
+        ("Action", action, env.action_space),
+    ):
+        if own != given:
+            raise OtherSpaces(f"env: {name} spaces do not match: the model's is {shown(own)}, not {shown(given)}")
 
 
 def checked_policy(policy: object) -> str:

@@ -16,7 +16,7 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv
-from stable_baselines3.common.utils import check_for_correct_spaces, get_system_info
+from stable_baselines3.common.utils import get_system_info
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
 from bench.config.schema import Arm
@@ -24,7 +24,7 @@ from bench.errors import UserError
 from bench.kernel.engine import Engine
 from bench.learner import checkpoint as saving
 from bench.learner import export
-from bench.learner.defaults import checked_policy, completed
+from bench.learner.defaults import checked_policy, completed, refuse_other_spaces
 from bench.learner.device import checked_device
 from bench.learner.diagnostics import TrainingRow
 from bench.learner.policy import StackedPolicy
@@ -147,8 +147,8 @@ class StackedModel(OnPolicyAlgorithm):
         """Train in other environments from now on; they are given as in the constructor.
 
         Raises:
-            UserError: for what cannot be used, and with `force_reset=False` for anything but the model's own.
-            ValueError: for other spaces.
+            UserError: for what cannot be used, and with `force_reset=False` for anything but the model's own; for
+                other spaces it is a ValueError too.
         """
         if env is self.env:
             self._last_obs = None if force_reset else self._last_obs
@@ -158,7 +158,7 @@ class StackedModel(OnPolicyAlgorithm):
         made = completed(env, self.arm, self.seeds, self.seed_pool, {})
         if made.env is None:
             raise UserError("set_env(None): a model keeps its environments until it is given others")
-        check_for_correct_spaces(made.env, self.observation_space, self.action_space)
+        refuse_other_spaces(made.env, self.observation_space, self.action_space)
         self._last_obs = None
         self._train_in(made.env)
 
@@ -263,8 +263,8 @@ class StackedModel(OnPolicyAlgorithm):
         `env` and `settings` are as in the constructor; settings change how it learns on, and not its networks.
 
         Raises:
-            UserError: for a file that is none, and in one line for what cannot be.
-            ValueError: for environments of other spaces.
+            UserError: for a file that is none, and in one line for what cannot be; for environments of other spaces it
+                is a ValueError too.
         """
         if custom_objects:
             raise UserError(
@@ -292,7 +292,7 @@ class StackedModel(OnPolicyAlgorithm):
         model.observation_space, model.action_space = saved.observation_space, saved.action_space
         model.n_envs = len(model.seeds) * model.arm.n_envs
         if made.env is not None:
-            check_for_correct_spaces(made.env, model.observation_space, model.action_space)
+            refuse_other_spaces(made.env, model.observation_space, model.action_space)
         with saving.loading(path):
             model._setup_model()
             model.policy.load_weights(weights)
