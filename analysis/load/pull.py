@@ -309,8 +309,8 @@ def _rows(run: Run, seed: int, problems: list[Problem]) -> tuple[list[dict[str, 
 
 
 def _numbers(row: Mapping[str, Any]) -> dict[str, Any]:
-    """What was logged in a row, all of it numbers. Raises `_Foreign`."""
-    known = {key: _number(value) for key, value in row.items() if not key.startswith("_")}
+    """What was logged in a row, all of it numbers; what is null was not. Raises `_Foreign`."""
+    known = {key: _number(value) for key, value in row.items() if not key.startswith("_") and value is not None}
     for key, value in known.items():
         if not isinstance(value, int | float) or isinstance(value, bool):
             raise _Foreign(f"'{key}' is {shown(value)}")

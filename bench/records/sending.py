@@ -7,6 +7,7 @@ ended do this: see `bench.records.wandb_client`.
 """
 
 import dataclasses
+import os
 import re
 import sys
 import tempfile
@@ -81,14 +82,15 @@ def _send(api: Any, entity: str, project: str, runs: list[Waiting], call: Call) 
         folders = [_rest(run, begun[id], Path(temporary)) if id in begun else run.folder() for id, run in left.items()]
         command = [sys.executable, "-P", "-m", "wandb", "sync", "--entity", entity, "--project", project]
         code, said = call([*command, *map(str, folders)])
+    complaint = _complaint(said, _logged())
     for pause in LOOKS:
         time.sleep(pause)
         yield from _there(api, f"{entity}/{project}", left, {})
         if not left:
             return
-        if code or _complaint(said):
+        if code or complaint:
             break
-    raise Refused(_complaint(said) or f"it does not show all of {min(left)}, which was sent")
+    raise Refused(complaint or f"it does not show all of {min(left)}, which was sent")
 
 
 def _rest(waiting: Waiting, there: Any, folder: Path) -> Path:
@@ -125,8 +127,18 @@ def _is_whole(run: Any, checksum: str) -> bool:
     return run.summary.get("block") == checksum and isinstance(rows, int) and (there is None or there >= rows)
 
 
-def _complaint(said: str) -> str | None:
-    """What W&B's program says went wrong, in a line; None where it complains of nothing."""
+def _complaint(said: str, logged: str) -> str | None:
+    """What W&B's program says went wrong, with the server's answer from its log; None where it complains of nothing."""
     lines = [re.sub(r"\x1b\[[0-9;]*m", "", line).strip() for line in said.splitlines()]
     found = [line for line in lines if re.search(r"\b(error|fatal|failed)\b", line, re.IGNORECASE)]
-    return re.sub(r"^wandb: *(ERROR|WARNING)? *", "", found[-1]).partition(". ")[0] if found else None
+    if not found:
+        return None
+    answer = re.search(r"filestream: fatal error: .*?(HTTP [45]\d\d|[45]\d\d [A-Z][A-Za-z ]+)", logged)
+    complaint = re.sub(r"^wandb: *(ERROR|WARNING)? *", "", found[-1]).partition(". ")[0]
+    return f"{complaint}: {answer[1].removesuffix(' url')}" if answer else complaint
+
+
+def _logged() -> str:
+    """What W&B's program wrote to its log, which is among the temporary files."""
+    logs = Path(os.environ["WANDB_DIR"]).glob("wandb/**/debug-sync*")
+    return "".join(log.read_text(errors="replace") for log in sorted(logs)[-1:])

@@ -92,14 +92,15 @@ def test_what_is_sent_is_sent_once_and_no_log_is_kept(study, server, tmp_path, m
     assert_whole(server, study)
 
 
-ANSWERS = [{"file_stream": 500}, {"file_stream": 409}, {"file_stream": 404}, {"upsert": 404}, {"all": 404}]
+ANSWERS = [("file_stream", 500), ("file_stream", 409), ("file_stream", 404), ("upsert", 404), ("all", 404)]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("answers", ANSWERS, ids=str)
-def test_what_the_server_refuses_is_said_and_made_up_for(study, server, answers):
-    server.answers = answers
-    with pytest.raises(UserError, match=r"not mirrored \(.+\); 2 runs written, 0 sent, nothing is lost"):
+@pytest.mark.parametrize(("kind", "status"), ANSWERS)
+def test_what_the_server_refuses_is_said_and_made_up_for(study, server, kind, status):
+    server.answers = {kind: status}
+    said = rf"not mirrored \(.*{status}.*\); 2 runs written, 0 sent, nothing is lost"
+    with pytest.raises(UserError, match=said):
         sync(study, upload=True)
     server.answers = {}
     assert sync(study, upload=True) == (0, 2, 2)

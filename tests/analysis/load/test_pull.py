@@ -219,6 +219,15 @@ ROWS = 4  # of each history: the evaluations at 0, 500 and 1000, and the last up
         (row_changed(1, step="500"), ["row 2 of its history is left out: 'step' is '500'"], 4, 2),
         (row_changed(1, step=500.5), ["row 2 of its history is left out: 'step' is 500.5"], 4, 2),
         (row_changed(1, step=-5), ["row 2 of its history is left out: 'step' is -5"], 4, 2),
+        (lambda history: tuple({**row, "train/other": None} for row in history), [], 6, 3),
+        (
+            row_changed(2, **{"train/kl": {"_type": "histogram"}}),
+            ["row 3 of its history is left out: 'train/kl' is"],
+            4,
+            2,
+        ),
+        (row_changed(2, **{"train/kl": True}), ["row 3 of its history is left out: 'train/kl' is True"], 4, 2),
+        (row_changed(2, step="NaN"), ["row 3 of its history is left out: 'step' is nan"], 4, 2),
         (row_changed(2, **{"train/kl": [1]}), ["row 3 of its history is left out: 'train/kl' is"], 4, 2),
         (
             row_changed(0, **{"eval/stochastic_episodes": None}),
@@ -276,6 +285,24 @@ def test_a_seed_that_was_trained_again_is_a_block_beside_the_first(runs, tmp_pat
     pulled = pull.pull("any/thing", tmp_path, "rest")
     assert (pulled.blocks, pulled.problems) == (2, [])
     assert load.read(["rest"], tmp_path).runs.set_index("seed")["status"].to_dict() == {0: "done", 1: "done", 2: "done"}
+
+
+def test_a_block_that_was_trained_again_as_its_files_were_damaged_counts_once(runs, tmp_path, monkeypatch):
+    seal = "f" * 64
+    again = [
+        dataclasses.replace(
+            run,
+            name=mirror.id_of(run.config["hash"], run.config["seed"], seal),
+            config={**run.config, "record": {**run.config["record"], "finished": "2026-12-01T00:00:00.000+00:00"}},
+            summary={**run.summary, "block": seal},
+        )
+        for run in runs
+    ]
+    reads(monkeypatch, [*runs, *again])
+    pulled = pull.pull("any/thing", tmp_path, "rest")
+    assert (pulled.blocks, pulled.problems) == (2, [])
+    assert {path.name for path in tmp_path.glob("rest/runs/*/*/*")} == {"seeds-000-002", "seeds-000-002-retry-1"}
+    assert load.read(["rest"], tmp_path).runs["seed"].tolist() == [0, 1, 2]
 
 
 def test_numbers_that_no_file_holds_lose_their_block_alone(runs, tmp_path, monkeypatch):
