@@ -10,16 +10,16 @@ between t and u, and y is what of it comes from u on, E[ψ_u Â_u | s_u] and E[�
 of the targets, and E[(1{a_t = b} − π(b)) x 1{s_u = z} | s_t] is carried forward from one step to the next.
 """
 
-import functools
 from dataclasses import dataclass
 
 import numpy as np
 
+from bench.kernel import arrays
 from bench.lab.exact import stationary
 from bench.lab.exact.crossed import Crossing, Earned
 from bench.lab.exact.process import Process, Starts, Values
 from bench.lab.exact.scores import Scores, centred
-from bench.lab.exact.targets import TargetMoments
+from bench.lab.exact.targets import MONTE_CARLO, TargetMoments
 from bench.tasks.base import Array
 
 
@@ -120,32 +120,55 @@ def second_moments(process: Process, scores: Scores, target: TargetMoments, fixe
     own: Array = (process.occupancy(state_gamma * state_gamma) * at_steps).sum((1, 2))
     if not scores.overlap:
         return own
-    crossed = [
-        _crossed(process, scores, target, each, occupancy, state_gamma)
-        for each, occupancy in zip(fixed, process.occupancy(), strict=True)
-    ]
-    second: Array = own + 2 * np.array(crossed)
+    crossed = _crossed(process, scores, target, state_gamma)
+    second: Array = own + 2 * (crossed.constant - (crossed.slope * fixed).sum((1, 2)))
     return second
 
 
-def _crossed(
-    process: Process, scores: Scores, target: TargetMoments, fixed: Array, occupancy: Array, state_gamma: float
-) -> float:
-    """Return Σ_{t<u} wᵗ⁺ᵘ E[ψ_t · ψ_u Â_t Â_u] of episodes with this occupancy (T, S)."""
+@dataclass(frozen=True)
+class _Crossed:
+    """Σ_{t<u} wᵗ⁺ᵘ E[ψ_t · ψ_u Â_t Â_u] given each start state, which is linear in the baseline b.
+
+    It is constant − Σ slope · b, (K,) and (K, T, S): b_t b_u comes with E[ψ_u | s_u] = 0.
+    """
+
+    constant: Array
+    slope: Array
+
+
+def _crossed(process: Process, scores: Scores, target: TargetMoments, state_gamma: float) -> _Crossed:
+    """Return what a target's terms of different steps have in common; what was found once is kept with the scores."""
+    values = b"" if target.target == MONTE_CARLO else target.values.tobytes()
+    key = ("crossed", target.target, values, state_gamma)
+    if key not in scores.memory:
+        each = [_crossed_from(process, scores, target, state_gamma, k) for k in range(len(process.starts.states))]
+        constants, slopes = zip(*each, strict=True)
+        scores.memory[key] = _Crossed(np.array(constants), np.stack(slopes))
+    found: _Crossed = scores.memory[key]
+    return found
+
+
+def _crossed_from(
+    process: Process, scores: Scores, target: TargetMoments, state_gamma: float, start: int
+) -> tuple[float, Array]:
+    """Return the constant and the slope (T, S) of episodes that begin in the start state with this index."""
     earned = Earned(
-        begins=lambda step: -fixed[step],
+        begins=lambda _: np.zeros(process.shape[1]),
         earns=lambda _, lag: target.earns(lag),
         boots=lambda _, lag: target.boots(lag),
         values=target.values,
     )
-    now = centred(process, target.mean)
-
-    @functools.cache
-    def rest(lag: int) -> Array:
-        mean, product = target.rest(lag)
-        return centred(process, product - fixed[..., None] * mean)
-
-    def following(step: int, later: int) -> Array:
-        return np.stack([rest(later - step)[later], now[later]])
-
-    return Crossing(process, scores, occupancy).sum([earned], following, state_gamma)
+    steps = process.shape[0]
+    now, weights = centred(process, target.mean), arrays.powers(state_gamma, 2 * steps)
+    rests = [[centred(process, moment) for moment in target.rest(lag)] for lag in range(steps)]
+    crossing = Crossing.of(process, scores, start)
+    constant, slope = 0.0, np.zeros(process.shape[:2])
+    for of_step in crossing.pairs:
+        for pair, ahead in zip(of_step, crossing.carry(of_step, earned), strict=True):
+            weight, columns = weights[pair.step + pair.later], pair.columns
+            mean, product = (of[pair.later, columns] for of in rests[pair.later - pair.step])
+            credit, met = now[pair.later, columns], pair.met
+            constant += weight * float((met * product).sum() + (pair.meets(ahead) * credit).sum())
+            slope[pair.step, pair.rows] += weight * pair.visited * (pair.by_row * credit).sum((1, 2))
+            slope[pair.later, columns] += weight * (met * mean).sum(1)
+    return constant, slope

@@ -9,13 +9,14 @@ layer sees, times those of what comes back to it.
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from bench.kernel import arrays, functions
-from bench.lab.exact.process import MOST_NUMBERS, Process
+from bench.lab.exact.process import Process
 from bench.lab.policies import NetworkPolicy, Policy
 from bench.tasks.base import Array
 
@@ -35,6 +36,11 @@ class Scores(ABC):
     @abstractmethod
     def products(self, left: Rows, right: Rows) -> Array | None:
         """Return the inner products of logits' gradients (n, A, m, A); None where all are 0."""
+
+    @cached_property
+    def memory(self) -> dict[Any, Any]:
+        """What was computed from these gradients and serves several estimators."""
+        return {}
 
     @cached_property
     def lengths(self) -> Array:
@@ -147,20 +153,7 @@ class NetworkScores(Scores):
         return np.ascontiguousarray(values.numpy().transpose(2, 0, 1)).reshape(*self.process.shape, -1)
 
     def products(self, left: Rows, right: Rows) -> Array | None:
-        """See `Scores.products`; what was asked for once is kept, as long as it is not too much."""
-        key = (left[0], left[1].tobytes(), right[0], right[1].tobytes())
-        if key not in self._kept:
-            found = self._products(left, right)
-            if sum(each.size for each in self._kept.values()) + found.size > MOST_NUMBERS:
-                return found
-            self._kept[key] = found
-        return self._kept[key]
-
-    @cached_property
-    def _kept(self) -> dict[tuple[int, bytes, int, bytes], Array]:
-        return {}
-
-    def _products(self, left: Rows, right: Rows) -> Array:
+        """See `Scores.products`."""
         actions, (n, m) = self.process.shape[2], (len(left[1]), len(right[1]))
         total = np.zeros((n, actions, m, actions))
         for layer in self.layers:

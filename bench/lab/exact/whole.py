@@ -114,6 +114,7 @@ class _Episode:
     scores: Scores
     sums: Sums
     weight: float
+    start: int
     visited: Array
     past: Array
     squared: Array
@@ -125,7 +126,7 @@ class _Episode:
         """Compute them for the start state with this index."""
         visited, (past, squared) = process.occupancy()[start], sums.before(start)
         centred_square = squared - 2 * offset * past + offset * offset * visited
-        return cls(process, scores, sums, state_gamma, visited, past - offset * visited, centred_square)
+        return cls(process, scores, sums, state_gamma, start, visited, past - offset * visited, centred_square)
 
     def own(self, now: Array, with_past: Array | float, with_square: float) -> float:
         """Return Σ_t w²ᵗ E[‖ψ_t‖² (now + with_past · y_{<t} + with_square · y²_{<t})], coefficients given (s, a)."""
@@ -138,7 +139,7 @@ class _Episode:
         """Return Σ_{t<u} wᵗ⁺ᵘ E[ψ_t · ψ_u …]; see `Crossing.sum`."""
         if not self.scores.overlap:
             return 0.0
-        return Crossing(self.process, self.scores, self.visited).sum(carried, following, self.weight)
+        return Crossing.of(self.process, self.scores, self.start).sum(carried, following, self.weight)
 
     def once(self, expected: Array) -> float:
         """Return E‖Ψ‖²y."""
