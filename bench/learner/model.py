@@ -266,14 +266,7 @@ class StackedModel(OnPolicyAlgorithm):
             UserError: for a file that is none, and in one line for what cannot be; for environments of other spaces it
                 is a ValueError too.
         """
-        if custom_objects:
-            raise UserError(
-                "custom_objects: nothing in the file is unpickled; give settings as load(…, learning_rate=…)"
-            )
-        if not force_reset:
-            raise UserError("force_reset=False: a file holds no environments, so they begin anew")
-        if settings.get("seed") is not None:
-            raise UserError(f"seed={shown(settings['seed'])}: the seeds of a saved model are its own")
+        _refuse_options(custom_objects, force_reset, settings.get("seed"))
         if print_system_info:
             get_system_info()
         saved, weights = saving.read(path)
@@ -305,3 +298,13 @@ class StackedModel(OnPolicyAlgorithm):
         model.task_name = saved.task
         model.num_timesteps = min(model.env_steps)
         return model
+
+
+def _refuse_options(custom_objects: Mapping[str, Any] | None, force_reset: bool, seed: object) -> None:
+    """Refuse what SB3's `load` takes and means nothing here. Raises `UserError`."""
+    if custom_objects:
+        raise UserError("custom_objects: nothing in the file is unpickled; give settings as load(…, learning_rate=…)")
+    if not force_reset:
+        raise UserError("force_reset=False: a file holds no environments, so they begin anew")
+    if seed is not None:
+        raise UserError(f"seed={shown(seed)}: the seeds of a saved model are its own")

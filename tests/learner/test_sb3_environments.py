@@ -71,6 +71,8 @@ def test_any_other_id() -> None:
     assert model.env_steps == [BATCH, BATCH]
     assert isinstance(model.env.batched, ForeignEnv)  # type: ignore[union-attr]
     assert {episode["l"] for episode in model.ep_info_buffer} == {5}  # type: ignore[union-attr]
+    named = small(f"tests.learner.habits:{register('Count')}").learn(BATCH)
+    assert same_weights(model, named)
 
 
 def _not_installed(**_: Any) -> Any:
