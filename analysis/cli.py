@@ -38,7 +38,8 @@ The last evaluations of a study (default: scores) beside published scores; the t
 
 python -m analysis scoreboard [results=FOLDER] [readme=FILE]
 
-The verdicts of all committed studies, between the markers of README.md and results/README.md.
+The verdicts of all committed studies, between the markers of README.md and results/README.md, and beside the latter
+a forest plot of every claims file.
 
 python -m analysis pull ENTITY/PROJECT study=NAME [results=FOLDER] [timeout=60]
 
@@ -194,6 +195,8 @@ def _scoreboard(words: Sequence[str]) -> int:
         except UserError as error:
             raise UserError(f"{path}: {error}") from error
         _print([files.write_file(path, text.encode())])
+    for name, content in scoreboard.pictures(claims_files, studies).items():
+        _print([files.write_file(results / name, content)])
     return 0
 
 

@@ -63,6 +63,11 @@ def judge(file: ClaimsFile, records: Records) -> list[Judged]:
     return judged
 
 
+def not_run(file: ClaimsFile, name: str, claim: Claim) -> list[JudgedRow]:
+    """The rows of a claim none of whose studies is there."""
+    return [replace(_blank(file, name, claim, task, claim.studies[:1]), text=NOT_RUN) for task in claim.tasks]
+
+
 def _blank(file: ClaimsFile, name: str, claim: Claim, task: str, studies: Sequence[str]) -> JudgedRow:
     """The row of a claim on a task before it is judged."""
     return JudgedRow(

@@ -208,8 +208,9 @@ class _Drawing:
 
     def _why(self, row: JudgedRow, place: int) -> None:
         """Write into the axis why a row has no interval, where there is room."""
-        if self.numbers:
-            said = textwrap.shorten(row.text.partition(": ")[2] or row.text, 60, placeholder="…")
+        reason = row.text.partition(": ")[2]
+        if self.numbers and reason:
+            said = textwrap.shorten(reason, 60, placeholder="…")
             style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": "x-small", "style": "italic"}
             self.ax.text(0, place, said, color="0.3", bbox=_WHITE, zorder=5, **style)
 

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from analysis import load
-from analysis.claims.verdicts import NOT_RUN, Judged, judge
+from analysis.claims.verdicts import NOT_RUN, Judged, judge, not_run
+from analysis.figures.forest import forest
+from analysis.figures.style import Look, save
 from analysis.load import Records
 from analysis.tables import formats
 from analysis.tables.comparisons import claimed_text, row_cells
@@ -162,8 +164,31 @@ def board(files: Sequence[ClaimsFile], studies: Mapping[str, Study], numbers: bo
     parts = [SCOPE]
     for file in files:
         found = answers(file, studies)
-        parts += [f"**{formats.markdown_text(file.title)}**: {summary(found)}.", table(found, numbers)]
+        title = formats.markdown_text(file.title)
+        parts += [f"**{title}**: {summary(found)}.", table(found, numbers)]
+        if numbers:
+            parts.append(f"![{title}: every row beside its margins]({picture_name(file)})")
     return "\n\n".join(parts)
+
+
+def picture_name(file: ClaimsFile) -> str:
+    """The file beside results/README.md that has the forest plot of a claims file."""
+    return f"forest-{file.path.stem}.svg"
+
+
+def pictures(files: Sequence[ClaimsFile], studies: Mapping[str, Study]) -> dict[str, bytes]:
+    """By file name, the forest plot of all rows of each claims file, those not run among them."""
+    found = {}
+    for file in files:
+        rows = [
+            row
+            for answer in answers(file, studies)
+            for row in (answer.judged.rows if answer.judged else not_run(file, answer.name, answer.claim))
+        ]
+        figure = forest({file.title: rows}, Look())
+        if figure is not None:
+            found[picture_name(file)] = save(figure, "svg", Look())
+    return found
 
 
 def facts(name: str, study: Study, conf: Path = STUDIES) -> str:

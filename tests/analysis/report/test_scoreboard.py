@@ -56,6 +56,11 @@ def test_each_claim_is_answered_by_the_first_of_its_studies_that_says_anything(f
     }
     without = {answer.name: answer.verdict for answer in scoreboard.answers(file, {"main": studies["main"]})}
     assert without["elsewhere"] == "missing"
+    (drawn,) = scoreboard.pictures([file], studies).values()
+    said = drawn.decode()
+    for statement in ("High beats low", "Low beats high", "Mid beats low", "A beats b"):
+        assert statement in said  # all rows, also of a study that is not there
+    assert said.count(">not run yet<") == 1
     counted = scoreboard.summary(scoreboard.answers(file, studies))
     assert counted == "4 claims in 4 rows of claim and task: 2 supported, 1 reversed, 1 not run yet"
 
