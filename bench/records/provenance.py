@@ -6,6 +6,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 from dataclasses import replace
@@ -107,11 +108,21 @@ def process() -> str:
 
 
 def alive(host_id: str, process: str) -> bool | None:
-    """Whether `process` still runs; None where it ran on another machine, which cannot be asked."""
-    if host_id != _host_id():
-        return None
+    """Whether `process` still runs; None where nobody here can say.
+
+    It ran on another machine, be it one of the same name, or before this one was started again; or the system tells
+    nothing of the processes of others.
+    """
     number, _, birth = process.partition("-")
-    return _exists(int(number)) and _birth(int(number)) == birth
+    booted = re.fullmatch(r"([0-9a-f]{8})-[0-9]+", birth)
+    if host_id != _host_id() or (booted and _boot() not in ("", booted[1])):
+        return None
+    if not _exists(int(number)):
+        return False
+    born = _birth(int(number))
+    if birth and not born:
+        return None if _exists(int(number)) else False
+    return born == birth
 
 
 def _exists(number: int) -> bool:
@@ -128,12 +139,20 @@ def _birth(number: int) -> str:
     """When a process began, in ticks since this boot; "dead" for one nobody has noticed; "" where unknown."""
     try:
         stat = Path(f"/proc/{number}/stat").read_text()
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text()
     except OSError:
         return ""
     fields = stat.rpartition(")")[2].split()  # from the third on; the second, the name in brackets, may hold spaces
     state, ticks = fields[0], fields[19]
-    return "dead" if state in "ZX" else f"{boot[:8]}-{ticks}"
+    return "dead" if state in "ZX" else f"{_boot()}-{ticks}"
+
+
+@functools.cache
+def _boot() -> str:
+    """What tells this machine's uptime from any other, and from that of any other machine; "" where unknown."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text()[:8]
+    except OSError:
+        return ""
 
 
 def _host_id() -> str:

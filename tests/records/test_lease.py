@@ -161,6 +161,21 @@ def test_a_number_given_to_a_later_process_does_not_revive_a_lease(tmp_path):
     assert lease.take(tmp_path, [0]) is not None
 
 
+@pytest.mark.parametrize("unknown", ["of another boot", "of a system that tells nothing of others"])
+def test_a_process_that_cannot_be_asked_for_is_believed_until_it_is_silent(tmp_path, monkeypatch, unknown):
+    """Two machines may have one name, as copies of one image do: no process of this one is taken for the other's."""
+    process = provenance.process()
+    if unknown == "of another boot":
+        process = f"{DEAD}-{'0' * 8}-{process.rpartition('-')[2]}"
+    else:
+        monkeypatch.setattr(provenance, "_birth", lambda _: "")
+    left = write(tmp_path, 0, another(provenance.host()["id"], process))
+    assert provenance.alive(provenance.host()["id"], process) is None
+    assert lease.take(tmp_path, [0]) is None
+    silent(left, lease.STALE_AFTER + 1)
+    assert lease.take(tmp_path, [0]).stands()
+
+
 def test_another_machine_is_believed_until_it_is_silent_for_the_stated_time(tmp_path):
     left = write(tmp_path, 0, another())
     silent(left, lease.STALE_AFTER - 10)
