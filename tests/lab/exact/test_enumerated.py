@@ -72,11 +72,9 @@ class Case:
         return batches(self.process, jacobian, self.arm, self.values, self.weight, members)
 
 
-@pytest.mark.parametrize(
-    ("baseline", "target", "weight"),
-    [(*case, weight) for case in CASES for weight in (1.0, GAMMA) if weight == GAMMA or case[0] not in TWO_GROUPS],
-)
-def test_gradients_are_those_of_all_batches(baseline: str, target: str, weight: float) -> None:
+@pytest.mark.parametrize(("baseline", "target"), CASES)
+def test_gradients_are_those_of_all_batches(baseline: str, target: str) -> None:
+    weight = 1.0 if target in ("td0", "monte_carlo") and baseline != "none" else GAMMA
     case = Case(baseline, target, weight)
     every = case.enumerated(case.dense)
     assert every.chance.sum() == pytest.approx(1, abs=1e-12)
