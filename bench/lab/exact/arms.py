@@ -1,8 +1,9 @@
 """Which of an arm's numbers are exact in a solved world, and which function has them.
 
 Exact is the estimator: what an episode is credited with, and the gradient of a batch of complete episodes at the policy
-that acted, before anything is normalised. What comes after it is not: `SILENT` says of which settings exact numbers do
-not speak.
+that acted. What comes after it is not: normalisers and clipping divide by what they find in the batch, from the second
+step on the policy is no longer the one that acted, Adam divides by what it remembers of earlier gradients, and weights
+by length (`aggregate`) are those of the loss.
 """
 
 from bench.config.schema import Arm
@@ -18,15 +19,6 @@ from bench.tasks.exam_question import ExamQuestion
 
 FIXED = ("none", "critic")  # baselines that are functions of the state
 COMPARED = ("group", "grpo", "rloo", "time_mean")
-
-# What changes the step that is taken, and is no part of the gradient that is exact.
-SILENT = {
-    "advantage_norm": "a normaliser divides by what it finds in the batch",
-    "update": "from the second step on, the policy is no longer the one that acted, and ratios are clipped",
-    "max_grad_norm": "clipping shortens the longest gradients",
-    "learning_rate": "Adam divides by what it remembers of earlier gradients",
-    "aggregate": "weights by length are those of the loss, not of the estimator",
-}
 
 
 def why_sampled(process: Process, arm: Arm) -> str | None:
