@@ -1,6 +1,6 @@
 """Measuring at the level of advantages: what every variant says at fixed states and actions, against the truth."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -10,11 +10,12 @@ from torch import Tensor
 from bench.lab.advantages import SHARES, Errors, Estimates, Truth, control_coefficient, error_estimates, errors
 from bench.lab.anchors import Anchors, Layout, anchors_at, chunks, continuations, visited_steps, with_companions
 from bench.lab.decomposition import decompose
-from bench.lab.estimators import Batches, reference_of, scores
+from bench.lab.estimators import Batches, Variant, reference_of, scores
 from bench.lab.policies import NetworkPolicy
 from bench.lab.rows import Measured, Reference
 from bench.lab.setup import Progress, Setup
 from bench.lab.simulate import Episodes
+from bench.lab.solved import Solved
 from bench.lab.statistics import Estimate
 from bench.lab.truth import WORST_TRUTH, RolledOutValues, exact_truth, mean_returns, until_precise
 from bench.tasks.base import Array
@@ -25,11 +26,18 @@ POOL = 16  # episodes for each of the anchors at one time step, which are chosen
 Samples = tuple[int, Array]  # the index of a variant in the plan, and its estimates X (M, J, K, L) at the anchors
 
 
-def measure_advantages(setup: Setup, measured: Measured, progress: Progress) -> list[int]:
+def measure_advantages(setup: Setup, solved: Solved | None, measured: Measured, progress: Progress) -> list[int]:
     """Add every variant's errors and, where the policy is a network, the parts of their variance.
 
-    Return the time steps at which they were measured.
+    What is exact in a `solved` world is computed, the rest is sampled.
+
+    Return the time steps at which something was sampled.
     """
+    known = _exact(setup, solved, measured)
+    progress(0.1)
+    asked = [number for number in range(len(setup.plan.variants)) if number not in known]
+    if not asked:
+        return []
     settings = setup.settings
     pool = setup.process.from_start(setup.stream("pool"), POOL * settings.anchors)
     anchors = [
@@ -38,41 +46,69 @@ def measure_advantages(setup: Setup, measured: Measured, progress: Progress) -> 
     ]
     truths, told = _truths(setup, anchors, measured)
     progress(0.2)
-    estimates: list[list[Estimates]] = [[] for _ in setup.plan.variants]
+    estimates: dict[int, list[Estimates]] = {number: [] for number in asked}
     for index, at in enumerate(anchors):
-        for number, found in _estimates(setup, at, index, pool.length):
+        for number, found in _estimates(setup, at, index, pool.length, asked):
             estimates[number].append(found)
         progress(0.2 + 0.3 * (index + 1) / len(anchors))
-    _add_errors(setup, anchors, truths, estimates, measured, told=told)
+    _add_errors(setup, anchors, truths, estimates, known, measured, told=told)
     _add_parts(setup, anchors, estimates, measured)
     return [at.step for at in anchors]
+
+
+def _exact(setup: Setup, solved: Solved | None, measured: Measured) -> dict[int, dict[str, Estimate]]:
+    """Add what is exact; return the quantities by the number of the variant."""
+    if solved is None:
+        return {}
+    measured.note(truth_precision=0.0)
+    known = {}
+    for number, variant in enumerate(setup.plan.variants):
+        said = solved.said(variant)
+        if said is None:
+            continue
+        known[number] = solved.errors(said)
+        if variant.is_compared and isinstance(setup.policy, NetworkPolicy):
+            measured.add(variant, solved.parts(said), level="step", episodes=setup.layout.n_envs)
+    for number, quantities in known.items():
+        variant = setup.plan.variants[number]
+        reference = _reference(setup, variant, known)
+        measured.add(variant, quantities, reference, level="advantage", episodes=setup.layout.n_envs)
+    return known
+
+
+def _reference(setup: Setup, variant: Variant, known: Mapping[int, Mapping[str, Estimate]]) -> Reference | None:
+    """Return what a variant is compared with, where that is exact; None where it is not."""
+    variants = setup.plan.variants
+    other = reference_of(variant, variants)
+    number = None if other is None else variants.index(other)
+    return Reference(variants[number], known[number]) if number is not None and number in known else None
 
 
 def _add_errors(
     setup: Setup,
     anchors: Sequence[Anchors],
     truths: Sequence[Truth],
-    estimates: Sequence[Sequence[Estimates]],
+    estimates: Mapping[int, Sequence[Estimates]],
+    known: Mapping[int, Mapping[str, Estimate]],
     measured: Measured,
     *,
     told: bool,
 ) -> None:
-    """Add the errors of every variant, and by how much they differ from those of its reference in the same states.
+    """Add the errors of every variant that was asked, and by how much they differ from those of its reference.
 
-    Shares of true advantages that are not `told` from zero are unknown.
+    A reference that was asked, too, was asked about the same states. Shares of true advantages that are not `told`
+    from zero are unknown.
     """
     variants = setup.plan.variants
-    errors_of = [_errors(said, truths, anchors) for said in estimates]
-    for variant, mine in zip(variants, errors_of, strict=True):
-        count = len(mine[0].variance)
-        other = reference_of(variant, variants)
-        reference = None
-        if other is not None:
+    errors_of = {number: _errors(said, truths, anchors) for number, said in estimates.items()}
+    for number, mine in errors_of.items():
+        variant, count = variants[number], len(mine[0].variance)
+        reference, other = _reference(setup, variant, known), reference_of(variant, variants)
+        if reference is None and other is not None:
             theirs = [each.first(count) for each in errors_of[variants.index(other)]]
             reference = Reference(other, _averaged(theirs, anchors, told))
-        measured.add(
-            variant, _averaged(mine, anchors, told), reference, level="advantage", episodes=setup.layout.n_envs
-        )
+        averages = _averaged(mine, anchors, told)
+        measured.add(variant, averages, reference, level="advantage", episodes=setup.layout.n_envs)
         measured.add_states(variant, Errors.concatenate(mine), [at.take(slice(0, count)) for at in anchors])
 
 
@@ -93,12 +129,13 @@ def _averaged(found: Sequence[Errors], anchors: Sequence[Anchors], told: bool) -
 
 
 def _add_parts(
-    setup: Setup, anchors: Sequence[Anchors], estimates: Sequence[Sequence[Estimates]], measured: Measured
+    setup: Setup, anchors: Sequence[Anchors], estimates: Mapping[int, Sequence[Estimates]], measured: Measured
 ) -> None:
     """Add where every variant's variance comes from at single steps, where the policy has a gradient."""
     score_of_step = _scores(setup, anchors)
-    for variant, said in zip(setup.plan.variants, estimates, strict=True) if score_of_step else []:
-        for each, at in zip(said, anchors, strict=True) if variant.is_decomposed else []:
+    for number, said in estimates.items() if score_of_step else ():
+        variant = setup.plan.variants[number]
+        for each, at in zip(said, anchors, strict=True) if variant.is_compared else ():
             count = len(each.mean)
             parts = decompose(each, score_of_step[at.step][:count], at.weights[:count], at.drawn)
             measured.add(variant, parts, level="step", step=at.step, episodes=setup.layout.n_envs)
@@ -107,7 +144,8 @@ def _add_parts(
 def _truths(setup: Setup, anchors: Sequence[Anchors], measured: Measured) -> tuple[list[Truth], bool]:
     """Return the true values at all anchors, and whether advantages are told from zero; the notes say how precisely."""
     if setup.solved is not None and isinstance(setup.policy.task, ExactTask):
-        measured.note(truth_precision=0.0)
+        if not setup.settings.exact:
+            measured.note(truth_precision=0.0)
         return [exact_truth(setup.policy.task, setup.solved, at) for at in anchors], True
     rolled = RolledOutValues(setup.process, anchors, partial(setup.stream, "truth"))
     reached = until_precise(rolled, setup.settings)
@@ -126,8 +164,10 @@ def _scores(setup: Setup, anchors: Sequence[Anchors]) -> dict[int, Array]:
     return found
 
 
-def _estimates(setup: Setup, anchors: Anchors, index: int, longest: int) -> Iterator[tuple[int, Estimates]]:
-    """Ask every variant about several futures of the anchors, which are those of the time step with this index.
+def _estimates(
+    setup: Setup, anchors: Anchors, index: int, longest: int, asked: Collection[int]
+) -> Iterator[tuple[int, Estimates]]:
+    """Ask variants, by their numbers, about several futures of the anchors at the time step with this index.
 
     Their full returns are the control variate where the truth is their expectation.
 
@@ -137,31 +177,39 @@ def _estimates(setup: Setup, anchors: Anchors, index: int, longest: int) -> Iter
     after = continuations(setup.process, anchors, futures, setup.stream("futures", index))
     returns = after.returns(setup.process.gamma).reshape(*anchors.shape, futures)
     known = returns if setup.process.truth == "time_limited" else None
-    for number, samples in _samples(setup, anchors, after, index, longest):
+    for number, samples in _samples(setup, anchors, after, index, longest, asked):
         count = len(samples)
         yield number, Estimates.of(samples, None if known is None else known[:count])
 
 
-def _samples(setup: Setup, anchors: Anchors, after: Episodes, index: int, longest: int) -> Iterator[Samples]:
+def _samples(
+    setup: Setup, anchors: Anchors, after: Episodes, index: int, longest: int, asked: Collection[int]
+) -> Iterator[Samples]:
     """Ask every variant about the futures `after` the anchors, each behind the past of its own anchor."""
     futures = setup.settings.futures
     past = anchors.prefix.take(np.repeat(np.arange(anchors.shape[0]), anchors.shape[1] * futures))
     own = after.after(past, anchors.step)
-    yield from _alone(setup, anchors, own)
-    yield from _in_company(setup, anchors, own, longest, setup.stream("companions", index))
+    yield from _alone(setup, anchors, own, asked)
+    yield from _in_company(setup, anchors, own, longest, setup.stream("companions", index), asked)
 
 
-def _alone(setup: Setup, anchors: Anchors, own: Episodes) -> Iterator[Samples]:
+def _alone(setup: Setup, anchors: Anchors, own: Episodes, asked: Collection[int]) -> Iterator[Samples]:
     """Ask the variants that read no other episode about batches of one."""
     batches = Batches.of(own, 1, setup.critics)
     shape = (*anchors.shape, setup.settings.futures, 1)
-    for number, variant in enumerate(setup.plan.variants):
+    for number in asked:
+        variant = setup.plan.variants[number]
         if variant.alone:
             yield number, _at(anchors, batches.advantages(variant), shape)
 
 
 def _in_company(
-    setup: Setup, anchors: Anchors, own: Episodes, longest: int, rng: np.random.Generator
+    setup: Setup,
+    anchors: Anchors,
+    own: Episodes,
+    longest: int,
+    rng: np.random.Generator,
+    asked: Collection[int],
 ) -> Iterator[Samples]:
     """Ask the others about every future in several batches of fresh companions, whose episodes last up to `longest`.
 
@@ -176,19 +224,20 @@ def _in_company(
     for chunk in chunks(anchors.shape[0], each * settings.companions * setup.layout.n_envs, longest):
         some, mine = anchors.take(chunk), own.take(np.arange(chunk.start * each, chunk.stop * each))
         shape = (*some.shape, settings.futures, settings.companions)
-        for layout, asked in _by_layout(setup):
+        for layout, numbers in _by_layout(setup, asked):
             batches = _with_companions(setup, some, mine, layout, rng)
-            for number in asked:
+            for number in numbers:
                 variant = setup.plan.variants[number]
                 gathered.setdefault(number, []).append(_at(some, batches.advantages(variant), shape))
     for number, found in gathered.items():
         yield number, np.concatenate(found)
 
 
-def _by_layout(setup: Setup) -> list[tuple[Layout, list[int]]]:
-    """Return the layouts of companions, with the places of the variants that are asked in each."""
+def _by_layout(setup: Setup, asked: Collection[int]) -> list[tuple[Layout, list[int]]]:
+    """Return the layouts of companions, with the numbers of the variants that are asked in each."""
     found: dict[Layout, list[int]] = {}
-    for number, variant in enumerate(setup.plan.variants):
+    for number in asked:
+        variant = setup.plan.variants[number]
         if not variant.alone:
             layout = replace(setup.layout, independent=variant.independent)
             if variant.arm.group_baseline and not variant.independent:

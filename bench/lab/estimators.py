@@ -54,8 +54,8 @@ class Variant:
         return not swept and not self.outcome
 
     @property
-    def is_decomposed(self) -> bool:
-        """Whether the parts of its variance are recorded: those of targets under the critic, of baselines otherwise."""
+    def is_compared(self) -> bool:
+        """Whether it is a target under the critic, or a baseline of the full return, at its usual settings."""
         return self.is_usual and (self.arm.baseline.name == "critic" or self.arm.advantage.name == "monte_carlo")
 
     @property
@@ -77,6 +77,14 @@ def reference_of(variant: Variant, variants: Sequence[Variant]) -> Variant | Non
         return each.critic == NO_CRITIC, not each.alone, each.critic != variant.critic
 
     return min(found, key=farness, default=None)
+
+
+def with_gradients(variants: Sequence[Variant]) -> list[Variant]:
+    """Return the variants whose gradients are measured: targets under the critic, and baselines of the full return.
+
+    All others, such as further values of λ and n, are measured at the level of advantages.
+    """
+    return [variant for variant in variants if variant.is_compared or variant.outcome]
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,13 @@ from torch import Tensor
 from bench.kernel.functions import mean_over
 from bench.lab.anchors import Layout
 from bench.lab.decomposition import total
-from bench.lab.estimators import Batches, Variant, gradients, scores
+from bench.lab.estimators import Batches, Variant, gradients, scores, with_gradients
+from bench.lab.exact.groups import BatchGradient
 from bench.lab.fairness import kind_quantities
 from bench.lab.policies import NetworkPolicy
 from bench.lab.rows import Measured
 from bench.lab.setup import Progress, Setup
+from bench.lab.solved import Solved, judged, kinds
 from bench.lab.statistics import ABSOLUTE, Estimate, Quantity, Vectors, gradient_estimates
 from bench.lab.true_gradient import RolledOutGradient, exact_gradients, exact_kind_shares
 from bench.lab.truth import WORST_TRUTH, restored_values, until_precise
@@ -28,9 +30,16 @@ TrueGradient = Mapping[str, Vectors]  # in m blocks, by the weighting of the sta
 
 
 def measure_gradients(
-    setup: Setup, policy: NetworkPolicy, steps: Sequence[int], measured: Measured, progress: Progress
+    setup: Setup,
+    solved: Solved | None,
+    policy: NetworkPolicy,
+    steps: Sequence[int],
+    measured: Measured,
+    progress: Progress,
 ) -> int:
-    """Add what every variant's gradients are worth, and the whole variance of the terms of some time steps.
+    """Add what variants' gradients are worth, and the whole variance of the terms of some time steps.
+
+    What is exact in a `solved` world is computed, the rest is sampled: of every variant, the cosine.
 
     Return the environment steps that the true gradient took.
     """
@@ -43,28 +52,34 @@ def measure_gradients(
         independent: _step_scores(policy, batches, steps) for independent, batches in batches_by_start.items()
     }
     found: dict[tuple[bool, str, int], list[tuple[Variant, dict[str, Estimate]]]] = {}
-    for number, variant in enumerate(setup.plan.variants):
+    single: dict[int, BatchGradient] = {}
+    variants = with_gradients(setup.plan.variants)
+    for number, variant in enumerate(variants):
         batches = batches_by_start[variant.independent]
         began = time.perf_counter()
         advantages = batches.advantages(variant)
         of_batches = gradients(policy, batches.episodes, advantages)
         _add_cost(measured, variant, batches, time.perf_counter() - began)
-        for multiple in setup.settings.batch_multiples if variant.is_usual else (1,):
-            larger = of_batches
+        if solved is not None and solved.knows(variant.arm):
+            single[number] = solved.gradient(variant, batches.n_envs)
+        for multiple in setup.settings.batch_multiples if variant.is_compared else (1,):
+            larger, exact = of_batches, None
             if multiple > 1:
                 larger = _larger(policy, variant, batches, advantages, of_batches, multiple)
+            if solved is not None and number in single:
+                exact = solved.larger(variant, single[number], multiple)
             vectors = Vectors(larger.numpy())
             for weights in truth if multiple == 1 else (UNDISCOUNTED,):
-                target = truth[weights]
+                estimates = _judged(vectors, truth[weights], told, exact)
                 compared = found.setdefault((variant.independent, weights, batches.n_envs * multiple), [])
-                compared.append((variant, _judged(vectors, target, told)))
-        if variant.is_decomposed:
+                compared.append((variant, estimates))
+        if variant.is_compared and number not in single:
             _add_totals(measured, variant, batches, advantages.numpy(), scores_by_start[variant.independent])
-        progress(0.65 + 0.3 * (number + 1) / len(setup.plan.variants))
+        progress(0.65 + 0.3 * (number + 1) / len(variants))
     for (_, weights, episodes), compared in found.items():
         measured.add_compared(compared, level="gradient", weights=weights, episodes=episodes)
-    _add_kinds(setup, policy, batches_by_start, measured)
-    _add_group_sizes(setup, policy, truth, told, measured)
+    _add_kinds(setup, policy, variants, single, batches_by_start, measured)
+    _add_group_sizes(setup, solved, policy, truth, told, measured)
     return spent
 
 
@@ -83,9 +98,14 @@ def _true_gradient(setup: Setup, policy: NetworkPolicy, measured: Measured) -> t
     return {weights: Vectors(blocks) for weights, blocks in found.items()}, precision <= WORST_TRUTH
 
 
-def _judged(gradients: Vectors, truth: Vectors, told: bool) -> dict[str, Estimate]:
-    """Return an estimator's quantities; what is relative to the truth is unknown where it is not told from 0."""
+def _judged(gradients: Vectors, truth: Vectors, told: bool, exact: BatchGradient | None) -> dict[str, Estimate]:
+    """Return an estimator's quantities: from its gradients, or exact ones in their place where these are known.
+
+    What is relative to the truth is unknown where that is not told from 0.
+    """
     found = gradient_estimates(gradients, truth)
+    if exact is not None:
+        return found | judged(exact, truth.rows[0])
     return {name: each if told or name in ABSOLUTE else each.unknown for name, each in found.items()}
 
 
@@ -153,7 +173,12 @@ def _add_totals(
 
 
 def _add_kinds(
-    setup: Setup, policy: NetworkPolicy, batches_by_start: Mapping[bool, Batches], measured: Measured
+    setup: Setup,
+    policy: NetworkPolicy,
+    variants: Sequence[Variant],
+    known: Mapping[int, BatchGradient],
+    batches_by_start: Mapping[bool, Batches],
+    measured: Measured,
 ) -> None:
     """Add of each kind of episode (brother) its share of what is learned, and its share of the noise."""
     task = policy.task
@@ -161,18 +186,22 @@ def _add_kinds(
         return
     true = exact_kind_shares(task, policy, setup.process.gamma)
     scores_by_start = {independent: _episode_scores(policy, of) for independent, of in batches_by_start.items()}
-    for variant in setup.plan.variants:
+    for number, variant in enumerate(variants):
         if variant.arm.advantage.name != "monte_carlo":  # fairness is a matter of the baseline
             continue
         batches = batches_by_start[variant.independent]
-        batch = np.repeat(np.arange(setup.settings.batches), batches.n_envs)
-        kind = task.kind(batches.episodes.states[0])
-        each = batches.advantages(variant).flatten(1).unsqueeze(2)
-        found = gradients(policy, batches.episodes, each).numpy()
-        own = scores_by_start[variant.independent]
-        for name, quantities in kind_quantities(found, own, batch, kind, list(task.model.starts)).items():
+        shares: Mapping[str, Mapping[str, Quantity | Estimate]]
+        if number in known:
+            shares = kinds(known[number])
+        else:
+            batch = np.repeat(np.arange(setup.settings.batches), batches.n_envs)
+            kind = task.kind(batches.episodes.states[0])
+            each = batches.advantages(variant).flatten(1).unsqueeze(2)
+            found, own = gradients(policy, batches.episodes, each).numpy(), scores_by_start[variant.independent]
+            shares = kind_quantities(found, own, batch, kind, list(task.model.starts))
+        for name, quantities in shares.items():
             exact = {"true_share": Quantity.of(true[name], 0.0, 0)}
-            measured.add(variant, quantities | exact, level="kind", kind=name, episodes=batches.n_envs)
+            measured.add(variant, {**quantities, **exact}, level="kind", kind=name, episodes=batches.n_envs)
 
 
 def _episode_scores(policy: NetworkPolicy, batches: Batches) -> Array:
@@ -182,7 +211,14 @@ def _episode_scores(policy: NetworkPolicy, batches: Batches) -> Array:
     return found
 
 
-def _add_group_sizes(setup: Setup, policy: NetworkPolicy, truth: TrueGradient, told: bool, measured: Measured) -> None:
+def _add_group_sizes(
+    setup: Setup,
+    solved: Solved | None,
+    policy: NetworkPolicy,
+    truth: TrueGradient,
+    told: bool,
+    measured: Measured,
+) -> None:
     """Compare groups of several sizes, all in batches of as many episodes."""
     sizes = sorted({variant.arm.group.size for variant in setup.plan.sizes})
     for size in sizes:
@@ -190,6 +226,15 @@ def _add_group_sizes(setup: Setup, policy: NetworkPolicy, truth: TrueGradient, t
         batches = _rolled_out(setup, layout, setup.stream("sizes", size))
         mine = [variant for variant in setup.plan.sizes if variant.arm.group.size == size]
         found = [Vectors(gradients(policy, batches.episodes, batches.advantages(each)).numpy()) for each in mine]
+        exact = [_of_size(solved, each, layout.n_envs) for each in mine]
         for weights, target in truth.items():
-            compared = [(each, _judged(own, target, told)) for each, own in zip(mine, found, strict=True)]
+            judged_there = [_judged(own, target, told, known) for own, known in zip(found, exact, strict=True)]
+            compared = list(zip(mine, judged_there, strict=True))
             measured.add_compared(compared, level="size", weights=weights, episodes=layout.n_envs)
+
+
+def _of_size(solved: Solved | None, variant: Variant, n_envs: int) -> BatchGradient | None:
+    """Return the exact gradient of a batch of so many episodes in groups of the variant's size."""
+    if solved is None or not solved.knows(variant.arm):
+        return None
+    return solved.gradient(variant, n_envs)

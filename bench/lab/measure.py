@@ -10,6 +10,7 @@ from bench.lab.rows import Measured
 from bench.lab.settings import Settings
 from bench.lab.setup import Progress, Setup
 from bench.lab.sizing import PANELS, Cost, chosen, pilot, reached
+from bench.lab.solved import Solved
 from bench.lab.stages import Stage
 
 PILOT = 0.2  # share of the work, roughly
@@ -54,10 +55,11 @@ def _measure(plan: Plan, settings: Settings, stage: Stage, progress: Progress) -
     setup, measured = Setup(plan, settings, stage), Measured(stage.seed)
     true_gradient = 0
     with torch.no_grad():
-        steps = measure_advantages(setup, measured, progress)
+        solved = Solved.of(setup)
+        steps = measure_advantages(setup, solved, measured, progress)
         advantages = setup.process.steps
         if isinstance(stage.policy, NetworkPolicy):
-            true_gradient = measure_gradients(setup, stage.policy, steps, measured, progress)
+            true_gradient = measure_gradients(setup, solved, stage.policy, steps, measured, progress)
     batches = setup.process.steps - advantages - true_gradient
     progress(1.0)
     cost = Cost(true_gradient + setup.company.steps, advantages / settings.anchors, batches / settings.batches)

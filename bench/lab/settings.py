@@ -41,6 +41,7 @@ class Settings:
     gae_lambdas: tuple[float, ...]
     n_steps: tuple[int, ...]
     group_sizes: tuple[int, ...]
+    exact: bool
     truth: TruthKind | None
     precision: float | None
     max_steps: int

@@ -26,6 +26,8 @@ def steps() -> pd.DataFrame:
         "batch_multiples": [1],
         "batches": 64,
         "anchors": 24,
+        "accompanied": 24,
+        "exact": False,
         "times": 3,
         "overrides": {"group.size": 4, "vine.every": 4, "hidden": [8, 8]},
     }

@@ -252,7 +252,7 @@ def _enumerable(task: ExactTask) -> Model:
     if largest > MOST_NUMBERS:
         raise UserError(
             f"{type(task).__name__} is too large to enumerate: its model has {largest} numbers, at most {MOST_NUMBERS} "
-            f"are taken; make it smaller, or sample it with `python -m bench lab`"
+            f"are taken; make it smaller, or sample it with `python -m bench lab exact=false`"
         )
     return model
 
