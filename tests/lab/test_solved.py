@@ -13,8 +13,8 @@ from bench.lab.stages import Stage, optimum
 from bench.tasks.registry import make
 from tests.lab.conftest import bonferroni, policy_of
 
-KEYS = ["baseline", "advantage", "critic", "gae_lambda", "n_step", "group_size", "credit", "level", "weights", "episodes",
-        "kind", "quantity"]  # fmt: skip
+KEYS = ["baseline", "advantage", "critic", "gae_lambda", "n_step", "group_size", "credit", "level", "weights",
+        "episodes", "kind", "quantity"]  # fmt: skip
 GIVEN = {
     "baselines": ["none", "batch_mean", "critic", "group", "grpo", "rloo", "time_mean"],
     "advantages": ["td0", "monte_carlo"],
