@@ -32,9 +32,8 @@ def measure(plan: Plan, settings: Settings, stage: Stage, progress: Progress = l
         UserError: where the truth is not known as precisely as the settings want, a precision would cost more than
             they allow, or a critic is missing.
     """
-    if settings.precision is not None:
-        few, small = pilot(plan, settings)
-        first, cost = _measure(few, small, stage, lambda done: progress(PILOT * done))
+    if settings.precision is not None and (small := pilot(plan, settings)) is not None:
+        first, cost = _measure(*small, stage, lambda done: progress(PILOT * done))
         label = f"{plan.config.task.name} {stage.name} of seed {stage.seed}"
         settings = chosen(settings, first.quantities, cost, label)
     measured, cost = _measure(plan, settings, stage, lambda done: progress(PILOT + (1 - PILOT) * done))

@@ -5,7 +5,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from bench.errors import UserError
-from bench.lab.estimators import NO_CRITIC
 from bench.lab.plan import Plan
 from bench.lab.rows import Row
 from bench.lab.settings import Settings
@@ -20,7 +19,7 @@ ROUNDING = 1e-9  # an error below it is none
 class Cost:
     """The environment steps of a measurement: the `fixed` ones, and what a state per time step and a batch cost.
 
-    Fixed are those of the true gradient and of companions.
+    Fixed are those of the true gradient, and of companions, of which a pilot has none.
     """
 
     fixed: float
@@ -32,11 +31,15 @@ class Cost:
         return self.fixed + self.per_anchor * anchors + self.per_batch * batches
 
 
-def pilot(plan: Plan, settings: Settings) -> tuple[Plan, Settings]:
-    """Return what is measured to learn the sizes: the usual estimators, in the least numbers of states and batches."""
-    usual = [variant for variant in plan.variants if variant.is_usual]
-    critics = list(dict.fromkeys(variant.critic for variant in usual if variant.critic != NO_CRITIC))
-    few = tuple(variant for variant in usual if variant.critic in (NO_CRITIC, *critics[:1]))
+def pilot(plan: Plan, settings: Settings) -> tuple[Plan, Settings] | None:
+    """Return what is measured to learn the sizes: targets under the critic, in the least numbers of states and batches.
+
+    None where there is no such target.
+    """
+    targets = [each for each in plan.variants if each.is_usual and each.arm.baseline.name == CRITIC]
+    few = tuple(each for each in targets if each.critic == targets[0].critic)
+    if not few:
+        return None
     return replace(plan, variants=few, sizes=()), replace(settings, batch_multiples=(1,))
 
 
