@@ -186,7 +186,12 @@ def _first_results(blank: JudgedRow, file: ClaimsFile, claim: Claim, records: Re
     text = f"{NOT_RUN}: no runs on {POOL}={claim.seed_pool}, which judges it"
     if claim.seed_pool == MAIN:
         return replace(blank, text=text)
-    row = _fixed(blank, file, replace(claim, seed_pool="main"), records, runs)
+    row = _fixed(blank, file, replace(claim, seed_pool=MAIN), records, runs)
+    return _without_verdict(row, text)
+
+
+def _without_verdict(row: JudgedRow, text: str) -> JudgedRow:
+    """A row of the main pool for a claim that was written knowing it; `text` where it says nothing at all."""
     if row.word is not None:
         text = f"{NOT_RUN}: first results, which are not confirmatory, say {row.text}"
     return replace(row, word=None, text=text, p=None, needed=None, planned=KNOWN)
@@ -255,14 +260,17 @@ def _told(file: ClaimsFile, started: Collection[str]) -> str:
 
 def _measured(blank: JudgedRow, claim: Claim, records: Records, share: float) -> JudgedRow:
     """What the laboratory says: differences between two estimators, paired by the policy they were asked about."""
-    quantities = records.measured_in(claim.studies).quantities
+    quantities = records.measured_in(claim.studies, claim.seed_pool).quantities
     first, second = (
         laboratory.of_policies(quantities, claim.metric, blank.task, selector)
         for selector in (claim.arm, claim.against)
     )
     if first.empty or second.empty:
         command = f"python -m bench lab study={claim.studies[0]}"
-        return replace(blank, text=f"{MISSING}: not measured; {command} measures it")
+        if claim.seed_pool == MAIN:
+            return replace(blank, text=f"{MISSING}: not measured; {command} measures it")
+        text = f"{NOT_RUN}: {command} {POOL}={claim.seed_pool} measures it"
+        return _without_verdict(_measured(blank, replace(claim, seed_pool=MAIN), records, share), text)
     differences = (first - second).to_numpy(float)[: blank.asked]
     known = differences[~np.isnan(differences)]
     if len(known) < 2:

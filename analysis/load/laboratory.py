@@ -54,6 +54,11 @@ class Stage:
     quantities: pd.DataFrame
     costs: pd.DataFrame
 
+    @property
+    def seed_pool(self) -> str:
+        """The pool that the seeds of its policies are of."""
+        return str((self.record.get("factors") or {}).get("seed_pool", "main"))
+
 
 @dataclass(frozen=True)
 class Laboratory:

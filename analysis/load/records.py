@@ -147,11 +147,10 @@ class Records:
         cells = {cell for name in studies if name in self.shares for cell in self.shares[name].cells}
         return runs[runs["hash"].isin(cells)]
 
-    def measured_in(self, studies: Sequence[str]) -> Laboratory:
-        """What these studies measured, as if no other had been read."""
-        return laboratory.together(
-            [stage for name in studies if name in self.shares for stage in self.shares[name].stages]
-        )
+    def measured_in(self, studies: Sequence[str], seed_pool: str | None = None) -> Laboratory:
+        """What these studies measured, as if no other had been read; of one pool of seeds, or of all."""
+        stages = [stage for name in studies if name in self.shares for stage in self.shares[name].stages]
+        return laboratory.together([stage for stage in stages if seed_pool in (None, stage.seed_pool)])
 
     @property
     def measurements(self) -> list[Mapping[str, Any]]:

@@ -113,9 +113,11 @@ class ResultsWriter:
         recorder.close()
         return recorder.directory
 
-    def stage(self, study: str, task: str, name: str, digest: str, rows: Sequence[Mapping[str, Any]]) -> Path:
+    def stage(
+        self, study: str, task: str, name: str, digest: str, rows: Sequence[Mapping[str, Any]], **factors: Any
+    ) -> Path:
         """Policies of a stage of training that the laboratory measured."""
-        header = {"study": study, "task": task, "stage": name, "hash": digest, "factors": {}}
+        header = {"study": study, "task": task, "stage": name, "hash": digest, "factors": factors}
         seeds = sorted({int(row.get("seed", 0)) for row in rows})
         recorder = self._begun(study, f"lab/{task}/{name}-{digest}", seeds, header)
         done = {seed: {"status": "done"} for seed in seeds}

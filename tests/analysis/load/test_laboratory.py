@@ -128,6 +128,24 @@ def test_a_claim_is_held_against_paired_differences_over_policies(root, tmp_path
     assert judged.rows[0].text == "open: 20 of the 21 policies asked for (supported so far)"
 
 
+def test_policies_of_another_pool_of_seeds_give_no_verdict(root, tmp_path):
+    """They were seen before the claim was written; those of its own pool judge it, whatever else is there."""
+    path = tmp_path / "claims.yaml"
+    path.write_text(CLAIM.replace("seeds: 20", "seeds: 20\n    seed_pool: confirmation"))
+    (row,) = verdicts.judge(hypotheses.read(path), load.read(["s"], root))[0].rows
+    assert (row.word, row.effect) == (None, pytest.approx(1.595))
+    assert row.text == "not run yet: first results, which are not confirmatory, say supported"
+    higher = [row | {"value": 0.0} if row["quantity"] == "relative_variance" else row for row in MEASURED]
+    ResultsWriter(root).stage("s", "weekly_exam", "halfway", "89abcdef", higher, seed_pool="confirmation")
+    (row,) = verdicts.judge(hypotheses.read(path), load.read(["s"], root))[0].rows
+    assert (row.text, row.effect) == ("no difference of interest", 0.0)
+    path.write_text(
+        CLAIM.replace("weekly_exam", "cartpole").replace("seeds: 20", "seeds: 20\n    seed_pool: confirmation")
+    )
+    (row,) = verdicts.judge(hypotheses.read(path), load.read(["s"], root))[0].rows
+    assert row.text == "not run yet: python -m bench lab study=s seed_pool=confirmation measures it"
+
+
 def test_policies_whose_numbers_are_not_told_from_zero_are_not_dropped_in_silence(tmp_path):
     known = [row | {"value": np.nan if row["seed"] > 3 else row["value"]} for row in MEASURED]
     writer = ResultsWriter(tmp_path / "results")
