@@ -153,7 +153,7 @@ def how_measured(records: Records) -> tuple[str, ...]:
     """Whether scores are exact or means of episodes; nothing where no run has exact returns."""
     if not records.exact | records.partly_exact:
         return ()
-    episodes = sorted({int(number) for number in records.evaluations["episodes"].unique()})
+    episodes = sorted({int(number) for number in records.evaluations["episodes"].unique()} - {0})
     of_episodes = f"means of {_listed([str(number) for number in episodes])} episodes"
     said = []
     if records.exact:

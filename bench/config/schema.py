@@ -344,6 +344,7 @@ class Config(Arm):
     retry: Literal["nothing", "failed", "damaged"]
     dry_run: bool
     keep_episodes: bool = field(default=True, kw_only=True)
+    sample_solved: bool = field(default=True, kw_only=True)
     plugins: tuple[str, ...] = field(default=(), kw_only=True)
     illegal: Literal["refuse", "skip"] = field(default="refuse", kw_only=True)
     until: Literal["seeds", "decided"] = field(default="seeds", kw_only=True)

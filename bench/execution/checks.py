@@ -6,6 +6,7 @@ from bench.config.schema import Config
 from bench.errors import RunWarning, UserError
 from bench.kernel.library import library
 from bench.tasks.base import Task
+from bench.tasks.exact import ExactTask
 from bench.tasks.foreign import GymTask
 from bench.tasks.probe import warnings_of
 from bench.tasks.registry import make
@@ -25,6 +26,10 @@ def check(config: Config) -> None:
         _try(config, task, f"task.id={task.id}")
     elif "plugin" in config.task.knobs:
         _try(config, task, f"task.plugin={config.task.knobs['plugin']}")
+    if isinstance(task, ExactTask) and task.unsolved is not None:
+        episodes = f"{config.evaluation.episodes} episodes"
+        what = f"{config.task_name} is not solved, so each evaluation samples {episodes} of both policies"
+        warnings.warn(f"{what} ({task.unsolved})", RunWarning, stacklevel=2)
     if config.reference.name == "checkpoint":
         from bench.learner.reference import check_reference  # imports torch, which takes seconds
 

@@ -3,14 +3,17 @@
 import ctypes
 from collections.abc import Sequence
 from ctypes import c_int64, c_void_p
-from typing import ClassVar
+from typing import Any, ClassVar
 
+import numpy as np
+import numpy.typing as npt
 from torch import Tensor
 
 from bench.kernel.functions import SUFFIX, call
 from bench.kernel.library import library
 from bench.kernel.network import Passes
 
+Array = npt.NDArray[Any]
 CATEGORICAL, GAUSSIAN = 0, 1  # as in bench/kernel/source/steps.h
 
 
@@ -21,7 +24,8 @@ class Actions(ctypes.Structure):
         *[(name, c_int64) for name in ("replicas", "samples", "depth", "inputs", "outputs")],
         ("widths", c_void_p),
         *[(name, c_int64) for name in ("distribution", "likeliest", "replica", "number", "sample")],
-        *[(name, c_void_p) for name in ("packed", "std", "x", "noise", "hidden", "out", "choices", "actions", "work")],
+        *[(name, c_void_p) for name in ("packed", "std", "x", "noise", "out", "choices", "actions")],
+        *[(name, c_void_p) for name in ("columns", "counts", "work")],
     ]
 
 
@@ -40,17 +44,23 @@ class ActionCalls:
         self._discrete = distribution == CATEGORICAL
         self._packed = flat.new_zeros(replicas, call("packed_size", flat, *passes.shape))
         call("pack", flat, replicas, flat.stride(0), *passes.shape, flat, self._packed)
-        self._saved = flat.new_empty(replicas * samples * passes.saved_numbers(flat.dtype))
         self._std = None if std is None else std.contiguous()
         self._given = Actions(
             replicas=replicas, samples=samples, depth=depth, inputs=inputs, outputs=outputs,
             widths=ctypes.addressof(widths), distribution=distribution, packed=self._packed.data_ptr(),
-            std=None if self._std is None else self._std.data_ptr(), hidden=self._saved.data_ptr(),
+            std=None if self._std is None else self._std.data_ptr(),
         )  # fmt: skip
         self._at = ctypes.addressof(self._given)
         self._work = flat.new_empty(call("choose_actions_work", flat, self._at))
         self._given.work = self._work.data_ptr()
         self._function = getattr(library(), f"choose_actions_{SUFFIX[flat.dtype]}")
+
+    def restrict(self, live: Array) -> None:
+        """Work from now on only on the samples of the mask `live` (S, B); what the others are given is not written."""
+        rows, columns = np.nonzero(live)
+        self._columns = np.ascontiguousarray(columns)
+        self._counts = np.bincount(rows, minlength=len(live))
+        self._given.counts, self._given.columns = self._counts.ctypes.data, self._columns.ctypes.data
 
     def __call__(
         self, inputs: int, strides: Sequence[int], noise: int, out: int, actions: int, likeliest: int = 0

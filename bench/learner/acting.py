@@ -49,6 +49,7 @@ class Acting:
     def __init__(self, actor: Actor, n_envs: int) -> None:
         stack, kind = actor.stack, actor.distribution
         self._actor, self._replicas, self._n_envs = actor, stack.replicas, n_envs
+        self._living = self._replicas * n_envs  # columns that have not ended
         self._discrete = issubclass(kind, Categorical)
         self._calls: ActionCalls | None = None
         if by_kernel() and (self._discrete or issubclass(kind, DiagonalGaussian)):
@@ -62,16 +63,20 @@ class Acting:
         actions = (1, torch.int64) if self._discrete else (stack.outputs, stack.flat.dtype)
         return Acts(
             np.empty((steps, stack.inputs, self._replicas * self._n_envs), np.float32),
-            stack.flat.new_empty(steps, columns[0], stack.outputs + features, columns[1]),
-            stack.flat.new_empty(steps, columns[0], actions[0], columns[1], dtype=actions[1]),
+            stack.flat.new_zeros(steps, columns[0], stack.outputs + features, columns[1]),
+            stack.flat.new_zeros(steps, columns[0], actions[0], columns[1], dtype=actions[1]),
         )
 
-    def act(self, acts: Acts, step: int, noise: Tensor, likeliest: int = 0) -> None:
+    def act(self, acts: Acts, step: int, noise: Tensor, likeliest: int = 0, live: Array | None = None) -> None:
         """Write outputs and actions of a step whose observations stand in `acts`; see `Distribution.sample` for noise.
 
-        Of each replica's environments, the first `likeliest` are given the likeliest action.
+        Of each replica's environments, the first `likeliest` are given the likeliest action. Columns outside the mask
+        `live` (C,) have ended for good: what stands there is finite, and means nothing.
         """
         if self._calls is not None:
+            if live is not None and (living := int(np.count_nonzero(live))) != self._living:
+                self._calls.restrict(live.reshape(self._replicas, self._n_envs))
+                self._living = living
             self._call(self._calls, acts, step, noise, likeliest)
             return
         acts.outputs[step], _ = self._actor.outputs(self._seen(acts, step))

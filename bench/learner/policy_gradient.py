@@ -161,7 +161,7 @@ class PolicyGradient(StackedModel):
             self.env_steps[replica] += steps
         self.num_timesteps = min(self.env_steps[replica] for replica in self.active)
         faults = self.collector.env.faults
-        self.failures |= {r: faults[self.seeds[r]] for r in self.active if self.seeds[r] in faults}
+        self.failures |= {replica: faults[replica] for replica in self.active if replica in faults}
         callback.update_locals(locals())
         callback.on_rollout_end()
         self._leave_out([replica for replica in self.active if replica in self.failures])

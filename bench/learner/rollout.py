@@ -222,7 +222,7 @@ class Collector:
             self._recorded.append(recorded)
         step, acts = recorded.steps, recorded.acts
         acts.observations[step] = self._observation
-        self._acting.act(acts, step, noise)
+        self._acting.act(acts, step, noise, live=live)
         self._taken = env_actions(acts.actions[step], self.env.task.action_space)
         transition = self.env.step(self._taken, live)
         stepped = self._everyone if live is None else live

@@ -7,7 +7,7 @@ import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import torch
 from stable_baselines3.common.callbacks import BaseCallback
@@ -15,12 +15,15 @@ from stable_baselines3.common.callbacks import BaseCallback
 from bench.config.schema import Config
 from bench.learner.actor import Actor, joined
 from bench.learner.checkpoint import read_checkpoint, taking_state
-from bench.learner.evaluate import EvaluationFaults, evaluate, exact_returns, grid_of, mean_return
+from bench.learner.evaluate import grid_of, judge, mean_return
 from bench.learner.policy_gradient import PolicyGradient
-from bench.observer import Observer, SeedOutcome
+from bench.observer import Observer, Row, SeedOutcome
 from bench.tasks.base import Task
+from bench.tasks.foreign import GymTask
 from bench.tasks.registry import environments, make
 from bench.tasks.vec_env import BatchedVecEnv
+
+ENOUGH = 2000  # episodes that are worth a pass through their environments
 
 
 @dataclass(frozen=True)
@@ -81,11 +84,19 @@ def _outcome(model: PolicyGradient, replica: int) -> SeedOutcome:
     )
 
 
+class Waiting(NamedTuple):
+    """A policy that is yet to be evaluated: where on the grid, whose it is, and what acted then."""
+
+    place: int
+    replica: int
+    actor: Actor
+
+
 class GridEvalCallback(BaseCallback):
     """Reports updates, and evaluates each replica at every grid step with the policy that took that step.
 
-    Replicas reach a grid step at different times. Copies of their actors are kept until all have reached it, so that
-    one batched evaluation serves them all.
+    Replicas reach a grid step at different times. Copies of their actors are kept until all have reached it, and until
+    there are so many that a step of all their episodes at once is mostly arithmetic: `ENOUGH`.
     """
 
     model: PolicyGradient
@@ -100,7 +111,7 @@ class GridEvalCallback(BaseCallback):
 
     def _on_training_start(self) -> None:
         self.next_index = [0] * len(self.model.seeds)  # of each replica, the first grid step it has not reached
-        self.evaluated = 0  # grid steps
+        self.complete = self.evaluated = 0  # grid steps that all replicas have reached, and those that are done with
         if self.resume_from is not None:
             with taking_state():
                 self._restore(self.resume_from)
@@ -124,7 +135,7 @@ class GridEvalCallback(BaseCallback):
     def _on_training_end(self) -> None:
         self._report_update()
         self._keep_final(range(len(self.model.seeds)))
-        self._evaluate_complete()
+        self._evaluate_complete(last=True)
         self.observer.on_progress(1.0, self.current_return)
 
     def _save(self, file: BinaryIO) -> None:
@@ -134,6 +145,7 @@ class GridEvalCallback(BaseCallback):
         """Return what `_restore` needs, as numbers and tensors; the keys are those of files that users have."""
         return {
             "next_place": list(self.next_index),
+            "complete": self.complete,
             "evaluated": self.evaluated,
             "current_return": self.current_return,
             "waiting": [{replica: actor.state_dict() for replica, actor in kept.items()} for kept in self.kept],
@@ -141,7 +153,8 @@ class GridEvalCallback(BaseCallback):
 
     def _restore(self, state: Mapping[str, Any]) -> None:
         self.next_index, self.evaluated = list(state["next_place"]), state["evaluated"]
-        reached = [self.evaluated, *self.next_index]
+        self.complete = state.get("complete", self.evaluated)
+        reached = [self.evaluated, self.complete, *self.next_index]
         if not all(type(index) is int and 0 <= index <= len(self.grid) for index in reached):
             raise ValueError(f"grid steps {reached} of {len(self.grid)}")
         self.current_return = state["current_return"]
@@ -166,39 +179,48 @@ class GridEvalCallback(BaseCallback):
             self.kept[self.next_index[replica]][replica] = self.model.policy.acting().select([replica])
             self.next_index[replica] += 1
 
-    def _evaluate_complete(self) -> None:
-        """Evaluate at the grid steps that all replicas have reached."""
-        while self.evaluated < len(self.grid):
-            expected = [r for r in range(len(self.model.seeds)) if r not in self.model.failures]
-            if any(self.next_index[replica] <= self.evaluated for replica in expected):
-                return
-            self._evaluate(self.evaluated)
-            self.evaluated += 1
-
-    def _evaluate(self, index: int) -> None:
-        kept = {replica: actor for replica, actor in self.kept[index].items() if replica not in self.model.failures}
-        self.kept[index] = {}
-        if not kept:
+    def _evaluate_complete(self, *, last: bool = False) -> None:
+        """Evaluate at the grid steps that all replicas have reached, where enough policies wait; the last time, all."""
+        expected = [r for r in range(len(self.model.seeds)) if r not in self.model.failures]
+        while self.complete < len(self.grid) and all(self.next_index[r] > self.complete for r in expected):
+            kept = self.kept[self.complete]
+            self.kept[self.complete] = {r: kept[r] for r in sorted(kept) if r not in self.model.failures}
+            self.complete += 1
+        indices = range(self.evaluated, self.complete)
+        waiting = [Waiting(index, replica, actor) for index in indices for replica, actor in self.kept[index].items()]
+        enough = 1 if isinstance(self.task, GymTask) else ENOUGH  # a column of somebody else's may be large
+        if waiting and (last or len(waiting) * 2 * self.config.evaluation.episodes >= enough):
+            self._evaluate(waiting)
+        elif waiting:
             return
-        actor = joined(list(kept.values()))
-        replicas = {self.model.seeds[replica]: replica for replica in kept}
-        how = (index, self.config.evaluation.episodes, self.config.seed_pool)
-        try:
-            with torch.no_grad():
-                rows = evaluate(actor, self.task, list(replicas), *how)
-        except EvaluationFaults as faults:
-            rows = faults.rows
-            for seed, cause in faults.causes.items():
-                self.model.failures[replicas[seed]] = cause
-        if not rows:
-            return
-        self.current_return = mean_return(rows)
-        sound = {row["seed"] for row in rows}
-        exact = [row for row in self._exact_returns(actor, list(replicas)) if row["seed"] in sound]
-        self.observer.on_evaluation([{"step": self.grid[index], **row} for row in rows])
-        if exact:
-            self.observer.on_exact_returns([{"step": self.grid[index], **row} for row in exact])
+        for index in indices:
+            self.kept[index] = {}
+        self.evaluated = self.complete
 
-    def _exact_returns(self, actor: Actor, seeds: Sequence[int]) -> list[dict[str, float | int | str]]:
+    def _evaluate(self, waiting: Sequence["Waiting"]) -> None:
+        """Evaluate these policies, and tell the rows of those that meet no fault."""
+        settings, model = self.config.evaluation, self.model
+        seeds, places = [model.seeds[each.replica] for each in waiting], [each.place for each in waiting]
+        actor = joined([each.actor for each in waiting])
         with torch.no_grad():
-            return exact_returns(actor, self.task, seeds)
+            found = judge(
+                actor, self.task, seeds, places, settings.episodes, self.config.seed_pool,
+                sample_solved=self.config.sample_solved,
+            )  # fmt: skip
+        episodes: list[Row] = []
+        exact: list[Row] = []
+        faulty = set[int]()
+        for each, judged in zip(waiting, found, strict=True):
+            if judged.fault is not None:
+                faulty.add(each.replica)
+                model.failures.setdefault(each.replica, judged.fault)
+            if each.replica not in faulty:  # what it would do at later steps, nobody asks
+                step = {"step": self.grid[each.place]}
+                episodes += [step | row for row in judged.episodes]
+                exact += [step | row for row in judged.exact]
+        if latest := [row for row in episodes or exact if row["step"] == self.grid[places[-1]]]:
+            self.current_return = mean_return(latest)
+        if episodes:
+            self.observer.on_evaluation(episodes)
+        if exact:
+            self.observer.on_exact_returns(exact)

@@ -13,6 +13,7 @@ from bench.learner.acting import Acting
 from bench.learner.actor import Actor
 from bench.learner.distributions import env_actions
 from bench.tasks.base import Task
+from bench.tasks.batched import step_of
 
 Array = npt.NDArray[Any]
 
@@ -93,21 +94,20 @@ class _Columns:
             steps += self.live.reshape(len(self.widths), -1).sum(1)
             noise, dynamics = self._noise(task, actor, streams)
             acts.observations[0] = task.observe(self.state)
-            acting.act(acts, 0, noise)
+            acting.act(acts, 0, noise, live=self.live)
             returns += discount * self._step(task, env_actions(acts.actions[0], task.action_space), dynamics)
             discount *= gamma
         return returns.reshape(len(self.widths), -1), steps.tolist()
 
     def _step(self, task: Task, actions: Array, dynamics: Array) -> Array:
         """Take one step of the live columns and return their rewards, 0 elsewhere."""
-        outcome = task.step(self.state, actions, dynamics)
-        self.state = np.where(self.live, outcome.state, self.state)
+        outcome = step_of(task, self.state, actions, dynamics, self.live)
+        self.state = outcome.state
         self.elapsed = self.elapsed + self.live
-        reward = np.where(self.live, outcome.reward, 0.0)
         self.live = self.live & ~outcome.terminated
         if task.time_limit is not None:
             self.live &= self.elapsed < task.time_limit
-        return reward
+        return outcome.reward
 
     def _noise(self, task: Task, actor: Actor, streams: VineStreams) -> tuple[Tensor, Array]:
         """Draw one step's noise of actions (S, K, M) and dynamics (D, S·M): only what a replica's own episodes need."""

@@ -26,7 +26,7 @@ def evaluate(
     """
     halves = [_player(model, deterministic) for deterministic in (True, False)]
 
-    def act(observations: Array) -> Array:
+    def act(observations: Array, _live: Array) -> Array:  # whoever draws, draws for all: libraries draw in batches
         seen = _seen(model, observations)
         return np.concatenate([half(part) for half, part in zip(halves, np.split(seen, 2), strict=True)]).T
 
@@ -35,7 +35,9 @@ def evaluate(
         return play(act, task, [seed], index, episodes, pool)
 
 
-def exact_returns(model: BaseAlgorithm, task: Task, seed: int) -> list[dict[str, float | int | str]]:
+def exact_returns(
+    model: BaseAlgorithm, task: Task, seed: int, *, lengths: bool = False
+) -> list[dict[str, float | int | str]]:
     """Return the rows of `bench.learner.evaluate.exact_rows`; none where the task or the policy has no table.
 
     Policies that have one are SB3's actor-critics for Discrete actions. Others (recurrent and masked ones, those of
@@ -50,11 +52,11 @@ def exact_returns(model: BaseAlgorithm, task: Task, seed: int) -> list[dict[str,
         return []
     policy.set_training_mode(False)
     with torch.no_grad():
-        found = policy.get_distribution(policy.obs_to_tensor(_seen(model, task.observations()))[0])
+        found = policy.get_distribution(policy.obs_to_tensor(_seen(model, task.reached_observations))[0])
     if not isinstance(found, CategoricalDistribution):
         return []
     probabilities = arrays.softmax(found.distribution.logits.double().cpu().numpy())
-    return exact_rows(task, [seed], found.mode().cpu().numpy()[None], probabilities[None])
+    return exact_rows(task, [seed], found.mode().cpu().numpy()[None], probabilities[None], lengths=lengths)
 
 
 def _seen(model: BaseAlgorithm, observations: Array) -> Array:

@@ -139,10 +139,13 @@ class _SeedCallback(BaseCallback):
         evaluation, pool = self.config.evaluation, self.config.seed_pool
         while self.next_index < len(self.grid) and self.grid[self.next_index] < steps:
             index = self.next_index
-            rows = evaluate(self.model, self.task, self.seed, index, evaluation.episodes, pool)
-            self.current_return = mean_return(rows)
-            self.observer.on_evaluation([{"step": self.grid[index], **row} for row in rows])
-            if exact := exact_returns(self.model, self.task, self.seed):
+            exact = exact_returns(self.model, self.task, self.seed, lengths=not self.config.sample_solved)
+            rows = []
+            if self.config.sample_solved or not exact:
+                rows = evaluate(self.model, self.task, self.seed, index, evaluation.episodes, pool)
+                self.observer.on_evaluation([{"step": self.grid[index], **row} for row in rows])
+            self.current_return = mean_return(rows or exact)
+            if exact:
                 self.observer.on_exact_returns([{"step": self.grid[index], **row} for row in exact])
             self.next_index += 1
 

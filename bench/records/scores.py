@@ -40,12 +40,12 @@ def final_scores(curves: pa.Table, budget: int, column: str = "return") -> dict[
 
     It is computed from the means at each point, weighted by their numbers of episodes. That is the mean over all these
     episodes, since a point's mean times its number of episodes is their sum; only the last digits may differ.
-    A seed without an evaluation that late has no score.
+    Points that are computed without episodes count alike. A seed without an evaluation that late has no score.
     """
     points: dict[tuple[int, str], list[tuple[float, int]]] = {}
     for row in curves.select(["seed", "step", "mode", "episodes", column]).to_pylist():  # a filter imports pandas
         if is_final(row["step"], budget):
-            points.setdefault((row["seed"], row["mode"]), []).append((row[column], row["episodes"]))
+            points.setdefault((row["seed"], row["mode"]), []).append((row[column], row["episodes"] or 1))
     return {key: weighted_mean(values) for key, values in points.items()}
 
 

@@ -109,22 +109,27 @@ def _write(table: pa.Table, path: Path | BinaryIO) -> None:
 
 
 def curve_rows(episodes: Iterable[Row], exact_returns: Iterable[Row] = ()) -> list[dict[str, Any]]:
-    """Return a row for each seed, step and mode of rows of episodes, in this order.
+    """Return a row for each seed, step and mode of rows of episodes and of exact ones, in this order.
 
     `episodes` is their number. Every number `X` of an episode has its mean, `X`, and its unbiased variance,
     `X_variance`, which is None for a single episode. Sums are rounded once, so the order of the episodes does not show;
     one that is not finite makes the mean of its point not finite, and its variance NaN. The rows of `exact_returns`
-    are joined to those of the same seed, step and mode.
+    are joined to those of the same seed, step and mode. Where no episode was sampled, `episodes` is 0, the means are
+    the exact ones, and the variances None.
     """
-    known = {tuple(row[name] for name in _ORDER[CURVES]): row for row in exact_returns}
     points: dict[tuple[Any, ...], list[Row]] = {}
     for row in episodes:
         points.setdefault(tuple(row[name] for name in _ORDER[CURVES]), []).append(row)
-    return [{**_curve_row(key, points[key]), **known.get(key, {})} for key in sorted(points)]
+    known = {tuple(row[name] for name in _ORDER[CURVES]): row for row in exact_returns}
+    return [_curve_row(key, points.get(key, ()), known.get(key, {})) for key in sorted({*points, *known})]
 
 
-def _curve_row(key: Sequence[Any], episodes: Sequence[Row]) -> dict[str, Any]:
-    row = dict(zip(_ORDER[CURVES], key, strict=True)) | {"episodes": len(episodes)}
+def _curve_row(key: Sequence[Any], episodes: Sequence[Row], exact: Row) -> dict[str, Any]:
+    row = {**dict(zip(_ORDER[CURVES], key, strict=True)), "episodes": len(episodes), **exact}
+    if not episodes:
+        for name in (name.removeprefix(EXACT) for name in exact if name.startswith(EXACT)):
+            row |= {name: exact[f"{EXACT}{name}"], f"{name}_variance": None}
+        return row
     for name in episodes[0].keys() - {*_ORDER[CURVES], "episode"}:
         values = [float(episode[name]) for episode in episodes]
         row |= {name: mean(values), f"{name}_variance": _variance(values)}

@@ -196,7 +196,7 @@ class TrainingRecorder(Recorder):
         tables: dict[str, Callable[[Path], None]] = {
             name: functools.partial(write_rows, name, rows[name])
             for name in rows
-            if name != EPISODES or self.config.keep_episodes
+            if name != EPISODES or (self._episodes and self.config.keep_episodes)
         }
         tables |= {blocks.POLICY: trained.save_policy, blocks.CHECKPOINT: trained.save_checkpoint}
         self.finish(tables, outcomes, **further)

@@ -29,7 +29,7 @@ PLACES: dict[str, tuple[tuple[Any, str], ...]] = {
         (distributions.Categorical, "summary"),
         *((policy_gradient, name) for name in ("training_rows", "log_means")),
     ),
-    "evaluation": ((learner, "evaluate"), (learner, "exact_returns")),
+    "evaluation": ((learner, "judge"),),
     "records": tuple(
         (TrainingRecorder, name)
         for name in (

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.tasks.base import Array, Task
+from bench.tasks.base import Array, Step, Task
 from bench.tasks.environments import Environments, Transition
 
 
@@ -17,7 +17,12 @@ class BatchedEnv(Environments):
     """
 
     def __init__(
-        self, task: Task, seeds: Sequence[int], n_envs: int, pool: str = "main", evaluation: int | None = None
+        self,
+        task: Task,
+        seeds: Sequence[int],
+        n_envs: int,
+        pool: str = "main",
+        evaluation: int | Sequence[int] | None = None,
     ) -> None:
         super().__init__(task, seeds, n_envs, pool, evaluation)
         scratch = np.random.default_rng(0)  # only for shapes
@@ -45,18 +50,12 @@ class BatchedEnv(Environments):
             raise ValueError(f"share={share} of {self.n_envs} environments: columns must be whole runs of {share}")
 
     def _step(self, actions: Array, live: Array | None) -> Transition:
-        outcome = self.task.step(self.state, actions, self._noise(live))
-        state, reward, terminated, extras = outcome.state, outcome.reward, outcome.terminated, outcome.extras
-        if live is not None:
-            state, reward, terminated = (
-                np.where(live, state, self.state),
-                np.where(live, reward, 0.0),
-                terminated & live,
-            )
-            extras = {name: np.where(live, values, 0.0) for name, values in extras.items()}
-        self.state = state
+        live = None if live is None or live.all() else live
+        outcome = step_of(self.task, self.state, actions, self._noise(live), live)
+        self.state = outcome.state
         self.elapsed += 1 if live is None else live
-        return Transition(self._observe(), reward, terminated, self._truncated(terminated, live), extras)
+        truncated = self._truncated(outcome.terminated, live)
+        return Transition(self._observe(), outcome.reward, outcome.terminated, truncated, outcome.extras)
 
     def _rest(self, faulty: Array) -> None:
         self.state = np.where(faulty, np.zeros_like(self.state), self.state)
@@ -102,3 +101,24 @@ class BatchedEnv(Environments):
 
     def _keep(self, columns: Array) -> None:
         self.state = self.state[:, columns]
+
+
+def step_of(task: Task, state: Array, actions: Array, noise: Array, live: Array | None) -> Step:
+    """One step of a task in the columns of the mask `live` (C,), None: in all.
+
+    The others are not looked at: they keep their state, get 0 for rewards and extras, and do not terminate.
+    """
+    if live is None:
+        return task.step(state, actions, noise)
+    columns = np.flatnonzero(live)
+    outcome = task.step(*(values.take(columns, axis=-1) for values in (state, actions, noise)))
+    whole = state.copy()
+    whole[:, columns] = outcome.state
+
+    def spread(values: Array) -> Array:
+        among = np.zeros(len(live), dtype=values.dtype)
+        among[columns] = values
+        return among
+
+    extras = {name: spread(values) for name, values in outcome.extras.items()}
+    return Step(whole, spread(outcome.reward), spread(outcome.terminated), extras)

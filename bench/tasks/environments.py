@@ -4,11 +4,11 @@ import copy
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import numpy as np
 
-from bench.seeding import stream
+from bench.seeding import streams
 from bench.tasks.base import Array, Task
 
 # What is beyond is infinite to the learner, which computes in single precision.
@@ -44,21 +44,27 @@ class Environments(ABC):
     `elapsed` (C,) counts the steps since a column's last restart.
 
     A number that is not finite in single precision (a reward, an observation, an extra) is a fault of the task, and so
-    is whatever else somebody else's environment gives that cannot be used. `faults` holds each seed's first one. From
-    then on the columns of that seed end with every step, with zeros for rewards and observations: whoever steps must
-    look there, and drop the seed.
+    is whatever else somebody else's environment gives that cannot be used. `faults` holds each replica's first one, by
+    its number among the replicas that there were at first. From then on the columns of that replica end with every
+    step, with zeros for rewards and observations: whoever steps must look there, and drop the replica.
 
-    `evaluation` is a place on the evaluation grid: it gives the streams of that evaluation instead of the training's
-    (stream keys: place, 0, environment for starts; place, 1 for noise).
+    `evaluation` is a place on the evaluation grid, or one for each replica: it gives the streams of that evaluation
+    instead of the training's (stream keys: place, 0, environment for starts; place, 1 for noise).
     """
 
     def __init__(
-        self, task: Task, seeds: Sequence[int], n_envs: int, pool: str = "main", evaluation: int | None = None
+        self,
+        task: Task,
+        seeds: Sequence[int],
+        n_envs: int,
+        pool: str = "main",
+        evaluation: int | Sequence[int] | None = None,
     ) -> None:
         self.task = task
         self.n_envs = n_envs
         self.pool = pool
-        self.evaluation = evaluation
+        self.places = [evaluation] * len(seeds) if isinstance(evaluation, int) else evaluation
+        self.replicas: Sequence[int] = range(len(seeds))
         self.elapsed: Array = np.zeros(len(seeds) * n_envs, dtype=np.int64)
         self.faults: dict[int, str] = {}
         self._begun = np.zeros(len(seeds) * n_envs, dtype=np.bool_)  # columns that have been restarted ever
@@ -69,13 +75,14 @@ class Environments(ABC):
         if len(seeds) * self.n_envs != self.n_columns:
             raise ValueError(f"{len(seeds)} seeds for {self.n_columns} columns of {self.n_envs} environments each")
         self.seeds = tuple(seeds)
-        self._reset = [self._stream("reset", seed, env) for seed in seeds for env in range(self.n_envs)]
-        self._dynamics = [self._stream("dynamics", seed) for seed in seeds]
-
-    def _stream(self, kind: Literal["reset", "dynamics"], seed: int, *keys: int) -> np.random.Generator:
-        if self.evaluation is not None:
-            return stream(seed, "evaluation", self.evaluation, int(kind == "dynamics"), *keys, pool=self.pool)
-        return stream(seed, kind, *keys, pool=self.pool)
+        envs, each = range(self.n_envs), np.repeat(seeds, self.n_envs).tolist()
+        if self.places is None:
+            self._reset = streams(each, "reset", [(env,) for _ in seeds for env in envs], self.pool)
+            self._dynamics = streams(seeds, "dynamics", [()] * len(seeds), self.pool)
+        else:
+            starts = [(place, 0, env) for place in self.places for env in envs]
+            self._reset = streams(each, "evaluation", starts, self.pool)
+            self._dynamics = streams(seeds, "evaluation", [(place, 1) for place in self.places], self.pool)
 
     @property
     def n_columns(self) -> int:
@@ -140,15 +147,16 @@ class Environments(ABC):
         """One step as the task takes it; see `step`."""
 
     def _rest(self, faulty: Array) -> None:  # noqa: B027 - some hold no states
-        """Leave the columns of seeds that have met a fault (a mask) in a state that can go on being stepped."""
+        """Leave the columns of replicas that have met a fault (a mask) in a state that can go on being stepped."""
 
     def close(self) -> None:  # noqa: B027 - most have nothing to release
         """Release what the environments hold."""
 
     def note(self, column: int, fault: str) -> None:
-        """Keep what went wrong in a column as its seed's fault, unless it has one."""
-        place = "training" if self.evaluation is None else "evaluation"
-        self.faults.setdefault(self.seeds[column // self.n_envs], f"{fault} in {place}")
+        """Keep what went wrong in a column as its replica's fault, unless it has one."""
+        row = column // self.n_envs
+        place = "training" if self.places is None else "evaluation"
+        self.faults.setdefault(self.replicas[row], f"{fault} in {place}")
 
     def _note_infinite(self, name: str, values: Array, columns: Array) -> None:
         """Note the values (rows, C) of these columns (a mask) that the learner cannot take."""
@@ -159,8 +167,8 @@ class Environments(ABC):
             self.note(int(column), fault_text(str(self.task), f"the {name} is {value}", int(self.elapsed[column])))
 
     def _faulty(self) -> Array:
-        """The columns of seeds that have met a fault, a mask (C,)."""
-        return np.repeat([seed in self.faults for seed in self.seeds], self.n_envs)
+        """The columns of replicas that have met a fault, a mask (C,)."""
+        return np.repeat([replica in self.faults for replica in self.replicas], self.n_envs)
 
     @abstractmethod
     def get_state(self) -> dict[str, Any]:
@@ -178,6 +186,8 @@ class Environments(ABC):
         selected = copy.copy(self)
         columns = (np.asarray(replicas)[:, None] * self.n_envs + np.arange(self.n_envs)).ravel()
         selected.seeds = tuple(self.seeds[replica] for replica in replicas)
+        selected.replicas = tuple(self.replicas[replica] for replica in replicas)
+        selected.places = None if self.places is None else [self.places[replica] for replica in replicas]
         selected._reset = [self._reset[column] for column in columns]
         selected._dynamics = [self._dynamics[replica] for replica in replicas]
         selected.elapsed, selected._begun = self.elapsed[columns], self._begun[columns]

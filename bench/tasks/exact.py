@@ -17,6 +17,7 @@ from bench.errors import UserError, unknown
 from bench.kernel import arrays
 from bench.tasks.base import Array, Task
 
+LENGTH = "length"  # of `ExactTask.expected_totals`
 POLICIES = ("optimal", "myopic", "uniform")  # those `solve` knows by name
 MAX_ITERATIONS = 1000  # of policy iteration, which takes a handful
 MOST_CONDITION = 1e12  # of I - γ P: beyond it, an episode need not end
@@ -446,13 +447,37 @@ class ExactTask(Task):
         return self.observe(self.states())
 
     @cached_property
-    def is_tabular(self) -> bool:
-        """Whether a policy sees no more of a state than a table holds, so that every policy has exact values."""
+    def reached(self) -> Array:
+        """The numbers of those of `states` that an episode can come to, (m,)."""
+        model = self.model
+        moves, now = model.transition.max(axis=0) > 0, model.start() > 0
+        if model.horizon is None:
+            while not np.array_equal(now, further := now | moves[now].any(axis=0)):
+                now = further
+            return np.flatnonzero(now)
+        steps = [now]
+        while len(steps) < model.horizon:
+            steps.append(moves[steps[-1]].any(axis=0))
+        return np.flatnonzero(steps)
+
+    @cached_property
+    def reached_observations(self) -> Array:
+        """What a policy sees in the states of `reached`, (O, m). Raises `UserError` as `observations`."""
+        return self.observations()[:, self.reached]
+
+    @cached_property
+    def unsolved(self) -> str | None:
+        """Why policies have no exact values: they see more of a state than a table holds. None where they have."""
         try:
             self.observations()
-        except UserError:
-            return False
-        return True
+        except UserError as error:
+            return str(error)
+        return None
+
+    @property
+    def is_tabular(self) -> bool:
+        """Whether a policy sees no more of a state than a table holds, so that every policy has exact values."""
+        return self.unsolved is None
 
     @property
     def mean_extras(self) -> Mapping[str, Array]:
@@ -462,12 +487,12 @@ class ExactTask(Task):
     def expected_totals(self, policies: Array) -> dict[str, Array]:
         """What episodes of policies (R, *table, A) bring on average, undiscounted, under the task's time limit: (R,).
 
-        The sum of the rewards is called "return", the others as in `mean_extras`. NaN for a policy whose episodes need
-        not end.
+        The sum of the rewards is called "return", the number of steps "length", the others as in `mean_extras`. NaN for
+        a policy whose episodes need not end.
         """
         model, limit = self.model, self.time_limit
         is_paid = not (model.paid_last and limit is not None and limit < (model.horizon or 0))
-        amounts = {"return": model.reward * is_paid} | dict(self.mean_extras)
+        amounts = {"return": model.reward * is_paid, **self.mean_extras, LENGTH: np.ones_like(model.reward)}
         totals = expected_totals(model, policies, np.stack(list(amounts.values())), limit)
         return dict(zip(amounts, totals, strict=True))
 

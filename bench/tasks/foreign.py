@@ -235,7 +235,12 @@ class ForeignEnv(Environments):
     """
 
     def __init__(
-        self, task: GymTask, seeds: Sequence[int], n_envs: int, pool: str = "main", evaluation: int | None = None
+        self,
+        task: GymTask,
+        seeds: Sequence[int],
+        n_envs: int,
+        pool: str = "main",
+        evaluation: int | Sequence[int] | None = None,
     ) -> None:
         super().__init__(task, seeds, n_envs, pool, evaluation)
         self._envs = [task.make(column % n_envs) for column in range(self.n_columns)]

@@ -133,7 +133,11 @@ def by_id(id: str) -> Task:
 
 
 def environments(
-    task: Task, seeds: Sequence[int], n_envs: int, pool: str = "main", evaluation: int | None = None
+    task: Task,
+    seeds: Sequence[int],
+    n_envs: int,
+    pool: str = "main",
+    evaluation: int | Sequence[int] | None = None,
 ) -> Environments:
     """The environments of a task, `n_envs` for each seed; see `Environments` for the arguments."""
     if isinstance(task, GymTask):

@@ -115,7 +115,7 @@ def test_a_policy_that_is_wanted_is_said_to_be_left_out(cell):
 
 def test_a_cell_held_to_a_policy_that_was_left_out_keeps_its_hash_and_waits(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(execute, "train", learner.train)
-    place = (f"results={tmp_path}", "wandb=disabled", "task=weekly_exam", *TINY)
+    place = (f"results={tmp_path}", "wandb=disabled", "task=weekly_exam", "sample_solved=true", *TINY)
     honest = execute.run(bench.compose(["study.name=honest", "seeds=2", *place]))
     reference = ("reference=checkpoint", f"reference.path={honest.parents[2]}", "study.name=held", "seeds=2")
     held = execute.run(bench.compose([*reference, *place]))

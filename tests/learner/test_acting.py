@@ -57,6 +57,33 @@ def test_acting_is_passing_and_sampling(kind: str, hidden: tuple[int, ...], scal
             assert torch.equal(acts.actions[step], expected)
 
 
+@pytest.mark.parametrize("engine", ["kernel", "torch"])
+@pytest.mark.parametrize("scaled", [False, True])
+@pytest.mark.parametrize("kind", SPACES)
+def test_columns_that_have_ended_change_nothing_of_the_others(kind: str, scaled: bool, engine: Engine) -> None:
+    """More and more columns end, of one replica all, at last of all: the others' outputs and actions are the same."""
+    chosen, n_envs, likeliest = actor(kind, (7, 20), scaled), 9, 4
+    rng = np.random.default_rng(4)
+    masks = [np.arange(REPLICAS * n_envs) % 9 < 9]
+    masks += [masks[0] & (rng.random(REPLICAS * n_envs) < 0.7)]
+    masks += [masks[1] & (np.arange(REPLICAS * n_envs) // n_envs != 1)]
+    masks += [masks[2] & (np.arange(REPLICAS * n_envs) % n_envs >= likeliest), masks[0] & False]
+    assert [int(mask.sum()) for mask in masks] == sorted({int(mask.sum()) for mask in masks}, reverse=True)
+    streams = [np.random.default_rng(replica) for replica in range(REPLICAS)]
+    with torch.no_grad(), computing_with(engine):
+        noise = chosen.noise(streams, len(masks), n_envs)
+        all_act, some_act = Acting(chosen, n_envs), Acting(chosen, n_envs)
+        everywhere, found = all_act.room(len(masks)), some_act.room(len(masks))
+        everywhere.observations[:] = found.observations[:] = rng.normal(1, 2, found.observations.shape)
+        for step, live in enumerate(masks):
+            all_act.act(everywhere, step, noise[step], likeliest)
+            some_act.act(found, step, noise[step], likeliest, live)
+            here = torch.from_numpy(live.reshape(REPLICAS, 1, n_envs))
+            for one, other in ((found.outputs, everywhere.outputs), (found.actions, everywhere.actions)):
+                assert torch.equal(torch.where(here, one[step], 0), torch.where(here, other[step], 0))
+                assert bool(one[step].isfinite().all())
+
+
 def test_equal_logits_and_those_that_are_no_numbers_choose_as_torch_does() -> None:
     """The first of the largest is the likeliest; a number that is none comes before all others."""
     chosen = actor("discrete", (), scaled=False)

@@ -15,10 +15,11 @@ import torch
 
 import bench
 from bench.config.schema import Config
+from bench.errors import RunWarning
 from bench.learner import train as training
 from bench.learner.actor import Actor
 from bench.learner.distributions import Categorical
-from bench.learner.evaluate import evaluate, exact_returns
+from bench.learner.evaluate import evaluate, exact_returns, judge
 from bench.learner.network import Stack
 from bench.learner.train import train
 from bench.records import exact_values
@@ -48,7 +49,7 @@ def by_enumeration(task: ExactTask, policy: np.ndarray, chances: Callable[[Any, 
 
     `chances` gives the noises (K, M) that a column may meet, given its state and action, and how likely each is.
     """
-    sums: Sums = dict.fromkeys(("reward", *task.extras), 0.0)
+    sums: Sums = dict.fromkeys(("reward", "length", *task.extras), 0.0)
     rng = np.random.default_rng(0)
     starts = {tuple(state) for state in task.start(rng, 500).T}
     reached = {state: 1 / len(starts) for state in starts}
@@ -64,7 +65,7 @@ def by_enumeration(task: ExactTask, policy: np.ndarray, chances: Callable[[Any, 
             break
         states, actions, noises, weights = (np.concatenate(part, axis=-1) for part in zip(*columns, strict=True))
         outcome = task.step(states, actions, noises)
-        for name, values in {"reward": outcome.reward, **outcome.extras}.items():
+        for name, values in {"reward": outcome.reward, "length": np.ones(weights.shape), **outcome.extras}.items():
             sums[name] += float((weights * values).sum())
         reached = {}
         for state, ended, weight in zip(outcome.state.T, outcome.terminated, weights, strict=True):
@@ -103,7 +104,7 @@ def solved(task: ExactTask, policy: np.ndarray) -> Sums:
     if isinstance(task, DelayedExam):
         return by_enumeration(task, policy, lambda *_: (np.zeros((1, 1)), np.ones(1)), task.horizon)
     assert isinstance(task, ExamQuestion)
-    return {"reward": float((policy * task.setting.points / 100).sum(axis=-1).mean())}
+    return {"reward": float((policy * task.setting.points / 100).sum(axis=-1).mean()), "length": 1.0}
 
 
 def table(task: ExactTask, *, seed: int) -> np.ndarray:
@@ -140,9 +141,23 @@ def test_random_policies_have_the_returns_of_the_independent_solver(name: str) -
     for index, policy in enumerate(policies):
         expected = solved(task, policy)
         assert found["return"][index] == pytest.approx(expected["reward"], rel=0, abs=1e-12)
-        for extra in task.extras:
-            assert found[extra][index] == pytest.approx(expected[extra], rel=0, abs=1e-12)
-    assert set(found) == {"return", *task.extras}
+        for name in ("length", *task.extras):
+            assert found[name][index] == pytest.approx(expected[name], rel=0, abs=1e-11)
+    assert set(found) == {"return", "length", *task.extras}
+
+
+@pytest.mark.parametrize("name", WORLDS)
+def test_an_episode_comes_to_the_states_that_are_said_to_be_reached_and_to_no_others(name: str) -> None:
+    """The uniformly random policy visits exactly these; what a policy would do elsewhere changes no bit."""
+    task = WORLDS[name]
+    visited = task.visits("uniform").ravel() > 0
+    assert task.reached.tolist() == np.flatnonzero(visited).tolist()
+    assert task.reached_observations.tobytes() == task.observations()[:, visited].tobytes()
+    policy = table(task, seed=5).reshape(len(visited), -1)
+    elsewhere = np.where(visited[:, None], policy, 0).reshape(1, *task.model.table, -1)
+    whole = policy.reshape(elsewhere.shape)
+    for name, total in task.expected_totals(whole).items():
+        assert task.expected_totals(elsewhere)[name].tobytes() == total.tobytes(), name
 
 
 def test_money_held_back_until_the_end_is_the_same_money() -> None:
@@ -179,30 +194,31 @@ def test_of_equal_actions_the_deterministic_policy_takes_the_first() -> None:
 
 
 class Seen(Notes):
-    """Keeps the actors of the evaluations beside what was reported."""
+    """Keeps the policies that are judged, by index on the grid and seed, beside what was reported."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         super().__init__()
-        self.actors: list[Actor] = []
+        self.actors: dict[tuple[int, int], Actor] = {}
 
-        def kept(actor: Actor, task: Any, seeds: Sequence[int]) -> Any:
-            self.actors.append(actor)
-            return exact_returns(actor, task, seeds)
+        def kept(actor: Actor, task: Any, seeds: Sequence[int], places: Sequence[int], *how: Any, **more: Any) -> Any:
+            for number, key in enumerate(zip(places, seeds, strict=True)):
+                self.actors[key] = actor.select([number])
+            return judge(actor, task, seeds, places, *how, **more)
 
-        monkeypatch.setattr(training, "exact_returns", kept)
+        monkeypatch.setattr(training, "judge", kept)
 
 
 def cell(name: str, *overrides: str, seeds: tuple[int, ...] = (0, 3, 8)) -> Config:
     return dataclasses.replace(bench.compose([*SMALL, *CELLS[name], *overrides]), seeds=seeds)
 
 
-def tables_of(actor: Actor, task: ExactTask, mode: str) -> np.ndarray:
-    """The policies of an actor's replicas, (S, *table, A)."""
+def table_of(actor: Actor, task: ExactTask, mode: str) -> np.ndarray:
+    """The policy of an actor of one replica, (*table, A)."""
     policies = actor.probabilities(task.observations())
     if mode == "deterministic":
         seen = torch.from_numpy(task.observations()).expand(actor.stack.replicas, -1, -1)
         policies = np.eye(task.model.n_actions)[actor.policy(seen).mode()[:, 0].numpy()]
-    return policies.reshape(-1, *task.model.table, task.model.n_actions)
+    return policies.reshape(*task.model.table, task.model.n_actions)
 
 
 @pytest.mark.parametrize("name", CELLS)
@@ -212,21 +228,25 @@ def test_every_grid_point_of_a_training_has_the_return_of_its_policies(
     config, notes = cell(name, seeds=(0, 3)), Seen(monkeypatch)
     block, task = train(config, config.seeds, notes), make(config.task)
     assert isinstance(task, ExactTask)
-    points = [(row["step"], row["mode"], row["seed"]) for row in notes.exact_returns]
+    points = [(row["step"], row["seed"], row["mode"]) for row in notes.exact_returns]
     steps = (0, config.budget // 2, config.budget)
-    assert points == list(itertools.product(steps, ("deterministic", "stochastic"), config.seeds))
-    found = iter(notes.exact_returns)
-    for actor, mode in itertools.product(notes.actors, ("deterministic", "stochastic")):
-        for policy in tables_of(actor, task, mode):
-            row, expected = next(found), solved(task, policy)
-            assert row["exact_return"] == pytest.approx(expected["reward"], rel=0, abs=1e-12)
-            assert set(row) - {"seed", "step", "mode", "exact_return"} == {"exact_true_return"} & set(row)
-            if task.extras:
-                assert row["exact_true_return"] == pytest.approx(expected["true_score"], rel=0, abs=1e-12)
+    assert points == list(itertools.product(steps, config.seeds, ("deterministic", "stochastic")))
+    assert notes.evaluations == []  # exact returns replace episodes
+    extras = {"exact_true_return"} if task.extras else set()
+    for row in notes.exact_returns:
+        policy = table_of(notes.actors[steps.index(int(row["step"])), int(row["seed"])], task, str(row["mode"]))
+        expected = solved(task, policy)
+        assert row["exact_return"] == pytest.approx(expected["reward"], rel=0, abs=1e-12)
+        assert row["exact_length"] == pytest.approx(expected["length"], rel=0, abs=1e-12)
+        assert set(row) == {"seed", "step", "mode", "exact_return", "exact_length", *extras}
+        if extras:
+            assert row["exact_true_return"] == pytest.approx(expected["true_score"], rel=0, abs=1e-12)
     if name == "weekly_exam_cheat":  # what the record says of the policy in the end
         of_record = exact_values.of(config, block)
         assert of_record is not None
-        for row in notes.exact_returns[-2:]:
+        for row in notes.exact_returns:
+            if (row["step"], row["mode"]) != (config.budget, "stochastic"):
+                continue
             learned = of_record[str(row["seed"])]["learned"]
             assert learned["true_score"] == pytest.approx(row["exact_true_return"], rel=0, abs=1e-9)
 
@@ -238,13 +258,12 @@ def test_sampled_episodes_have_the_exact_mean(name: str, episodes: int, monkeypa
     config, notes = cell(name), Seen(monkeypatch)
     train(config, config.seeds, notes)
     task, exact = make(config.task), iter(notes.exact_returns)
-    for index, actor in enumerate(notes.actors):
-        rows = evaluate(actor, task, config.seeds, 100 + index, episodes)
-        for mode, seed in itertools.product(("deterministic", "stochastic"), config.seeds):
-            played = [row for row in rows if (row["mode"], row["seed"]) == (mode, seed)]
+    for (index, seed), actor in notes.actors.items():
+        rows = evaluate(actor, task, [seed], 100 + index, episodes)
+        for mode in ("deterministic", "stochastic"):
             for column, expected in next(exact).items():
                 if column.startswith("exact_"):
-                    sample = np.array([row[column.removeprefix("exact_")] for row in played])
+                    sample = np.array([row[column.removeprefix("exact_")] for row in rows if row["mode"] == mode])
                     if np.ptp(sample) == 0:  # a walk in circles, or straight to an end
                         assert expected == pytest.approx(sample[0], abs=1e-9)
                     else:
@@ -261,8 +280,21 @@ def test_a_block_of_three_seeds_has_the_bits_of_each_alone(name: str) -> None:
         assert alone.exact_returns == [row for row in together.exact_returns if row["seed"] == seed]
 
 
+@pytest.mark.parametrize("name", CELLS)
+def test_episodes_are_sampled_too_where_they_are_asked_for(name: str) -> None:
+    """With the same exact returns, but for the lengths, which the episodes have."""
+    asked, not_asked = Notes(), Notes()
+    train(cell(name, "sample_solved=true"), (0, 3), asked)
+    train(cell(name), (0, 3), not_asked)
+    assert len(asked.evaluations) == 3 * 2 * 2 * 2
+    without = [{key: row[key] for key in row if key != "exact_length"} for row in not_asked.exact_returns]
+    assert asked.exact_returns == without
+    assert asked.updates == not_asked.updates
+
+
 def test_what_a_policy_sees_beyond_the_table_is_sampled_only() -> None:
-    config, notes = cell("weekly_exam", "task.observe_last_score=true", "norm_obs=false"), Notes()
+    with pytest.warns(RunWarning, match="is not solved, so each evaluation samples 2 episodes of both policies"):
+        config, notes = cell("weekly_exam", "task.observe_last_score=true", "norm_obs=false"), Notes()
     train(config, config.seeds, notes)
     assert notes.evaluations
     assert notes.exact_returns == []

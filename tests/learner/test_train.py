@@ -1,6 +1,7 @@
 """Training a block: evaluation on a fixed grid, with the policy in force there, changing no training number."""
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -9,8 +10,9 @@ import torch
 from bench.learner import train as training
 from bench.learner.actor import Actor
 from bench.learner.diagnostics import explained_variance
-from bench.learner.evaluate import evaluate
+from bench.learner.evaluate import Judged, evaluate
 from bench.learner.train import TrainedBlock, train
+from bench.tasks.base import Task
 from tests.learner.probes import SEGMENTS, Corridor, Matching, Notes, actor, settings
 
 
@@ -62,11 +64,14 @@ def test_a_grid_step_is_judged_with_the_policy_it_was_taken_with(monkeypatch: py
     """Batches of 64 steps, grid 0, 80, 160, …: step 80 belongs to the second batch, taken after the first update."""
     judged: dict[int, torch.Tensor] = {}
 
-    def spy(actor: Actor, *arguments: object, **_: object) -> list[dict[str, object]]:
-        judged[arguments[2]] = actor.stack.flat.clone()  # type: ignore[index]
-        return [{"seed": 0, "mode": "deterministic", "return": 0.0}]
+    def spy(actor: Actor, _: Task, seeds: Sequence[int], places: Sequence[int], *__: int, **___: bool) -> list[Judged]:
+        for place in places:
+            chosen = [number for number, other in enumerate(places) if other == place]
+            assert [seeds[number] for number in chosen] == [0, 1]
+            judged[place] = actor.stack.flat[chosen].clone()
+        return [Judged([{"seed": seed, "mode": "deterministic", "return": 0.0}], []) for seed in seeds]
 
-    monkeypatch.setattr(training, "evaluate", spy)
+    monkeypatch.setattr(training, "judge", spy)
     after: list[torch.Tensor] = []
     original = training.PolicyGradient.train
 

@@ -88,7 +88,7 @@ def weights(block: TrainedPeers, seed: int) -> torch.Tensor:
 )
 def test_a_peer_leaves_what_an_arm_leaves(name: str, task: str) -> None:
     overrides = ("task.time_limit=20",) if task != "weekly_exam" else ()
-    block, notes = trained(settings(name, f"task={task}", *overrides))
+    block, notes = trained(settings(name, f"task={task}", "sample_solved=true", *overrides))
     found = [(row["seed"], row["step"], row["mode"], row["episode"]) for row in notes.evaluations]
     assert found == [
         (seed, step, mode, episode)
@@ -119,8 +119,8 @@ def test_action_probabilities_have_exact_returns(name: str, monkeypatch: pytest.
     """Answers to an exam question: the mean of their points, by hand. ARS and DQN say no probabilities."""
     expected: list[float] = []
 
-    def kept(model: BaseAlgorithm, task: ExamQuestion, seed: int) -> Any:
-        rows = exact_returns(model, task, seed)
+    def kept(model: BaseAlgorithm, task: ExamQuestion, seed: int, **how: bool) -> Any:
+        rows = exact_returns(model, task, seed, **how)
         if rows:
             assert isinstance(model.policy, ActorCriticPolicy)
             seen = task.observations().T
@@ -133,6 +133,8 @@ def test_action_probabilities_have_exact_returns(name: str, monkeypatch: pytest.
     monkeypatch.setattr(training, "exact_returns", kept)
     _, notes = trained(settings(name, "task=exam_question"))
     assert [row["exact_return"] for row in notes.exact_returns] == pytest.approx(expected, abs=1e-6)  # single precision
+    assert {row["exact_length"] for row in notes.exact_returns} <= {1.0}
+    assert bool(notes.evaluations) != bool(notes.exact_returns)
     keys = [(row["seed"], row["step"], row["mode"]) for row in notes.exact_returns]
     points = itertools.product((0, 1), (0, 100, 200), ("deterministic", "stochastic"))
     assert keys == (list(points) if name in ("sb3_ppo", "sb3_a2c", "contrib_trpo") else [])
@@ -310,7 +312,7 @@ def test_saved_policies_hold_nothing_to_execute_and_act_as_trained(tmp_path: Pat
 
 def test_a_record_repeats_bit_for_bit_and_is_a_reference_line_in_tables(tmp_path: Path) -> None:
     where = (f"results={tmp_path}", "wandb=disabled", "study.name=mine", "seeds=2", "task=weekly_exam")
-    path = execute.run(settings("sb3_ppo", *where))
+    path = execute.run(settings("sb3_ppo", *where, "sample_solved=true"))
     assert rerun(path).agrees == dict.fromkeys(("curves.parquet", "episodes.parquet", "training.parquet"), True)
     overrides = ("budget=256", "evaluation.points=2", "evaluation.episodes=2", "group.size=4")
     execute.run(bench.compose([*overrides, *where]))

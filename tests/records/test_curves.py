@@ -37,10 +37,18 @@ def test_a_point_has_the_means_and_the_unbiased_variances_of_its_episodes():
 def test_exact_returns_stand_beside_the_means_of_the_same_point():
     exact = [{"seed": 3, "step": 50, "mode": mode, "exact_return": value} for mode, value in (("x", 1.0), ("y", 2.0))]
     rows = [*episodes([1.0], seed=3, step=50, mode="x"), *episodes([5.0], seed=3, step=60, mode="y")]
-    with_one, without = curve_rows(rows, exact)
+    with_one, alone, without = curve_rows(rows, exact)
     assert (with_one["return"], with_one["exact_return"]) == (1.0, 1.0)
     assert "exact_return_variance" not in with_one
     assert "exact_return" not in without
+    assert (alone["mode"], alone["return"], alone["exact_return"]) == ("y", 2.0, 2.0)
+
+
+def test_where_no_episode_was_sampled_the_means_are_the_exact_ones():
+    exact = {"seed": 3, "step": 50, "mode": "x", "exact_return": 1.5, "exact_length": 7.0, "exact_true_return": 0.5}
+    (row,) = curve_rows([], [exact])
+    means = {"return": 1.5, "length": 7.0, "true_return": 0.5}
+    assert row == {**exact, "episodes": 0, **means, **{f"{name}_variance": None for name in means}}
 
 
 def test_a_single_episode_has_no_variance_and_equal_ones_none_to_speak_of():

@@ -87,7 +87,7 @@ def test_a_fault_is_that_of_its_seed_and_leaves_the_others_alone(what: str, valu
 
 @pytest.mark.parametrize(("what", "value"), NUMBERS)
 def test_an_evaluation_gives_the_rows_of_the_other_seeds(what: str, value: float) -> None:
-    def act(observations: Array) -> Array:
+    def act(observations: Array, _live: Array) -> Array:
         return np.zeros(observations.shape[1], int)
 
     seeds = [0, 1, 2]
