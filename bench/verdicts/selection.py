@@ -1,11 +1,12 @@
 """Which arms a claim is about, by their factors, and whether two arms differ in no more than it names."""
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 from bench.verdicts.hypotheses import CONSTANT, Claim
 
-POOL, MAIN = "seed_pool", "main"  # the key of a cell and of a claim, and the usual pool of seeds
+POOL = "seed_pool"  # the key of a cell and of a claim
+MAIN: Final = "main"  # the usual pool of seeds
 # Arms that differ in these saw other data or other returns: a difference between them has more than one cause.
 SHARED_FACTORS = ("algorithm", "collect", "truncation", "budget", "seed_pool")
 
