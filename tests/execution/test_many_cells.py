@@ -44,9 +44,9 @@ def test_memory_is_flat_and_the_index_is_written_once(tmp_path, learner, monkeyp
             gc.collect()
             held.append(tracemalloc.get_traced_memory()[0])
 
-    def write(path, data):
+    def write(path, data, **keys):
         written.append(path.name)
-        write_json(path, data)
+        write_json(path, data, **keys)
 
     learner.before = measure
     monkeypatch.setattr(files, "write_json", write)
