@@ -269,12 +269,12 @@ def on_write(number: int, *, after: bool) -> Callable[..., Any]:
         calls: list[Path] = []
         write = files.write_atomic
 
-        def dying(path: Path, fill: Callable[[Path], None]) -> None:
+        def dying(path: Path, fill: Callable[[Path], None], **keys: Any) -> None:
             calls.extend([path] if path.name in (ledger.LEDGER, ledger.HEAD) else [])
             mine = path.name in (ledger.LEDGER, ledger.HEAD) and len(calls) == number
             if mine and not after:
                 die()
-            write(path, fill)
+            write(path, fill, **keys)
             if mine:
                 die()
 
