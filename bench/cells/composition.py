@@ -3,10 +3,11 @@
 Only this package, `bench.commands.train` and the sweeper plug-in know Hydra.
 """
 
+import contextlib
 import functools
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import fields, replace
@@ -22,7 +23,7 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from bench.cells import presets
+from bench.cells import plain, presets
 from bench.cells.mistakes import check, explained
 from bench.config import options
 from bench.config.legality import check_task
@@ -99,54 +100,105 @@ def _apart() -> Iterator[None]:
         instance.hydra = before
 
 
+class Composed:
+    """What Hydra composed, with its choices of options and the keys that were typed; Hydra's section is taken away."""
+
+    def __init__(self, config: DictConfig) -> None:
+        self.options: Mapping[str, str | None] = dict(config.hydra.runtime.choices)
+        self.typed = frozenset(word.partition("=")[0].lstrip("+~") for word in config.hydra.overrides.task)
+        with open_dict(config):
+            config.pop("hydra")  # four fifths of it
+        self.config = config
+
+    @functools.cached_property
+    def mapping(self) -> Mapping[str, Any]:
+        """All settings, with references to others as they are written."""
+        return _unresolved(self.config)
+
+
+def _unresolved(config: DictConfig) -> Mapping[str, Any]:
+    mapping = OmegaConf.to_container(config, resolve=False)
+    assert isinstance(mapping, dict)
+    return {str(key): value for key, value in mapping.items()}
+
+
 class Composition:
-    """What Hydra composed, with its choices of options."""
+    """What Hydra composed, with other values of some settings."""
 
-    def __init__(
-        self, config: DictConfig, options: Mapping[str, str | None] | None = None, typed: Iterable[str] = ()
-    ) -> None:
-        """`options` are those chosen of every group; None: what Hydra says in its own section, which is taken away.
+    def __init__(self, composed: DictConfig | Composed, values: Sequence[tuple[str, Any]] = ()) -> None:
+        """`values` are given by the command line or a grid, as if they had been overridden, the last of a key last."""
+        self._composed = composed if isinstance(composed, Composed) else Composed(composed)
+        self._values = tuple(values)
+        self.options = self._composed.options
+        self._typed = self._composed.typed | {key for key, _ in self._values}
 
-        `typed` are the keys that the command line or a grid gives.
-        """
-        if options is None:
-            options = dict(config.hydra.runtime.choices)
-            typed = [*typed, *(word.partition("=")[0].lstrip("+~") for word in config.hydra.overrides.task)]
-            with open_dict(config):
-                config.pop("hydra")  # four fifths of what would be copied for every cell
-        self._config, self.options, self._typed = config, options, frozenset(typed)
+    @functools.cached_property
+    def _config(self) -> DictConfig:
+        """All settings, as OmegaConf has them. Raises `UserError` for a value of a key that there is not."""
+        if not self._values:
+            return self._composed.config
+        config = deepcopy(self._composed.config)
+        with explained():
+            for key, value in self._values:
+                OmegaConf.update(config, key, value)
+        return config
+
+    @functools.cached_property
+    def _mapping(self) -> Mapping[str, Any]:
+        """All settings, with references to others as they are written. Raises `UserError` as `_config` does."""
+        mapping = self._composed.mapping
+        try:
+            for key, value in self._values:
+                mapping = plain.with_value(mapping, key, value)
+        except plain.NotPlain:
+            return _unresolved(self._config)
+        return mapping
+
+    @functools.cached_property
+    def _plain(self) -> Mapping[str, Any] | None:
+        """All settings; None where it takes OmegaConf to say what they are. Raises `UserError` as `_config` does."""
+        try:
+            return plain.resolved(self._mapping)
+        except plain.NotPlain:
+            return None
+
+    def _resolved(self) -> Mapping[str, Any]:
+        """All settings. Raises `UserError` as `_config` does, and for a reference that leads nowhere."""
+        if self._plain is not None:
+            return self._plain
+        with explained():
+            mapping = OmegaConf.to_container(self._config, resolve=True)
+        assert isinstance(mapping, dict)
+        return {str(key): value for key, value in mapping.items()}
 
     def value(self, key: str) -> Any:
         """The option chosen of a group, or the value of a setting. Raises `UserError` for a key there is not."""
         if key in self.options:
             return self.options[key]
+        if self._plain is not None:
+            with contextlib.suppress(plain.NotPlain):
+                return plain.value_of(self._plain, key)
         with explained():
             value = OmegaConf.select(self._config, key, throw_on_missing=True)
         return OmegaConf.to_container(value, resolve=True) if isinstance(value, DictConfig | ListConfig) else value
 
     def with_values(self, values: Mapping[str, Any]) -> "Composition":
-        """A copy with other values of some settings, as if they had been overridden. Raises `UserError`."""
-        config = deepcopy(self._config)
-        with explained():
-            for key, value in values.items():
-                OmegaConf.update(config, key, value)
-        return Composition(config, self.options, self._typed | values.keys())
+        """A copy with other values of some settings; whoever reads it is told of a key that there is not."""
+        return Composition(self._composed, (*self._values, *values.items()))
 
     def parse(self) -> Config:
         """Validate it, its task included. Raises `UserError`, which names what was typed."""
         self._refuse_missing_settings()
         self._refuse_environment()
-        with explained():
-            mapping = OmegaConf.to_container(self._config, resolve=True)
-        assert isinstance(mapping, dict)
+        mapping = self._resolved()
         self._refuse_wrong_files(mapping)
         try:
             return self._parsed(mapping)
         except UserError as error:
             raise self._about_what_was_typed(error) from error
 
-    def _parsed(self, mapping: Mapping[Any, Any]) -> Config:
-        parsed = parse({str(key): value for key, value in mapping.items()}, recorded=False)
+    def _parsed(self, mapping: Mapping[str, Any]) -> Config:
+        parsed = parse(mapping, recorded=False)
         task = make(parsed.task)
         described = replace(parsed.task, score=score_bounds(parsed.task, task), knobs=knobs(parsed.task, task))
         parsed = replace(parsed, task=described, name=self._name(parsed.name))
@@ -185,7 +237,7 @@ class Composition:
         assert isinstance(content, dict)
         return content[last]
 
-    def _refuse_wrong_files(self, mapping: Mapping[Any, Any]) -> None:
+    def _refuse_wrong_files(self, mapping: Mapping[str, Any]) -> None:
         """Refuse an option of the user's own whose file would set nothing, or set it in the wrong place."""
         for group in options.optional():
             name = self.options.get(group)
@@ -203,7 +255,7 @@ class Composition:
 
     def _refuse_environment(self) -> None:
         """Refuse values from the environment: they may be secrets, and records are handed on. Paths are private."""
-        left: list[tuple[str, Any]] = [("", OmegaConf.to_container(self._config, resolve=False))]
+        left: list[tuple[str, Any]] = [("", self._mapping)]
         while left:
             key, value = left.pop()
             if isinstance(value, dict | list):

@@ -354,7 +354,8 @@ def meant_flag(flag: str, value: str | None) -> str:
     return _meant_key(flag.lstrip("-"), (), value) if _meant_keys(flag.lstrip("-")) else ""
 
 
-def settings(cls: type[Any]) -> dict[str, Any]:
+@functools.cache  # Python reads the types of a section anew each time, for every section of every cell
+def settings(cls: type[Any]) -> Mapping[str, Any]:
     """Return the keys of a section with their types, without what `bench.config.parse` finds out."""
     hidden = resolved(cls)
     return {key: hint for key, hint in typing.get_type_hints(cls).items() if key not in hidden}
