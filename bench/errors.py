@@ -101,7 +101,7 @@ def unknown(kind: str, given: object, allowed: Iterable[object]) -> UserError:
     return UserError(f"unknown {kind} '{given}': allowed are {', '.join(options)}{nearest(given, options)}")
 
 
-def listed(lines: Sequence[str], most: int = 20, further: str = "") -> list[str]:
+def shortened(lines: Sequence[str], most: int = 20, further: str = "") -> list[str]:
     """Return the first of many lines of a kind, and a last one that says how many there are beyond, and where."""
     rest = len(lines) - most
     return list(lines) if rest <= 0 else [*lines[:most], f"and {rest} more{further}"]

@@ -44,25 +44,30 @@ def against_control(records: Records) -> list[Compared]:
     if records.control is None:
         return []
     found: list[tuple[load.Measure, Arm, Arm, str]] = []
+    with_factors = {arm.hash: arm for arm in arms(records.runs, records.factors)}
     for measure in load.measures(records.runs):
         of_task = arms(records.runs[records.runs["task"] == measure.task], ())
         control = next((arm for arm in of_task if arm.label == records.control), None)
         for arm in of_task:
             if control is not None and arm is not control:
-                one, other = (_with_factors(records, each) for each in (arm, control))
+                one, other = (with_factors.get(each.hash, each) for each in (arm, control))
                 found.append((measure, one, other, not_comparable(one.factors, other.factors)))
     planned = sum(not reason for *_, reason in found)
-    return [_compared(records, *each, planned) for each in found]
+    runs = dict(iter(records.runs.groupby(["task", "hash"], sort=False)))
+    return [
+        _compared(
+            records, pd.concat([runs[measure.task, each.hash] for each in (arm, control)]),
+            measure, arm, control, reason, planned,
+        )
+        for measure, arm, control, reason in found
+    ]  # fmt: skip
 
 
-def _with_factors(records: Records, arm: Arm) -> Arm:
-    own = records.runs[records.runs["hash"] == arm.hash]
-    return next(iter(arms(own, records.factors)), arm)
-
-
-def _compared(records: Records, measure: load.Measure, arm: Arm, control: Arm, reason: str, planned: int) -> Compared:
-    runs = records.runs[records.runs["task"] == measure.task]
-    seeds = set(runs.loc[runs["hash"].isin([arm.hash, control.hash]), "seed"])
+def _compared(
+    records: Records, runs: pd.DataFrame, measure: load.Measure, arm: Arm, control: Arm, reason: str, planned: int
+) -> Compared:
+    """An arm beside the control, from the `runs` of both."""
+    seeds = set(runs["seed"])
     metric = METRICS[measure.column]
     question = Question(metric, "higher", MARGIN, 1 / max(planned, 1))
     blank = JudgedRow(

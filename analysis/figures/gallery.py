@@ -27,15 +27,18 @@ from analysis.figures.style import (
     legend_below,
     legend_right,
     ragged,
+    say,
     wrapped,
 )
 from analysis.load import MODES, Records, labels
+from analysis.load.shown import shown_arms
 from analysis.tables import references
 from analysis.tables.final_scores import compared_tasks, comparison, on_every_task
 from bench.errors import unknown
 
 SHARES = np.linspace(0, 1, 41)  # of the budget, where tasks with other grids are put together
 MOST_BESIDE = 3  # more measures beside each other would be too small to read on a page
+MOST_FAMILIES = 12  # of arms that differ in a factor alone, in one panel
 MAX_LINES = 6  # more lines with bands in one panel cannot be told apart
 _FACETS = ("advantage", "baseline", "update")
 _DIAGNOSTICS = (
@@ -50,24 +53,42 @@ _NOT_SWEPT = ("budget", "env_steps")
 
 @dataclass(frozen=True)
 class Material:
-    """What figures are drawn from.
+    """What figures are drawn from: the arms that are shown, see `analysis.load.shown`.
 
     Attributes:
-        records: what was read.
-        estimates: of every arm on every measure.
+        records: with the rows of these arms alone.
+        estimates: of every one of them on every measure.
         styles: of the whole study, even where `records` hold one task of it.
+        every: the runs of all arms, for figures that put arms together.
         families: what was judged, by title.
+        note: which arms are left out, in words; empty where none is.
     """
 
     records: Records
     estimates: pd.DataFrame
     styles: Mapping[str, Style]
+    every: pd.DataFrame
     families: Families = field(default_factory=dict)
+    note: str = ""
 
     @classmethod
-    def of(cls, records: Records, families: Families | None = None) -> "Material":
-        """The material of what was read, and of what was judged."""
-        return cls(records, comparison(records.runs), arm_styles(records.runs), families or {})
+    def of(
+        cls, records: Records, families: Families | None = None, estimates: pd.DataFrame | None = None
+    ) -> "Material":
+        """The material of what was read, and of what was judged.
+
+        `estimates` are those of `comparison` for all runs, if they are there already.
+        """
+        chosen, kept, judged = shown_arms(records), records, families or {}
+        if chosen.note:
+            runs, evaluations, curves = map(chosen.of, (records.runs, records.evaluations, records.curves))
+            training = chosen.of(records.training)
+            kept = replace(records, runs=runs, evaluations=evaluations, curves=curves, training=training)
+            judged = {
+                title: [row for row in rows if row.file or row.arm in chosen.arms] for title, rows in judged.items()
+            }
+        found = chosen.of(comparison(kept.runs) if estimates is None else estimates)
+        return cls(kept, found, arm_styles(kept.runs), records.runs, judged, chosen.note)
 
     def only(self, task: str) -> "Material":
         """The part of one task, drawn in the study's styles."""
@@ -76,7 +97,8 @@ class Material:
         runs, curves, training = (table[table["task"] == task] for table in tables)
         kept = replace(records, runs=runs, curves=curves, training=training)
         labels = [measure.label for measure in load.measures(runs)]
-        return Material(kept, self.estimates[self.estimates["task"].isin(labels)], self.styles)
+        every = self.every[self.every["task"] == task]
+        return replace(self, records=kept, estimates=self.estimates[self.estimates["task"].isin(labels)], every=every)
 
     @property
     def tasks(self) -> list[str]:
@@ -95,7 +117,10 @@ Draw = Callable[[Material, Look], Figure | None]  # None: the study holds nothin
 def draw(name: str, material: Material, look: Look) -> Figure | None:
     """The figure called `name`, or None where the study holds nothing for it. Raises `TooManyPanels`."""
     with house_style(look):
-        return FIGURES[name](material, look)
+        figure = FIGURES[name](material, look)
+        if figure is not None and material.note and name not in OF_FAMILIES:
+            say(figure, material.note)
+        return figure
 
 
 def count_panels(name: str, material: Material, look: Look) -> int:
@@ -299,7 +324,7 @@ def improvement(material: Material, look: Look) -> Figure | None:
 
 def heat_maps(material: Material, look: Look) -> Figure | None:
     """λ × γ of every family of arms on every task; None where the study does not vary both."""
-    by_task = _families(material, ("gae_lambda", "gamma"), 2)
+    by_task, every = _families(material, ("gae_lambda", "gamma"), 2)
     panels = [(task, label, runs) for task, families in by_task.items() for label, runs in families.items()]
     if not panels:
         return None
@@ -307,15 +332,20 @@ def heat_maps(material: Material, look: Look) -> Figure | None:
     for ax, (task, label, runs) in itertools.chain.from_iterable(placed):
         panel.heat_map(runs, "gae_lambda", "gamma", "normalised_stochastic", ax=ax)
         ax.set_title(task if len(by_task[task]) == 1 else f"{task}\n{label}")
+    _say_families(figure, {task: (len(found), every[task]) for task, found in by_task.items()})
     return figure
 
 
 def factor_curves(material: Material, look: Look) -> Figure | None:
     """A score over every numeric factor with three levels or more (group size, β, λ): rows factors, columns tasks."""
-    runs = material.records.runs
+    runs = material.every
     swept = [factor for factor in material.records.factors if factor not in _NOT_SWEPT and _is_swept(runs[factor])]
-    found = [(factor, _families(material, (factor,), 3)) for factor in swept]
-    panels = [[(factor, task, families) for task, families in by_task.items()] for factor, by_task in found if by_task]
+    found = {factor: _families(material, (factor,), 3) for factor in swept}
+    panels = [
+        [(factor, task, families) for task, families in by_task.items()]
+        for factor, (by_task, _) in found.items()
+        if by_task
+    ]
     if not panels:
         return None
     narrow = look.width is not None and look.width < 5 * look.scale
@@ -327,7 +357,20 @@ def factor_curves(material: Material, look: Look) -> Figure | None:
         for ax, (lines, texts) in _legends([ax for ax, _ in row]).items():
             place = (0.5, -0.3) if narrow else (1.02, 0.5)
             ax.legend(lines, texts, loc="upper center" if narrow else "center left", bbox_to_anchor=place)
+    counts = {
+        f"{factor}, {task}": (len(families), every[task])
+        for factor, (by_task, every) in found.items()
+        for task, families in by_task.items()
+    }
+    _say_families(figure, counts)
     return figure
+
+
+def _say_families(figure: Figure, counts: Mapping[str, tuple[int, int]]) -> None:
+    """Say of which panels how many families of arms are shown, where these are not all."""
+    fewer = [f"{what} {few} of {every}" for what, (few, every) in counts.items() if few < every]
+    if fewer:
+        say(figure, f"families of arms, those with the highest mean scores: {'; '.join(fewer)}")
 
 
 def _legends(row: Sequence[Axes]) -> dict[Axes, tuple[list[Any], list[Any]]]:
@@ -339,13 +382,30 @@ def _legends(row: Sequence[Axes]) -> dict[Axes, tuple[list[Any], list[Any]]]:
     return found
 
 
-def _families(material: Material, swept: tuple[str, ...], least: int) -> dict[str, dict[str, pd.DataFrame]]:
-    """By task, for those that have any: the arms that differ in the `swept` factors alone."""
-    runs, factors = material.records.runs, material.records.factors
+def _families(
+    material: Material, swept: tuple[str, ...], least: int
+) -> tuple[dict[str, dict[str, pd.DataFrame]], dict[str, int]]:
+    """By task, for those that have any: the arms that differ in the `swept` factors alone; and how many there are.
+
+    Of more than `MOST_FAMILIES`, those whose best level has the highest mean score.
+    """
+    runs, factors = material.every, material.records.factors
     if not set(swept) <= set(runs):
-        return {}
-    found = {task: labels.families(runs[runs["task"] == task], factors, swept, least) for task in material.tasks}
-    return {task: families for task, families in found.items() if families}
+        return {}, {}
+    every = {task: labels.families(runs[runs["task"] == task], factors, swept, least) for task in material.tasks}
+    kept = {task: _best_families(families, swept) for task, families in every.items() if families}
+    return kept, {task: len(families) for task, families in every.items()}
+
+
+def _best_families(families: dict[str, pd.DataFrame], swept: Sequence[str]) -> dict[str, pd.DataFrame]:
+    if len(families) <= MOST_FAMILIES:
+        return families
+    best = {
+        label: runs["normalised_stochastic"].astype(float).groupby([runs[factor] for factor in swept]).mean().max()
+        for label, runs in families.items()
+    }
+    chosen = sorted(best, key=lambda label: -best[label] if best[label] == best[label] else np.inf)[:MOST_FAMILIES]
+    return {label: runs for label, runs in families.items() if label in chosen}
 
 
 def _is_swept(levels: pd.Series) -> bool:
@@ -436,6 +496,7 @@ FIGURES: Mapping[str, Draw] = {
 }
 
 
+OF_FAMILIES = ("heat_map", "factor_curves")  # they are of all arms, and say themselves what they leave out
 ACROSS_TASKS = (
     "sample_efficiency",
     "performance_profiles",

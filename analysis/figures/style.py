@@ -215,6 +215,11 @@ def ragged(
     return figure, [list(zip(across, row, strict=False)) for across, row in zip(axes, rows, strict=True)]
 
 
+def say(figure: Figure, note: str) -> None:
+    """Write a note above a figure's panels, such as what it leaves out."""
+    figure.suptitle(note, x=0.01, ha="left", fontsize="small", color="0.35")
+
+
 def wrapped(rows: Sequence[Sequence[T]], columns: int) -> list[list[T]]:
     """`rows` with those longer than `columns` broken into several."""
     return [list(row[start : start + columns]) for row in rows for start in range(0, len(row), columns)]

@@ -57,7 +57,7 @@ class LoadedBlock:
     path: str
     record: Mapping[str, Any]
     statuses: Mapping[int, str]
-    tables: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    tables: Mapping[str, pa.Table] = field(default_factory=dict)
     scores: Mapping[int, Mapping[str, float]] = field(default_factory=dict)
     exact_scores: Mapping[int, Mapping[str, float]] | None = None
     measured: metrics.Seeds = field(default_factory=dict)
@@ -137,12 +137,11 @@ def _read_block(study: str, path: Path, name: str) -> tuple[LoadedBlock, Problem
             return replace(loaded, measured=dict.fromkeys(loaded.statuses)), None
         kept = {file: columns for file, columns in COLUMNS.items() if file not in found.left_out}
         tables = {file: blocks.table(found, file, columns) for file, columns in kept.items()}
-        frames = {file: table.to_pandas() for file, table in tables.items()}
         curves, budget = tables[CURVES], found.record["budget"]
         played, problem = _episodes(found, name)
         loaded = replace(
             loaded,
-            tables=frames,
+            tables=tables,
             scores=_scores(curves, budget),
             measured=metrics.of_block(found, curves, played, exact=False),
         )

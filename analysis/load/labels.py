@@ -73,10 +73,13 @@ def families(runs: pd.DataFrame, factors: Sequence[str], swept: Sequence[str], l
             for key, piece in pieces
             if all(piece[factor].nunique() >= least for factor in swept)
         ]
+    levels: dict[tuple[str, str], set[str]] = {}
+    for name, key, _ in found:
+        for factor, level in key.items():
+            levels.setdefault((name, factor), set()).add(str(level))
     labelled = {}
     for name, key, piece in found:
-        told = [f"{factor}={level}" for factor, level in key.items()
-                if any(str(other.get(factor)) != str(level) for again, other, _ in found if again == name)]  # fmt: skip
+        told = [f"{factor}={level}" for factor, level in key.items() if len(levels[name, factor]) > 1]
         labelled[f"{name} ({', '.join(told)})" if told else name] = piece
     return labelled
 

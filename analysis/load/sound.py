@@ -5,6 +5,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
 from analysis.load.blocks import SCORES, LoadedBlock
 from bench.errors import UserError
 from bench.records.tables import CURVES, TRAINING
@@ -22,23 +26,28 @@ def _infinite(block: LoadedBlock) -> dict[int, str]:
     """By seed, what is not finite and where first."""
     found: dict[int, str] = {}
     evaluations, updates = block.tables.get(CURVES), block.tables.get(TRAINING)
-    if updates is not None and TRAINED in updates:
-        wrong = updates.loc[updates[TRAINED].abs() > LARGEST, ["seed", "step", TRAINED]]
-        for seed, step, value in wrong.itertuples(index=False):
-            found.setdefault(int(seed), f"the return of its training was {_what(value)} at step {step}")
+    if updates is not None and TRAINED in updates.column_names:
+        wrong = _rows(updates, np.abs(updates[TRAINED].to_numpy().astype(float)) > LARGEST)
+        for row in wrong:
+            what = f"the return of its training was {_what(row[TRAINED])} at step {row['step']}"
+            found.setdefault(row["seed"], what)
     for column in SCORES:
-        if evaluations is not None and column in evaluations:
-            values = evaluations[column].astype(float)
-            wrong = evaluations.loc[~(values.abs() <= LARGEST), ["seed", "step", "mode", column]]
-            for seed, step, mode, value in wrong.sort_values(["seed", "step"]).itertuples(index=False):
+        if evaluations is not None and column in evaluations.column_names:
+            wrong = _rows(evaluations, ~(np.abs(evaluations[column].to_numpy().astype(float)) <= LARGEST))
+            for row in sorted(wrong, key=lambda row: (row["seed"], row["step"])):
                 name = column.replace("_", " ")
-                what = f"the {name} of an evaluation was {_what(value)} at step {step} ({mode})"
-                found.setdefault(int(seed), what)
+                what = f"the {name} of an evaluation was {_what(row[column])} at step {row['step']} ({row['mode']})"
+                found.setdefault(row["seed"], what)
     return {seed: cause for seed, cause in found.items() if block.statuses.get(seed) == "done"}
 
 
-def _what(value: float) -> str:
-    return f"beyond {LARGEST:g}" if math.isfinite(value) else "not finite"
+def _rows(table: pa.Table, chosen: NDArray[np.bool_]) -> list[dict[str, Any]]:
+    """Some rows of a table: mostly none."""
+    return list(table.filter(pa.array(chosen)).to_pylist()) if chosen.any() else []
+
+
+def _what(value: float | None) -> str:
+    return f"beyond {LARGEST:g}" if value is not None and math.isfinite(value) else "not finite"
 
 
 def _failed(block: LoadedBlock, causes: Mapping[int, str]) -> dict[str, Any]:

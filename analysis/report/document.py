@@ -18,12 +18,14 @@ from analysis.tables.final_scores import aggregate_table, comparison_table, coun
 from analysis.tables.formats import Table, interval_text
 from analysis.tables.learning import closing_table, learning_table
 from bench.config.names import bounded
+from bench.errors import shortened
 from bench.verdicts.hypotheses import ClaimsFile
 from bench.verdicts.judge import ALPHA
 from bench.verdicts.row import JudgedRow, in_order
 
 NAMED_TIES = 4  # in a sentence; the table of final scores marks them all
 LONGEST = 1000  # letters of what a record says in its own words
+MOST_TROUBLES = 200  # runs of a kind that are named: of thousands, runs.csv has the others
 MODE = "stochastic"  # what is trained; claims are judged on it
 RANKS = (
     "Whether an arm is ahead is said by paired sign-flip tests, with a family-wise error of at most "
@@ -107,31 +109,39 @@ class Document:
         return Document(self.title, (*self.parts[:place], *parts, *self.parts[place:]))
 
 
-def compose(material: Material, verdicts: Verdicts, figures: Sequence[str], too_large: Sequence[str]) -> Document:
+def compose(
+    records: Records,
+    estimates: pd.DataFrame,
+    material: Material,
+    verdicts: Verdicts,
+    figures: Sequence[str],
+    too_large: Sequence[str],
+) -> Document:
     """The report of a study.
 
     Args:
-        material: the study.
+        records: the study.
+        estimates: of the final scores of all its arms.
+        material: the arms that are shown.
         verdicts: what was judged.
         figures: names of the figures there are.
         too_large: names of figures with too many panels for a report.
     """
-    records = material.records
-    metrics = run_metrics(records)
-    aggregates, costs = aggregate_table(records.runs), costs_of_runs(records.runs)
+    chosen = material.records
+    metrics = run_metrics(chosen)
+    aggregates, costs = aggregate_table(chosen.runs), costs_of_runs(chosen.runs)
+    scores = comparison_table(material.estimates, note=material.note)
     parts = [
-        _answer(material, verdicts),
+        _answer(records, estimates, material.note, verdicts),
         *_claims(verdicts, records),
         *_closing(material, metrics, costs),
-        Part(
-            "Final scores", how_measured(records), tables=(comparison_table(material.estimates), *_present(aggregates))
-        ),
-        *_control(verdicts.compared, str(records.control)),
-        *_referenced(records),
+        Part("Final scores", how_measured(records), tables=(scores, *_present(aggregates))),
+        *_control([each for each in verdicts.compared if each.row.arm in material.styles], str(records.control)),
+        *_referenced(chosen),
         Part("Speed and stability", tables=(learning_table(metrics),)),
         Part("Figures", _on_demand(records.name, too_large), figures=tuple(figures)),
         *_troubles(records),
-        Part("Cost", tables=(cost_table(costs), *_present(critic_table(records.runs)))),
+        Part("Cost", tables=(cost_table(costs), *_present(critic_table(chosen.runs)))),
         Part("How it was made", items=tuple(_provenance(records))),
     ]
     return Document(records.title, tuple(parts))
@@ -142,10 +152,12 @@ def _present(*found: Table | None) -> tuple[Table, ...]:
     return tuple(table for table in found if table is not None)
 
 
-def _answer(material: Material, verdicts: Verdicts) -> Part:
+def _answer(records: Records, estimates: pd.DataFrame, note: str, verdicts: Verdicts) -> Part:
     """How the arms of every task stand to the highest mean, and the verdicts in numbers."""
-    items = [_standing(measure.label, material.estimates) for measure in measures(material.records.runs)]
-    said = (summary(material.records.runs), *((RANKS,) if (material.estimates["mark"] != "").any() else ()))
+    items = [_standing(measure.label, estimates) for measure in measures(records.runs)]
+    left_out = (f"Tables and figures show {note}; every arm is in comparison.csv, costs.csv and runs.csv.",)
+    ranks = (RANKS,) if (estimates["mark"] != "").any() else ()
+    said = (summary(records.runs), *(left_out if note else ()), *ranks)
     return Part("In short", said, (*items, *_verdicts(verdicts)))
 
 
@@ -315,10 +327,14 @@ def _troubles(records: Records) -> list[Part]:
         f"{task}, {arm}, seed {seed}: {bounded(str(cause), LONGEST)}"
         for task, arm, seed, cause in failed[["task", "arm", "seed", "cause"]].itertuples(index=False)
     ]
-    items += [f"not usable: {problem}" for problem in records.problems]
+    items = shortened(items, MOST_TROUBLES, " that failed; runs.csv has them all")
+    items += shortened([f"not usable: {problem}" for problem in records.problems], MOST_TROUBLES, " not usable")
     absent = records.runs[records.runs["status"].isin(["missing", "unfinished"])]
-    for (task, arm, status), seeds in absent.groupby(["task", "arm", "status"], sort=False)["seed"]:
-        items.append(f"{task}, {arm}: {status}, {'seed' if len(seeds) == 1 else 'seeds'} {_ranges(sorted(seeds))}")
+    found = [
+        f"{task}, {arm}: {status}, {'seed' if len(seeds) == 1 else 'seeds'} {_ranges(sorted(seeds))}"
+        for (task, arm, status), seeds in absent.groupby(["task", "arm", "status"], sort=False)["seed"]
+    ]
+    items += shortened(found, MOST_TROUBLES, " missing or unfinished; runs.csv has them all")
     return [Part("What failed or is missing", items=tuple(items))] if items else []
 
 
@@ -341,8 +357,8 @@ def _provenance(records: Records) -> list[str]:
     steps = records.runs["env_steps"].astype(float).sum()
     hours = records.runs["cpu_seconds"].astype(float).sum() / 3600
     found = [
-        f"{name}: {'; '.join(bounded(value, LONGEST) for value in sorted(set(values) - {''})) or 'not recorded'}"
-        for name, values in lines
+        f"{name}: {'; '.join(shortened(sorted({bounded(each, LONGEST) for each in own} - {''}))) or 'not recorded'}"
+        for name, own in lines
     ]
     if len(records.runs):
         found += [*_without_diagnostics(records), f"In all: {steps:,.0f} environment steps, {hours:.2f} CPU hours"]

@@ -17,7 +17,7 @@ from analysis.report.document import Document, Part, Verdicts
 from analysis.tables import formats
 from analysis.tables.comparisons import claims_table, control_table, rows_frame, rows_json
 from analysis.tables.costs import costs_of_runs
-from analysis.tables.final_scores import comparison_table
+from analysis.tables.final_scores import comparison, comparison_table
 from analysis.tables.lab import policies_table
 from analysis.tables.tuned import Tuned
 from bench.errors import UserError
@@ -64,16 +64,17 @@ def write_report(
 
 
 def _write_trained(records: Records, folder: Path, verdicts: Verdicts, tuning: Tuned | None) -> Iterator[Path]:
-    material = Material.of(records, verdicts.families)
+    estimates = comparison(records.runs)
+    material = Material.of(records, verdicts.families, estimates)
     names, too_large = choose(material, list(FIGURES), LOOK)
     by_task, whole = sheets.of_page(names, material.tasks), sheets.of_files(names, gallery.chosen(MAIN_FIGURES))
     drawn = sheets.draw(material, [*by_task, *whole], LOOK)  # goes on beside what follows
-    yield from _write_tables(material, folder)
+    yield from _write_tables(records, estimates, material, folder)
     yield from _write_verdicts(verdicts, str(records.control), folder)
     measured = lab_figures.drawings(records.laboratory, LOOK)
     if tuning is not None:
         measured |= tuned_figures.drawings(tuning, material.styles, LOOK)
-    said = document.compose(material, verdicts, [*names, *measured], too_large)
+    said = document.compose(records, estimates, material, verdicts, [*names, *measured], too_large)
     if tuning is not None:
         said = said.after("In short", tuned.parts(tuning))
     said = said.after("Final scores", _measured_parts(records, material.estimates))
@@ -135,10 +136,12 @@ def _write_document(
     yield write_file(folder / "index.html", page.html(said, drawings, styles).encode())
 
 
-def _write_tables(material: Material, folder: Path) -> Iterator[Path]:
-    estimates, runs = material.estimates, material.records.runs
-    by_mode = [comparison_table(estimates, [mode]) for mode in reversed(MODES)]
-    yield from write_table(folder / "comparison", comparison_table(estimates), estimates, by_mode)
+def _write_tables(records: Records, estimates: pd.DataFrame, material: Material, folder: Path) -> Iterator[Path]:
+    """The tables: of all arms for other programs (CSV), of those that are shown for people."""
+    runs = records.runs
+    by_mode = [comparison_table(material.estimates, [mode], material.note) for mode in reversed(MODES)]
+    table = comparison_table(material.estimates, note=material.note)
+    yield from write_table(folder / "comparison", table, estimates, by_mode)
     yield write_file(folder / "costs.csv", formats.csv(costs_of_runs(runs)).encode())
     yield write_file(folder / "runs.csv", formats.csv(runs.drop(columns="block")).encode())
 

@@ -125,8 +125,11 @@ def _estimates(
     return row | {"failing": float(stats.failure_rate(normalised, FAILING))}
 
 
-def comparison_table(estimates: pd.DataFrame, modes: Sequence[str] = MODES) -> Table:
-    """`comparison` as text: a section per task, a row per arm, mean and IQM of each of `modes` side by side."""
+def comparison_table(estimates: pd.DataFrame, modes: Sequence[str] = MODES, note: str = "") -> Table:
+    """`comparison` as text: a section per task, a row per arm, mean and IQM of each of `modes` side by side.
+
+    `note` says which arms are left out.
+    """
     sections = []
     for task, part in estimates.groupby("task", sort=False):
         decimals = decimals_of(part[["mean", "iqm"]].to_numpy(float))
@@ -137,7 +140,8 @@ def comparison_table(estimates: pd.DataFrame, modes: Sequence[str] = MODES) -> T
     return Table(
         caption=f"Final scores (mean over the last tenth of the evaluations): mean and interquartile mean (IQM) over "
         f"seeds, with {stats.CONFIDENCE:.0%} stratified bootstrap intervals; failing: share of runs that end below the "
-        f"midpoint of random and reference (not said of true scores, whose best is not the reference's). {meaning}",
+        f"midpoint of random and reference (not said of true scores, whose best is not the reference's). {meaning}"
+        + (f" Here are {note}; comparison.csv has every arm." if note else ""),
         header=("arm", "n", *(name + (f", {mode}" if len(modes) > 1 else "") for mode in modes for name in columns)),
         sections=tuple(sections),
     )

@@ -53,7 +53,7 @@ class Illegal:
 
 def listed(illegal: Sequence[Illegal]) -> list[str]:
     """Return a line for each illegal cell, as far as they are shown."""
-    return errors.listed([f"{each.choices}: {each.reason}" if each.choices else each.reason for each in illegal])
+    return errors.shortened([f"{each.choices}: {each.reason}" if each.choices else each.reason for each in illegal])
 
 
 def refusal(illegal: Sequence[Illegal], cells: int) -> UserError:

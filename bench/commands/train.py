@@ -24,7 +24,7 @@ from bench.cells.mistakes import explained
 from bench.cells.overrides import written
 from bench.cells.planning import plan_command
 from bench.design import phases
-from bench.errors import RunWarning, UserError, counted, first_line, listed
+from bench.errors import RunWarning, UserError, counted, first_line, shortened
 from bench.execution import dry_run, launch, progress
 from bench.execution.checks import check
 from bench.execution.execute import train_missing
@@ -162,7 +162,7 @@ def sweep(config: Any, words: Sequence[str], load: Callable[..., Any], launcher:
 
 
 def _warn(lines: Sequence[str]) -> None:
-    for line in listed(lines, MOST_LINES):
+    for line in shortened(lines, MOST_LINES):
         print(line if line.startswith(" ") else f"warning: {line}", file=sys.stderr)
 
 
@@ -198,7 +198,7 @@ def _conclude(report: Report) -> None:
     """Print how a sweep ended. Raises `SweepFailed`."""
     _warn(report.warnings)
     status = f"; '{_next('bench', 'status', report.directory)}' names them"
-    for line in listed(report.failures, further=status):
+    for line in shortened(report.failures, further=status):
         print(f"failed: {line}", file=sys.stderr)
     counts = [counted(report.cells, "cell")]
     if report.skipped:

@@ -9,7 +9,7 @@ from bench.cells.grids import Cell
 from bench.cells.labels import labels
 from bench.config.identity import cell_hash
 from bench.config.schema import Config
-from bench.errors import counted, listed
+from bench.errors import counted, shortened
 from bench.execution import execute
 from bench.execution.launch import OURS, Job, cost, jobs, work
 from bench.records import block as blocks
@@ -54,11 +54,11 @@ def dry_run(cells: Sequence[Cell], processes: int | None) -> str:
     lines = [f"{counted(len(done), 'cell')} in {where}: {counted(finished, 'seed')} of cells done"]
     if running:
         lines[0] += f", {running} running in another process"
-    lines += listed([f"to be set aside: {what}" for found in hurt.values() for what in found.values()], MOST_LINES)
+    lines += shortened([f"to be set aside: {what}" for found in hurt.values() for what in found.values()], MOST_LINES)
     if not todo:
         return "\n".join([*lines, "nothing to train"])
     needed = _needed(todo)
-    return "\n".join([*lines, *listed(list(map(_line, needed)), MOST_LINES), _in_words(needed, processes)])
+    return "\n".join([*lines, *shortened(list(map(_line, needed)), MOST_LINES), _in_words(needed, processes)])
 
 
 def _line(needed: "Needed") -> str:

@@ -339,8 +339,9 @@ def walk(study: Path, part: str = RUNS) -> tuple[list[Path], list[Path]]:
     level, foreign = [study / part] if (study / part).is_dir() else [], []
     for _ in ("task", "cell", "block"):
         inside = [path for folder in level for path in _inside(folder) if not path.name.startswith(".")]
-        level = [path for path in inside if path.is_dir() and not path.is_symlink()]
-        foreign += [path for path in inside if path not in level]
+        are_folders = [path.is_dir() and not path.is_symlink() for path in inside]
+        level = [path for path, is_folder in zip(inside, are_folders, strict=True) if is_folder]
+        foreign += [path for path, is_folder in zip(inside, are_folders, strict=True) if not is_folder]
     return sorted({*level, *packs.blocks_below(study / part, part)}), foreign
 
 
