@@ -354,9 +354,13 @@ def meant_flag(flag: str, value: str | None) -> str:
     return _meant_key(flag.lstrip("-"), (), value) if _meant_keys(flag.lstrip("-")) else ""
 
 
-@functools.cache  # Python reads the types of a section anew each time, for every section of every cell
 def settings(cls: type[Any]) -> Mapping[str, Any]:
     """Return the keys of a section with their types, without what `bench.config.parse` finds out."""
+    return _settings(typing.cast(Any, cls))
+
+
+@functools.cache  # Python reads the types of a section anew each time, for every section of every cell
+def _settings(cls: Any) -> Mapping[str, Any]:
     hidden = resolved(cls)
     return {key: hint for key, hint in typing.get_type_hints(cls).items() if key not in hidden}
 
