@@ -11,7 +11,7 @@ from bench.errors import UserError
 from bench.lab.exact.gradients import gradient
 from bench.lab.exact.groups import Batch, BatchGradient, batch_mean, compared_outcomes, compared_targets
 from bench.lab.exact.parts import Advantages
-from bench.lab.exact.process import Process, Values
+from bench.lab.exact.process import Process, Values, share_cut
 from bench.lab.exact.scaled import scaled_outcomes
 from bench.lab.exact.scores import Scores
 from bench.lab.exact.targets import Target, target_moments
@@ -19,6 +19,7 @@ from bench.tasks.exam_question import ExamQuestion
 
 FIXED = ("none", "critic")  # baselines that are functions of the state
 COMPARED = ("group", "grpo", "rloo", "time_mean")
+MOST_CUT = 1e-3  # the share of episodes that a time limit may cut before numbers without it are no longer the task's
 
 
 def why_sampled(process: Process, arm: Arm) -> str | None:
@@ -32,6 +33,8 @@ def why_sampled(process: Process, arm: Arm) -> str | None:
     ):
         if applies:
             return reason
+    if (cut := share_cut(process)) > MOST_CUT:
+        return f"task.time_limit={process.task.time_limit} cuts a share of {cut:.2g} of all episodes"
     return _why_compared_ones_are(process, arm) if arm.baseline.name in COMPARED else _why_a_mean_is(process, arm)
 
 

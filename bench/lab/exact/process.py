@@ -242,6 +242,22 @@ class Process:
         return share
 
 
+def share_cut(process: Process) -> float:
+    """Return the share of episodes that the task's time limit cuts, which exact numbers leave out of account."""
+    limit = process.task.time_limit
+    if limit is None:
+        return 0.0
+    if process.horizon is not None:
+        return float(limit < process.horizon)
+    alive, moves = process.starts.mean(np.eye(process.shape[1])[process.starts.states])[None], process.moves[0]
+    while limit:  # `moves` are of 1, 2, 4, … steps
+        if limit % 2:
+            alive = arrays.matrix_product(alive, moves)
+        moves = arrays.matrix_product(moves, moves)
+        limit //= 2
+    return float(alive.sum())
+
+
 def _enumerable(task: ExactTask) -> Model:
     """Return a task's model. Raises `UserError` where its arrays are too large."""
     try:

@@ -11,7 +11,7 @@ from bench.lab.exact.arms import advantages_of, gradient_of, why_sampled
 from bench.lab.exact.bias import advantage_errors
 from bench.lab.exact.groups import Batch, batch_mean
 from bench.lab.exact.parts import Advantages, decompose
-from bench.lab.exact.process import Process
+from bench.lab.exact.process import Process, share_cut
 from bench.lab.exact.sampled import sampled_gradients
 from bench.lab.exact.scores import LogitScores, scores_of
 from bench.lab.exact.targets import MONTE_CARLO, TD0, Target, target_moments
@@ -49,6 +49,8 @@ OUTCOMES = arm("weekly_exam", "group", "monte_carlo", "group.credit=outcome")
         (WeeklyExam(), arm("weekly_exam", "critic", "gae", "collect=segments"), "cuts episodes at random"),
         (WeeklyExam(), arm("weekly_exam", "critic", "gae", "reference=initial", "reference.placement=reward",
                            "reference.kind=k1"), "changes the rewards"),
+        (RandomWalk(time_limit=30), arm("random_walk", "critic", "td0"), "task.time_limit=30 cuts a share of 0.86 of"),
+        (RandomWalk(time_limit=None), arm("random_walk", "critic", "td0"), None),
         (RandomWalk(), arm("random_walk", "rloo", "td0"), "members end at different steps"),
         (RandomWalk(), arm("random_walk", "time_mean", "td0"), "members end at different steps"),
         (RandomWalk(), arm("random_walk", "batch_mean", "td0"), "a ratio where episodes have different lengths"),
@@ -66,6 +68,13 @@ def test_what_is_exact_and_why_the_rest_is_not(task: ExactTask, of: Config, reas
         with pytest.raises(UserError, match="sample it with") as caught:
             gradient_of(process, LogitScores(process), of)
         assert "\n" not in str(caught.value)
+
+
+def test_the_share_of_episodes_that_a_time_limit_cuts() -> None:
+    """Ten steps in one direction lead out, with the chance 2 · 2⁻¹⁰; of a thousand steps, few walks need more."""
+    for limit, low, high in ((9, 1, 1), (10, 1 - 2**-9, 1 - 2**-9), (1000, 1e-6, 1e-5)):
+        found = share_cut(Process.of(RandomWalk(time_limit=limit), "uniform"))
+        assert low - 1e-12 <= found <= high + 1e-12
 
 
 def test_the_averages_of_a_state_baseline_are_those_of_its_tables() -> None:
