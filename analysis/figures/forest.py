@@ -83,9 +83,13 @@ def forest(families: Families, look: Look) -> Figure | None:
     Args:
         families: by title, rows in the order they are shown. Those of a claim lie together.
         look: where the figure is going to be seen. With little width the numbers are left out, and verdicts stay.
+
+    Raises:
+        TooManyPanels: where `look` allows none.
     """
     if not any(families.values()):
         return None
+    look.check(1)
     with house_style(look):
         return _figure({title: rows for title, rows in families.items() if rows}, look)
 
