@@ -31,7 +31,7 @@ LAB = Scene(
     (
         "bench", "lab", "task=exam_question", "stages=start,optimum", "jobs=2", "baselines=none,critic,rloo",
         "advantages=monte_carlo", "critics=exact", "anchors=3", "times=1", "futures=3", "batches=8",
-        "batch_multiples=1,2", "group_sizes=2",
+        "batch_multiples=1,2", "group_sizes=2", "seeds=1",
     ),
     "lab",
     beside=("lab",),

@@ -9,13 +9,14 @@ import pandas as pd
 from analysis.load.laboratory import POLICY, Laboratory
 from analysis.report.document import Part
 from analysis.tables.formats import number_text
-from analysis.tables.lab import baselines_table, fairness_table, final_returns, hurts, targets_table
+from analysis.tables.lab import baselines_table, fairness_table, final_returns, hurts, policies_lines, targets_table
 from bench.paths import CONF
 
 UNIT = (
     "The unit is a policy: one training run of its own seed. Numbers are means over policies with Student's interval. "
     "Every policy's value is in policies.csv and in the figures; every mean of every stage in laboratory.csv."
 )
+EVERY = "The paired differences that claims are judged by, one number per policy in the order of seeds."
 EXAM_WORLDS = ("exam_question", "weekly_exam")  # the laboratory tells their brothers apart
 
 
@@ -37,6 +38,7 @@ def parts(found: Laboratory, estimates: pd.DataFrame, runs: pd.DataFrame, studie
     return [
         Part("The estimators, measured", (UNIT,), tables=(targets,) if targets else ()),
         Part("Where a baseline hurts", items=harm, tables=(baselines,) if baselines else ()),
+        *([Part("Every policy", (EVERY,), items=tuple(policies_lines(found)))] if targets else []),
         *fair,
         Part("The ground truth", items=truth),
     ]

@@ -23,6 +23,11 @@ from analysis.tables.formats import Section, Table, interval_text, number_text
 
 SHARES = {"learning_share": "of what is learned", "variance_share": "of the variance"}
 ROUNDING = 1e-9
+PAIRS = {  # what the article says of targets: the metric, and which less which
+    "bias² of TD(0) less Monte Carlo": ("bias", "td0", "monte_carlo"),
+    "variance of Monte Carlo less GAE": ("variance", "monte_carlo", "gae"),
+    "cosine of GAE less Monte Carlo": ("cosine", "gae", "monte_carlo"),
+}
 LARGEST = 1e6  # beyond, a number is written with a power of ten
 
 
@@ -231,6 +236,23 @@ def _shares(rows: pd.DataFrame, kinds: Sequence[str]) -> list[str]:
     shares = rows.set_index(["kind", "quantity"])[["value", "low", "high"]].astype(float).clip(0, 1)
     numbers = dict(zip(shares.index, shares.to_numpy(), strict=True))
     return [cell_text(numbers[kind, share]) for kind in kinds for share in SHARES]
+
+
+def policies_lines(found: Laboratory) -> list[str]:
+    """Every policy's difference between targets under the critic, in the order of seeds: a line per pair and task."""
+    lines = []
+    for name, (metric, first, second) in PAIRS.items():
+        for task in found.tasks:
+            label = stage_of(found, task)
+            rows = usual(measured(found.each(task, METRICS[metric][0], label), metric))
+            wide = rows[rows["baseline"] == "critic"].pivot_table(
+                index="seed", columns="advantage", values="value", sort=True
+            )
+            if {first, second} <= set(wide):
+                values = (wide[first] - wide[second]).to_numpy(float)
+                told = ", ".join("–" if np.isnan(value) else number_text(value, 2) for value in values)
+                lines.append(f"{name}, {task}, {label}: {told}.")
+    return lines
 
 
 def policies_table(found: Laboratory) -> pd.DataFrame:

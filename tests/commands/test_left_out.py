@@ -186,6 +186,7 @@ def test_git_takes_records_scores_and_reports_and_nothing_else(tmp_path):
         "report/comparison.tex",
         "report/index.html",
         "report/laboratory.csv",
+        "report/policies.csv",
     ]
     for study in ("baselines", "article", "honest", "adhoc", "quick", "of-my-own"):
         for name in [*taken, *left]:

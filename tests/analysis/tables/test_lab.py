@@ -11,7 +11,7 @@ import pytest
 from analysis import load
 from analysis.cli import main as analyse
 from analysis.figures import lab as lab_figures
-from analysis.load.laboratory import Laboratory, together
+from analysis.load.laboratory import COLUMNS, Laboratory, together
 from analysis.report import files as report_files
 from analysis.report import lab as lab_report
 from analysis.tables import lab as lab_tables
@@ -19,7 +19,7 @@ from analysis.tables.learning import measured_texts
 from bench.commands.main import main
 from bench.records.files import sha256
 from bench.records.index import LAB
-from tests.analysis.conftest import edit
+from tests.analysis.conftest import ResultsWriter, edit
 
 
 @pytest.fixture(scope="module")
@@ -243,3 +243,26 @@ def test_arms_left_out_are_named_with_the_reason() -> None:
 def test_a_study_without_a_laboratory_has_no_section(tmp_path: Path) -> None:
     (tmp_path / "s" / "runs").mkdir(parents=True)
     assert load.read(["s"], tmp_path).laboratory.empty
+
+
+@pytest.mark.usefixtures("svg_only")
+def test_a_report_of_seven_tasks_has_at_most_3000_words(
+    found: Laboratory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As many tasks, stages and policies as study=bias_variance has; two of the worlds have brothers."""
+    writer = ResultsWriter(tmp_path / "results")
+    columns = [name for name in COLUMNS if name != "seed"]
+    rows = found.quantities[(found.quantities["seed"] == 0) & ~found.quantities["level"].isin(["step", "size"])]
+    few = rows[columns].astype(object).where(rows[columns].notna(), None).to_dict("records")
+    exams, others = ("weekly_exam", "exam_question"), ("random_walk", "cartpole", "acrobot", "pendulum", "mountain_car")
+    for task in (*exams, *others):
+        own = [row for row in few if task in exams or row["level"] != "kind"]
+        policies = 5 if task in others[1:] else 20
+        for stage in ("start", "halfway", "end"):
+            writer.stage(
+                "s", task, stage, "0123abcd", [{"seed": seed, **row} for seed in range(policies) for row in own]
+            )
+    monkeypatch.setattr(report_files.lab_figures, "drawings", lambda *_: {})
+    assert analyse(["study=s", f"results={writer.root}"]) == 0
+    words = (writer.root / "s" / "report" / "report.md").read_text().split()
+    assert 1000 < len(words) <= 3000
