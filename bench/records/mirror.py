@@ -32,6 +32,7 @@ from bench.records.tables import TRAINING, columns_of
 COMPLETE, SENT = ".complete", ".sent"
 SENT_KEY = "sent"  # of a run's configuration: how much its history has
 FOLDER = "wandb"  # of a study, with the offline runs
+SENDING = ".sending"  # in it, the folder whose lock the process has that sends some of them
 LARGEST_MARK = 1 << 10  # bytes
 LONGEST_TAG = 64  # letters, for W&B
 

@@ -9,7 +9,7 @@ import time
 
 from bench.errors import UserError, first_line
 from bench.records import block as blocks
-from bench.records import mirror, sending
+from bench.records import files, mirror, sending
 from bench.records.mirror import Extra
 from bench.records.mirroring import Watch
 from bench.records.wandb_process import Gone, Leader
@@ -79,10 +79,16 @@ class _Mirror:
     def _send(self) -> None:
         began = time.monotonic()
         try:
-            for run in sending.send(tuple(self.waiting), self.leader.call):
-                mirror.mark(mirror.SENT, run.block, run.seed, run.study)
-                self.waiting.remove(run)
-                self.leader.say(sent=1)
+            with contextlib.ExitStack() as locks:
+                for study in dict.fromkeys(
+                    run.study for run in self.waiting
+                ):  # who sends a run twice has it there twice
+                    locks.enter_context(files.locked(study / mirror.FOLDER / mirror.SENDING))
+                self.waiting = [run for run in self.waiting if not run.is_sent()]
+                for run in sending.send(tuple(self.waiting), self.leader.call):
+                    mirror.mark(mirror.SENT, run.block, run.seed, run.study)
+                    self.waiting.remove(run)
+                    self.leader.say(sent=1)
             self.leader.say(unsent=None)
             pause = (time.monotonic() - began) / SEND_SHARE
         except Gone:

@@ -41,6 +41,10 @@ class Waiting:
         """What W&B calls it."""
         return mirror.run_id(self.block, self.seed)
 
+    def is_sent(self) -> bool:
+        """Whether W&B has it by now."""
+        return mirror.is_marked(mirror.SENT, self.block, self.seed, self.study)
+
     def folder(self) -> Path:
         """Where it lies, without the mark of W&B's program, which would pass it over."""
         found = mirror.folder(self.study, self.block, self.seed)
@@ -60,6 +64,8 @@ def send(waiting: Sequence[Waiting], call: Call) -> Iterator[Waiting]:
         Refused: for the first reason why it does not have one.
         Exception: whatever wandb raises.
     """
+    if not waiting:
+        return
     import wandb
 
     api = wandb.Api()

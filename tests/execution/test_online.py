@@ -115,6 +115,20 @@ def test_what_was_not_taken_is_sent_once_more_in_the_end(server, cell):
     assert len(server.runs) == 2
 
 
+def test_two_that_mirror_the_same_send_each_row_once(server, cell):
+    config = cell("seeds=2", "wandb=online")
+    both = [mirroring.MirrorProcess(mirroring.watches([config])) for _ in range(2)]
+    execute.train_missing(config)
+    for process in both:
+        process.client.tell(b"ended\n")
+    for process in both:
+        process.finish(lambda _: None, 60.0)
+        process.close()
+        assert process.troubles == {}
+    assert sum(process.sent for process in both) == 2
+    assert_whole(server, blocks.study_directory(config))
+
+
 def test_an_interruption_ends_what_is_being_sent(server, cell):
     server.answers = {"file_stream": HANG}
     config = cell("seeds=1", "wandb=online")
