@@ -39,7 +39,13 @@ def test_a_block_holds_what_the_design_says(learner, cell):
     run = record(path)
     assert run["status"] == "done"
     divergences = pq.read_table(path / TRAINING, filters=[("seed", "==", 0)])["train/kl"].to_numpy()
-    assert run["seeds"]["0"] == {
+    outcome = dict(run["seeds"]["0"])
+    halves = outcome.pop("halves")  # numbers of both halves of the episodes: tests/records/test_metrics.py
+    assert {key: len(pair) for key, pair in halves.items()} == dict.fromkeys(
+        ("area", "final", "final_deterministic", "steps"), 2
+    )
+    assert np.isfinite(outcome.pop("drawdown"))
+    assert outcome == {
         "status": "done",
         "cause": None,
         "env_steps": 90,
