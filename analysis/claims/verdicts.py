@@ -193,7 +193,7 @@ def _first_results(blank: JudgedRow, file: ClaimsFile, claim: Claim, records: Re
 def _without_verdict(row: JudgedRow, text: str) -> JudgedRow:
     """A row of the main pool for a claim that was written knowing it; `text` where it says nothing at all."""
     if row.word is not None:
-        text = f"{NOT_RUN}: first results, which are not confirmatory, say {row.text}"
+        text = f"{NOT_RUN}: first results say {row.text}"
     return replace(row, word=None, text=text, p=None, needed=None, planned=KNOWN)
 
 

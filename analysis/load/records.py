@@ -274,7 +274,8 @@ def read(studies: Sequence[str], results: str | Path = "results", seed_pool: str
 def _looked_at(folder: Path, root: Path, problems: list[Problem]) -> tuple[tuple[Line, ...] | None, bool]:
     """The ledger of a study, and whether it is forged, which `problems` then tell."""
     wrong, _ = audit.audit(folder)
-    problems += [Problem(str((folder / ledger.LEDGER).relative_to(root)), cause) for cause in wrong]
+    where = folder / ledger.LEDGER
+    problems += [Problem(str(where.relative_to(root)), each.removeprefix(f"ledger {where}: ")) for each in wrong]
     try:
         return tuple(ledger.load(folder)), bool(wrong)
     except Damaged:

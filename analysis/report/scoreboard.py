@@ -149,7 +149,7 @@ def _markdown(rows: Sequence[tuple[str, ...]]) -> str:
 
 def _effects(rows: Sequence[JudgedRow]) -> str:
     """The verdict and effect on every task; said once where nothing was judged on any, for one reason."""
-    if len({row.text for row in rows}) == 1 and all(row.word is None for row in rows):
+    if len({row.text for row in rows}) == 1 and not any(row.pairs for row in rows):
         return rows[0].text.partition(": ")[2]
     return "; ".join(map(_effect, rows))
 

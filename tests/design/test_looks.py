@@ -15,6 +15,9 @@ import numpy as np
 import pytest
 import scipy.stats
 
+from analysis import load
+from analysis.claims import verdicts
+from analysis.claims.comparisons import against_control
 from bench.commands.main import main
 from bench.design import comparisons, ledger, looks
 from bench.execution import execute
@@ -663,3 +666,43 @@ def test_a_real_study_is_judged(bench, monkeypatch):
     )
     assert all(row["exact"] for row in rows().values())
     assert verify(bench) == (0, [])
+
+
+def test_a_report_has_the_verdicts_of_the_ledger(bench, claims):
+    """Interval and pairs of the look at which a row stopped, though its arms have more."""
+    assert bench(*OWN, "study.name=mine", "max_pairs=160")[0] == 0
+    records = load.read(["mine"], "results")
+    assert not records.problems
+    judged = {each.name: each for each in verdicts.judge(comparisons.hypotheses.read(claims), records)}
+    found = {name.removeprefix("file."): row for name, row in rows().items()}
+    for name, own in found.items():
+        row = next(row for row in judged[name].rows if row.task == "weekly_exam")
+        assert (row.word, row.text, row.pairs, row.p) == (own["word"], own["text"], own["pairs"], own["p"])
+        assert (row.effect, row.low, row.high, row.level) == (own["effect"], own["low"], own["high"], 0.05 / 8)
+        assert (row.looks, row.planned, row.asked) == ((20, 40, 80, 160)[: len(row.looks)], "planned", 160)
+        assert row.looks[-1] == row.pairs
+    assert {row["pairs"] for row in found.values()} > {20}  # of one cell, rows stopped at several looks
+    withdrawn, unbounded = judged["not_any_more"].rows[0], judged["steps_of_the_policy"].rows[0]
+    assert (withdrawn.text, withdrawn.level) == ("withdrawn: it was never meant", 0.05 / 8)
+    assert unbounded.pairs == 20  # as it was asked for: no look judged it
+    assert "elsewhere" not in judged
+
+
+@pytest.mark.usefixtures("bench")
+def test_a_report_on_a_forged_ledger_says_so(ended):
+    shutil.copytree(ended, "results")
+    compared = against_control(load.read(["mine"], "results"))
+    assert {each.row.arm: each.row.planned for each in compared} == {NONE: "planned", GROUP: "planned"}
+    assert {each.row.arm: each.row.pairs for each in compared} == {NONE: 20, GROUP: 80}
+    found = lines()
+    better(found)
+    write(found, rechained=True)
+    records = load.read(["mine"], "results")
+    assert "did not judge the comparisons that were open" in str(records.problems[0])
+    assert {each.row.planned for each in against_control(records)} == {
+        "not planned: the ledger is not what its blocks give"
+    }
+    (MINE / ledger.LEDGER).write_text("{}\n")  # no other interval takes the place of the one that cannot be read
+    assert {each.row.text for each in against_control(load.read(["mine"], "results"))} == {
+        "missing: the ledger of its looks is damaged"
+    }

@@ -461,7 +461,7 @@ def test_a_claim_that_was_written_knowing_the_main_pool_is_not_judged_on_it(resu
     confirmed = FILE.replace("seeds: 10}", "seeds: 10, seed_pool: confirmation}")
     row = judged_row(results, tmp_path, confirmed)
     assert (row.word, row.verdict, row.p) == (None, "not run yet", None)
-    assert row.text == "not run yet: first results, which are not confirmatory, say supported"
+    assert row.text == "not run yet: first results say supported"
     assert (row.effect, row.planned) == (pytest.approx(0.08, abs=1e-6), "not planned: written knowing these runs")
     for k, shift in ((0, 0.0), (1, -0.2)):
         curve = lambda seed, share, shift=shift: 23.2 + SPAN * (0.5 + shift + 0.001 * seed) * share  # noqa: E731
