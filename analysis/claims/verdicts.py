@@ -202,9 +202,11 @@ def one_look(
 ) -> JudgedRow:
     """A row of a fixed design: the first pairs asked for, of which every one must be there before it has a verdict."""
     seeds = sorted({int(seed) for seed in runs.loc[runs["hash"].isin([arm.hash for arm in found]), "seed"]})
-    own = [records.measured.get((blank.task, arm.hash), {}) for arm in found]
+    cells = [(blank.task, arm.hash) for arm in found]
+    exact = all(cell in records.exact_measured for cell in cells)  # as looks do: the cells that are compared count
+    own = [(records.exact_measured if exact else records.measured).get(cell, {}) for cell in cells]
     there = [seed for seed in seeds[: blank.asked] if all(seed in each for each in own)]
-    of_arms = [Runs.of(each, there, exact=blank.task in records.exact) for each in own]
+    of_arms = [Runs.of(each, there, exact=exact) for each in own]
     try:
         judged = judges.judge(question, of_arms, sequential.one_look(max(len(there), 1)))
     except NotJudged as error:

@@ -5,7 +5,7 @@ and its seeds are marked. Nothing is dropped silently and nothing missing become
 """
 
 import warnings
-from collections.abc import Collection, Hashable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -123,7 +123,8 @@ class Records:
         shares: by study, what it brought; a cell or a stage that several have is in the share of each.
         exact: the tasks whose scores and curves are exact returns: those where every evaluation of every run has them.
         partly_exact: the tasks where only some have them, so that scores and curves are means of episodes.
-        measured: by task and hash of a cell, what each of its finished runs comes to: exactly, on the tasks of `exact`.
+        measured: by task and hash of a cell, what each of its finished runs comes to.
+        exact_measured: the same from exact returns, of the cells where every evaluation has them.
     """
 
     name: str
@@ -141,6 +142,7 @@ class Records:
     exact: frozenset[str] = frozenset()
     partly_exact: frozenset[str] = frozenset()
     measured: Mapping[tuple[str, str], Seeds] = field(default_factory=dict)
+    exact_measured: Mapping[tuple[str, str], Seeds] = field(default_factory=dict)
 
     def runs_of(self, studies: Sequence[str], runs: pd.DataFrame) -> pd.DataFrame:
         """The rows of `runs` whose cells these studies have, whichever folder a run was read from."""
@@ -267,7 +269,8 @@ def read(studies: Sequence[str], results: str | Path = "results", seed_pool: str
         shares=shares,
         exact=exact,
         partly_exact=partly_exact,
-        measured=_measured(blocks),
+        measured=_measured(blocks, lambda block: block.measured),
+        exact_measured=_measured(blocks, lambda block: block.exact_measured if block.tables else block.measured),
     )
 
 
@@ -282,14 +285,14 @@ def _looked_at(folder: Path, root: Path, problems: list[Problem]) -> tuple[tuple
         return None, True
 
 
-def _measured(blocks: Sequence[LoadedBlock]) -> dict[tuple[str, str], Seeds]:
-    """By task and hash, what the runs of each cell come to."""
+def _measured(blocks: Sequence[LoadedBlock], of_block: Callable[[LoadedBlock], Seeds]) -> dict[tuple[str, str], Seeds]:
+    """By task and hash, what the runs of each cell come to, if each of its finished blocks says it."""
     found: dict[tuple[str, str], list[tuple[Mapping[str, Any], Seeds]]] = {}
     for block in blocks:
         if block.measured:
             key = str(block.record["task"]), str(block.record["hash"])
-            found.setdefault(key, []).append((block.record, block.measured))
-    return {key: merged(own) for key, own in found.items()}
+            found.setdefault(key, []).append((block.record, of_block(block)))
+    return {key: merged(own) for key, own in found.items() if all(seeds for _, seeds in own)}
 
 
 def _solved(blocks: Sequence[LoadedBlock]) -> tuple[frozenset[str], frozenset[str]]:
@@ -301,7 +304,7 @@ def _solved(blocks: Sequence[LoadedBlock]) -> tuple[frozenset[str], frozenset[st
 
 
 def _judged_exactly(block: LoadedBlock) -> LoadedBlock:
-    return replace(block, scores=block.exact_scores or {}, measured=block.exact_measured or block.measured)
+    return replace(block, scores=block.exact_scores or {})
 
 
 def _control(name: object, runs: pd.DataFrame, plans: Sequence[PlannedCell]) -> str | None:

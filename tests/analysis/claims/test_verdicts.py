@@ -518,6 +518,19 @@ def test_without_the_episodes_the_share_of_noise_is_not_known_and_of_exact_score
     assert [row[-1] for row in table.sections[0].rows] == ["–", "0.00"]
 
 
+def test_arms_with_exact_returns_are_judged_by_them_beside_others_without(results, tmp_path):
+    """A third arm of the task is sampled, so tables show means of episodes: the two that are compared are exact."""
+    pair(results, with_interval(0.06, 0.1), exact=True)
+    results.block("s", "cartpole", "third", range(10), lambda seed, _: 100.0 + seed, k=2)
+    records = load.read(["s"], results.root)
+    assert (records.exact, records.partly_exact) == (frozenset(), {"cartpole"})
+    row = judged_row(results, tmp_path, FILE.replace("metric: final", "metric: drawdown"))
+    assert (row.noise, row.low, row.high) == (0.0, pytest.approx(0.0, abs=1e-12), pytest.approx(0.0, abs=1e-12))
+    assert judged_row(results, tmp_path).noise == 0.0
+    sampled = judged_row(results, tmp_path, FILE.replace("{k: 0}", "{k: 2}"))
+    assert sampled.effect == pytest.approx(0.58 - (99.0 + 4.5 - 22.2) / SPAN, abs=1e-6)  # exact ones lie 0.1 higher
+
+
 def test_a_block_whose_episodes_are_damaged_keeps_its_scores(results, tmp_path):
     for k in (0, 1):
         block = results.block("s", "cartpole", f"arm{k}", range(3), lambda seed, _: 100.0 + seed, k=k, counted=False)
