@@ -86,9 +86,15 @@ def _rooted(ax: Axes) -> None:
     heights = np.concatenate([np.asarray(line.get_ydata(), float) for line in ax.lines] or [np.zeros(1)])
     top = float(np.nanmax([1e-3, *heights]))
     ax.set_yscale("function", functions=(lambda y: np.sqrt(np.maximum(y, 0)), np.square))
-    ax.set_ylim(0, 1.15 * top)
-    ticks = [tick * 10.0**power for power in range(-3, 5) for tick in (1, 2, 5)]
-    ax.set_yticks([0, *[tick for tick in ticks if 0.012 * top < tick <= 1.15 * top]])
+    lowest = float(np.nanmin([top, *heights]))
+    bottom = 0.0 if lowest < 0.1 * top else 0.8 * lowest
+    ax.set_ylim(bottom, 1.15 * top)
+    ticks = [bottom] if bottom == 0 else []
+    for tick in [tick * 10.0**power for power in range(-3, 5) for tick in (1, 2, 3, 5)]:
+        room = np.sqrt(tick) - np.sqrt(ticks[-1] if ticks else 0)
+        if bottom <= tick <= 1.15 * top and room > 0.06 * (np.sqrt(1.15 * top) - np.sqrt(bottom)):
+            ticks.append(tick)
+    ax.set_yticks(ticks)
     ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
 
 
@@ -208,8 +214,8 @@ def policies(found: Laboratory, task: str, metric: str, styles: Mapping[str, Sty
         ax.plot([place - 0.3, place + 0.3], [wide[arm].mean()] * 2, color=color, linewidth=2.2)
     ax.set_xticks(range(len(arms)), [arm.removeprefix("critic-").replace("_", "\n") for arm in arms])
     ax.set_ylabel(_METRIC_NAMES[metric])
-    if metric == "variance" and len(arms) and (wide[arms] > 0).all(axis=None):
-        logarithmic(ax, "y")
+    if metric == "variance" and arms:
+        _rooted(ax)
 
 
 # Figures of a task

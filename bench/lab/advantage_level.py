@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 from torch import Tensor
 
-from bench.lab.advantages import SHARES, Errors, Estimates, Truth, control_coefficient, error_estimates, errors
+from bench.lab.advantages import Errors, Estimates, Truth, control_coefficient, error_estimates, errors
 from bench.lab.anchors import Anchors, Layout, anchors_at, chunks, continuations, visited_steps, with_companions
 from bench.lab.decomposition import decompose
 from bench.lab.estimators import Batches, Variant, reference_of, scores
@@ -17,7 +17,7 @@ from bench.lab.setup import Progress, Setup
 from bench.lab.simulate import Episodes
 from bench.lab.solved import Solved
 from bench.lab.statistics import Estimate
-from bench.lab.truth import WORST_TRUTH, RolledOutValues, exact_truth, mean_returns, until_precise
+from bench.lab.truth import RolledOutValues, exact_truth, mean_returns, until_precise
 from bench.tasks.base import Array
 from bench.tasks.exact import ExactTask
 
@@ -44,14 +44,14 @@ def measure_advantages(setup: Setup, solved: Solved | None, measured: Measured, 
         anchors_at(setup.policy, pool, step, settings.anchors, settings.actions, setup.stream("anchors", index))
         for index, step in enumerate(visited_steps(pool, settings.times))
     ]
-    truths, told = _truths(setup, anchors, measured)
+    truths = _truths(setup, anchors, measured)
     progress(0.2)
     estimates: dict[int, list[Estimates]] = {number: [] for number in asked}
     for index, at in enumerate(anchors):
         for number, found in _estimates(setup, at, index, pool.length, asked):
             estimates[number].append(found)
         progress(0.2 + 0.3 * (index + 1) / len(anchors))
-    _add_errors(setup, anchors, truths, estimates, known, measured, told=told)
+    _add_errors(setup, anchors, truths, estimates, known, measured)
     _add_parts(setup, anchors, estimates, measured)
     return [at.step for at in anchors]
 
@@ -91,13 +91,10 @@ def _add_errors(
     estimates: Mapping[int, Sequence[Estimates]],
     known: Mapping[int, Mapping[str, Estimate]],
     measured: Measured,
-    *,
-    told: bool,
 ) -> None:
     """Add the errors of every variant that was asked, and by how much they differ from those of its reference.
 
-    A reference that was asked, too, was asked about the same states. Shares of true advantages that are not `told`
-    from zero are unknown.
+    A reference that was asked, too, was asked about the same states.
     """
     variants = setup.plan.variants
     errors_of = {number: _errors(said, truths, anchors) for number, said in estimates.items()}
@@ -106,8 +103,8 @@ def _add_errors(
         reference, other = _reference(setup, variant, known), reference_of(variant, variants)
         if reference is None and other is not None:
             theirs = [each.first(count) for each in errors_of[variants.index(other)]]
-            reference = Reference(other, _averaged(theirs, anchors, told))
-        averages = _averaged(mine, anchors, told)
+            reference = Reference(other, _averaged(theirs, anchors))
+        averages = _averaged(mine, anchors)
         measured.add(variant, averages, reference, level="advantage", episodes=setup.layout.n_envs)
         measured.add_states(variant, Errors.concatenate(mine), [at.take(slice(0, count)) for at in anchors])
 
@@ -122,10 +119,9 @@ def _errors(said: Sequence[Estimates], truths: Sequence[Truth], anchors: Sequenc
     return [errors(each, truth, weights, anchors[0].drawn, coefficient) for each, truth, weights in few]
 
 
-def _averaged(found: Sequence[Errors], anchors: Sequence[Anchors], told: bool) -> dict[str, Estimate]:
+def _averaged(found: Sequence[Errors], anchors: Sequence[Anchors]) -> dict[str, Estimate]:
     strata = np.repeat([at.step for at in anchors], len(found[0].variance))
-    averages = error_estimates(Errors.concatenate(found), strata)
-    return {name: each if told or name not in SHARES else each.unknown for name, each in averages.items()}
+    return error_estimates(Errors.concatenate(found), strata)
 
 
 def _add_parts(
@@ -141,16 +137,16 @@ def _add_parts(
             measured.add(variant, parts, level="step", step=at.step, episodes=setup.layout.n_envs)
 
 
-def _truths(setup: Setup, anchors: Sequence[Anchors], measured: Measured) -> tuple[list[Truth], bool]:
-    """Return the true values at all anchors, and whether advantages are told from zero; the notes say how precisely."""
+def _truths(setup: Setup, anchors: Sequence[Anchors], measured: Measured) -> list[Truth]:
+    """Return the true values at all anchors; how precise they are goes to the notes."""
     if setup.solved is not None and isinstance(setup.policy.task, ExactTask):
         if not setup.settings.exact:
             measured.note(truth_precision=0.0)
-        return [exact_truth(setup.policy.task, setup.solved, at) for at in anchors], True
+        return [exact_truth(setup.policy.task, setup.solved, at) for at in anchors]
     rolled = RolledOutValues(setup.process, anchors, partial(setup.stream, "truth"))
     reached = until_precise(rolled, setup.settings)
     measured.note(truth_precision=reached)
-    return rolled.truth(), reached <= WORST_TRUTH
+    return rolled.truth()
 
 
 def _scores(setup: Setup, anchors: Sequence[Anchors]) -> dict[int, Array]:

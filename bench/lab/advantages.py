@@ -180,8 +180,11 @@ def error_estimates(found: Errors, strata: Array) -> dict[str, Estimate]:
     """Average over all states; `strata` (M,) is each state's time step.
 
     Those called relative are shares of `signal`, the variance of the true advantage: `relative_bias` is of the part
-    that depends on the action, `relative_error` of all of the squared bias and the variance.
+    that depends on the action, `relative_error` of all of the squared bias and the variance. They are unknown where the
+    signal is not told from zero.
     """
     names = ("squared_bias", "action_bias", "state_bias", "variance", "squared_error", "signal")
     means = {name: mean_estimate(getattr(found, name), strata) for name in names}
-    return means | {share: means[name].over(means["signal"]) for share, name in SHARES.items()}
+    signal = means["signal"]
+    told = signal.error == 0 or signal.quantity.low > 0
+    return means | {share: means[name].over(signal) if told else means[name].unknown for share, name in SHARES.items()}
