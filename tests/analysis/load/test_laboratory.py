@@ -134,7 +134,7 @@ def test_policies_of_another_pool_of_seeds_give_no_verdict(root, tmp_path):
     path.write_text(CLAIM.replace("seeds: 20", "seeds: 20\n    seed_pool: confirmation"))
     (row,) = verdicts.judge(hypotheses.read(path), load.read(["s"], root))[0].rows
     assert (row.word, row.effect) == (None, pytest.approx(1.595))
-    assert row.text == "not run yet: first results, which are not confirmatory, say supported"
+    assert row.text == "not run yet: first results say supported"
     higher = [row | {"value": 0.0} if row["quantity"] == "relative_variance" else row for row in MEASURED]
     ResultsWriter(root).stage("s", "weekly_exam", "halfway", "89abcdef", higher, seed_pool="confirmation")
     (row,) = verdicts.judge(hypotheses.read(path), load.read(["s"], root))[0].rows
