@@ -5,7 +5,7 @@ file conf/<factor>/<name>.yaml describes the option and says what it needs.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -23,6 +23,7 @@ from bench.arms.baselines import (
     scaled,
     vine_value,
 )
+from bench.arms.numbers import Numbers
 from bench.arms.returns import lambda_return, monte_carlo_return, n_step_return
 from bench.config.schema import Arm, Group
 from bench.errors import UserError
@@ -43,6 +44,7 @@ class Batch:
     values      V(s_t), or None in an arm without a critic
     next_values V of the true successor of step t, before any reset; None without a critic
     restored    V̂(s_t) from episodes run from the restored state, at the steps where baseline=vine restores; else None
+    numbers     what each replica has of its own; None: all have the numbers of the arm (see `number`)
 
     Environments [k·size, (k + 1)·size) of a replica are group k.
     """
@@ -54,6 +56,24 @@ class Batch:
     values: Tensor | None
     next_values: Tensor | None
     restored: Tensor | None = None
+    numbers: Numbers | None = None
+
+    def select(self, rows: Sequence[int]) -> "Batch":
+        """Return what these replicas collected."""
+        chosen: dict[str, Any] = {
+            name: value[:, list(rows)] for name, value in vars(self).items() if isinstance(value, Tensor)
+        }
+        return replace(self, **chosen, numbers=None if self.numbers is None else self.numbers.select(rows))
+
+
+def number(key: str, batch: Batch, arm: Arm) -> Any:
+    """Return a number of `bench.arms.numbers.KEYS`: each replica's own, (S, 1), or the arm's, (1, 1).
+
+    What is computed of a batch (T, S, N) reads such numbers here, and not from the arm.
+    """
+    if batch.numbers is None:
+        return Numbers.of([arm]).column(key, batch.rewards)
+    return batch.numbers.column(key, batch.rewards)
 
 
 Target = Callable[[Batch, Arm], Tensor]  # → targets (T, S, N)
@@ -87,19 +107,27 @@ def _advantage_target(batch: Batch, arm: Arm) -> Tensor:
     factor = arm.advantage
     if factor.name != "plugin":
         return return_target(factor.name, batch, arm)
-    targets = plugin.load("advantage", factor.plugin).function(batch, arm, **factor.options)
-    return torch.where(batch.live, _checked(targets, batch, "advantage"), 0.0)
+    function = plugin.load("advantage", factor.plugin).function
+    targets = _by_plugin("advantage", batch, arm, lambda _, *given: function(*given, **factor.options))
+    return torch.where(batch.live, targets, 0.0)
 
 
-def _checked(values: Any, batch: Batch, key: str) -> Tensor:
-    """What a plug-in returned. Raises `UserError` where it is not a number for every step."""
-    shape = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
-    if shape != tuple(batch.rewards.shape):
-        raise UserError(
-            f"{key}.plugin returned {shape}: must be a tensor of the batch's shape {tuple(batch.rewards.shape)}"
-        )
-    checked: Tensor = values.to(batch.rewards.dtype)
-    return checked
+def _by_plugin(key: str, batch: Batch, arm: Arm, call: Callable[[list[int], Batch, Arm], Any]) -> Tensor:
+    """What a plug-in returns, which may read any number of the arm: it is called once for all replicas with one arm.
+
+    `call` is given these replicas, their batch and their arm. Raises `UserError` where something returned is not a
+    number for every step.
+    """
+    everyone = list(range(batch.rewards.shape[1]))
+    found = torch.empty_like(batch.rewards)
+    for own, rows in [(arm, everyone)] if batch.numbers is None else batch.numbers.alike():
+        part = batch if rows == everyone else batch.select(rows)
+        values, shape = call(rows, part, own), tuple(part.rewards.shape)
+        returned = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
+        if returned != shape:
+            raise UserError(f"{key}.plugin returned {returned}: must be a tensor of the batch's shape {shape}")
+        found[:, rows] = values.to(found.dtype)
+    return found
 
 
 def advantage(batch: Batch, arm: Arm) -> Tensor:
@@ -107,8 +135,11 @@ def advantage(batch: Batch, arm: Arm) -> Tensor:
     targets = _advantage_target(batch, arm)
     factor = arm.baseline
     if factor.name == "plugin":
-        compared = plugin.load("baseline", factor.plugin).function(targets, batch, arm, **factor.options)
-        return torch.where(batch.live, _checked(compared, batch, "baseline"), 0.0)
+        function = plugin.load("baseline", factor.plugin).function
+        compared = _by_plugin(
+            "baseline", batch, arm, lambda rows, *given: function(targets[:, rows], *given, **factor.options)
+        )
+        return torch.where(batch.live, compared, 0.0)
     return torch.where(batch.live, BASELINES[factor.name](targets, batch, arm), 0.0)
 
 
@@ -116,14 +147,15 @@ def critic_target(batch: Batch, arm: Arm) -> Tensor:
     """What V is regressed on, (T, S, N): a factor of its own, with a λ of its own."""
     name = arm.critic.target
     if name == "gae":
-        return torch.where(batch.live, _lambda_target(batch, arm, arm.critic.gae_lambda), 0.0)
+        return torch.where(batch.live, _lambda_target(batch, arm, number("critic.gae_lambda", batch, arm)), 0.0)
     return _advantage_target(batch, arm) if name == "same" else return_target(name, batch, arm)
 
 
-def episode_returns(batch: Batch, gamma: float) -> Tensor:
-    """R_i = Σ_t γ^t r_t of each environment's single episode, (S, N), float64."""
-    discounts = torch.from_numpy(arrays.powers(gamma, len(batch.rewards))).to(batch.rewards.device)
-    return sum_over(batch.rewards.double() * discounts.view(-1, 1, 1), 0)
+def episode_returns(batch: Batch, gamma: float | Tensor) -> Tensor:
+    """R_i = Σ_t γ^t r_t of each environment's single episode, (S, N), float64; γ broadcasts to that."""
+    factors = torch.as_tensor(gamma, dtype=torch.float64).expand(1, 1) if isinstance(gamma, float) else gamma
+    discounts = torch.from_numpy(arrays.powers(factors.cpu().numpy(), len(batch.rewards))).to(batch.rewards.device)
+    return sum_over(batch.rewards.double() * discounts, 0)
 
 
 def replica_sum(values: Tensor) -> Tensor:
@@ -134,7 +166,8 @@ def replica_sum(values: Tensor) -> Tensor:
 
 def dead_group_fraction(batch: Batch, arm: Arm) -> Tensor:
     """Share of groups whose returns are all equal, (S,)."""
-    return mean_over(dead_groups(_members(episode_returns(batch, arm.gamma), arm.group)).double(), -1)
+    returns = episode_returns(batch, number("gamma", batch, arm))
+    return mean_over(dead_groups(_members(returns, arm.group)).double(), -1)
 
 
 def lone_survivor_fraction(batch: Batch, arm: Arm) -> Tensor:
@@ -155,21 +188,24 @@ def _one_step_target(batch: Batch, arm: Arm) -> Tensor:
 
 @target("gae")
 def _gae_target(batch: Batch, arm: Arm) -> Tensor:
-    return _lambda_target(batch, arm, arm.gae_lambda)
+    return _lambda_target(batch, arm, number("gae_lambda", batch, arm))
 
 
-def _lambda_target(batch: Batch, arm: Arm, gae_lambda: float) -> Tensor:
-    return lambda_return(batch.rewards, batch.next_values, _ended(batch, arm), batch.truncated, arm.gamma, gae_lambda)
+def _lambda_target(batch: Batch, arm: Arm, gae_lambda: float | Tensor) -> Tensor:
+    ended, gamma = _ended(batch, arm), number("gamma", batch, arm)
+    return lambda_return(batch.rewards, batch.next_values, ended, batch.truncated, gamma, gae_lambda)
 
 
 @target("nstep")
 def _n_step_target(batch: Batch, arm: Arm) -> Tensor:
-    return n_step_return(batch.rewards, batch.next_values, _ended(batch, arm), batch.truncated, arm.gamma, arm.n_step)
+    ended, gamma = _ended(batch, arm), number("gamma", batch, arm)
+    return n_step_return(batch.rewards, batch.next_values, ended, batch.truncated, gamma, arm.n_step)
 
 
 @target("monte_carlo")
 def _monte_carlo_target(batch: Batch, arm: Arm) -> Tensor:
-    return monte_carlo_return(batch.rewards, _ended(batch, arm), batch.truncated, arm.gamma, batch.next_values)
+    ended, gamma = _ended(batch, arm), number("gamma", batch, arm)
+    return monte_carlo_return(batch.rewards, ended, batch.truncated, gamma, batch.next_values)
 
 
 @baseline("none")
@@ -199,7 +235,7 @@ def _within_group(targets: Tensor, batch: Batch, arm: Arm) -> Tensor:
     if group.credit == "process":
         members = _members(batch.rewards, group), _members(batch.live, group)
         return process_advantage(*members, group.ddof, group.eps).flatten(-2)
-    returns = _members(episode_returns(batch, arm.gamma), group)
+    returns = _members(episode_returns(batch, number("gamma", batch, arm)), group)
     if group.credit == "outcome":
         outcome = group_advantage(returns, group.scale, group.ddof, group.eps, group.leave_one_out)
         return outcome.flatten(-2).expand_as(targets)
@@ -220,7 +256,8 @@ def _step_by_step(targets: Tensor, live: Tensor, group: Group) -> Tensor:
 @baseline("vine")
 def _minus_vine(targets: Tensor, batch: Batch, arm: Arm) -> Tensor:
     assert batch.restored is not None  # the collector restores states for this baseline
-    return difference(targets, vine_value(batch.rewards, batch.restored, arm.vine.every, arm.gamma))
+    values = vine_value(batch.rewards, batch.restored, arm.vine.every, number("gamma", batch, arm))
+    return difference(targets, values)
 
 
 def _members(values: Tensor, group: Group) -> Tensor:

@@ -86,8 +86,10 @@ def process_advantage(rewards: Tensor, live: Tensor, ddof: int = 0, eps: float =
     return scaled(centred, std + eps).flip(0).cumsum(0).flip(0).to(rewards.dtype)
 
 
-def vine_value(rewards: Tensor, restored: Tensor, every: int, gamma: float) -> Tensor:
+def vine_value(rewards: Tensor, restored: Tensor, every: int, gamma: float | Tensor) -> Tensor:
     """What the last restored state's value leaves for each step: rewards and restored (T, …) → b(s_t) (T, …).
+
+    γ broadcasts to (…).
 
         b(s_t) = (V̂(s_j) − Σ_{j≤i<t} γ^{i−j} r_i) / γ^{t−j},   j the last multiple of `every` up to t
 

@@ -65,14 +65,16 @@ def withheld(rewards: Tensor, episodes: Tensor) -> Tensor:
     return torch.where(episodes, rewards.clamp(max=0), rewards)
 
 
-def adapted(kl: Array, target: float) -> Array:
+def adapted(kl: Array, target: float | Array) -> Array:
     """Return the factor of β after an update that moved the policy by `kl` (arXiv 1707.06347, section 4)."""
-    return np.where(kl < target / 1.5, 0.5, np.where(kl > target * 1.5, 2.0, 1.0))
+    low, high = (np.asarray(bound, dtype=kl.dtype) for bound in (target / 1.5, target * 1.5))
+    return np.where(kl < low, 0.5, np.where(kl > high, 2.0, 1.0))
 
 
-def controlled(kl: Array, target: float) -> Array:
+def controlled(kl: Array, target: float | Array) -> Array:
     """Return the factor of β after a batch that was `kl` away from the reference (arXiv 1909.08593, section 2.2).
 
     A policy needs many updates to come near a reference. Doubled in each, β would meanwhile grow beyond all numbers.
     """
-    return np.asarray(1 + 0.1 * np.clip((kl - target) / target, -0.2, 0.2))
+    aim = np.asarray(target, dtype=kl.dtype)
+    return np.asarray(1 + 0.1 * np.clip((kl - aim) / aim, -0.2, 0.2))

@@ -20,13 +20,13 @@ from bench.kernel.functions import traced
 
 
 def lambda_return(
-    rewards: Any, next_values: Any, terminated: Any, truncated: Any, gamma: float, gae_lambda: float
+    rewards: Any, next_values: Any, terminated: Any, truncated: Any, gamma: float | Tensor, gae_lambda: float | Tensor
 ) -> Tensor:
     """λ-returns G^λ_t; minus V(s_t) they are GAE(γ, λ) (arXiv 1506.02438, eq. 16).
 
         G_t = r_t + γ ((1 − λ) v'_t + λ G_{t+1}),   with v'_t in place of the bracket where cut_t
 
-    λ = 0 is the one-step target, λ = 1 the full return. Shapes: all (T, …); returns (T, …).
+    λ = 0 is the one-step target, λ = 1 the full return. Shapes: all (T, …); γ and λ broadcast to (…); returns (T, …).
     """
     rewards, next_values, terminated, cut = _prepare(rewards, next_values, terminated, truncated)
     ended = terminated | cut
@@ -34,12 +34,14 @@ def lambda_return(
     return traced(rewards + gamma * torch.where(terminated, 0.0, beyond), ended, gamma * gae_lambda)
 
 
-def n_step_return(rewards: Any, next_values: Any, terminated: Any, truncated: Any, gamma: float, n: int) -> Tensor:
+def n_step_return(
+    rewards: Any, next_values: Any, terminated: Any, truncated: Any, gamma: float | Tensor, n: int
+) -> Tensor:
     """n-step returns (Sutton & Barto, eq. 7.1), shorter where the data ends first.
 
         G_t = Σ_{k<m} γ^k r_{t+k} + γ^m v'_{t+m−1},   m = n or the steps up to the first end at or after t
 
-    n = 1 is the one-step target, n ≥ T the full return. Shapes: all (T, …); returns (T, …).
+    n = 1 is the one-step target, n ≥ T the full return. Shapes: all (T, …); γ broadcasts to (…); returns (T, …).
     """
     if n < 1:
         raise ValueError(f"n={n}: must be at least 1")
@@ -55,11 +57,11 @@ def n_step_return(rewards: Any, next_values: Any, terminated: Any, truncated: An
 
 
 def monte_carlo_return(
-    rewards: Any, terminated: Any, truncated: Any, gamma: float, next_values: Any | None = None
+    rewards: Any, terminated: Any, truncated: Any, gamma: float | Tensor, next_values: Any | None = None
 ) -> Tensor:
     """Full discounted returns-to-go: G_t = r_t + γ G_{t+1}, up to the episode's end.
 
-    Without `next_values` nothing follows where the data is cut. Shapes: all (T, …); returns (T, …).
+    Without `next_values` nothing follows where the data is cut. Shapes: all (T, …), γ broadcasts to (…); → (T, …).
     """
     if next_values is None:
         next_values = torch.zeros_like(floating(rewards))

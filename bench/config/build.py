@@ -32,6 +32,11 @@ def build(cls: type[T], data: Any, path: str = "") -> T:
     return cls(**{key: _value(hints[key], data[key], prefix + key) for key in hints if key in data})
 
 
+def checked(cls: type[Any], key: str, value: Any, path: str) -> Any:
+    """The value of one key of a section as its type. Raises `UserError`, which names `path`."""
+    return _value(settings(cls)[key], value, path)
+
+
 def _optional(cls: type[Any]) -> set[str]:
     """The keys a section can do without: those of plug-ins, and those that earlier versions did not write."""
     none, given = dataclasses.MISSING, dataclasses.fields(cls)

@@ -11,7 +11,7 @@ from typing import Any
 from bench.config import options, peer_settings
 from bench.config.names import is_folder
 from bench.config.notes import Range, about
-from bench.config.schema import GAUSSIAN, Advantage, Baseline, Config
+from bench.config.schema import GAUSSIAN, Advantage, Arm, Baseline, Config
 from bench.errors import UserError
 
 Rule = Callable[[Config], str | None]
@@ -122,7 +122,7 @@ def names(config: Config) -> str | None:
     return None
 
 
-def ranges(config: Config) -> str | None:
+def ranges(config: Arm) -> str | None:
     """Numbers outside the range that the schema gives them."""
     return next(_out_of_range(config), None)
 

@@ -161,9 +161,12 @@ def norm(x: Array) -> float:
     return float(np.sqrt(np.square(x).sum()))
 
 
-def powers(base: float, count: int) -> Array:
-    """Return base⁰, base¹, …, by repeated multiplication, (count,)."""
-    return np.multiply.accumulate(np.r_[1.0, np.full(max(count - 1, 0), base)])[:count]
+def powers(base: npt.ArrayLike, count: int) -> Array:
+    """Return base⁰, base¹, …, by repeated multiplication, (count, …)."""
+    bases = np.asarray(base, dtype=np.float64)
+    factors = np.repeat(bases[None], max(count, 1), axis=0)
+    factors[0] = 1.0
+    return np.multiply.accumulate(factors)[:count]
 
 
 def solve(matrix: Array, right: Array) -> Array:

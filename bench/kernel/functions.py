@@ -71,11 +71,15 @@ def sum_over(x: Tensor, dim: int, *, keepdim: bool = False) -> Tensor:
     return total if keepdim else total.squeeze(dim)
 
 
-def traced(x: Tensor, ended: Tensor, factor: float) -> Tensor:
-    """Return y (T, …) with y_t = x_t + factor · y_{t+1}, and y_t = x_t where `ended`, as the last row must be."""
+def traced(x: Tensor, ended: Tensor, factor: float | Tensor) -> Tensor:
+    """Return y (T, …) with y_t = x_t + factor · y_{t+1}, and y_t = x_t where `ended`, as the last row must be.
+
+    `factor` broadcasts to a row of x.
+    """
     if by_kernel() and not _followed(x):
         y = x.contiguous().clone()
-        call("traced", y, len(y), y[0].numel(), factor, ended.contiguous().data_ptr(), y)
+        factors = torch.as_tensor(factor, dtype=torch.float64).to(x.dtype).expand(x.shape[1:]).contiguous()
+        call("traced", y, len(y), factors.numel(), factors, ended.contiguous().data_ptr(), y)
         return y
     rows = list(x.unbind())
     for t in range(len(rows) - 2, -1, -1):

@@ -19,7 +19,7 @@ SIGNATURES = {  # of source/kernel.h: n for a count, p for memory, d for a numbe
     **dict.fromkeys(("exp", "log", "expm1", "tanh", "sqrt", "sin", "cos"), "npp"),
     **dict.fromkeys(("log_softmax", "sum"), "nnnpp"),
     "inner": "nnnppp",
-    "traced": "nndpp",
+    "traced": "nnppp",
     "adam": "nnppppppddd",
     "step": "p",
     "step_work": "p",

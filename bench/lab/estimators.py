@@ -212,7 +212,9 @@ def _plain(arm: Arm) -> Arm:
     return replace(arm, update=Update("vanilla", 1, 1), ent_coef=0.0)
 
 
-_NO_RATES = Rates(np.zeros((1, 1)), np.zeros((1, 1)), *[torch.ones(1)] * 3)  # vanilla reads none of them
+_NO_RATES = Rates(
+    np.zeros((1, 1)), np.zeros((1, 1)), torch.ones(1), torch.ones(1), torch.ones(1)
+)  # vanilla reads none of them
 
 
 def scores(policy: NetworkPolicy, states: Array, actions: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from bench.arms.advantage import Batch, advantage, critic_target, replica_sum
+from bench.arms.numbers import Numbers
 from bench.arms.reference import kl_estimate, vetoed, withheld
 from bench.config.schema import Arm
 from bench.kernel.functions import mean_over, sum_over
@@ -18,12 +19,18 @@ from bench.learner.rollout import Rollout
 
 
 def estimate(
-    rollout: Rollout, actor: Actor, critic: Stack | None, arm: Arm, reference: FrozenReference | None = None
+    rollout: Rollout,
+    actor: Actor,
+    critic: Stack | None,
+    arm: Arm,
+    reference: FrozenReference | None = None,
+    numbers: Numbers | None = None,
 ) -> tuple[Samples, Diagnostics]:
     """Return a rollout's live steps with their advantages and targets, and diagnostics of both.
 
     `actor` is the policy that collected it. A reference's divergence is subtracted from the rewards here where the arm
-    places it there, after its veto; for the loss, only the reference's log-probabilities are noted.
+    places it there, after its veto; for the loss, only the reference's log-probabilities are noted. `numbers` are what
+    the replicas have of their own; None: all have those of the arm.
     """
     index, present = _live_columns(rollout.live)
     samples = _acted(rollout, actor, arm, index, present)
@@ -45,7 +52,7 @@ def estimate(
                 rollout = replace(rollout, rewards=withheld(rollout.rewards, episodes))
             cost = reference.coef * kl_estimate(samples.log_prob, log_prob_reference, arm.reference.kind) * present
             rollout = replace(rollout, rewards=rollout.rewards - _by_step(cost, index, rollout.live))
-    batch = _batch(rollout, actor, critic)
+    batch = replace(_batch(rollout, actor, critic), numbers=numbers)
     advantages = advantage(batch, arm)
     targets = None if critic is None else critic_target(batch, arm)
     samples = replace(

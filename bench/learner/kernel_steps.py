@@ -4,7 +4,6 @@ The readable form of the same steps is `bench.learner.update`, with `bench.arms`
 """
 
 import ctypes
-import math
 from collections.abc import Sequence
 from ctypes import c_double, c_int64, c_void_p
 from typing import Any, ClassVar
@@ -182,23 +181,25 @@ class KernelSteps:
         self._give(choices=samples.actions if discrete else None, actions=None if discrete else samples.actions)
 
     def _give_rates(self) -> None:
-        arm, rates, replicas = self.arm, self.rates, self._step.replicas
+        rates, replicas = self.rates, self._step.replicas
 
-        def column(value: float | Tensor | Array) -> Array:
+        def column(value: Tensor | Array) -> Array:
             numbers = value.double().numpy() if isinstance(value, Tensor) else np.asarray(value, dtype=np.float64)
             return np.ascontiguousarray(np.broadcast_to(numbers.reshape(-1), (replicas,)))
 
-        limit, critic_limit = arm.max_grad_norm, arm.critic.max_grad_norm
+        def own(key: str) -> Array:
+            return column(rates.number(key, self.arm))
+
         self._give(
             actor_rate=column(rates.actor),
             critic_rate=column(rates.critic),
             clip_range=column(rates.clip_range),
             kl_coef=column(rates.kl_coef),
             reference_coef=column(rates.reference_coef),
-            ent_coef=column(arm.ent_coef),
-            vf_coef=column(arm.critic.vf_coef),
-            actor_limit=column(math.inf if limit is None else limit),
-            critic_limit=column(math.inf if critic_limit is None else critic_limit),
+            ent_coef=own("ent_coef"),
+            vf_coef=own("critic.vf_coef"),
+            actor_limit=own("max_grad_norm"),
+            critic_limit=own("critic.max_grad_norm"),
         )
 
     def _give_networks(self, networks: ActorCritic) -> None:

@@ -19,6 +19,7 @@ from stable_baselines3.common.type_aliases import GymEnv
 from stable_baselines3.common.utils import get_system_info
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
+from bench.arms.numbers import Numbers
 from bench.config.schema import Arm
 from bench.errors import UserError
 from bench.kernel.engine import Engine
@@ -65,8 +66,9 @@ class StackedModel(OnPolicyAlgorithm):
         self.env_steps = [0] * len(self.seeds)
         self.updates = [0] * len(self.seeds)
         self.failures: dict[int, str] = {}  # replica → cause
-        self.kl_coef = np.full(len(self.seeds), self.arm.kl_coef)  # of update=kl_penalty, adapted to each replica
-        self.reference_coef = np.full(len(self.seeds), self.arm.reference.coef)
+        self.numbers = Numbers.of([self.arm] * len(self.seeds))  # of each replica
+        self.kl_coef = self.numbers["kl_coef"][:, 0].copy()  # of update=kl_penalty, adapted to each replica
+        self.reference_coef = self.numbers["reference.coef"][:, 0].copy()
         self.latest: list[TrainingRow] = []  # of the last update, one row per active replica
         super().__init__(
             checked_policy(policy),
@@ -209,7 +211,7 @@ class StackedModel(OnPolicyAlgorithm):
         `replica_normalisation(index, venv)`.
         """
         place = self._place(index)
-        return export.stock_ppo(self.policy, place, self.arm, self.env_steps[place], self.device)
+        return export.stock_ppo(self.policy, place, self.numbers.arms[place], self.env_steps[place], self.device)
 
     def replica_normalisation(self, index: int, venv: VecEnv) -> VecNormalize:
         """Return `venv` as one replica saw its environments: SB3's `VecNormalize` with that seed's scales, frozen.
@@ -217,7 +219,8 @@ class StackedModel(OnPolicyAlgorithm):
         Set its `training` to True to go on learning, and its `norm_reward` to False to see the task's own rewards. An
         arm that normalises nothing gets a wrapper that changes nothing.
         """
-        return export.vec_normalize(self.policy, self._place(index), venv, self.arm.gamma)
+        place = self._place(index)
+        return export.vec_normalize(self.policy, place, venv, self.numbers.arms[place].gamma)
 
     def save(self, path: str | Path | io.BufferedIOBase, exclude: Any = None, include: Any = None) -> None:
         """Write weights and JSON; nothing in the file is executed when it is loaded.

@@ -94,8 +94,13 @@ class RewardScale:
         # Each environment's discounted return so far.
         self.running = torch.zeros(replicas, envs, dtype=torch.float64, device=device)
 
-    def __call__(self, rows: Sequence[int], rewards: Tensor, done: Tensor, live: Tensor, gamma: float) -> Tensor:
-        """Return the scaled rewards (T, S, N) of the replicas `rows`, whose batch is taken in first."""
+    def __call__(
+        self, rows: Sequence[int], rewards: Tensor, done: Tensor, live: Tensor, gamma: float | Tensor
+    ) -> Tensor:
+        """Return the scaled rewards (T, S, N) of the replicas `rows`, whose batch is taken in first.
+
+        `gamma` is a number for all of them, or one for each, (S, 1).
+        """
         running, seen = self.running[list(rows)], []
         for reward, ended in zip(rewards, done, strict=True):
             running = running * gamma + reward

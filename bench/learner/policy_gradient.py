@@ -21,6 +21,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.type_aliases import MaybeCallback
 from torch import Tensor
 
+from bench.arms.numbers import Numbers, Settings, with_settings
 from bench.arms.reference import adapted, controlled
 from bench.errors import RunWarning, UserError
 from bench.kernel.engine import computing_with
@@ -153,7 +154,8 @@ class PolicyGradient(StackedModel):
 
         with torch.no_grad():
             vine = VineStreams(*(self._active_streams(f"vine {use}") for use in ("action", "dynamics")))
-            rollout = collect(self.collector, self.policy.acting(self.active), self.arm, on_step, vine)
+            acting = self.policy.acting(self.active)
+            rollout = collect(self.collector, acting, self.arm, self._own_numbers(), on_step, vine)
         if rollout is None:
             return False
         self._rollout = rollout
@@ -182,7 +184,9 @@ class PolicyGradient(StackedModel):
             networks = self.policy.select(self.active)
             critic = None if networks.critic is None else networks.critic.stack
             scaled = self._with_scaled_rewards(rollout)
-            samples, diagnostics = estimate(scaled, networks.acting, critic, self.arm, self._frozen_reference())
+            samples, diagnostics = estimate(
+                scaled, networks.acting, critic, self.arm, self._frozen_reference(), self._own_numbers()
+            )
             streams = self._active_streams("minibatch")
             rates = self._rates()
             diagnostics |= Update(networks, self.arm, rates, streams).run(samples)
@@ -203,7 +207,29 @@ class PolicyGradient(StackedModel):
         """Return learning rates and clip range of each active replica at its own share of the budget."""
         used = np.array([[self.env_steps[replica] / self._total_timesteps] for replica in self.active])
         kl_coef, reference_coef = self._column(self.kl_coef), self._column(self.reference_coef)
-        return Rates.of(self.arm, np.clip(1 - used, 0, 1), kl_coef, reference_coef)
+        return Rates.of(self.arm, self._own_numbers(), np.clip(1 - used, 0, 1), kl_coef, reference_coef)
+
+    def give_numbers(self, settings: Sequence[Settings]) -> None:
+        """Give each replica numbers of its own: where its mapping is silent, those of the model's arm.
+
+        A replica then has the bytes it would have alone in an arm with its numbers. The keys are those of
+        `bench.arms.numbers.KEYS`, dotted as on the command line, such as `critic.learning_rate`.
+
+        Raises:
+            UserError: unless there is one mapping for each replica, for another key, for a number that the arm may not
+                have, and for a model that has begun to learn.
+        """
+        if len(settings) != len(self.seeds):
+            raise UserError(f"settings: {len(settings)} mappings for {len(self.seeds)} replicas: give one for each")
+        if any(self.updates):
+            raise UserError("settings: the model has begun to learn; give its replicas their numbers before")
+        self.numbers = Numbers.of([with_settings(self.arm, each) for each in settings])
+        self.kl_coef = self.numbers["kl_coef"][:, 0].copy()
+        self.reference_coef = self.numbers["reference.coef"][:, 0].copy()
+
+    def _own_numbers(self) -> Numbers:
+        """Return the numbers of the active replicas."""
+        return self.numbers if len(self.active) == len(self.seeds) else self.numbers.select(self.active)
 
     def _column(self, values: Array) -> Tensor:
         """Return the active replicas' numbers, (S, 1), as the networks' device takes them."""
@@ -228,7 +254,8 @@ class PolicyGradient(StackedModel):
         if scale is None:
             return rollout
         done = rollout.terminated | rollout.truncated
-        return replace(rollout, rewards=scale(self.active, rollout.rewards, done, rollout.live, self.arm.gamma))
+        gamma = self._own_numbers().column("gamma", rollout.rewards)
+        return replace(rollout, rewards=scale(self.active, rollout.rewards, done, rollout.live, gamma))
 
     def _update_scale(self, rollout: Rollout) -> None:
         """Let the scale of observations follow what was seen."""
@@ -241,12 +268,12 @@ class PolicyGradient(StackedModel):
         """Log the weights β of divergences, and let them follow what each replica's were."""
         if self.arm.reference.name != "none":
             diagnostics["train/reference_coef"] = torch.from_numpy(self.reference_coef[self.active]).float()
-            if self.arm.reference.target is not None:
-                moved = diagnostics["train/reference_kl"].numpy()
-                self.reference_coef[self.active] *= controlled(moved, self.arm.reference.target)
+            moved, target = diagnostics["train/reference_kl"].numpy(), self._own_numbers()["reference.target"][:, 0]
+            self.reference_coef[self.active] *= np.where(np.isnan(target), 1, controlled(moved, target))
         if self.arm.update.name == "kl_penalty":
             diagnostics["train/kl_coef"] = torch.from_numpy(self.kl_coef[self.active])
-            self.kl_coef[self.active] *= adapted(diagnostics["train/kl"].numpy(), self.arm.kl_target)
+            targets = self._own_numbers()["kl_target"][:, 0]
+            self.kl_coef[self.active] *= adapted(diagnostics["train/kl"].numpy(), targets)
 
     def _log(self, rollout: Rollout, diagnostics: Diagnostics, rates: Rates) -> None:
         """Keep the rows of this update, and give SB3's logger their means."""

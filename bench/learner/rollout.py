@@ -11,6 +11,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
+from bench.arms.numbers import Numbers
 from bench.config.schema import Arm
 from bench.learner.acting import Acting, Acts
 from bench.learner.actor import NOISE_CHUNK, Actor
@@ -80,9 +81,12 @@ class Rollout:
 
 
 def collect(
-    collector: "Collector", actor: Actor, arm: Arm, on_step: OnStep, vine_streams: VineStreams
+    collector: "Collector", actor: Actor, arm: Arm, numbers: Numbers, on_step: OnStep, vine_streams: VineStreams
 ) -> Rollout | None:
-    """Return one batch of every replica as the arm collects them. None where `on_step` stopped it."""
+    """Return one batch of every replica as the arm collects them. None where `on_step` stopped it.
+
+    `numbers` are those of the replicas.
+    """
     if arm.collect.name == "segments":
         assert arm.collect.n_steps is not None  # a configuration without it is refused
         return collector.segments(actor, arm.collect.n_steps, on_step)
@@ -90,15 +94,16 @@ def collect(
     if arm.baseline.name != "vine":
         return collector.whole_episodes(actor, share, on_step)
     rollout = collector.whole_episodes(actor, share, on_step, arm.vine.every)
-    return None if rollout is None else _with_restored_values(rollout, collector, actor, arm, vine_streams)
+    return None if rollout is None else _with_restored_values(rollout, collector, actor, arm, numbers, vine_streams)
 
 
 def _with_restored_values(
-    rollout: Rollout, collector: "Collector", actor: Actor, arm: Arm, streams: VineStreams
+    rollout: Rollout, collector: "Collector", actor: Actor, arm: Arm, numbers: Numbers, streams: VineStreams
 ) -> Rollout:
     """Return the rollout with the values of the states it passed through, whose episodes count as steps."""
     task = collector.env.task
-    values, steps = restored_values(task, actor, rollout.snapshots, arm.vine.rollouts, arm.gamma, streams)
+    gamma = numbers["gamma"][:, 0]
+    values, steps = restored_values(task, actor, rollout.snapshots, arm.vine.rollouts, gamma, streams)
     restored = torch.zeros_like(rollout.rewards)
     restored[: len(values)] = values
     return replace(rollout, snapshots=[], restored=restored, extra_steps=steps)

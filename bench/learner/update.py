@@ -70,7 +70,7 @@ class Update:
         if with_actor:
             seen |= actor_gradient(self.acting, minibatch, self.arm, self.rates)
         if critic is not None:
-            seen |= critic_gradient(critic.stack, minibatch, self.arm)
+            seen |= critic_gradient(critic.stack, minibatch, self.arm, self.rates)
         self._clip(torch.from_numpy(taken).to(minibatch.share), with_actor, with_critic)
         if with_actor:
             self.actor.adam.step(self.actor.stack.flat, self.actor.stack.grad, self.rates.actor, taken)
@@ -80,15 +80,16 @@ class Update:
 
     def _clip(self, taken: Tensor, with_actor: bool, with_critic: bool) -> None:
         if self.arm.grad_clip == "joint" and self.critic is not None:
-            self._clip_together({"actor": self.actor, "critic": self.critic}, self.arm.max_grad_norm, taken)
+            self._clip_together({"actor": self.actor, "critic": self.critic}, "max_grad_norm", taken)
             return
         if with_actor:
-            self._clip_together({"actor": self.actor}, self.arm.max_grad_norm, taken)
+            self._clip_together({"actor": self.actor}, "max_grad_norm", taken)
         if with_critic and self.critic is not None:
-            self._clip_together({"critic": self.critic}, self.arm.critic.max_grad_norm, taken)
+            self._clip_together({"critic": self.critic}, "critic.max_grad_norm", taken)
 
-    def _clip_together(self, networks: dict[str, TrainState], limit: float | None, taken: Tensor) -> None:
-        norms, factor = clip_gradients([network.stack for network in networks.values()], limit)
+    def _clip_together(self, networks: dict[str, TrainState], limit: str, taken: Tensor) -> None:
+        limits = torch.from_numpy(self.rates.number(limit, self.arm)[:, 0]).to(taken)
+        norms, factor = clip_gradients([network.stack for network in networks.values()], limits)
         clipped = factor.lt(1).to(factor.dtype)
         for name, norm in zip(networks, norms, strict=True):
             self._note({f"train/{name}_grad_norm": norm, f"train/{name}_grad_clipped": clipped}, taken)
@@ -107,6 +108,7 @@ def actor_gradient(actor: Actor, samples: Samples, arm: Arm, rates: Rates) -> di
     """
     outputs, saved = actor.outputs(samples.observations)
     policy = actor.distribution(outputs, actor.stack.extras)
+    ent_coef = torch.from_numpy(rates.number("ent_coef", arm)).to(samples.share)
     log_prob, entropy = policy.log_prob(samples.actions), policy.entropy()
     old = samples.old_policy(actor) if arm.update.name == "kl_penalty" else None
     objective, slope = objective_of(arm.update)(
@@ -123,7 +125,7 @@ def actor_gradient(actor: Actor, samples: Samples, arm: Arm, rates: Rates) -> di
     d_outputs, d_extras = policy.backward(
         samples.actions,
         d_log_prob=-samples.weight * slope,
-        d_entropy=-arm.ent_coef * samples.share if arm.ent_coef > 0 else None,
+        d_entropy=-ent_coef * samples.share if bool((ent_coef > 0).any()) else None,
         old=old,
         d_kl=None if old is None else samples.weight * rates.kl_coef,
     )
@@ -144,25 +146,24 @@ def _reference_cost(
     return beta * kl_estimate(log_prob, log_prob_reference, kind), beta * kl_slope(log_prob, log_prob_reference, kind)
 
 
-def critic_gradient(critic: Stack, samples: Samples, arm: Arm) -> dict[str, Tensor]:
+def critic_gradient(critic: Stack, samples: Samples, arm: Arm, rates: Rates) -> dict[str, Tensor]:
     """Write the gradient of vf_coef · mean (V − target)² into `critic.grad`; → the errors V − target (S, B)."""
     outputs, saved = critic.forward(samples.observations)
     assert samples.target is not None  # estimate() computes it wherever there is a critic
     error = outputs[:, 0] - samples.target
-    critic.backward((2 * arm.critic.vf_coef * samples.share * error).unsqueeze(1), saved)
+    vf_coef = torch.from_numpy(rates.number("critic.vf_coef", arm)).to(error)
+    critic.backward((2 * vf_coef * samples.share * error).unsqueeze(1), saved)
     return {"error": error}
 
 
-def clip_gradients(stacks: Sequence[Stack], limit: float | None) -> tuple[list[Tensor], Tensor]:
-    """Scale each replica's gradient over these stacks to a norm of at most `limit`; None: of any size.
+def clip_gradients(stacks: Sequence[Stack], limit: Tensor) -> tuple[list[Tensor], Tensor]:
+    """Scale each replica's gradient over these stacks to a norm of at most its `limit` (S,); infinite: of any size.
 
     → the norms of each stack (S,), and the factor (S,), 1 where nothing was clipped.
     """
     norms = [sqrt(sum_over(stack.grad.square(), 1)) for stack in stacks]
-    if limit is None:
-        return norms, torch.ones_like(norms[0])
     total = norms[0] if len(norms) == 1 else sqrt(sum_over(torch.stack(norms, 1).square(), 1))
-    factor = (limit / (total + 1e-6)).clamp_(max=1)
+    factor = torch.where(limit.isinf(), 1.0, (limit / (total + 1e-6)).clamp(max=1))
     for stack in stacks:
         stack.grad.mul_(factor.unsqueeze(1))
     return norms, factor

@@ -37,11 +37,12 @@ class VineStreams:
 
 
 def restored_values(
-    task: Task, actor: Actor, snapshots: Sequence[Snapshot], rollouts: int, gamma: float, streams: VineStreams
+    task: Task, actor: Actor, snapshots: Sequence[Snapshot], rollouts: int, gamma: float | Array, streams: VineStreams
 ) -> tuple[Tensor, list[int]]:
     """Return V̂ of every live state of the snapshots, and the steps it took each of S replicas.
 
-    V̂(s) is the mean discounted return of `rollouts` episodes of the current policy from s. The values are (T, S, N),
+    V̂(s) is the mean discounted return of `rollouts` episodes of the current policy from s; each replica may have a
+    discount of its own, (S,). The values are (T, S, N),
     with T one more than the last snapshot's step and zeros elsewhere.
     """
     replicas = len(streams.action)
@@ -84,11 +85,12 @@ class _Columns:
         widths = [rollouts * len(index) for index in indices]
         return cls(states[snapshot, :, column].T, elapsed[snapshot, column], live.ravel(), widths)
 
-    def play(self, task: Task, actor: Actor, gamma: float, streams: VineStreams) -> tuple[Array, list[int]]:
+    def play(self, task: Task, actor: Actor, gamma: float | Array, streams: VineStreams) -> tuple[Array, list[int]]:
         """Return the discounted returns (S, M) of all episodes, played to their ends, and each replica's steps."""
         acting = Acting(actor, self.live.size // len(self.widths))
         acts = acting.room(1)
-        returns, discount = np.zeros(self.live.size), 1.0
+        factor = np.repeat(np.broadcast_to(gamma, len(self.widths)), self.live.size // len(self.widths))
+        returns, discount = np.zeros(self.live.size), np.ones(self.live.size)
         steps = np.zeros(len(self.widths), dtype=np.int64)
         while self.live.any():
             steps += self.live.reshape(len(self.widths), -1).sum(1)
@@ -96,7 +98,7 @@ class _Columns:
             acts.observations[0] = task.observe(self.state)
             acting.act(acts, 0, noise, live=self.live)
             returns += discount * self._step(task, env_actions(acts.actions[0], task.action_space), dynamics)
-            discount *= gamma
+            discount *= factor
         return returns.reshape(len(self.widths), -1), steps.tolist()
 
     def _step(self, task: Task, actions: Array, dynamics: Array) -> Array:

@@ -44,10 +44,10 @@ void NAMED(inner)(int64_t n, int64_t m, int64_t k, const REAL *x, const REAL *y,
     }
 }
 
-void NAMED(traced)(int64_t rows, int64_t n, double factor, const uint8_t *ended, REAL *y) {
+void NAMED(traced)(int64_t rows, int64_t n, const REAL *factor, const uint8_t *ended, REAL *y) {
   for (int64_t t = rows - 2; t >= 0; t--)
-    for (int64_t i = t * n; i < (t + 1) * n; i++)
-      if (!ended[i]) y[i] += (REAL)factor * y[i + n];
+    for (int64_t i = 0; i < n; i++)
+      if (!ended[t * n + i]) y[t * n + i] += factor[i] * y[(t + 1) * n + i];
 }
 
 /* choices (S, N) by inverting the distribution of softmax(logits), (S, A, N), at uniform numbers (S, N). */

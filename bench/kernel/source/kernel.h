@@ -60,8 +60,8 @@ const char *kernel_sources(void);
   void sum_##T(int64_t outer, int64_t n, int64_t inner, const R *x, R *y);                                                    \
   /* z (n, m) = the inner products of the rows of x (n, k) and y (m, k). */                                                    \
   void inner_##T(int64_t n, int64_t m, int64_t k, const R *x, const R *y, R *z);                                              \
-  /* y_t (n) += factor y_{t+1} where not ended_t (n), from the last row but one of y (T, n) to the first. */                    \
-  void traced_##T(int64_t rows, int64_t n, double factor, const uint8_t *ended, R *y);                                        \
+  /* y_t (n) += factor (n) y_{t+1} where not ended_t (n), from the last row but one of y (T, n) to the first. */                \
+  void traced_##T(int64_t rows, int64_t n, const R *factor, const uint8_t *ended, R *y);                                      \
   /* choices (S, N) by inverting the distribution of softmax(logits), (S, A, N), at uniform numbers; work: A N numbers. */    \
   void choose_##T(int64_t S, int64_t A, int64_t N, const R *logits, const R *uniform, int64_t *choices, R *work);             \
   /* Adam's step number count[s] (arXiv 1412.6980, algorithm 1) of each replica's P parameters; none where it is zero. */     \
