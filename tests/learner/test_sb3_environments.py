@@ -254,7 +254,11 @@ def test_other_vectorised_environments_are_refused(kind: str) -> None:
 
 
 @habit("environments", "`gym.make_vec(…)`, a class, a function that makes one", "refused", "give one environment")
-@pytest.mark.parametrize("given", [lambda: Count(), Count, 7, gymnasium.make_vec("CartPole-v1", num_envs=2)], ids=str)
+@pytest.mark.parametrize(
+    "given",
+    [lambda: Count(), Count, 7, gymnasium.make_vec("CartPole-v1", num_envs=2)],
+    ids=["a function", "a class", "a number", "a vector"],
+)
 def test_what_is_no_environment_is_refused(given: object) -> None:
     with refused("env=.*must be the id of a task or of Gymnasium, an environment of Gymnasium's, or a DummyVecEnv"):
         small(given)
