@@ -104,7 +104,7 @@ def test_a_mistake_is_one_line_and_writes_nothing(bench, arguments, message, tmp
     [
         (
             ["status", "quick"],
-            "unknown argument of status 'quick': allowed are study=…, results=…; did you mean 'study=qui",
+            "unknown argument of status 'quick': allowed are study=…, results=…, all=…; did you mean 'study=qui",
         ),
         (["status", "study=a", "study=b"], "status: study is given twice, study=a and study=b"),
         (["quick"], "did you mean study=quick?"),

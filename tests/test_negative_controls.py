@@ -84,6 +84,7 @@ def test_identical_arms_with_the_same_seeds_differ_by_nothing() -> None:
         "seeds=10",
         "update=vanilla",
         "critic.epochs=1",
+        "sample_solved=true",
     )
     notes = [Notes(), Notes()]
     for one in notes:

@@ -43,7 +43,9 @@ def _of_wandb(name: str, default: str) -> str:
     return W_AND_B[name].get(given, given) or default
 
 
-OmegaConf.register_new_resolver("wandb", _of_wandb, replace=True)
+RESOLVERS = {"wandb": _of_wandb}
+for _name, _resolver in RESOLVERS.items():
+    OmegaConf.register_new_resolver(_name, _resolver, replace=True)
 
 
 def compose(overrides: Sequence[str] = ()) -> Config:
@@ -158,7 +160,7 @@ class Composition:
     def _plain(self) -> Mapping[str, Any] | None:
         """All settings; None where it takes OmegaConf to say what they are. Raises `UserError` as `_config` does."""
         try:
-            return plain.resolved(self._mapping)
+            return plain.resolved(self._mapping, RESOLVERS)
         except plain.NotPlain:
             return None
 

@@ -5,12 +5,14 @@ that is simple, and nothing else: `NotPlain` says that OmegaConf is to be asked.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 _REFERENCE = re.compile(r"\$\{([A-Za-z_]\w*(?:\.\w+)*)\}")
+_CALL = re.compile(r"\$\{([A-Za-z_]\w*):([\w, -]*)\}")  # of a resolver, with words for arguments
 _MISSING = "???"
 _DEEPEST = 20  # of references to references
+Resolvers = Mapping[str, Callable[..., Any]]
 _SCALARS = (str, bool, int, float, type(None))
 
 
@@ -37,9 +39,13 @@ def with_value(mapping: Mapping[str, Any], key: str, value: Any) -> dict[str, An
     return {**mapping, first: value}
 
 
-def resolved(mapping: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a mapping with the settings that its references name in their place. Raises `NotPlain`."""
-    return {key: _resolved(value, mapping, 0) for key, value in mapping.items()}
+def resolved(mapping: Mapping[str, Any], resolvers: Resolvers) -> dict[str, Any]:
+    """Return a mapping with the settings that its references name in their place, or what its resolvers return.
+
+    Raises:
+        NotPlain: for any other use of `${…}`.
+    """
+    return {key: _resolved(value, mapping, resolvers, 0) for key, value in mapping.items()}
 
 
 def value_of(mapping: Mapping[str, Any], key: str) -> Any:
@@ -58,14 +64,17 @@ def _is_scalar(value: Any) -> bool:
     return isinstance(value, _SCALARS) and not (isinstance(value, str) and ("${" in value or value == _MISSING))
 
 
-def _resolved(value: Any, root: Mapping[str, Any], depth: int) -> Any:
+def _resolved(value: Any, root: Mapping[str, Any], resolvers: Resolvers, depth: int) -> Any:
     if isinstance(value, Mapping):
-        return {key: _resolved(item, root, depth) for key, item in value.items()}
+        return {key: _resolved(item, root, resolvers, depth) for key, item in value.items()}
     if isinstance(value, list):
-        return [_resolved(item, root, depth) for item in value]
+        return [_resolved(item, root, resolvers, depth) for item in value]
     if isinstance(value, str) and "${" in value:
+        call = _CALL.fullmatch(value)
+        if call is not None and call[1] in resolvers:
+            return resolvers[call[1]](*(word.strip() for word in call[2].split(",")))
         reference = _REFERENCE.fullmatch(value)
         if reference is None or depth == _DEEPEST:
             raise NotPlain
-        return _resolved(value_of(root, reference[1]), root, depth + 1)
+        return _resolved(value_of(root, reference[1]), root, resolvers, depth + 1)
     return value

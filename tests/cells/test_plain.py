@@ -5,7 +5,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from bench.cells import plain
-from bench.cells.composition import Composed, Composition
+from bench.cells.composition import RESOLVERS, Composed, Composition
 from bench.errors import UserError
 from bench.paths import CONF
 
@@ -30,7 +30,7 @@ def test_every_option_of_conf_is_resolved_as_omegaconf_does(composed, override):
     config = Composed(composed(override)).config
     mapping = OmegaConf.to_container(config, resolve=False)
     try:
-        found = plain.resolved(mapping)
+        found = plain.resolved(mapping, RESOLVERS)
     except plain.NotPlain:
         assert "-${" in str(mapping)  # a name made of several settings
         return
@@ -102,4 +102,4 @@ def test_a_key_that_there_is_not_is_refused(composed, key):
 def test_no_other_text_is_taken_for_a_reference(text):
     mapping = {"gamma": 0.5, "name": text, "a": "${b}", "b": "${a}", "c": {"d": "???"}}
     with pytest.raises(plain.NotPlain):
-        plain.resolved(mapping)
+        plain.resolved(mapping, RESOLVERS)

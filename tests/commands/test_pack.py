@@ -22,7 +22,7 @@ from bench.execution import execute
 from bench.execution.reproduce import train_again
 from bench.learner import train as learner
 from bench.records import block as blocks
-from bench.records import index, mirror
+from bench.records import index, mirroring
 from bench.records.files import Damaged
 from bench.records.recorder import Recorder, Subject, recording
 from bench.records.tables import COSTS, QUANTITIES, STATES, write_table
@@ -146,7 +146,7 @@ def test_what_needs_a_policy_says_that_it_was_left_out(study):
             wanted()
         assert str(refused.value) == expected
     with pytest.raises(UserError, match=r"its training\.parquet was left out"):
-        mirror.sync(study.parent, "adhoc", upload=False)
+        mirroring.sync(study.parent, "adhoc", upload=False, timeout=60)
 
 
 def test_a_cell_is_held_to_a_policy_beside_a_pack_and_keeps_its_hash_without_it(tmp_path, monkeypatch):

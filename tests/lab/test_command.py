@@ -95,14 +95,15 @@ def test_the_studies_measure_every_arm_that_is_legal() -> None:
 
 
 def test_settings_of_one_task() -> None:
-    """The study's file has more batches for its smallest world; what is given holds for all, and hashes tell it."""
+    """The study's file asks for no precision in solved worlds; what is given holds for all, and hashes tell it."""
     small = ["study=bias_variance", "baselines=none", "advantages=monte_carlo"]
-    cells = {given: plan_stages(parse([*small, *given])) for given in [(), ("batches=64",)]}
-    batches = {given: {cell.task: cell.settings.batches for cell in found} for given, found in cells.items()}
-    assert batches[()] == batches["batches=64",] | {"exam_question": 256}
-    assert set(batches["batches=64",].values()) == {64}
+    cells = {given: plan_stages(parse([*small, *given])) for given in [(), ("precision=0.1",)]}
+    precisions = {given: {cell.task: cell.settings.precision for cell in found} for given, found in cells.items()}
+    solved = {"weekly_exam", "exam_question", "random_walk"}
+    assert precisions[()] == precisions["precision=0.1",] | dict.fromkeys(solved)
+    assert set(precisions["precision=0.1",].values()) == {0.1}
     differing = {ours.task for ours, other in zip(*cells.values(), strict=True) if ours.hash != other.hash}
-    assert differing == {"exam_question"}
+    assert differing == solved
 
 
 @pytest.mark.parametrize(

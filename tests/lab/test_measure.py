@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pandas as pd
 import pytest
+import scipy.stats
 
 from bench.lab.measure import measure
 from bench.lab.plan import Plan, plan
@@ -34,7 +35,7 @@ def test_doubling_the_truths_budget_moves_no_quantity_beyond_its_interval(task: 
     twice = rows_of(base | {"truth_steps": 800_000}, planned, stage)
     assert len(once) > 80
     moved = (twice["value"] - once["value"]).abs()
-    half = (once["high"] - once["low"]) / 2
+    half = scipy.stats.t.ppf(0.975, once["freedom"].astype(float)) * once["error"].astype(float)
     beyond = moved[(moved > half) & once["value"].notna() & twice["value"].notna()]
     assert beyond.empty, beyond
     assert (moved > 0).any()

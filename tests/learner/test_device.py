@@ -16,7 +16,7 @@ from torch.utils._pytree import tree_flatten, tree_map
 
 import bench
 from bench.errors import UserError
-from bench.learner import PolicyGradient, policy_gradient
+from bench.learner import PolicyGradient
 from bench.tasks.registry import environments, make
 from bench.tasks.vec_env import BatchedVecEnv
 
@@ -117,7 +117,7 @@ def trained(overrides: list[str], device: str, seeds: int = 1) -> PolicyGradient
 @contextlib.contextmanager
 def made_up_device(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     with monkeypatch.context() as patch, Machine():
-        patch.setattr(policy_gradient, "check_device", lambda *_: None)
+        patch.setattr("bench.learner.device.check_device", lambda *_: None)
         patch.setattr("stable_baselines3.common.base_class.get_device", torch.device)
         yield
 

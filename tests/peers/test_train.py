@@ -19,7 +19,7 @@ from stable_baselines3.common.running_mean_std import RunningMeanStd
 
 import bench
 from analysis.claims import comparisons
-from analysis.load import load
+from analysis.load import load, read
 from bench.commands.rerun import rerun
 from bench.config.schema import Config
 from bench.errors import UserError
@@ -321,9 +321,11 @@ def test_a_record_repeats_bit_for_bit_and_is_a_reference_line_in_tables(tmp_path
     assert runs.loc[runs["arm"] == "sb3_ppo", "baseline"].isna().all()
     assert (evaluations["algorithm"] == "sb3_ppo").any()
     assert training.loc[training["arm"] == "sb3_ppo", "train/value_loss"].notna().all()
-    (row,) = comparisons.against_control(runs, "critic-gae-clip").to_dict("records")
-    assert row["reason"] == "reference line: algorithm=sb3_ppo, the control's is policy_gradient"
-    assert np.isnan(row["p"])
+    records = dataclasses.replace(read(["mine"], tmp_path), control="critic-gae-clip")
+    (compared,) = comparisons.against_control(records)
+    assert compared.row.text == "reference line: algorithm=sb3_ppo, the control's is policy_gradient"
+    assert compared.row.word is None
+    assert compared.row.p is None
 
 
 def on_id(id: str) -> Config:

@@ -36,6 +36,7 @@ class Veiled(ExactTask):
             reward=reward,
             reward_variance=np.zeros((3, 2)),
             reward_to=np.broadcast_to(reward.T[:, :, None], transition.shape),
+            square_to=np.broadcast_to((reward**2).T[:, :, None], transition.shape),
             horizon=3,
             shape=(3,),
             starts={"here": rng.dirichlet(np.ones(3))},
