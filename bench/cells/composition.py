@@ -7,7 +7,7 @@ import contextlib
 import functools
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import fields, replace
@@ -53,7 +53,7 @@ def compose(overrides: Sequence[str] = ()) -> Config:
     check(overrides)
     choices, settings = _split(overrides)
     with explained():
-        composed = _composed(choices, _files(CONF))
+        composed = _composed(choices, (_files(CONF), _variables()))
     return (composed.with_values(settings) if settings else composed).parse()
 
 
@@ -80,8 +80,8 @@ def _is_setting(override: Override) -> bool:
 
 
 @functools.lru_cache(maxsize=256)
-def _composed(overrides: tuple[str, ...], files: tuple[tuple[Path, int], ...]) -> "Composition":  # noqa: ARG001 - part of the key
-    """Compose with Hydra, which takes a tenth of a second: once, while the `files` of conf stay as they are."""
+def _composed(overrides: tuple[str, ...], given: Hashable) -> "Composition":  # noqa: ARG001 - part of the key
+    """Compose with Hydra, which takes a tenth of a second: once, while what is `given` otherwise stays as it is."""
     with _apart(), initialize_config_dir(str(CONF), version_base="1.3"):
         return Composition(hydra_compose("config", overrides=list(overrides), return_hydra_config=True))
 
@@ -89,6 +89,11 @@ def _composed(overrides: tuple[str, ...], files: tuple[tuple[Path, int], ...]) -
 def _files(folder: Path) -> tuple[tuple[Path, int], ...]:
     """Return the files of conf with the times of their last change."""
     return tuple((file, file.stat().st_mtime_ns) for file in folder.rglob("*.yaml"))
+
+
+def _variables() -> tuple[str | None, ...]:
+    """Return what W&B's variables say."""
+    return tuple(os.environ.get(f"WANDB_{name}") for name in W_AND_B)
 
 
 @contextmanager

@@ -72,7 +72,10 @@ def _resolved(value: Any, root: Mapping[str, Any], resolvers: Resolvers, depth: 
     if isinstance(value, str) and "${" in value:
         call = _CALL.fullmatch(value)
         if call is not None and call[1] in resolvers:
-            return resolvers[call[1]](*(word.strip() for word in call[2].split(",")))
+            try:
+                return resolvers[call[1]](*(word.strip() for word in call[2].split(",")))
+            except (LookupError, TypeError) as error:  # OmegaConf says what is wrong with it
+                raise NotPlain from error
         reference = _REFERENCE.fullmatch(value)
         if reference is None or depth == _DEEPEST:
             raise NotPlain
