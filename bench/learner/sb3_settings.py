@@ -197,7 +197,7 @@ def _segments() -> Collect:
 
 
 def _of_segments(key: str) -> Change:
-    def change(data: Data, name: str, value: Any) -> None:  # noqa: ARG001
+    def change(data: Data, name: str, value: Any) -> None:  # noqa: ARG001 - a `Change`; nothing can be wrong here
         if data["collect"]["name"] != "segments":
             data["collect"] = dataclasses.asdict(_segments())
         data["collect"][key] = value
