@@ -11,7 +11,9 @@ import numpy as np
 import numpy.typing as npt
 from numpy.random.bit_generator import ISeedSequence
 
-Purpose = Literal["actor", "critic", "reset", "dynamics", "action", "minibatch", "evaluation", "peer", "vine"]
+Purpose = Literal[
+    "actor", "critic", "reset", "dynamics", "action", "minibatch", "evaluation", "peer", "vine", "comparator"
+]
 PURPOSES: tuple[Purpose, ...] = (
     "actor",  # initial actor weights
     "critic",  # initial critic weights
@@ -22,6 +24,7 @@ PURPOSES: tuple[Purpose, ...] = (
     "evaluation",  # everything in an evaluation; further key: its place on the grid
     "peer",  # the integer seed of a library's algorithm
     "vine",  # episodes from restored states; further key: 0 for sampled actions, 1 for the environment's noise
+    "comparator",  # errors of comparisons of a group's members; further key: the number of the update
 )
 POOL, MASK = 4, 0xFFFFFFFF  # words of 32 bits in a `SeedSequence`'s pool, and one of them
 SEED_POOLS = (  # a later one comes last: its place is a key of its streams

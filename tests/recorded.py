@@ -42,6 +42,8 @@ CELLS = {
              "reference.placement=loss", "reference.importance=true", "aggregate=episode"],
     "alive only": [*WEEKLY, "baseline=group", "group.alive_only=true", "advantage=monte_carlo", "update=vanilla"],
     "rank": [*WEEKLY, "baseline=group", "group.scale=rank", "advantage=monte_carlo", "update=unclipped"],
+    "comparisons": [*WEEKLY, "baseline=group", "group.scale=rank", "group.temperature=2", "group.size=3",
+                    "advantage=monte_carlo"],
     "time_mean": [*WEEKLY, "group.groups=1", "baseline=time_mean", "advantage=monte_carlo",
                   "update=clip_without_min"],
     "batch_mean": [*WEEKLY, "baseline=batch_mean", "advantage=gae", "grad_clip=joint", "ent_coef=0.01"],

@@ -51,6 +51,7 @@ SETTINGS: dict[str, st.SearchStrategy[Any]] = {
     "group.leave_one_out": st.booleans(),
     "group.ddof": st.sampled_from([0, 1, 2]),
     "group.alive_only": st.booleans(),
+    "group.temperature": st.sampled_from([-1, 0, 0.5, 1e9, "text"]),
     "update.epochs": st.sampled_from([0, 1, 2]),
     "update.minibatches": st.sampled_from([0, 1, 3, 1000]),
     "critic.epochs": st.sampled_from([0, 1, 2]),

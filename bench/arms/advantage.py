@@ -35,7 +35,7 @@ F = TypeVar("F")
 
 @dataclass(frozen=True)
 class Batch:
-    """What one rollout of S replicas with N environments collected, time first: every tensor is (T, S, N).
+    """What one rollout of S replicas with N environments collected, time first: tensors are (T, S, N) unless stated.
 
     rewards     raw: nothing is added at a time limit
     terminated  the task ended with this step
@@ -45,6 +45,8 @@ class Batch:
     next_values V of the true successor of step t, before any reset; None without a critic
     restored    V̂(s_t) from episodes run from the restored state, at the steps where baseline=vine restores; else None
     numbers     what each replica has of its own; None: all have the numbers of the arm (see `number`)
+    uniform     numbers in [0, 1) that decide a comparator's errors, one for each pair of a group's members, whose whole
+                returns are compared (1, S, groups, pairs) or whose steps (T, …); None: every comparison is right
 
     Environments [k·size, (k + 1)·size) of a replica are group k.
     """
@@ -57,6 +59,7 @@ class Batch:
     next_values: Tensor | None
     restored: Tensor | None = None
     numbers: Numbers | None = None
+    uniform: Tensor | None = None
 
     def select(self, rows: Sequence[int]) -> "Batch":
         """Return what these replicas collected."""
@@ -237,20 +240,37 @@ def _within_group(targets: Tensor, batch: Batch, arm: Arm) -> Tensor:
         return process_advantage(*members, group.ddof, group.eps).flatten(-2)
     returns = _members(episode_returns(batch, number("gamma", batch, arm)), group)
     if group.credit == "outcome":
-        outcome = group_advantage(returns, group.scale, group.ddof, group.eps, group.leave_one_out)
+        uniform = None if batch.uniform is None else batch.uniform[0]
+        outcome = group_advantage(
+            returns, group.scale, group.ddof, group.eps, group.leave_one_out, _temperature(batch, arm), uniform
+        )
         return outcome.flatten(-2).expand_as(targets)
-    relative = _step_by_step(_members(targets, group), _members(batch.live, group), group)
+    relative = _step_by_step(_members(targets, group), batch, arm)
     if group.scale == "std":
         divisor = group_std(returns, group.ddof) + group.eps
         relative = torch.where(dead_groups(returns).unsqueeze(-1), 0.0, scaled(relative, divisor))
     return relative.flatten(-2)
 
 
-def _step_by_step(targets: Tensor, live: Tensor, group: Group) -> Tensor:
+def _step_by_step(targets: Tensor, batch: Batch, arm: Arm) -> Tensor:
     """Targets (T, S, groups, size) compared within each step; the scale of a whole group comes later."""
+    group = arm.group
     if group.alive_only:
-        return living_advantage(targets, live, group.leave_one_out)
-    return group_advantage(targets, "rank" if group.scale == "rank" else "none", leave_one_out=group.leave_one_out)
+        return living_advantage(targets, _members(batch.live, group), group.leave_one_out)
+    if group.scale == "rank":
+        return group_advantage(targets, "rank", temperature=_temperature(batch, arm), uniform=batch.uniform)
+    return group_advantage(targets, leave_one_out=group.leave_one_out)
+
+
+def _temperature(batch: Batch, arm: Arm) -> Tensor:
+    """Return that of comparisons, (S, 1, 1)."""
+    temperature: Tensor = number("group.temperature", batch, arm)
+    if batch.uniform is None and bool((temperature > 0).any()):
+        raise UserError(
+            f"group.temperature={float(temperature.max()):g}: nobody drew the errors of comparisons, "
+            f"and the laboratory knows none; use group.temperature=0"
+        )
+    return temperature.unsqueeze(-1)
 
 
 @baseline("vine")

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from bench.arms.returns import floating
-from bench.kernel.functions import mean_over, sqrt, sum_over
+from bench.kernel.functions import exp, mean_over, sqrt, sum_over
 
 EQUAL = 1e-10  # Numbers that differ by less, relative to the larger, are one number that was summed in two orders.
 
@@ -29,12 +29,14 @@ def group_advantage(
     ddof: int = 0,
     eps: float = 1e-8,
     leave_one_out: bool = False,
+    temperature: float | Tensor = 0.0,
+    uniform: Tensor | None = None,
 ) -> Tensor:
     """Advantages of the members of groups, from their returns R_i alone: (…, G) → (…, G).
 
         none   R_i − mean R                      (Dr. GRPO, arXiv 2503.20783)
         std    (R_i − mean R) / (std R + eps)    (GRPO, arXiv 2402.03300); `ddof` 0 or 1
-        rank   (wins_i − losses_i) / (G − 1)     (comparisons of pairs; ties count 0)
+        rank   (wins_i − losses_i) / (G − 1)     (comparisons of pairs; ties count 0; see `comparisons`)
 
     `leave_one_out` compares with the mean of the other members, which is G/(G − 1) times the first (RLOO,
     arXiv 2402.14740). A dead group (all returns equal) gives exactly zero. Raises ValueError for groups of one and
@@ -47,14 +49,35 @@ def group_advantage(
     if scale == "rank":
         if leave_one_out:
             raise ValueError("leave_one_out with scale='rank': ranks already compare with the others only")
-        wins = sum_over(difference(members.unsqueeze(-1), members.unsqueeze(-2)).sign(), -1)
-        return (wins / (size - 1)).to(given.dtype)
+        return (sum_over(comparisons(members, temperature, uniform), -1) / (size - 1)).to(given.dtype)
     advantage = difference(members, mean_over(members, -1, keepdim=True))
     if leave_one_out:
         advantage = advantage * (size / (size - 1))
     if scale == "std":
         advantage = scaled(advantage, group_std(members, ddof) + eps)
     return advantage.to(given.dtype)
+
+
+def comparisons(returns: Tensor, temperature: float | Tensor = 0.0, uniform: Tensor | None = None) -> Tensor:
+    """Compare every member of groups with every other: (…, G) → (…, G, G), 1 where i beats j, −1 where j beats i.
+
+    Equal members tie, which counts 0. Without `uniform` every comparison is right. With it, i beats j with probability
+    σ((R_i − R_j)/temperature), so that a comparison is right with probability σ(|R_i − R_j|/temperature): a reward
+    model of pairs (Bradley & Terry, 1952). There is one comparison of each pair, so j loses what i wins; it takes one
+    of the numbers `uniform` (…, G(G − 1)/2) in [0, 1), in the order (0, 1), (0, 2), …, (1, 2), …. Then the expected
+    advantage of i is mean_{j≠i} tanh((R_i − R_j)/(2 temperature)): at a temperature of 0 the rank, and 0 at infinity,
+    whatever the returns.
+    """
+    size = returns.shape[-1]
+    first, second = torch.triu_indices(size, size, 1, device=returns.device)
+    gap = difference(returns[..., first], returns[..., second])
+    won = gap.sign()
+    if uniform is not None:
+        won = torch.where(uniform < 1 / (1 + exp(-gap / temperature)), 1.0, -1.0).to(gap)
+    won = torch.where(gap.abs() > 0, won, gap)  # a tie is 0, and what is no number stays none
+    found = won.new_zeros(*returns.shape, size)
+    found[..., first, second] = won
+    return found - found.transpose(-1, -2)
 
 
 def living_advantage(values: Tensor, live: Tensor, leave_one_out: bool = False) -> Tensor:

@@ -22,7 +22,7 @@ Settings = Mapping[str, Any]  # dotted key → value
 KEYS = (
     "learning_rate", "critic.learning_rate", "clip_range", "ent_coef", "critic.vf_coef", "gamma", "gae_lambda",
     "critic.gae_lambda", "kl_coef", "kl_target", "reference.coef", "reference.target", "max_grad_norm",
-    "critic.max_grad_norm",
+    "critic.max_grad_norm", "group.temperature",
 )  # fmt: skip
 NONE: Mapping[str, float] = {  # what a number that is None stands for
     "max_grad_norm": math.inf,

@@ -238,6 +238,18 @@ def ranks(config: Config) -> str | None:
     return None
 
 
+def comparators(config: Config) -> str | None:
+    """A comparator that errs compares the members of a group: a temperature needs scale=rank."""
+    group = config.group
+    if group.temperature > 0 and not (config.group_baseline and group.scale == "rank"):
+        given = f"group.scale={group.scale}" if config.group_baseline else f"baseline={config.baseline.label}"
+        return (
+            f"group.temperature={group.temperature:g} with {given}: it is that of comparisons of a group's members; "
+            f"use baseline=group with group.scale=rank, or group.temperature=0"
+        )
+    return None
+
+
 def living_members(config: Config) -> str | None:
     """Whole returns have no living and finished members: alive_only needs credit=reward_to_go."""
     group = config.group
@@ -449,6 +461,7 @@ RULES: tuple[Rule, ...] = (
     process_supervision,
     degrees_of_freedom,
     ranks,
+    comparators,
     living_members,
     group_names,
     vine_rewards,

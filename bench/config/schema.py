@@ -24,6 +24,7 @@ Schedule = Literal["constant", "linear"]
 POSITIVE, NOT_NEGATIVE, UNIT = Range(0, open=True), Range(0), Range(0, 1)
 GROUPED = {"group_baseline": (True,)}
 OF_GROUPS, OF_STD = ReadIf(GROUPED), ReadIf({**GROUPED, "group.scale": ("std",)})
+OF_RANK = ReadIf({**GROUPED, "group.scale": ("rank",)})
 OF_CLIP, OF_PENALTY = ReadIf({"update": ("clip", "clip_without_min")}), ReadIf({"update": ("kl_penalty",)})
 
 
@@ -156,6 +157,7 @@ class Group:
     ddof: Annotated[int, NOT_NEGATIVE, OF_STD]
     eps: Annotated[float, NOT_NEGATIVE, OF_STD]
     alive_only: Annotated[bool, OF_GROUPS]
+    temperature: Annotated[float, NOT_NEGATIVE, OF_RANK] = field(default=0.0, kw_only=True)
 
 
 @dataclass(frozen=True)

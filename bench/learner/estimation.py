@@ -1,7 +1,9 @@
 """From a rollout to the samples of an update: log-probabilities, values, advantages and targets."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -25,12 +27,14 @@ def estimate(
     arm: Arm,
     reference: FrozenReference | None = None,
     numbers: Numbers | None = None,
+    streams: Sequence[np.random.Generator] | None = None,
 ) -> tuple[Samples, Diagnostics]:
     """Return a rollout's live steps with their advantages and targets, and diagnostics of both.
 
     `actor` is the policy that collected it. A reference's divergence is subtracted from the rewards here where the arm
     places it there, after its veto; for the loss, only the reference's log-probabilities are noted. `numbers` are what
-    the replicas have of their own; None: all have those of the arm.
+    the replicas have of their own; None: all have those of the arm. `streams` decide, for each replica, which
+    comparisons of a group's members are wrong; None: none is.
     """
     index, present = _live_columns(rollout.live)
     samples = _acted(rollout, actor, arm, index, present)
@@ -52,7 +56,8 @@ def estimate(
                 rollout = replace(rollout, rewards=withheld(rollout.rewards, episodes))
             cost = reference.coef * kl_estimate(samples.log_prob, log_prob_reference, arm.reference.kind) * present
             rollout = replace(rollout, rewards=rollout.rewards - _by_step(cost, index, rollout.live))
-    batch = replace(_batch(rollout, actor, critic), numbers=numbers)
+    uniform = None if streams is None else _uniform(rollout.live, arm, streams)
+    batch = replace(_batch(rollout, actor, critic), numbers=numbers, uniform=uniform)
     advantages = advantage(batch, arm)
     targets = None if critic is None else critic_target(batch, arm)
     samples = replace(
@@ -98,6 +103,20 @@ def _batch(rollout: Rollout, actor: Actor, critic: Stack | None) -> Batch:
         next_values=None if values is None else values.gather(0, rollout.successor),
         restored=rollout.restored,
     )
+
+
+def _uniform(live: Tensor, arm: Arm, streams: Sequence[np.random.Generator]) -> Tensor:
+    """Draw a number of each replica's stream for every comparison, see `Batch.uniform`; ones where its batch has ended.
+
+    A replica draws as many as it would alone, however long the others' episodes are.
+    """
+    group = arm.group
+    shape = group.groups, group.size * (group.size - 1) // 2
+    lengths = [1] * len(streams) if group.credit == "outcome" else live.any(2).sum(0).tolist()
+    uniform = np.ones((max(lengths), len(streams), *shape))
+    for row, (length, stream) in enumerate(zip(lengths, streams, strict=True)):
+        uniform[:length, row] = stream.random((length, *shape))
+    return torch.from_numpy(uniform).to(live.device)
 
 
 def _values(observations: Tensor, critic: Stack) -> Tensor:

@@ -185,7 +185,13 @@ class PolicyGradient(StackedModel):
             critic = None if networks.critic is None else networks.critic.stack
             scaled = self._with_scaled_rewards(rollout)
             samples, diagnostics = estimate(
-                scaled, networks.acting, critic, self.arm, self._frozen_reference(), self._own_numbers()
+                scaled,
+                networks.acting,
+                critic,
+                self.arm,
+                self._frozen_reference(),
+                self._own_numbers(),
+                self._comparators(),
             )
             streams = self._active_streams("minibatch")
             rates = self._rates()
@@ -202,6 +208,18 @@ class PolicyGradient(StackedModel):
 
     def _active_streams(self, name: str) -> list[np.random.Generator]:
         return [self._streams[name][replica] for replica in self.active]
+
+    def _comparators(self) -> list[np.random.Generator] | None:
+        """Return what decides the errors of comparisons in this update; None where all comparisons are right.
+
+        Each update has streams of its own, so that a checkpoint need not hold any.
+        """
+        if not self._own_numbers()["group.temperature"].any():
+            return None
+        return [
+            stream(self.seeds[replica], "comparator", self.updates[replica], pool=self.seed_pool)
+            for replica in self.active
+        ]
 
     def _rates(self) -> Rates:
         """Return learning rates and clip range of each active replica at its own share of the budget."""

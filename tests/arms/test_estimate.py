@@ -14,7 +14,9 @@ from bench.arms.advantage import (
     episode_returns,
     lone_survivor_fraction,
 )
+from bench.arms.numbers import Numbers
 from bench.config.schema import Arm
+from bench.errors import UserError
 
 T, S, N = 4, 2, 4  # two groups of two
 LENGTHS = torch.tensor([[4, 2, 3, 1], [1, 1, 4, 2]])
@@ -184,3 +186,31 @@ def test_the_nine_combinations_are_nine_different_advantages(batch: Batch) -> No
     for i, first in enumerate(results):
         for second in results[:i]:
             assert float((first - second).abs().max()) > 1e-3
+
+
+RANKS = ("baseline=group", "advantage=monte_carlo", "group.scale=rank")
+
+
+def test_a_comparator_errs_step_by_step_or_once_an_episode_and_each_replica_at_its_own_temperature(
+    batch: Batch,
+) -> None:
+    arms = [arm(*RANKS), arm(*RANKS, "group.temperature=1e9")]  # the first is always right, the second never knows
+    numbers = Numbers.of(arms)
+    low, high = torch.zeros(T, S, 2, 1, dtype=torch.float64), torch.full((T, S, 2, 1), 0.9, dtype=torch.float64)
+    by_step = [advantage(dataclasses.replace(batch, numbers=numbers, uniform=each), arms[0]) for each in (low, high)]
+    ranked = advantage(batch, arms[0])
+    for result, first in zip(by_step, (1.0, -1.0), strict=True):
+        assert torch.equal(result[:, 0], ranked[:, 0])
+        assert result[0, 1].tolist() == [first, -first, first, -first]
+        assert float(result[~batch.live].abs().sum()) == 0.0
+        assert result[3, 1].tolist() == [0.0, 0.0, first, 0.0]  # its opponent has ended, and loses elsewhere
+    outcome = arm(*RANKS, "group.credit=outcome", "group.temperature=1e9")
+    once = advantage(dataclasses.replace(batch, uniform=torch.cat([low[:1, :1], high[:1, :1]], 1)), outcome)
+    assert once[0].tolist() == [[1.0, -1.0, 1.0, -1.0], [-1.0, 1.0, -1.0, 1.0]]
+    assert torch.equal(once, torch.where(batch.live, once[:1], 0.0))
+
+
+def test_errors_that_nobody_drew_are_no_errors_but_a_refusal(batch: Batch) -> None:
+    for credit in ("outcome", "reward_to_go"):
+        with pytest.raises(UserError, match=r"^group\.temperature=2: nobody drew the errors of comparisons"):
+            advantage(batch, arm(*RANKS, f"group.credit={credit}", "group.temperature=2"))

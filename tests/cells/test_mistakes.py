@@ -18,7 +18,7 @@ def test_a_value_that_is_no_name_of_an_option(value: str) -> None:
 
 @pytest.mark.parametrize("written", ["group=8", "+group=8", "group=8,9", "group=range(8,10)"])
 def test_a_value_that_is_meant_for_a_setting(written: str) -> None:
-    keys = "groups, size, start, credit, scale, leave_one_out, ddof, eps, alive_only"
+    keys = "groups, size, start, credit, scale, leave_one_out, ddof, eps, alive_only, temperature"
     line = rf"^group=8: group is a section of settings \({keys}\); did you mean group\.size=8\?$"
     with pytest.raises(UserError, match=line):
         check([written])

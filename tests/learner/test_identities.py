@@ -89,3 +89,30 @@ def test_in_a_single_step_all_targets_are_the_reward(baseline: str, task: Task) 
         task, *(arm(baseline, advantage) for advantage in ("monte_carlo", "td0", "nstep", "gae")), updates=4
     )
     assert all(torch.equal(first, other) for other in others)
+
+
+RANKED = ("group.scale=rank", "advantage_norm=none")
+
+
+@pytest.mark.parametrize("credit", ["outcome", "reward_to_go"])
+def test_a_comparator_of_a_low_temperature_learns_as_ranks_do_and_one_of_a_high_does_not(credit: str) -> None:
+    """To the bit, however many numbers it draws."""
+    ranks, low, high = (
+        arm("group", "monte_carlo", "clip", f"group.credit={credit}", *RANKED, f"group.temperature={temperature}")
+        for temperature in (0, 1e-300, 1e300)
+    )
+    ranked, never_wrong, never_knowing = actors(DelayedChoice(), ranks, low, high)
+    assert torch.equal(ranked, never_wrong)
+    assert not torch.equal(ranked, never_knowing)
+
+
+def test_a_comparator_draws_anew_in_every_update_and_for_every_seed() -> None:
+    """Of advantages ±1 at equal chances the mean of eight members' squares differs from update to update."""
+    config = arm("group", "monte_carlo", "vanilla", "group.credit=outcome", *RANKED, "group.temperature=1e300")
+    model, seen = learner(ActionReward(), config, [0, 1, 2]), []
+    env_steps = model.batch_limit()
+    for _ in range(6):
+        model.learn(env_steps, reset_num_timesteps=False)
+        seen.append([row["train/advantage_rms"] for row in model.latest])
+    assert len({tuple(column) for column in zip(*seen, strict=True)}) == 3
+    assert all(len(set(column)) > 2 for column in zip(*seen, strict=True))

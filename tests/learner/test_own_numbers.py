@@ -36,6 +36,11 @@ CASES: dict[str, tuple[str, ...]] = {
         *("task=cartpole", *EPISODES, "reference=initial", "reference.kind=k3", "reference.placement=loss"),
     ),
     "outcomes": ("task=cartpole", *EPISODES, "baseline=grpo", "advantage=monte_carlo", "group.credit=outcome"),
+    "comparisons": ("task=cartpole", *EPISODES, "baseline=group", "advantage=monte_carlo", "group.scale=rank"),
+    "comparisons of outcomes": (
+        *("task=cartpole", *EPISODES, "baseline=group", "advantage=monte_carlo", "group.scale=rank"),
+        "group.credit=outcome",
+    ),
     "n steps": ("task=cartpole", *EPISODES, "baseline=batch_mean", "advantage=nstep"),
     "vine": (*EXAM, "baseline=vine", "advantage=monte_carlo", "vine.every=5"),
 }
@@ -75,6 +80,9 @@ def bytes_of(trained: PolicyGradient, replica: int) -> list[bytes]:
 @pytest.mark.parametrize("case", CASES)
 def test_a_replica_is_the_same_alone_in_a_cell_with_its_numbers(case: str) -> None:
     settings = [{key: value for key, value in each.items() if key != "gamma" or case != "vine"} for each in OWN]
+    if "comparisons" in case:
+        temperatures = (0.0, 0.5, 2.0, 1e-300, 30.0)
+        settings = [{**each, "group.temperature": t} for each, t in zip(settings, temperatures, strict=True)]
     together = model(bench.compose(CASES[case]), SEEDS, settings)
     found = [bytes_of(together, replica) for replica in range(len(SEEDS))]
     assert together.updates[0] >= 2
@@ -105,15 +113,17 @@ def test_every_number_tells() -> None:
         "learning_rate": 0.01, "critic.learning_rate": 0.1, "clip_range": 0.01, "ent_coef": 0.1, "critic.vf_coef": 0.1,
         "gamma": 0.9, "gae_lambda": 0.3, "critic.gae_lambda": 0.3, "kl_coef": 30.0, "kl_target": 1e-7,
         "reference.coef": 3.0, "reference.target": 10.0, "max_grad_norm": 0.01, "critic.max_grad_norm": 0.01,
+        "group.temperature": 3.0,
     }  # fmt: skip
     assert set(changed) == set(KEYS)
     told = set[str]()
-    for case in ("discrete, episodes", "a penalty", "a reference"):
+    for case in ("discrete, episodes", "a penalty", "a reference", "comparisons"):
         config = bench.compose([*CASES[case], "critic.target=gae", "learning_rate=0.01"])
-        settings = [{}, *({key: value} for key, value in changed.items())]
+        allowed = [key for key in changed if key != "group.temperature" or case == "comparisons"]
+        settings = [{}, *({key: changed[key]} for key in allowed)]
         trained = model(config, [0] * len(settings), settings)
         states = [b"".join(bytes_of(trained, replica)) for replica in range(len(settings))]
-        told |= {key for key, state in zip(changed, states[1:], strict=True) if state != states[0]}
+        told |= {key for key, state in zip(allowed, states[1:], strict=True) if state != states[0]}
     assert told | {"learning_rate"} == set(KEYS)
 
 

@@ -84,6 +84,10 @@ def check_every(config: Config, places: slice = slice(1, None, 3)) -> Saving:
         pytest.param((*PENDULUM, *EPISODES, "budget=400"), id="box-episodes"),
         pytest.param((*PENDULUM, *SEGMENTS, *HELD, "exploration.sample_freq=5", "budget=200"), id="box-segments-held"),
         pytest.param((*PENDULUM, *EPISODES, *HELD, "budget=400"), id="box-episodes-held"),
+        pytest.param(
+            (*EXAM, *EPISODES, "baseline=group", "advantage=monte_carlo", "group.scale=rank", "group.temperature=0.5"),
+            id="comparisons",
+        ),
         pytest.param((*EXAM, *EPISODES, "learning_rate_schedule=linear", "clip_range_schedule=linear"), id="schedules"),
     ],
 )

@@ -48,6 +48,8 @@ def _why_compared_ones_are(process: Process, arm: Arm) -> str | None:
     group, one_step = arm.group, isinstance(process.task, ExamQuestion)
     if group.credit == "process":
         return "credit=process divides by what it finds in the group"
+    if group.temperature > 0:
+        return f"group.temperature={group.temperature:g} draws errors of comparisons"
     if group.scale != "none" and not one_step:
         return f"scale={group.scale} is exact in the exam question only"
     if group.credit == "reward_to_go" and process.horizon is None:
