@@ -13,6 +13,8 @@ EXTRAS: Mapping[str, str] = {
     "ray": "hydra-ray-launcher",
     "render": "pygame",
     "slurm": "hydra-submitit-launcher",
+    "tensorboard": "tensorboard",
+    "video": "moviepy",
 }
 
 

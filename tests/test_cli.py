@@ -51,7 +51,7 @@ def index(study="adhoc") -> list[dict]:
         (["study=quik"], "; did you mean 'quick'?"),
         (
             ["lisst"],
-            "unknown command 'lisst': allowed are list, status, rerun, verify, ",
+            "unknown command 'lisst': allowed are list, results, status, rerun, verify, ",
         ),
         (["list", "tasks"], "list takes no arguments, not 'tasks'"),
         (["status"], "no study in results yet: 'python -m bench study=quick' makes one"),
@@ -284,7 +284,11 @@ def test_an_unwritable_results_folder_is_one_line(bench, tmp_path):
 def test_one_cell(bench, learner):
     code, out, _ = bench(*SMALL, HERE)
     assert code == 0
-    assert out == "1 cell, 0 failures: results/adhoc\n"
+    title, header, row, said = out.splitlines()
+    assert title.startswith("final scores of adhoc: stochastic policy")
+    assert header.split() == ["task", "arm", "mean", "95", "%", "interval", "n"]
+    assert row.split()[:2] == ["weekly_exam", "critic-gae-clip"]
+    assert said == "1 cell, 0 failures: results/adhoc"
     (cell,) = index()
     run = json.loads(Path("results/adhoc", cell["path"], "seeds-000-001", "run.json").read_text())
     assert run["command"] == f"python -m bench {' '.join(SMALL)} {HERE}"
@@ -297,7 +301,8 @@ def test_lists_of_values_train_every_combination_once(bench, learner):
     assert bench(*arguments)[0] == 0
     assert len(index()) == len(learner.calls) == 4
     code, out, _ = bench(*arguments)
-    assert (code, out) == (0, "4 cells, 4 of them done before, 0 failures: results/adhoc\n")
+    assert (code, out.splitlines()[-1]) == (0, "4 cells, 4 of them done before, 0 failures: results/adhoc")
+    assert len(out.splitlines()) == 2 + 4 + 1
     assert len(learner.calls) == 4
 
 
@@ -321,7 +326,9 @@ def test_failures_are_listed_and_the_exit_code_is_1(bench, learner):
     code, out, err = bench(*SMALL, HERE, "gamma=0.9,1")
     assert code == 1
     assert "failed: weekly_exam critic-gae-clip (gamma=0.9) seeds 0,1: ValueError: broken" in err.splitlines()
-    assert out == "2 cells, 1 failure: results/adhoc\n"
+    assert out.splitlines()[-1] == "2 cells, 1 failure: results/adhoc"
+    broken = next(line for line in out.splitlines() if "(gamma=0.9)" in line)
+    assert broken.split()[-5:] == ["–", "–", "0", "of", "2"]  # no number where there is none
     assert bench(*SMALL, HERE, "gamma=0.9,1")[0] == 0
 
 

@@ -65,8 +65,8 @@ def test_what_is_imported_is_required_and_nothing_else_is():
         for requirement in importlib.metadata.requires(package) or []
         if "extra ==" not in requirement
     }
-    peers = {name_of(requirement) for requirement in OPTIONAL["peers"]} | {"flax"}
-    assert imported() - DECLARED - brought - peers == {"policy-gradient-bench"}
+    extras = {name_of(requirement) for name in ("peers", "tensorboard") for requirement in OPTIONAL[name]} | {"flax"}
+    assert imported() - DECLARED - brought - extras == {"policy-gradient-bench"}
     named_in_conf = {
         "hydra-joblib-launcher",
         "sb3-contrib",
@@ -190,7 +190,7 @@ def test_it_lists_trains_and_reports_from_a_folder_of_ones_own(installed, tmp_pa
     where = installed.run(tmp_path, "python", "-c", "import analysis, bench; print(bench.__file__, analysis.__file__)")
     assert all(Path(file).is_relative_to(installed.site) for file in where.split())
     assert installed.run(tmp_path, "policy-gradient-bench", "list").rstrip() == catalogue()
-    assert installed.run(tmp_path, "policy-gradient-bench", *TINY) == "1 cell, 0 failures: results/adhoc\n"
+    assert installed.run(tmp_path, "policy-gradient-bench", *TINY).endswith("\n1 cell, 0 failures: results/adhoc\n")
     (record,) = records(tmp_path / "results")
     assert record["command"] == " ".join(["python -m bench", *TINY])
     assert record["git"] == {"commit": None, "dirty": None}
@@ -206,7 +206,7 @@ def test_a_plugin_in_the_current_folder_is_found(start, installed, tmp_path):
     """By the command, and by its workers, which train the two cells."""
     (tmp_path / "my_updates.py").write_text(PLUGIN)
     named = [*STARTS[start], *TINY, "update=plugin", "update.plugin=my_updates:mine", "advantage=td0,gae"]
-    assert installed.run(tmp_path, *named) == "2 cells, 0 failures: results/adhoc\n"
+    assert installed.run(tmp_path, *named).endswith("\n2 cells, 0 failures: results/adhoc\n")
     assert [record["status"] for record in records(tmp_path / "results")] == ["done", "done"]
     if start == "script":
         verify = [*STARTS[start], "verify", "results/adhoc", "rerun=0", "plugins=my_updates"]
@@ -215,7 +215,8 @@ def test_a_plugin_in_the_current_folder_is_found(start, installed, tmp_path):
 
 @pytest.mark.slow
 def test_it_works_without_assertions(installed, tmp_path):
-    assert installed.run(tmp_path, "python", "-O", "-m", "bench", *TINY) == "1 cell, 0 failures: results/adhoc\n"
+    said = installed.run(tmp_path, "python", "-O", "-m", "bench", *TINY)
+    assert said.endswith("\n1 cell, 0 failures: results/adhoc\n")
     (record,) = records(tmp_path / "results")
     assert record["status"] == "done"
     installed.run(tmp_path, "python", "-O", "-m", "analysis", "study=adhoc")

@@ -3,7 +3,9 @@
 >>> stats.interval(scores, stats.iqm, stats.REPS, stats.CONFIDENCE, stats.generator("cartpole", "ppo"))
 """
 
-from analysis.stats.bootstrap import (
+from analysis.stats.inference import holm, sign_flip_test
+from bench.records.metrics import cross_fitted_drawdown, drawdown, steps_to_threshold
+from bench.verdicts.bootstrap import (
     CONFIDENCE,
     REPS,
     Statistic,
@@ -18,8 +20,7 @@ from analysis.stats.bootstrap import (
     resample,
     resample_rows,
 )
-from analysis.stats.inference import holm, sign_flip_test
-from analysis.stats.scores import (
+from bench.verdicts.estimates import (
     Array,
     failure_rate,
     iqm,
@@ -29,7 +30,6 @@ from analysis.stats.scores import (
     performance_profile,
     probability_of_improvement,
 )
-from bench.records.metrics import cross_fitted_drawdown, drawdown, steps_to_threshold
 from bench.verdicts.judge import improvements
 from bench.verdicts.noise import noise_share
 from bench.verdicts.sequential import (

@@ -7,7 +7,7 @@ than the runs themselves. A pair in which one run is missing is left out.
 import numpy as np
 from numpy.typing import ArrayLike
 
-from analysis.stats.scores import Array
+from bench.verdicts.estimates import Array
 
 EXACT_PAIRS = 20  # up to a million sign patterns are enumerated, more are sampled
 _TIE = 1e-9  # relative: sums of the same numbers in another order are no other sums

@@ -13,7 +13,7 @@ import numpy as np
 import scipy.stats
 from numpy.typing import ArrayLike, NDArray
 
-from analysis.stats.scores import Array
+from bench.verdicts.estimates import Array
 from bench.verdicts.sequential import Interval
 
 FOR_EACH_TRIED = 4  # settings that an interval needs: beyond k = n / 4 its resamples repeat the same few

@@ -7,8 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from analysis.stats import Array, Interval
+from analysis.stats import Interval
 from bench.errors import one_line
+from bench.verdicts.numerals import decimals_of as decimals_of
+from bench.verdicts.numerals import interval_text as interval_text
+from bench.verdicts.numerals import number_text as number_text
+from bench.verdicts.numerals import optional_text as optional_text
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")  # how text begins that a spreadsheet calculates
 _LATEX_SIGNS = {
@@ -54,25 +58,6 @@ class Table:
     sections: tuple[Section, ...]
 
 
-def interval_text(interval: Sequence[float], decimals: int) -> str:
-    """`487.3 [480.1, 493.0]`; a dash where there is no run, the estimate alone where there is a single one."""
-    estimate, low, high = (optional_text(value, decimals) for value in interval)
-    return estimate if np.isnan(interval[1]) else f"{estimate} [{low}, {high}]"
-
-
-def number_text(value: float, decimals: int) -> str:
-    """A number with a fixed number of decimals and a true minus sign; never `-0.0`."""
-    text = f"{value:,.{decimals}f}" if abs(value) >= 10_000 else f"{value:.{decimals}f}"
-    if not text.strip("-0."):
-        text = text.lstrip("-")
-    return text.replace("-", "−")
-
-
-def optional_text(value: float, decimals: int) -> str:
-    """`number_text`, or a dash where there is no number."""
-    return "–" if np.isnan(value) else number_text(value, decimals)
-
-
 def thousands_text(value: float) -> str:
     """`12,000`; a dash where it is unknown."""
     return "–" if np.isnan(value) else f"{value:,.0f}"
@@ -91,14 +76,6 @@ def p_text(p: float) -> str:
 def interval_of(row: pd.Series, name: str) -> Interval:
     """An estimate and its bounds from the columns `name`, `name_low` and `name_high`."""
     return float(row[name]), float(row[f"{name}_low"]), float(row[f"{name}_high"])
-
-
-def decimals_of(values: Array) -> int:
-    """Decimals that show four digits of the largest value, with one to three decimals."""
-    finite = np.abs(values[np.isfinite(values)])
-    if not finite.size or finite.max() == 0:
-        return 1
-    return int(np.clip(3 - np.floor(np.log10(finite.max())), 1, 3))
 
 
 def markdown(table: Table) -> str:

@@ -15,8 +15,9 @@ from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseExceptio
 from bench.cells.overrides import values_of, written
 from bench.config import options
 from bench.config.aliases import BATCH, keys, section_given, settings, unknown_key, unknown_value
+from bench.config.names import is_folder
 from bench.config.schema import Config
-from bench.errors import UserError, first_line, install
+from bench.errors import UserError, first_line, install, nearest
 
 LAUNCHERS = {
     "submitit_slurm": "slurm",
@@ -93,7 +94,10 @@ def _missing(error: MissingConfigException) -> UserError:
         return _section_given(top, rest)
     if not error.options and top in options.groups():  # Hydra lists no options in folders (task=cartpole/...)
         return unknown_value(top, rest, options.options(top))
-    return unknown_value(group or "configuration", option, error.options or [])
+    unknown = unknown_value(group or "configuration", option, error.options or [])
+    if group == "study" and is_folder(option) and not nearest(option, error.options or []):
+        return UserError(f"{unknown}; study.name={option} puts what you run into a study of your own")
+    return unknown
 
 
 def check(overrides: Sequence[str]) -> list[str]:

@@ -2,10 +2,8 @@
 
 import io
 import os
-import shutil
-import subprocess
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +24,8 @@ from bench.tasks.foreign import GymTask
 from bench.tasks.registry import GYMNASIUM_TASKS, make
 
 FRAMES_PER_SECOND = 30  # where the environment does not say
+
+Act = Callable[[Any], Any]  # from an observation to an action
 
 
 @dataclass(frozen=True)
@@ -72,22 +72,18 @@ def enjoy(
     if kind not in _ANIMATIONS:
         raise UserError(f"format={kind}: must be {' or '.join(_ANIMATIONS)}")
     config = checked_config(block)
-    if config.is_peer:
-        raise UserError(f"{path}: trained by {config.arm_name}; only policies of this suite's learner can be shown")
     os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # of pygame: it draws without a screen
-    policy = blocks.needed(block, blocks.POLICY)
+    acting = _acting_peer if config.is_peer else _acting
+    act = acting(blocks.needed(block, blocks.POLICY), config, seed, episode, mode)
     env = _environment(config, make(config.task))
-    frames, total = _play(env, policy, seed, episode, mode)
     study = block.path.parents[3]
     folder = study / "videos" / block.path.parent.relative_to(block.path.parents[2])
     name = f"seed-{seed:03d}-episode-{episode}-{mode}"
+    shown = _text if env.render_mode == "ansi" else _ANIMATIONS[kind]
     try:
         refuse_links(folder, 4)  # of the cell, its task, all videos, the study
         folder.mkdir(parents=True, exist_ok=True)
-        if isinstance(frames[0], str):
-            return _written(folder / f"{name}.txt", "\n".join(frames).encode() + b"\n"), total
-        rate = float(env.metadata.get("render_fps", FRAMES_PER_SECOND))
-        return _written(folder / f"{name}.{kind}", _ANIMATIONS[kind](frames, rate)), total
+        return shown(_Episode(env, act, seed, episode), folder / name)
     except OSError as error:
         raise UserError(f"cannot write {error.filename or folder}: {error.strerror}") from error
 
@@ -115,22 +111,37 @@ def _render_modes(identifier: str) -> Sequence[str]:
     return list(getattr(creator, "metadata", {}).get("render_modes", []))
 
 
-def _play(env: Any, policy: Path, seed: int, episode: int, mode: str) -> tuple[list[Any], float]:
-    """The pictures of an episode, from its start to its end, and its return."""
-    act = _acting(policy, seed, episode, mode)
-    start = np.random.SeedSequence([seed, episode]).generate_state(1)[0]
-    observation, _ = env.reset(seed=int(start) >> 1)  # Gymnasium takes 31 bits
-    frames, total, over = [_frame(env)], 0.0, False
-    while not over:
-        observation, reward, terminated, truncated, _ = env.step(act(observation))
-        total += float(reward)
-        over = terminated or truncated
-        frames.append(_frame(env))
-    env.close()
-    return frames, total
+@dataclass(frozen=True)
+class _Episode:
+    """An episode that can be played: what is `act`ed in `env`, from the start that its number has."""
+
+    env: Any
+    act: Act
+    seed: int
+    number: int
+
+    def steps(self, env: Any) -> Iterator[float]:
+        """Play it in `env`, this one or a wrapper of it; yield the reward of each step, and 0 at the start."""
+        start = np.random.SeedSequence([self.seed, self.number]).generate_state(1)[0]
+        observation, _ = env.reset(seed=int(start) >> 1)  # Gymnasium takes 31 bits
+        yield 0.0
+        over = False
+        while not over:
+            observation, reward, terminated, truncated, _ = env.step(self.act(observation))
+            over = terminated or truncated
+            yield float(reward)
+        env.close()
+
+    def frames(self) -> tuple[list[Any], float]:
+        """Play it: the pictures from its start to its end, and its return."""
+        frames, total = [], 0.0
+        for reward in self.steps(self.env):
+            total += reward
+            frames.append(_frame(self.env))
+        return frames, total
 
 
-def _acting(saved: Path, seed: int, episode: int, mode: str) -> Callable[[Any], Any]:
+def _acting(saved: Path, config: Config, seed: int, episode: int, mode: str) -> Act:  # noqa: ARG001 - as for a peer
     """From one observation (O,) to what the seed's trained policy does."""
     import torch  # which takes seconds
 
@@ -150,6 +161,27 @@ def _acting(saved: Path, seed: int, episode: int, mode: str) -> Callable[[Any], 
     return act
 
 
+def _acting_peer(saved: Path, config: Config, seed: int, episode: int, mode: str) -> Act:
+    """From one observation (O,) to what the policy of a library does, its scales frozen as they were in the end."""
+    from stable_baselines3.common.utils import set_random_seed  # torch takes seconds
+
+    from bench.peers import saved as peers
+
+    model = peers.load(saved, config, seed)
+    scales = model.get_vec_normalize_env()
+    set_random_seed(int(np.random.SeedSequence([seed, episode]).generate_state(2)[1]) >> 1)  # libraries share one
+    state: Any = None
+
+    def act(observation: Any) -> Any:
+        nonlocal state
+        seen = observation if scales is None else scales.normalize_obs(observation)
+        start = np.array([state is None])
+        chosen, state = model.predict(seen, state=state, episode_start=start, deterministic=mode == "deterministic")
+        return chosen
+
+    return act
+
+
 def _frame(env: Any) -> Any:
     try:
         return env.render()
@@ -157,37 +189,42 @@ def _frame(env: Any) -> Any:
         raise UserError(f"drawing this task needs pygame: {install('render')}") from error
 
 
-def _gif(frames: Sequence[Any], rate: float) -> bytes:
+def _text(played: _Episode, path: Path) -> tuple[Path, float]:
+    """The episode as it is told."""
+    frames, total = played.frames()
+    return _written(path.with_suffix(".txt"), "\n".join(frames).encode() + b"\n"), total
+
+
+def _gif(played: _Episode, path: Path) -> tuple[Path, float]:
+    """The episode as an animation."""
     from PIL import Image
 
+    frames, total = played.frames()
     pictures = [Image.fromarray(frame) for frame in frames]
-    milliseconds = round(1000 / rate)
+    milliseconds = round(1000 / played.env.metadata.get("render_fps", FRAMES_PER_SECOND))
     content = io.BytesIO()
     pictures[0].save(content, "GIF", save_all=True, append_images=pictures[1:], duration=max(20, milliseconds), loop=0)
-    return content.getvalue()
+    return _written(path.with_suffix(".gif"), content.getvalue()), total
 
 
-def _mp4(frames: Sequence[Any], rate: float) -> bytes:
-    """H.264 by the program ffmpeg. Raises `UserError` where that is missing or refuses."""
-    program = shutil.which("ffmpeg")
-    if program is None:
-        raise UserError("format=mp4 needs the program ffmpeg (apt install ffmpeg, brew install ffmpeg); or format=gif")
-    height, width = frames[0].shape[:2]
-    source = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", f"{rate:g}", "-i", "-"]
-    even = ["-vf", "pad=ceil(iw/2)*2:ceil(ih/2)*2", "-pix_fmt", "yuv420p"]  # what every player takes
+def _mp4(played: _Episode, path: Path) -> tuple[Path, float]:
+    """The episode as a video, by Gymnasium's own recorder. Raises `UserError` where what it needs is missing."""
+    from gymnasium.wrappers import RecordVideo
+
     with tempfile.TemporaryDirectory(prefix="bench-enjoy-") as folder:
-        video = Path(folder) / "video.mp4"
-        command = [program, "-loglevel", "error", *source, *even, str(video)]
-        done = subprocess.run(
-            command, input=b"".join(frame.tobytes() for frame in frames), capture_output=True, check=False
-        )
-        if done.returncode:
-            said = done.stderr.decode(errors="replace").strip().splitlines() or ["it did not say why"]
-            raise UserError(f"format=mp4: ffmpeg failed ({said[-1]}); format=gif needs no ffmpeg")
-        return video.read_bytes()
+        try:
+            recorder = RecordVideo(played.env, f"{folder}/new", episode_trigger=lambda _: True, disable_logger=True)
+        except gymnasium.error.DependencyNotInstalled as error:
+            raise UserError(f"format=mp4 needs moviepy: {install('video')}; format=gif does without") from error
+        try:
+            total = sum(played.steps(recorder))
+        except gymnasium.error.DependencyNotInstalled as error:
+            raise UserError(f"drawing this task needs pygame: {install('render')}") from error
+        (video,) = Path(folder).glob("new/*.mp4")
+        return _written(path.with_suffix(".mp4"), video.read_bytes()), total
 
 
-_ANIMATIONS: Mapping[str, Callable[[Sequence[Any], float], bytes]] = {"gif": _gif, "mp4": _mp4}
+_ANIMATIONS: Mapping[str, Callable[[_Episode, Path], tuple[Path, float]]] = {"gif": _gif, "mp4": _mp4}
 
 
 def _written(path: Path, content: bytes) -> Path:

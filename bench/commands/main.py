@@ -20,6 +20,7 @@ python -m bench [...] dry_run=true  what there is to train, and how long it will
 python -m bench study=NAME [...]    train a study's cells that are not done
 python -m bench study=NAME until=decided     add seeds until every comparison has a verdict
 python -m bench list                factors and their options, presets, tasks, studies
+python -m bench results study=NAME  the final scores of a study, with their intervals
 python -m bench status study=NAME   what is done, running, failed or missing
 python -m bench rerun RUN_DIR       train a block again, beside the results, and compare the numbers
 python -m bench verify RESULTS      hold files against their checksums and train a random block again
@@ -31,8 +32,9 @@ python -m bench speed               this suite and its peers, side by side
 python -m bench --cfg job [...]     print the composed configuration; --hydra-help for Hydra's other flags
 
 For example: python -m bench baseline=none,critic advantage=gae task=weekly_exam seeds=5 budget=20000
-Then `python -m analysis study=NAME` writes the report; without study=NAME runs go to the study adhoc."""
-VERBS = ("list", "status", "rerun", "verify", "pack", "enjoy", "wandb-sync", "speed", "lab")
+Then `python -m analysis study=NAME` writes the report. Without study=NAME runs go to the study adhoc, with
+study.name=mine to one of your own."""
+VERBS = ("list", "results", "status", "rerun", "verify", "pack", "enjoy", "wandb-sync", "speed", "lab")
 HYDRA_FLAGS = (  # those that are of use here
     "--hydra-help", "--cfg", "-c", "--resolve", "--package", "-p", "--info", "-i", "--multirun", "-m", "--config-dir",
     "-cd", "--shell-completion", "-sc",
@@ -45,6 +47,7 @@ NOT_VERBS = {  # what one may take for a verb, and what to write instead
     **dict.fromkeys(("tune", "optimize", "hpo"), "python -m bench study=tuned"),
     **dict.fromkeys(("sync", "wandb"), "python -m bench wandb-sync study=NAME"),
     **dict.fromkeys(("ls", "show", "options"), "python -m bench list"),
+    **dict.fromkeys(("scores", "table", "result"), "python -m bench results study=NAME"),
 }
 
 

@@ -23,13 +23,15 @@ from bench.cells.mistakes import check as check_words
 from bench.cells.mistakes import explained
 from bench.cells.overrides import written
 from bench.cells.planning import plan_command
-from bench.design import phases
+from bench.config.identity import cell_hash
+from bench.design import phases, record
 from bench.errors import RunWarning, UserError, counted, first_line, shortened
-from bench.execution import dry_run, launch, progress
+from bench.execution import beside, dry_run, launch, progress
 from bench.execution.checks import check
 from bench.execution.execute import train_missing
 from bench.execution.launch import Outcome, Report
 from bench.paths import CONF
+from bench.records import block as blocks
 
 MOST_LINES = 60  # warnings that are printed
 
@@ -127,7 +129,9 @@ def sweep(config: Any, words: Sequence[str], load: Callable[..., Any], launcher:
     if decided and "seeds" in planned.asked:
         asked = ",".join(map(written, planned.asked["seeds"]))
         raise UserError(f"seeds={asked}: until=decided finds out how many; max_pairs=… bounds them")
-    lines = [*planned.warnings, *_texts(caught)]
+    configs = [cell.config for cell in cells]
+    beside.check_controls(configs)
+    lines = [*planned.warnings, *_texts(caught), *beside.other_budgets(configs)]
     if any(cell.config.dry_run for cell in cells):
         if decided:
             from bench.design import looks  # SciPy takes a second
@@ -156,9 +160,10 @@ def sweep(config: Any, words: Sequence[str], load: Callable[..., Any], launcher:
     if decided:
         from bench.design import looks  # SciPy takes a second
 
-        _conclude(looks.run(cells, run_cells, display.say, print))
+        report = looks.run(cells, run_cells, display.say, print)
     else:
-        _conclude(phases.run(cells, run_cells, display.say))
+        report = phases.run(cells, run_cells, display.say)
+    _conclude(report, cells)
 
 
 def _warn(lines: Sequence[str]) -> None:
@@ -194,9 +199,11 @@ def _outcome(ended: Any) -> Outcome:
         return Outcome(error=f"{type(error).__name__}: {first_line(error)}")
 
 
-def _conclude(report: Report) -> None:
-    """Print how a sweep ended. Raises `SweepFailed`."""
+def _conclude(report: Report, cells: Sequence[Cell]) -> None:
+    """Print the final scores, and how a sweep ended. Raises `SweepFailed`."""
     _warn(report.warnings)
+    for study in {blocks.study_directory(cell.config): None for cell in cells}:
+        _print_scores(study, cells)
     status = f"; '{_next('bench', 'status', report.directory)}' names them"
     for line in shortened(report.failures, further=status):
         print(f"failed: {line}", file=sys.stderr)
@@ -210,6 +217,17 @@ def _conclude(report: Report) -> None:
         raise SweepFailed
     if not report.elsewhere:
         print(f"next: {_next('analysis', '', report.directory)}", file=sys.stderr)
+
+
+def _print_scores(study: Path, cells: Sequence[Cell]) -> None:
+    """Print the final scores of the cells of one study, as far as there are any; of a tuned arm those of its winner."""
+    from bench.commands import results  # NumPy takes a moment, and workers import this file
+
+    keys = {(cell_hash(cell.config), cell.config.arm_name) for cell in cells}
+    keys |= {(each.judged, each.arm) for each in record.read(study) if each.judged is not None}
+    found = results.final_scores(study, keys)
+    if any(row.n for row in found.rows):
+        print(found.text(f"{_next('bench', 'results', study)} all=true"))
 
 
 def _next(module: str, verb: str, study: Path) -> str:

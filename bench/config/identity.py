@@ -17,8 +17,8 @@ from bench.config.schema import Config, Reference
 
 # What a Config needs beside the arm, none of which changes a training number.
 BOOKKEEPING = (
-    "seeds", "name", "study", "results", "wandb", "wandb_project", "wandb_timeout", "checkpoint_minutes", "retry",
-    "dry_run", "keep_episodes", "sample_solved", "plugins", "illegal", "until", "max_pairs",
+    "seeds", "name", "study", "results", "wandb", "wandb_project", "wandb_timeout", "tensorboard", "checkpoint_minutes",
+    "retry", "dry_run", "keep_episodes", "sample_solved", "plugins", "illegal", "until", "max_pairs",
 )  # fmt: skip
 _OF_TASK = ("name", "time_limit", "knobs")  # its other keys are read from the top level, or by the analysis
 _HASH = "_cell_hash"  # no field, so no copy with other settings takes it over

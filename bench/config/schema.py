@@ -340,6 +340,7 @@ class Config(Arm):
     wandb: Literal["offline", "online", "disabled"]
     wandb_project: str
     wandb_timeout: Annotated[float, POSITIVE] = field(default=60.0, kw_only=True)
+    tensorboard: bool = field(default=False, kw_only=True)
     checkpoint_minutes: Annotated[float, NOT_NEGATIVE]
     device: Literal["cpu", "cuda"] = field(default="cpu", kw_only=True)
     engine: Literal["kernel", "torch"] = field(default="kernel", kw_only=True)

@@ -5,6 +5,7 @@ import warnings
 from bench.config.schema import Config
 from bench.errors import RunWarning, UserError
 from bench.kernel.library import library
+from bench.records import scalars
 from bench.tasks.base import Task
 from bench.tasks.exact import ExactTask
 from bench.tasks.foreign import GymTask
@@ -30,6 +31,8 @@ def check(config: Config) -> None:
         episodes = f"{config.evaluation.episodes} episodes"
         what = f"{config.task_name} is not solved, so each evaluation samples {episodes} of both policies"
         warnings.warn(f"{what} ({task.unsolved})", RunWarning, stacklevel=2)
+    if config.tensorboard:
+        scalars.check()
     if config.reference.name == "checkpoint":
         from bench.learner.reference import check_reference  # imports torch, which takes seconds
 

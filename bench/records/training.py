@@ -15,7 +15,7 @@ from bench.config.schema import Config
 from bench.errors import RunWarning, UserError
 from bench.observer import Row, Save, Trained
 from bench.records import block as blocks
-from bench.records import metrics, partial, provenance, summaries
+from bench.records import metrics, partial, provenance, scalars, summaries
 from bench.records.files import Damaged
 from bench.records.recorder import Recorder, Subject, costs, now
 from bench.records.tables import CURVES, EPISODES, TRAINING, curve_rows, write_rows
@@ -58,6 +58,7 @@ class TrainingRecorder(Recorder):
         self._episodes: list[Row] = []
         self._exact_returns: list[Row] = []
         self._wall_before = self._cpu_before = 0.0
+        self._scalars: scalars.Scalars | None = None
         self._batch_ended: float | None = None
         self._update_seconds, self._timed_updates = 0.0, 0
 
@@ -109,20 +110,33 @@ class TrainingRecorder(Recorder):
     def _warn(self, text: str) -> None:
         warnings.warn(f"{self.directory}: {text}", RunWarning, stacklevel=2)
 
+    def _live(self) -> scalars.Scalars | None:
+        """What writes scalars for TensorBoard, from behind what an earlier process has written; None if nobody asks."""
+        if self._scalars is None and self.config.tensorboard:
+            known = [int(row["step"]) for rows in (self._training, self._episodes, self._exact_returns) for row in rows]
+            self._scalars = scalars.Scalars(self.config, max(known, default=-1) + 1)
+        return self._scalars
+
     def on_update(self, rows: Sequence[Row]) -> None:
         """Keep the diagnostics of one update, and count its time: our learner reports progress as a batch ends."""
         if self._batch_ended is not None:
             self._update_seconds += time.perf_counter() - self._batch_ended
             self._timed_updates += 1
             self._batch_ended = None
+        if (written := self._live()) is not None:
+            written.update(rows)
         self._training.extend(rows)
 
     def on_evaluation(self, rows: Sequence[Row]) -> None:
         """Keep the episodes of one evaluation."""
+        if (written := self._live()) is not None:
+            written.evaluation(rows)
         self._episodes.extend(rows)
 
     def on_exact_returns(self, rows: Sequence[Row]) -> None:
         """Keep the exact returns of one evaluation."""
+        if (written := self._live()) is not None:
+            written.evaluation(rows)
         self._exact_returns.extend(rows)
 
     def on_progress(self, fraction: float, current_return: float | None) -> None:

@@ -18,10 +18,10 @@ import numpy as np
 import scipy.optimize
 import scipy.special
 import scipy.stats
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-Array = NDArray[np.float64]
-Interval = tuple[float, float, float]  # estimate, low, high
+from bench.verdicts.estimates import Array
+from bench.verdicts.estimates import Interval as Interval
 
 FIRST_LOOK = 20
 MAX_PAIRS = 640

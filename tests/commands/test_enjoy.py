@@ -1,7 +1,6 @@
 """An episode of a trained seed, to look at."""
 
 import dataclasses
-import shutil
 import sys
 
 import numpy as np
@@ -12,6 +11,9 @@ from bench.commands import enjoy
 from bench.errors import UserError
 from bench.execution import execute
 from bench.learner import train as learner
+from bench.peers import saved as peers
+from bench.peers.train import train as train_peers
+from bench.tasks.registry import gymnasium_env, make
 
 TINY = ("seeds=2", "evaluation.points=1", "evaluation.episodes=1", "hidden=[8,8]", "wandb=disabled", "update.epochs=1")
 
@@ -50,21 +52,46 @@ def test_classic_control_is_an_animation(tmp_path):
         assert 1 < picture.n_frames <= total + 1
 
 
-def test_a_video_needs_ffmpeg_and_says_so(tmp_path, monkeypatch):
+def test_a_video_needs_moviepy_and_says_so(tmp_path, monkeypatch):
     pytest.importorskip("pygame", reason="drawing classic control needs the extra render")
     path = block(tmp_path, "task=cartpole", "task.time_limit=50", "budget=800")
-    monkeypatch.setattr("shutil.which", {}.get)
-    with pytest.raises(UserError, match=r"format=mp4 needs the program ffmpeg .*or format=gif"):
+    monkeypatch.setitem(sys.modules, "moviepy", None)
+    with pytest.raises(UserError, match=r"format=mp4 needs moviepy: pip install moviepy; format=gif does without$"):
         enjoy.enjoy(path, kind="mp4")
 
 
-def test_frames_become_a_video():
-    if shutil.which("ffmpeg") is None:
-        pytest.skip("videos need the program ffmpeg")
-    frames = [np.full((31, 41, 3), 20 * place, np.uint8) for place in range(6)]  # odd sizes, which H.264 refuses
-    content = enjoy._mp4(frames, 25.0)
-    assert content[4:8] == b"ftyp"
-    assert b"avc1" in content
+def test_an_episode_becomes_a_video_of_gymnasiums_recorder(tmp_path):
+    pytest.importorskip("pygame", reason="drawing classic control needs the extra render")
+    pytest.importorskip("moviepy", reason="videos need the extra video")
+    path = block(tmp_path, "task=cartpole", "task.time_limit=50", "budget=800")
+    shown, total = enjoy.enjoy(path, kind="mp4")
+    assert shown.name == "seed-000-episode-0-deterministic.mp4"
+    assert shown.read_bytes()[4:8] == b"ftyp"
+    assert total == enjoy.enjoy(path)[1]  # the same episode as an animation
+
+
+@pytest.mark.parametrize("algorithm", ["sb3_ppo", "contrib_ars"])
+def test_the_policy_of_a_library_plays_as_the_library_has_it(tmp_path, algorithm, monkeypatch):
+    """Its return is that of the library's own model in Gymnasium's environment from the same start."""
+    monkeypatch.setattr(execute, "train", lambda config, seeds, observer, _: train_peers(config, seeds, observer))
+    words = ["task=weekly_exam", "budget=4096", "evaluation.points=1", "evaluation.episodes=1", "wandb=disabled"]
+    config = bench.compose([f"algorithm={algorithm}", "seeds=[4]", *words, f"results={tmp_path}"])
+    path = execute.run(config)
+    shown, total = enjoy.enjoy(path, seed=4, episode=2)
+    model = peers.load(path / "policy.zip", config, 4)
+    scales = model.get_vec_normalize_env()
+    env = gymnasium_env(make(config.task))
+    start = np.random.SeedSequence([4, 2]).generate_state(1)[0]
+    observation, _ = env.reset(seed=int(start) >> 1)
+    expected, over = 0.0, False
+    while not over:
+        seen = observation if scales is None else scales.normalize_obs(observation)
+        observation, reward, terminated, truncated, _ = env.step(model.predict(seen, deterministic=True)[0])
+        expected += float(reward)
+        over = terminated or truncated
+    assert total == pytest.approx(expected, rel=1e-12)
+    assert len(shown.read_text().splitlines()) == 17  # the start and sixteen weeks
+    assert enjoy.enjoy(path, seed=4, mode="stochastic")[1] == enjoy.enjoy(path, seed=4, mode="stochastic")[1]
 
 
 def test_a_missing_package_is_named_with_how_to_get_it(tmp_path, monkeypatch):

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Array = NDArray[np.float64]
+Interval = tuple[float, float, float]  # estimate, low, high
 
 
 def as_scores(scores: ArrayLike) -> Array:

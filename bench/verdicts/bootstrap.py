@@ -6,8 +6,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from analysis.stats.scores import Array, as_scores, mean, probability_of_improvement, ratio
-from bench.verdicts.sequential import Interval
+from bench.verdicts.estimates import Array, Interval, as_scores, mean, probability_of_improvement, ratio
 
 Statistic = Callable[[Array], ArrayLike]
 
