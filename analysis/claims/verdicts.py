@@ -207,8 +207,13 @@ def one_look(
     own = [(records.exact_measured if exact else records.measured).get(cell, {}) for cell in cells]
     there = [seed for seed in seeds[: blank.asked] if all(seed in each for each in own)]
     of_arms = [Runs.of(each, there, exact=exact) for each in own]
+    return judged_row(blank, question, of_arms)
+
+
+def judged_row(blank: JudgedRow, question: Question, of_arms: Sequence[Runs]) -> JudgedRow:
+    """A row of a fixed design from the runs of its arms; open, and what it says so far, where these are too few."""
     try:
-        judged = judges.judge(question, of_arms, sequential.one_look(max(len(there), 1)))
+        judged = judges.judge(question, of_arms, sequential.one_look(max(len(of_arms[0].seeds), 1)))
     except NotJudged as error:
         return replace(blank, text=f"{MISSING}: {error}")
     row = replace(_filled(blank, judged.row), noise=judged.noise, failed=judged.failed)

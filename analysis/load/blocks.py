@@ -66,13 +66,15 @@ class LoadedBlock:
 
 @dataclass(frozen=True)
 class PlannedCell:
-    """A cell a study planned."""
+    """A cell a study planned; of a design of settings, with its stratum, and numbers of runs in place of seeds."""
 
     study: str
     task: str
     arm: str
     hash: str
     seeds: tuple[int, ...]
+    design: str = ""
+    stratum: str = ""
 
 
 def study_folder(root: Path, name: str) -> Path:
@@ -96,7 +98,15 @@ def plan(folder: Path, root: Path, problems: list[Problem]) -> tuple[Mapping[str
     """The study's own file: its header and its planned cells. Cells run by hand have no such file."""
     header = planned(STUDY, folder, root, problems)
     cells = [
-        PlannedCell(folder.name, cell["task"], cell["arm"], cell["hash"], tuple(cell["seeds"]))
+        PlannedCell(
+            folder.name,
+            cell["task"],
+            cell["arm"],
+            cell["hash"],
+            tuple(cell["seeds"]),
+            cell.get("design", ""),
+            cell.get("stratum", ""),
+        )
         for cell in header["cells"]
     ]
     return header, cells

@@ -125,6 +125,8 @@ class Records:
         partly_exact: the tasks where only some have them, so that scores and curves are means of episodes.
         measured: by task and hash of a cell, what each of its finished runs comes to.
         exact_measured: the same from exact returns, of the cells where every evaluation has them.
+        designs: the designs of settings that the studies have.
+        settings: the runs of these designs, which are in no other table; see `analysis.load.designed`.
     """
 
     name: str
@@ -143,6 +145,8 @@ class Records:
     partly_exact: frozenset[str] = frozenset()
     measured: Mapping[tuple[str, str], Seeds] = field(default_factory=dict)
     exact_measured: Mapping[tuple[str, str], Seeds] = field(default_factory=dict)
+    designs: tuple[Mapping[str, Any], ...] = ()
+    settings: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     def runs_of(self, studies: Sequence[str], runs: pd.DataFrame) -> pd.DataFrame:
         """The rows of `runs` whose cells these studies have, whichever folder a run was read from."""

@@ -80,7 +80,7 @@ def of_pair(arms: Sequence[str], scores: Mapping[str, Mapping[str, Means]], stra
         ValueError: for means that are not finite.
     """
     tasks = [task for task in scores[arms[0]] if all(task in scores[arm] for arm in arms)]
-    every = [scores[arm][task] for arm in arms for task in tasks]
+    every = [scores[arm][task] for arm in sorted(arms) for task in tasks]
     shared = set.intersection(*(set(means) for means in every)) if every else set()
     if not shared:
         return []

@@ -51,11 +51,22 @@ def test_choosing_by_noise_brings_nothing() -> None:
 
 def test_the_interval_of_one_tried_is_that_of_a_mean() -> None:
     scores = np.random.default_rng(3).normal(size=(100, 2))
-    found = settings.expected_best_interval(scores, 1, 2_000, 0.95, np.random.default_rng(0))
+    one, _, many = settings.expected_best_intervals(scores, [1, 25, 26], 4_000, 0.95, np.random.default_rng(0))
     means = scores.mean(axis=1)
     half = 1.96 * means.std(ddof=1) / 10
-    assert found == pytest.approx((means.mean(), means.mean() - half, means.mean() + half), abs=0.02)
-    assert np.isnan(settings.expected_best_interval(scores, 26, 10, 0.95, np.random.default_rng(0))[1:]).all()
+    assert one == pytest.approx((means.mean(), means.mean() - half, means.mean() + half), abs=0.02)
+    assert many[0] == settings.expected_best_cross_fitted(scores, 26)
+    assert np.isnan(many[1:]).all()
+
+
+def test_resamples_are_valued_as_if_they_were_written_out() -> None:
+    """Settings with ties, each resample once by its counts and once as the list it stands for."""
+    rng = np.random.default_rng(11)
+    scores = np.round(rng.random((12, 3)), 1)
+    counts = np.random.default_rng(0).multinomial(12, np.full(12, 1 / 12), size=400)
+    written = [settings.expected_best_cross_fitted(scores[np.repeat(np.arange(12), own)], 3) for own in counts]
+    ((_, low, high),) = settings.expected_best_intervals(scores, [3], 400, 0.9, np.random.default_rng(0))
+    assert (low, high) == pytest.approx(np.quantile(written, [0.05, 0.95]))
 
 
 def test_the_best_by_one_seed_scored_by_the_other() -> None:
@@ -71,24 +82,77 @@ TASKS = np.array([[[0.9, 0.9], [0.1, 0.1], [0.8, 0.8]], [[0.0, 0.0], [1.0, 1.0],
 
 
 def test_sensitivity_by_hand() -> None:
-    assert settings.all_round(TASKS) == 2
     assert settings.sensitivity(TASKS) == pytest.approx((0.9 + 1.0) / 2 - (0.8 + 0.7) / 2)
     assert settings.sensitivity(TASKS[:1]) == pytest.approx(0)  # one task: its best is all-round
     assert settings.sensitivity(np.full((3, 5, 2), 0.4)) == pytest.approx(0)
 
 
-def test_the_best_common_setting_is_one_for_all_arms() -> None:
-    other = np.array([[[0.0, 0.0], [0.9, 0.9], [0.1, 0.1]], [[0.0, 0.0], [0.9, 0.9], [0.1, 0.1]]])
-    assert settings.best_common([TASKS]) == 2
-    assert settings.best_common([TASKS, other]) == 1  # (.55 + .9) / 2 is more than (.75 + .1) / 2
-    with pytest.raises(ValueError, match=r"arms with \[2, 3\] settings"):
-        settings.best_common([TASKS, other[:, :2]])
+def test_half_samples_of_a_mean_have_its_standard_error() -> None:
+    """Var of the mean of n/2 of n without replacement is s²/n, as that of the mean of all is."""
+    values = np.random.default_rng(4).normal(size=60)
+    rng = np.random.default_rng(0)
+    found = settings.half_samples(lambda own: float(values[own].mean()), ["all"] * 60, 4_000, 0.95, rng)
+    half = 1.96 * values.std(ddof=1) / math.sqrt(60)
+    assert found == pytest.approx((values.mean(), values.mean() - half, values.mean() + half), abs=0.01)
 
 
-def test_a_task_is_left_out_of_the_choice_that_it_judges() -> None:
-    assert settings.chosen_without(TASKS).tolist() == [1, 0]
-    with pytest.raises(ValueError, match="there must be two"):
-        settings.chosen_without(TASKS[:1])
+def test_half_samples_keep_to_their_strata() -> None:
+    """Where all variance is between strata, halves of each leave none."""
+    values = np.array([1.0] * 6 + [5.0] * 4)
+    found = settings.half_samples(
+        lambda own: float(values[own].mean()), ["a"] * 6 + ["b"] * 4, 50, 0.95, np.random.default_rng(0)
+    )
+    assert found == pytest.approx((2.6, 2.6, 2.6))
+    alone = settings.half_samples(lambda own: float(own.sum()), ["a", "b", "b"], 5, 0.95, np.random.default_rng(0))
+    assert alone[0] == 3.0
+    assert np.isnan(alone[1:]).all()
+
+
+def test_a_parabola_is_found_and_foretold() -> None:
+    x = np.linspace(0, 1, 12)[:, None]
+    found = settings.fit(x, 2 - 3 * x[:, 0] + 4 * x[:, 0] ** 2, np.ones(12))
+    assert found.coefficients == pytest.approx([2, -3, 4])
+    assert found.r_squared == pytest.approx(1)
+    assert found.at([[0.5], [2.0]]) == pytest.approx([1.5, 12])
+
+
+@pytest.mark.parametrize("keys", [1, 2])
+def test_what_a_fit_foretells_is_what_leaving_one_out_finds(keys: int) -> None:
+    rng = np.random.default_rng(keys)
+    x, y, weights = rng.random((15, keys)), rng.normal(size=15), rng.random(15) + 0.2
+    missed, spread = 0.0, 0.0
+    for out in range(15):
+        kept = np.arange(15) != out
+        powers = [(i, j) for i in range(keys + 1) for j in range(i, keys + 1)]  # products of 1 and the keys
+        wide = np.column_stack([np.ones(15), x])
+        columns = np.column_stack([wide[:, i] * wide[:, j] for i, j in powers])
+        normal = (columns[kept] * weights[kept, None]).T @ columns[kept]
+        beta = np.linalg.solve(normal, (columns[kept] * weights[kept, None]).T @ y[kept])
+        missed += weights[out] * (y[out] - columns[out] @ beta) ** 2
+        spread += weights[out] * (y[out] - np.average(y[kept], weights=weights[kept])) ** 2
+    assert settings.fit(x, y, weights).r_squared == pytest.approx(1 - missed / spread)
+
+
+def test_a_fit_of_noise_foretells_nothing() -> None:
+    rng = np.random.default_rng(8)
+    assert settings.fit(rng.random((40, 2)), rng.normal(size=40), np.ones(40)).r_squared < 0.1
+
+
+@pytest.mark.parametrize("scores", [[1.0, 2.0, 3.0], [0.0] * 9])
+def test_a_fit_that_could_not_miss_is_worth_nothing(scores: list[float]) -> None:
+    """Three points lie on a parabola whatever they are; equal scores leave nothing to be foretold."""
+    x = np.linspace(0, 1, len(scores))[:, None]
+    assert math.isnan(settings.fit(x, scores, np.ones(len(scores))).r_squared)
+
+
+def test_a_mean_of_equal_weights_has_students_interval() -> None:
+    values = np.random.default_rng(5).normal(size=9)
+    expected = scipy.stats.ttest_1samp(values, 0).confidence_interval(0.9)
+    found = settings.weighted_mean(values, np.full(9, 0.3), 0.9)
+    assert found == pytest.approx((values.mean(), expected.low, expected.high))
+    assert settings.weighted_mean([1.0, 4.0], [3.0, 1.0], 0.9)[0] == 1.75
+    assert np.isnan(settings.weighted_mean([2.0], [1.0], 0.9)[1:]).all()
+    assert np.isnan(settings.weighted_mean([], [], 0.9)).all()
 
 
 def test_over_one_stratum_it_is_students_interval() -> None:
@@ -127,7 +191,7 @@ def test_welchs_interval_of_a_difference_is_that_of_two_strata() -> None:
         (lambda: settings.expected_best([1, math.nan], [1, 2], 1), "a failed run has the worst one"),
         (lambda: settings.best_cross_fitted([[1], [2]]), "there must be two"),
         (lambda: settings.sensitivity([[1, 2], [2, 3]]), r"must be \(tasks, settings, seeds\)"),
-        (lambda: settings.all_round([[[1, math.inf]]]), "a failed run has the worst one"),
+        (lambda: settings.sensitivity([[[1, math.inf]]]), "a failed run has the worst one"),
         (lambda: settings.over_space([1, 2], ["a", "b"], {"a": 1}, 0.95), "settings are of strata"),
         (lambda: settings.over_space([1, 2], ["a"], {"a": 1}, 0.95), "differences of 1 settings"),
     ],
