@@ -100,6 +100,12 @@ def with_settings(arm: Arm, settings: Settings) -> Arm:
     return arm
 
 
+def differing(arm: Arm, usual: Arm) -> dict[str, Any]:
+    """Return the settings by which an arm differs from the usual one: `with_settings` takes them."""
+    found = {key: (_value(arm, key), _value(usual, key)) for key in KEYS}
+    return {key: own for key, (own, common) in found.items() if own != common}
+
+
 def _replaced(arm: Arm, key: str, value: Any) -> Arm:
     section, _, name = key.rpartition(".")
     owner = getattr(arm, section) if section else arm

@@ -7,7 +7,7 @@ import contextlib
 import functools
 import os
 import re
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import fields, replace
@@ -251,7 +251,7 @@ class Composition:
             if name is None or name in options.options(group):
                 continue
             section = mapping.get(group) or {}
-            misplaced = section.keys() - {field.name for field in fields(Study)} if group == "study" else section
+            misplaced = _misplaced(group, section)
             if misplaced:
                 raise UserError(
                     f"{group}={name}: its file sets {group}.{min(misplaced)}; begin it with the line "
@@ -281,3 +281,10 @@ class Composition:
             return
         known = ", ".join(sorted(path.stem for path in (CONF / "settings" / settings).glob("*.yaml")))
         raise UserError(f"settings={settings} with task={task}: there are none for it; allowed are {known}")
+
+
+def _misplaced(group: str, section: Mapping[str, Any]) -> Collection[str]:
+    """The keys of an optional group's section that its file meant for a cell."""
+    if group == "design":  # what else is wrong with it, whoever parses it says
+        return section.keys() & {group}
+    return section.keys() - {field.name for field in fields(Study)} if group == "study" else section.keys()

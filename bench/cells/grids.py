@@ -20,13 +20,15 @@ MOST_CELLS = 20_000  # of one command: more take hours to compose, and are a sli
 class Cell:
     """A validated configuration, the choices that compose it, and the overrides that compose it anywhere else.
 
-    `vary` composes the same cell with other values of some choices.
+    `vary` composes the same cell with other values of some choices; `base` is the cell of the study that a cell of a
+    design was made from.
     """
 
     config: Config
     choices: Mapping[str, Any]
     overrides: Sequence[str] = ()
     vary: "Callable[[Mapping[str, Any]], Cell] | None" = field(default=None, compare=False, repr=False)
+    base: "Cell | None" = field(default=None, compare=False, repr=False)
 
 
 class Composed(Protocol):

@@ -8,6 +8,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig
 
 from bench.cells.composition import Composition
+from bench.cells.designs import expanded
 from bench.cells.grids import Cell, Check, Grid, Illegal, listed, plan, read_grids
 from bench.cells.mistakes import check, explained
 from bench.cells.overrides import values_of, written
@@ -58,13 +59,21 @@ def _plan_study(base: Composition, composer: "Composer", asked: Grid, may_train:
     cells = plan(grids, asked, composer, name, base.options, may_train, skipped)
     _check_control(cells, grids, composer, name, base.options)
     swept = {key for grid in grids for key in grid}
-    warnings = list(_unread(cells, {key: values for key, values in asked.items() if key not in swept}, composer))
+    whole, left_out = expanded([composer.cell(cell.choices, cell.config) for cell in cells])
+    warnings = list(_unread(whole, {key: values for key, values in asked.items() if key not in swept}, composer))
     if skipped:
         warnings += [
             f"{counted(len(skipped), 'cell')} left out (illegal=skip):",
-            *(f"  {line}" for line in listed(skipped)),
+            *_indented(listed(skipped)),
         ]
-    return Plan([composer.cell(cell.choices, cell.config) for cell in cells], warnings)
+    if left_out:
+        places = counted(len(left_out), "place")
+        warnings += [f"not legal in {places} of the design, so left out there:", *_indented(left_out)]
+    return Plan(whole, warnings)
+
+
+def _indented(lines: Sequence[str]) -> list[str]:
+    return [f"  {line}" for line in lines]
 
 
 def _check_control(
@@ -99,7 +108,9 @@ def _reads(cell: Cell, key: str, composer: "Composer") -> bool:
     if rest.value(key) == cell.choices.get(key):
         return True
     try:
-        return bool(said(rest.parse()) != said(cell.config))
+        # That of a design's cell is compared before its numbers are drawn.
+        with_it = cell.config if cell.base is None else composer(cell.choices).parse()
+        return bool(said(rest.parse()) != said(with_it))
     except UserError:  # it is not legal without
         return True
 

@@ -8,9 +8,10 @@ does not read it.
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+from bench.config import design
 from bench.config.notes import ReadIf, about, resolved
 from bench.config.parse import FACTORS
 from bench.config.schema import Config, Reference
@@ -45,6 +46,9 @@ def identity(config: Config) -> dict[str, Any]:
     data = _settings(config, config, every=bool(plugins))  # a plug-in may read any setting
     for key in BOOKKEEPING:
         data.pop(key, None)
+    if config.design is not None:
+        data = _without(data, next(iter(config.design.drawn.values()), {}))
+        data["design"] = design.identity(config.design)
     for key in plugins:
         factor = getattr(config, key)
         data[key] |= {"plugin": factor.plugin, "options": factor.options, "code": factor.code}
@@ -53,6 +57,26 @@ def identity(config: Config) -> dict[str, Any]:
         "task": _task_identity(config),
         "reference": _reference_identity(config.reference),
     }
+
+
+def _without(data: Mapping[str, Any], keys: Iterable[str]) -> dict[str, Any]:
+    """Return an identity without the numbers that a design gives its runs."""
+    found = {key: dict(value) if isinstance(value, Mapping) else value for key, value in data.items()}
+    for key in keys:
+        section, _, name = key.rpartition(".")
+        (found[section] if section else found).pop(name, None)
+    return found
+
+
+def read_numbers(config: Config, keys: Iterable[str]) -> list[str]:
+    """Return those of these keys, such as `critic.learning_rate`, that the arm reads."""
+    data = identity(config)
+    return [key for key in keys if _is_there(data, key)]
+
+
+def _is_there(data: Mapping[str, Any], key: str) -> bool:
+    section, _, name = key.rpartition(".")
+    return name in (data.get(section, {}) if section else data)
 
 
 def said(config: Config) -> Any:

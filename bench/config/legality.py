@@ -111,15 +111,38 @@ def looks(config: Config) -> str | None:
     return None
 
 
+def designs(config: Config) -> str | None:
+    """A design gives numbers to the suite's own learner; its failed runs count, and its seeds are fixed."""
+    if config.design is None:
+        return None
+    name = f"design={config.design.name}"
+    if config.is_peer:
+        return f"{name} with algorithm={config.algorithm.label}: a library reads none of the design's numbers"
+    if config.retry == "failed":
+        return f"retry=failed with {name}: a run that failed counts as one; what broke off is tried again anyhow"
+    if config.until == "decided":
+        return f"until=decided with {name}: the settings of a design are no pairs; seeds=… says how many each has"
+    if config.study.tuning is not None:
+        return f"{name} with study={config.study.name}: the study is tuned already (study.tuning)"
+    return None
+
+
 def names(config: Config) -> str | None:
     """Names become folders: they must stay inside the results and mean the same on every system."""
-    for key, name in {"study.name": config.study.name, "task.name": config.task.name, "name": config.name}.items():
+    given = {"study.name": config.study.name, "task.name": config.task.name, "name": config.name}
+    for key, name in (given | _names_of_design(config)).items():
         if name is not None and not is_folder(name):
             return (
                 f"{key}={name}: it names a folder; use up to 64 letters, digits, '_', '.', '+' or '-', "
                 f"beginning with a letter or digit"
             )
     return None
+
+
+def _names_of_design(config: Config) -> dict[str, str]:
+    if config.design is None:
+        return {}
+    return {"design.name": config.design.name} | {f"design.strata.{name}": str(name) for name in config.design.strata}
 
 
 def ranges(config: Arm) -> str | None:
@@ -450,6 +473,7 @@ _FORM: tuple[Rule, ...] = (
     peer_device,
     device_of_engine,
     looks,
+    designs,
 )
 
 RULES: tuple[Rule, ...] = (

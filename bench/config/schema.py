@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal
 from bench.config import names
 from bench.config.notes import Range, ReadIf, Resolved
 
+RUNS_OF_SEED = 10_000  # numbers of runs of a design that belong to one seed; see `bench.config.design`
 REFERENCE_CLIP_RANGE = 0.2  # the ε at which every arm's clip fraction is logged, so that arms can be compared
 
 Schedule = Literal["constant", "linear"]
@@ -316,6 +317,26 @@ class Tuning:
 
 
 @dataclass(frozen=True)
+class Design:
+    """A design of settings; see `bench.config.design`.
+
+    `space` maps a number of the arm to its distribution: `{uniform: [low, high]}`, `{log_uniform: [low, high]}` or
+    `{choice: [...]}`; `strata` a name to the structure that its settings have: `{weight: 1, keys: {...}}`. Each stratum
+    has as many `settings`. Of a cell, `stratum` is the one that it is in and `place` its number, and `drawn` has by
+    setting the numbers of its arm.
+    """
+
+    name: str
+    settings: int
+    scramble: Annotated[int, NOT_NEGATIVE]
+    space: Mapping[str, Any]
+    strata: Mapping[str, Any] = field(default_factory=dict)
+    stratum: str | None = None
+    place: int = 0
+    drawn: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Study:
     """What the cells belong to; `grids` map keys to a value or a list of values."""
 
@@ -350,6 +371,7 @@ class Config(Arm):
     sample_solved: bool = field(default=True, kw_only=True)
     plugins: tuple[str, ...] = field(default=(), kw_only=True)
     illegal: Literal["refuse", "skip"] = field(default="refuse", kw_only=True)
+    design: Design | None = field(default=None, kw_only=True)
     until: Literal["seeds", "decided"] = field(default="seeds", kw_only=True)
     max_pairs: Annotated[int | None, POSITIVE] = field(default=None, kw_only=True)
 
@@ -357,6 +379,11 @@ class Config(Arm):
     def task_name(self) -> str:
         """The task in tables and folders: its name, with the knobs that make another environment of it."""
         return names.task_name(self.task.name, self.task.knobs, self.task.time_limit, self.task.usual)
+
+    @property
+    def stream_seeds(self) -> tuple[int, ...]:
+        """The seeds that random streams are made of: `seeds`, or those that the runs of a design have."""
+        return self.seeds if self.design is None else tuple(run // RUNS_OF_SEED for run in self.seeds)
 
     @property
     def arm_name(self) -> str:

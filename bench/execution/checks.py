@@ -36,7 +36,9 @@ def check(config: Config) -> None:
     if config.reference.name == "checkpoint":
         from bench.learner.reference import check_reference  # imports torch, which takes seconds
 
-        check_reference(config.reference, config.task.name, task.observation_space, task.action_space, config.seeds)
+        check_reference(
+            config.reference, config.task.name, task.observation_space, task.action_space, config.stream_seeds
+        )
     if config.engine == "kernel" and not config.is_peer:
         library()
     if config.device != "cpu":

@@ -13,7 +13,7 @@ from bench.errors import counted, shortened
 from bench.execution import execute
 from bench.execution.launch import OURS, Job, cost, jobs, work
 from bench.records import block as blocks
-from bench.records import partial, provenance
+from bench.records import index, partial, provenance
 from bench.records.files import Damaged
 
 MOST_LINES = 60  # blocks that are listed, the longest first
@@ -37,6 +37,7 @@ def dry_run(cells: Sequence[Cell], processes: int | None) -> str:
     folders = list(dict.fromkeys(blocks.study_directory(cell.config) for cell in cells))
     for folder in folders:
         blocks.refuse_other_versions(folder)
+    index.refuse_changed([cell.config for cell in cells])
     retried = [cell for cell in cells if cell.config.retry == "damaged"]
     called = labels([cell.config for cell in cells])
     hurt = {cell_hash(cell.config): found for cell in retried if (found := execute.damage(cell.config))}

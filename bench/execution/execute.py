@@ -23,6 +23,7 @@ from bench.records.partial import PARTIAL
 from bench.records.recorder import Busy, recording
 from bench.records.training import TrainingRecorder
 
+TOGETHER = 256  # runs of a design in one block: more are hardly faster, and take more memory
 LOOK_AGAIN = 0.5  # seconds after which one looks again at what somebody else was quicker with
 
 
@@ -59,7 +60,8 @@ def _tidy(block: blocks.Block) -> None:
 def parts(config: Config) -> list[tuple[int, ...]]:
     """The missing seeds as the blocks they will be: those begun before, which can be gone on with, and the rest.
 
-    Ours are one block, in lockstep. A library's train one after another: a block each, so that what is finished stays.
+    Ours are one block, in lockstep; of a design's many runs, blocks of `TOGETHER`. A library's train one after another:
+    a block each, so that what is finished stays.
 
     Raises:
         UserError: where a block of the cell is damaged.
@@ -73,7 +75,8 @@ def parts(config: Config) -> list[tuple[int, ...]]:
     fresh = sorted(left)
     if config.is_peer:
         return [*begun, *((seed,) for seed in fresh)]
-    return [*begun, tuple(fresh)] if fresh else begun
+    together = len(fresh) if config.design is None else TOGETHER
+    return [*begun, *(tuple(fresh[start : start + together]) for start in range(0, len(fresh), together or 1))]
 
 
 def recorded_config(path: Path) -> Config:
@@ -123,6 +126,9 @@ def run(config: Config, overrides: Sequence[str] = ()) -> Path:
     def warn(text: str) -> None:
         warnings.warn(text, MirrorWarning, stacklevel=2)
 
+    if config.design is not None and config.design.stratum is None:
+        name = config.design.name
+        raise UserError(f"design={name}: a design is many cells; 'python -m bench design={name} …' trains them")
     wanted = watches([config])
     with mirroring(wanted if wanted and missing(config) else [], warn):
         return train_missing(config, overrides)

@@ -85,6 +85,7 @@ def sweep(cells: Sequence[Cell], launch: Launch, display: progress.Display, how_
     """
     for folder in {blocks.study_directory(cell.config): None for cell in cells}:
         blocks.refuse_other_versions(folder)
+    index.refuse_changed([cell.config for cell in cells])
     aside = [line for cell in cells if cell.config.retry == "damaged" for line in set_aside(cell.config)]
     todo = jobs(cells)
     for study in {cell.config.study.name: None for cell in cells}:
@@ -242,6 +243,8 @@ def _failures(config: Config, label: str) -> list[str]:
     found = blocks.blocks(config)
     done = {seed for block in found for seed in block.taken("failed")}
     for block in found:
+        if config.design is not None and block.finished:
+            continue  # a setting that diverges is a result
         if block.state in ("done", "failed"):
             for seed, cause in block.causes.items():
                 if seed in config.seeds and seed not in done and seed not in causes.get(cause, []):

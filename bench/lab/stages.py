@@ -180,6 +180,8 @@ def recorded(path: Path, task_name: str, seeds: Sequence[int] | None) -> tuple[C
             raise UserError(f"seeds: {path} has no policy of seed {seed}; it has those of {there}")
     blocks.check(block)
     config = recorded_config(block.path)
+    if config.design is not None:
+        raise UserError(f"{path}: a block of a design, whose runs have numbers of their own; name one of a single cell")
     saved = blocks.needed(block, blocks.POLICY)
     policy, task = checkpoint.load_policy(saved), make(config.task)
     found = []

@@ -17,6 +17,7 @@ from typing import Any, BinaryIO
 from gymnasium import spaces
 
 from bench.archives import BadArchive
+from bench.arms.numbers import Settings
 from bench.config.build import build
 from bench.config.parse import arm_to_mapping, parse_arm
 from bench.config.schema import Arm
@@ -29,6 +30,7 @@ from bench.paths import private
 
 FORMAT = 1  # of saved models
 CHECKPOINT_FORMAT = 2
+_OWN = ("names", "settings")  # what only a model has whose replicas have numbers of their own
 MOST_RETURNS = 1 << 24  # of running episodes: a policy that scales rewards keeps one of each environment
 
 _ODD = (  # what data of another shape causes
@@ -42,7 +44,8 @@ SavedPath = str | Path | io.BufferedIOBase
 class SavedModel:
     """What a saved model holds beside its weights; `task` is None where nobody knows its name.
 
-    `env_steps`, `updates` and the weights β of divergences (`kl_coef`, `reference_coef`) have one entry per seed.
+    `env_steps`, `updates` and the weights β of divergences (`kl_coef`, `reference_coef`) have one entry per replica,
+    as have `names` and `settings` where replicas have numbers of their own; see `PolicyGradient.give_numbers`.
     """
 
     arm: Arm
@@ -55,6 +58,8 @@ class SavedModel:
     task: str | None
     observation_space: spaces.Space[Any]
     action_space: spaces.Space[Any]
+    names: Sequence[int] = ()
+    settings: Sequence[Settings] = ()
 
 
 @dataclass(frozen=True)
@@ -71,6 +76,8 @@ class _Description:
     task: str | None
     observation_space: Mapping[str, Any]
     action_space: Mapping[str, Any]
+    names: tuple[int, ...] = ()
+    settings: tuple[Mapping[str, Any], ...] = ()
 
 
 def write(path: SavedPath, model: SavedModel, weights: Weights) -> None:
@@ -87,7 +94,8 @@ def write(path: SavedPath, model: SavedModel, weights: Weights) -> None:
         "observation_space": space_to_json(model.observation_space),
         "action_space": space_to_json(model.action_space),
     }
-    archive.write(_with_suffix(path), description, weights)
+    own = {name: description.pop(name) for name in _OWN}
+    archive.write(_with_suffix(path), description | (own if model.settings else {}), weights)
 
 
 def read(path: SavedPath) -> tuple[SavedModel, Weights]:
@@ -96,7 +104,8 @@ def read(path: SavedPath) -> tuple[SavedModel, Weights]:
     with loading(path):
         if data["format"] != FORMAT:
             raise UserError(f"{path} has format {data['format']}: this version reads {FORMAT}")
-        known = {field.name: data[field.name] for field in dataclasses.fields(_Description)}
+        known = {field.name: data[field.name] for field in dataclasses.fields(_Description) if field.name not in _OWN}
+        known |= {name: data[name] for name in _OWN if name in data}
         found = build(_Description, known)
         model = SavedModel(
             **{
@@ -138,6 +147,8 @@ def _check_size(model: SavedModel, weights: Weights) -> None:
     networks = [(*inputs, *arm.actor_hidden, int(space.n) if isinstance(space, spaces.Discrete) else 1)]
     networks += [(*inputs, *arm.hidden, 1)] if arm.has_critic else []
     layers = [pair for widths in networks for pair in itertools.pairwise(widths)]
+    if not {len(own) for own in (model.names, model.settings)} <= {0, len(model.seeds)}:
+        raise ValueError("its replicas do not each have a name and numbers")
     needed = len(model.seeds) * sum((inside + 1) * outside for inside, outside in layers)
     there = sum(math.prod(tensor.shape) for part in weights.values() for tensor in part.values())
     if needed > there or (arm.norm_reward and len(model.seeds) * arm.n_envs > MOST_RETURNS):
@@ -154,6 +165,7 @@ def load_policy(path: SavedPath, device: str = "cpu") -> StackedPolicy:
         policy.load_weights(weights)
         if _shapes(policy) != shapes:
             raise ValueError("its scales are of another shape")
+        policy.names = tuple(model.names) or policy.seeds
     return policy
 
 
@@ -168,10 +180,10 @@ def load_actor(path: SavedPath, seeds: Sequence[int], device: str = "cpu") -> Ac
 
 
 def replica(policy: StackedPolicy, seed: int, path: SavedPath) -> int:
-    """Return the index of a seed among the replicas of the policy saved at `path`. Raises `UserError`."""
-    if seed not in policy.seeds:
-        raise UserError(f"{path} has no seed {seed}: it holds {', '.join(map(str, policy.seeds))}")
-    return policy.seeds.index(seed)
+    """Return the index of a seed, or the name, among the replicas of the policy saved at `path`. Raises `UserError`."""
+    if seed not in policy.names:
+        raise UserError(f"{path} has no seed {seed}: it holds {', '.join(map(str, policy.names))}")
+    return policy.names.index(seed)
 
 
 def read_checkpoint(file: BinaryIO) -> dict[str, Any]:

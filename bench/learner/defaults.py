@@ -56,14 +56,21 @@ class Ingredients:
 
 
 def completed(
-    env: object, arm: Arm | None, seeds: int | Sequence[int] | None, seed_pool: str, given: Mapping[str, Any]
+    env: object,
+    arm: Arm | None,
+    seeds: int | Sequence[int] | None,
+    seed_pool: str,
+    given: Mapping[str, Any],
+    *,
+    repeated: bool = False,
 ) -> Ingredients:
     """Return what a model is made of, where its user leaves something open.
 
     `env` may be the name of a task, an id of Gymnasium's, an environment or a `DummyVecEnv`, which are copied for each
     seed, or a `BatchedVecEnv`. Without `arm`, the settings are those of `bench.compose()` on that task; in segments
     where no limit of an episode is known, or where `env` says how many environments there are. `given` are settings
-    by Stable-Baselines3's names, see `bench.learner.sb3_settings`.
+    by Stable-Baselines3's names, see `bench.learner.sb3_settings`. `seeds` are `repeated` where they are a model's own,
+    whose replicas may differ in their numbers.
 
     Raises:
         UserError: for what cannot be used, in one line.
@@ -78,7 +85,7 @@ def completed(
     if seed_pool not in SEED_POOLS:
         raise unknown("seed_pool", seed_pool, SEED_POOLS)
     source = _source(env)
-    chosen = _seeds(seeds, given.get("seed"), source)
+    chosen = tuple(seeds) if repeated and isinstance(seeds, tuple) else _seeds(seeds, given.get("seed"), source)
     many = _many(source)
     if many is not None and arm is None:
         given = {"n_envs": many, **given}

@@ -6,6 +6,7 @@ docs/sb3.md lists what works, what is refused and what differs.
 
 import io
 import math
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -19,7 +20,7 @@ from stable_baselines3.common.type_aliases import GymEnv
 from stable_baselines3.common.utils import get_system_info
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
-from bench.arms.numbers import Numbers
+from bench.arms.numbers import Numbers, Settings, differing
 from bench.config.schema import Arm
 from bench.errors import UserError
 from bench.kernel.engine import Engine
@@ -62,6 +63,7 @@ class StackedModel(OnPolicyAlgorithm):
         self.engine: Engine = engine
         made = completed(env, arm, seeds, seed_pool, settings)
         self.arm, self.task_name, self.seeds, self.seed_pool = made.arm, made.task, made.seeds, seed_pool
+        self.names: tuple[int, ...] = self.seeds  # what rows of training call each replica
         self.active = list(range(len(self.seeds)))  # the replicas that train, in order
         self.env_steps = [0] * len(self.seeds)
         self.updates = [0] * len(self.seeds)
@@ -102,6 +104,10 @@ class StackedModel(OnPolicyAlgorithm):
         self._collector: Collector | None = None
         if env is not None:
             env.learner_seeds = self.seeds
+
+    @abstractmethod
+    def give_numbers(self, settings: Sequence[Settings], names: Sequence[int] | None = None) -> None:
+        """Give each replica numbers of its own."""
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Refuse to change what only a new arm can change. Raises `UserError`."""
@@ -157,7 +163,7 @@ class StackedModel(OnPolicyAlgorithm):
             return
         if not force_reset:
             raise UserError("force_reset=False: other environments can only begin anew")
-        made = completed(env, self.arm, self.seeds, self.seed_pool, {})
+        made = completed(env, self.arm, self.seeds, self.seed_pool, {}, repeated=True)
         if made.env is None:
             raise UserError("set_env(None): a model keeps its environments until it is given others")
         refuse_other_spaces(made.env, self.observation_space, self.action_space)
@@ -243,8 +249,15 @@ class StackedModel(OnPolicyAlgorithm):
             task=self.task_name,
             observation_space=self.observation_space,
             action_space=self.action_space,
+            **self._own_settings(),
         )
         saving.write(path, model, self.policy.weights())
+
+    def _own_settings(self) -> dict[str, Any]:
+        """Return the names and the numbers of replicas; nothing where all have those of the arm."""
+        if self.names == self.seeds and all(arm == self.arm for arm in self.numbers.arms):
+            return {}
+        return {"names": self.names, "settings": [differing(arm, self.arm) for arm in self.numbers.arms]}
 
     @classmethod
     def load(
@@ -273,11 +286,11 @@ class StackedModel(OnPolicyAlgorithm):
         if print_system_info:
             get_system_info()
         saved, weights = saving.read(path)
-        made = completed(env, saved.arm, saved.seeds, saved.seed_pool, settings)
+        made = completed(env, saved.arm, saved.seeds, saved.seed_pool, settings, repeated=bool(saved.settings))
         saving.refuse_other_networks(made.arm, saved.arm)
         model = cls(
             arm=made.arm,
-            seeds=saved.seeds,
+            seeds=len(saved.seeds),
             seed_pool=saved.seed_pool,
             device=device,
             verbose=verbose,
@@ -285,6 +298,7 @@ class StackedModel(OnPolicyAlgorithm):
             engine=engine,
             _init_setup_model=False,
         )
+        model.seeds = model.names = made.seeds
         model.observation_space, model.action_space = saved.observation_space, saved.action_space
         model.n_envs = len(model.seeds) * model.arm.n_envs
         if made.env is not None:
@@ -296,6 +310,9 @@ class StackedModel(OnPolicyAlgorithm):
         if scale is not None and scale.running.shape[1] != model.arm.n_envs:  # its environments begin anew
             scale.running = scale.running.new_zeros(len(model.seeds), model.arm.n_envs)
         model._train_in(made.env)
+        if saved.settings:
+            with saving.loading(path):
+                model.give_numbers(saved.settings, saved.names)
         model.env_steps, model.updates = list(saved.env_steps), list(saved.updates)
         model.kl_coef, model.reference_coef = np.array(saved.kl_coef), np.array(saved.reference_coef)
         model.task_name = saved.task

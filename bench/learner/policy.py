@@ -58,6 +58,7 @@ class StackedPolicy(BasePolicy):
         self.engine: Engine = engine
         if not isinstance(observation_space, spaces.Box) or len(observation_space.shape) != 1:
             raise UserError(f"observation space {observation_space}: only flat Box spaces are supported")
+        self.names = tuple(seeds)  # what replicas are asked for by
         self.seeds, self.pool, self.hidden, self.exploration = tuple(seeds), pool, arm.hidden, arm.exploration
         self.distribution = distribution_for(action_space, arm.exploration.name)
         replicas, inputs = len(seeds), observation_space.shape[0]

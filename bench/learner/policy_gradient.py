@@ -227,11 +227,12 @@ class PolicyGradient(StackedModel):
         kl_coef, reference_coef = self._column(self.kl_coef), self._column(self.reference_coef)
         return Rates.of(self.arm, self._own_numbers(), np.clip(1 - used, 0, 1), kl_coef, reference_coef)
 
-    def give_numbers(self, settings: Sequence[Settings]) -> None:
+    def give_numbers(self, settings: Sequence[Settings], names: Sequence[int] | None = None) -> None:
         """Give each replica numbers of its own: where its mapping is silent, those of the model's arm.
 
         A replica then has the bytes it would have alone in an arm with its numbers. The keys are those of
-        `bench.arms.numbers.KEYS`, dotted as on the command line, such as `critic.learning_rate`.
+        `bench.arms.numbers.KEYS`, dotted as on the command line, such as `critic.learning_rate`. Rows of training call
+        the replicas by their `names`, where these are given, in place of their seeds, which may then be alike.
 
         Raises:
             UserError: unless there is one mapping for each replica, for another key, for a number that the arm may not
@@ -242,6 +243,7 @@ class PolicyGradient(StackedModel):
         if any(self.updates):
             raise UserError("settings: the model has begun to learn; give its replicas their numbers before")
         self.numbers = Numbers.of([with_settings(self.arm, each) for each in settings])
+        self.names = self.policy.names = self.seeds if names is None else tuple(names)
         self.kl_coef = self.numbers["kl_coef"][:, 0].copy()
         self.reference_coef = self.numbers["reference.coef"][:, 0].copy()
 
@@ -296,7 +298,7 @@ class PolicyGradient(StackedModel):
     def _log(self, rollout: Rollout, diagnostics: Diagnostics, rates: Rates) -> None:
         """Keep the rows of this update, and give SB3's logger their means."""
         counters = [
-            {"seed": self.seeds[replica], "step": self.env_steps[replica], "update": self.updates[replica]}
+            {"seed": self.names[replica], "step": self.env_steps[replica], "update": self.updates[replica]}
             for replica in self.active
         ]
         self.latest = training_rows(counters, rollout.episodes, diagnostics)

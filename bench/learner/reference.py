@@ -59,10 +59,13 @@ def check_reference(
     ):
         if theirs != ours:
             raise UserError(f"{where}: its {name} is {theirs}, this task's is {ours}")
-    missing = sorted(set(_own(reference, seeds)) - set(saved.seeds))
+    if saved.settings and reference.seed is None:
+        some = f"{saved.names[0]}, {saved.names[-1]}"
+        raise UserError(f"{where}: it holds runs of a design; set reference.seed to the number of one, such as {some}")
+    missing = sorted(set(_own(reference, seeds)) - set(saved.names or saved.seeds))
     if missing:
         key = "seed" if reference.seed is None else "reference.seed"
-        only = f"only {list(saved.seeds)}; set reference.seed to one of them"
+        only = f"only {list(saved.names or saved.seeds)}; set reference.seed to one of them"
         raise UserError(f"{where}: it has no {key} {missing[0]}, {only}")
 
 

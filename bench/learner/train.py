@@ -5,13 +5,14 @@
 
 import io
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 import torch
 from stable_baselines3.common.callbacks import BaseCallback
 
+from bench.config.design import setting_of
 from bench.config.schema import Config
 from bench.learner.actor import Actor, joined
 from bench.learner.checkpoint import read_checkpoint, taking_state
@@ -52,6 +53,9 @@ class TrainedBlock:
 def train(config: Config, seeds: Sequence[int], observer: Observer, checkpoint: BinaryIO | None = None) -> TrainedBlock:
     """Train one replica per seed for the configured budget, telling `observer` every update and evaluation.
 
+    In a cell of a design of settings, `seeds` are the numbers of runs, each of which has its own setting and seed; see
+    `bench.config.design`. Rows call a run by its number.
+
     With a `checkpoint` that an `Observer.on_checkpoint` had written, go on from there: `observer` is told what follows,
     with the same bits as in a run that was never interrupted.
 
@@ -60,8 +64,11 @@ def train(config: Config, seeds: Sequence[int], observer: Observer, checkpoint: 
         DamagedCheckpoint: where the checkpoint cannot be read, or is not one of this cell and these seeds.
     """
     task = make(config.task)
-    env = BatchedVecEnv(environments(task, seeds, config.n_envs, config.seed_pool))
-    model = PolicyGradient("MlpPolicy", env, config, seeds, config.seed_pool, config.device, engine=config.engine)
+    streams = replace(config, seeds=tuple(seeds)).stream_seeds
+    env = BatchedVecEnv(environments(task, streams, config.n_envs, config.seed_pool))
+    model = PolicyGradient("MlpPolicy", env, config, None, config.seed_pool, config.device, engine=config.engine)
+    if config.design is not None:
+        model.give_numbers([config.design.drawn[str(setting_of(run))] for run in seeds], seeds)
     callback = GridEvalCallback(config, task, observer)
     if checkpoint is None:
         model.learn(config.budget, callback, log_interval=None)
@@ -70,7 +77,7 @@ def train(config: Config, seeds: Sequence[int], observer: Observer, checkpoint: 
         with taking_state():
             callback.resume_from, of_model = state["watch"], state["model"]
         model.resume(of_model, config.budget, callback)
-    return TrainedBlock(model, {seed: _outcome(model, replica) for replica, seed in enumerate(model.seeds)})
+    return TrainedBlock(model, {name: _outcome(model, replica) for replica, name in enumerate(model.names)})
 
 
 def _outcome(model: PolicyGradient, replica: int) -> SeedOutcome:
@@ -215,9 +222,9 @@ class GridEvalCallback(BaseCallback):
                 faulty.add(each.replica)
                 model.failures.setdefault(each.replica, judged.fault)
             if each.replica not in faulty:  # what it would do at later steps, nobody asks
-                step = {"step": self.grid[each.place]}
-                episodes += [step | row for row in judged.episodes]
-                exact += [step | row for row in judged.exact]
+                named = {"step": self.grid[each.place]}, {"seed": model.names[each.replica]}
+                episodes += [named[0] | row | named[1] for row in judged.episodes]
+                exact += [named[0] | row | named[1] for row in judged.exact]
         if latest := [row for row in episodes or exact if row["step"] == self.grid[places[-1]]]:
             self.current_return = mean_return(latest)
         if episodes:

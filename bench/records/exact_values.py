@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bench.config.schema import Config
+from bench.config.schema import Arm, Config
 from bench.learner.actor import Actor
 from bench.learner.train import TrainedBlock
 from bench.observer import Trained
@@ -39,8 +39,8 @@ def of(config: Config, trained: Trained) -> dict[str, Any] | None:
     held_to = model.reference_actor()
     references = [None] * len(learned) if held_to is None else list(_tables(task, held_to))
     return {
-        str(seed): _of_seed(task, config, learned[replica], references[replica])
-        for replica, seed in enumerate(model.seeds)
+        str(seed): _of_seed(task, model.numbers.arms[replica], learned[replica], references[replica])
+        for replica, seed in enumerate(model.names)
         if trained.outcomes[seed].status == "done"
     }
 
@@ -50,12 +50,12 @@ def _tables(task: ExactTask, actor: Actor) -> Sequence[Table]:
     return [np.asarray(policy, float).reshape(*task.model.table, task.model.n_actions) for policy in policies]
 
 
-def _of_seed(task: WeeklyExamCheat, config: Config, learned: Table, reference: Table | None) -> dict[str, Any]:
+def _of_seed(task: WeeklyExamCheat, arm: Arm, learned: Table, reference: Table | None) -> dict[str, Any]:
     values: dict[str, Any] = {"learned": point(task, learned)}
     if reference is None:
         return values
-    coefs = sorted({*COEFS, *([config.reference.coef] if config.reference.coef > 0 else [])})
-    best = [task.solve(gamma=config.gamma, reference=reference, kl_coef=coef).policy for coef in coefs]
+    coefs = sorted({*COEFS, *([arm.reference.coef] if arm.reference.coef > 0 else [])})
+    best = [task.solve(gamma=arm.gamma, reference=reference, kl_coef=coef).policy for coef in coefs]
     optimum = [{"coef": coef} | point(task, policy) for coef, policy in zip(coefs, best, strict=True)]
     return values | {"reference": point(task, reference), "optimum": optimum}
 

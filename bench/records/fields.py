@@ -25,6 +25,7 @@ _STATUSES = ("running", "done", "failed")  # of a block, and of a seed
 _STATUS = matching("|".join(_STATUSES))
 _HASH = matching("[0-9a-f]{8}")
 _SEED = matching("0|[1-9][0-9]{0,9}")
+_SETTING = matching("0|[1-9][0-9]{0,3}")
 _POINT = section({"true_score": number, "cheating": number}, {"coef": number})
 _EXACT = section({"learned": _POINT}, {"reference": _POINT, "optimum": listed(_POINT)})
 _PAIR = pair(number)  # a metric from each half of the episodes
@@ -50,6 +51,7 @@ _FURTHER: Mapping[str, Shape] = {  # what a record may have
     "checksums": mapped(matching("[0-9a-f]{64}"), matching(r"[a-z]+\.[a-z]+")),
     "command": optional(prose),
     "converted_from": whole,
+    "design": section({"name": name, "stratum": name, "weight": number, "settings": mapped(mapped(number), _SETTING)}),
     "engine": optional(section({"name": name})),
     "exact_values": optional(mapped(_EXACT, _SEED)),
     "git": section({"commit": optional(name)}),

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bench.config import design
 from bench.config.identity import cell_hash
 from bench.config.schema import Config
 from bench.errors import UserError, unknown
@@ -92,7 +93,13 @@ class Index:
 
 
 _OF_CELL = {"task": shapes.name, "hash": shapes.matching("[0-9a-f]{8}"), "path": shapes.folder}
-_OF_STUDY = {"name": shapes.name, "title": shapes.prose, "control": shapes.optional(shapes.name)}
+DESIGNS = "designs"  # entry of a study with designs of settings
+_OF_STUDY = {
+    "name": shapes.name,
+    "title": shapes.prose,
+    "control": shapes.optional(shapes.name),
+    DESIGNS: shapes.mapped(shapes.mapped(shapes.anything)),
+}
 
 STUDY = Index(  # cells that are trained
     "study.json", "cells", {**_OF_CELL, "arm": shapes.name, "seeds": shapes.seeds}, _OF_STUDY
@@ -138,16 +145,42 @@ def _merged(index: Mapping[str, Any], configs: Sequence[Config], study: Path) ->
         known = cells.get(key, {"seeds": []})
         cells[key] = _entry(config, paths[cell_hash(config)], {*config.seeds, *known["seeds"]})
     header = configs[0].study
-    return {"name": header.name, "title": header.title, "control": header.control, "cells": list(cells.values())}
+    found = {"name": header.name, "title": header.title, "control": header.control, "cells": list(cells.values())}
+    designs = {**index.get(DESIGNS, {}), **_designs(configs)}
+    return found | ({DESIGNS: designs} if designs else {})
+
+
+def refuse_changed(configs: Sequence[Config]) -> None:
+    """Refuse a design of settings that is not what its study has planned under its name. Raises `UserError`."""
+    studies = {study_directory(config): config.study.name for config in configs if config.design is not None}
+    for study in studies:
+        planned = STUDY.read(study).get(DESIGNS, {})
+        for name, given in _designs([config for config in configs if study_directory(config) == study]).items():
+            if what := design.changed(planned.get(name, given), given):
+                raise UserError(
+                    f"design={name}: it has been changed since its runs in {study}: its {what}; give what is new a "
+                    f"name of its own (design.name=…), or a study of its own (study.name=…)"
+                )
+
+
+def _designs(configs: Sequence[Config]) -> dict[str, dict[str, Any]]:
+    """The designs of settings that cells belong to, by name, as JSON gives them back."""
+    given = {config.design.name: config.design for config in configs if config.design is not None}
+    found: dict[str, dict[str, Any]] = json.loads(
+        json.dumps({name: design.plan_of(each) for name, each in given.items()})
+    )
+    return found
 
 
 def _entry(config: Config, path: str, seeds: Iterable[int]) -> dict[str, Any]:
+    of_design = {} if config.design is None else {"design": config.design.name, "stratum": config.design.stratum}
     return {
         "task": config.task_name,
         "arm": config.arm_name,
         "hash": cell_hash(config),
         "seeds": sorted(seeds),
         "path": path,
+        **of_design,
     }
 
 

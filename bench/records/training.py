@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from bench import interruption
+from bench.config import design
 from bench.config.identity import cell_hash, factors
 from bench.config.schema import Config
 from bench.errors import RunWarning, UserError
@@ -35,6 +36,7 @@ def subject(config: Config, directory: Path, overrides: Sequence[str] = ()) -> S
         "seed_pool": config.seed_pool,
         "budget": config.budget,
         "score": dataclasses.asdict(config.task.score),
+        **({} if config.design is None else {"design": design.of_block(config.design, config.seeds)}),
         "overrides": [provenance.private(override) for override in overrides],
     }
     seeds = dict.fromkeys(config.seeds, outcome)

@@ -1,0 +1,164 @@
+"""From cells of a study to those of a design of settings: an arm on a task, once for each stratum."""
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from bench.arms.numbers import KEYS
+from bench.cells.grids import Cell
+from bench.config import aliases, options
+from bench.config.design import (
+    MOST_SETTINGS,
+    Distribution,
+    Stratum,
+    distributions,
+    in_stratum,
+    points,
+    run_number,
+    strata,
+)
+from bench.config.identity import BOOKKEEPING, read_numbers
+from bench.config.parse import LARGEST_SEED, MOST_SEEDS
+from bench.config.schema import RUNS_OF_SEED, Config, Design
+from bench.errors import UserError, nearest
+
+_NO_STRUCTURE = {  # sections and settings that are none of an arm's
+    *BOOKKEEPING,
+    *("seed_pool", "budget", "evaluation", "task", "algorithm", "design", "preset", "settings", "device", "engine"),
+}
+
+
+def expanded(cells: Sequence[Cell]) -> tuple[list[Cell], list[str]]:
+    """The cells with those of a design in place of each that has one; and a line for every stratum an arm cannot have.
+
+    Raises:
+        UserError: for a design that cannot be, or that leaves what is legal for an arm.
+    """
+    found: list[Cell] = []
+    left_out: list[str] = []
+    for cell in cells:
+        if cell.config.design is None or cell.config.design.stratum is not None:
+            found.append(cell)
+            continue
+        _refuse_unfit(cell, cell.config.design)
+        reasons = []
+        for stratum in strata(cell.config.design):
+            try:
+                structured = _varied(cell, stratum.keys)
+            except UserError as error:
+                reasons.append(f"{cell.config.arm_name} on {cell.config.task_name}, stratum {stratum.name}: {error}")
+            else:
+                found.append(dataclasses.replace(_in_stratum(structured, stratum), base=cell))
+        if len(reasons) == len(strata(cell.config.design)):
+            raise UserError(f"design {cell.config.design.name}: no stratum is legal for an arm: {reasons[0]}")
+        left_out += reasons
+    return found, left_out
+
+
+def judged(cell: Cell, settings: Sequence[int], seeds: Sequence[int]) -> Cell:
+    """A design's cell with fresh seeds, those of the main pool, of some of its settings only."""
+    runs = tuple(sorted(run_number(setting, seed) for setting in settings for seed in seeds))
+    return dataclasses.replace(cell, config=dataclasses.replace(cell.config, seed_pool="main", seeds=runs))
+
+
+def at_default(cell: Cell, seeds: Sequence[int]) -> Cell:
+    """The cell that a design's cell was made from, with its own numbers and structure, on the main pool."""
+    base = cell.base or cell
+    return dataclasses.replace(
+        base, config=dataclasses.replace(base.config, design=None, seed_pool="main", seeds=tuple(seeds))
+    )
+
+
+def _refuse_unfit(cell: Cell, design: Design) -> None:
+    """Raise `UserError` for a design that cannot be, or that sets what the command line or a grid sets too."""
+    where = f"design {design.name}"
+    if not 2 <= design.settings <= MOST_SETTINGS:
+        raise UserError(f"design.settings={design.settings}: {where} must have 2 to {MOST_SETTINGS} in each stratum")
+    for key in distributions(design):
+        if key not in KEYS:
+            raise UserError(f"design.space.{key}: {_no_number(key)}; it may vary {', '.join(KEYS)}{nearest(key, KEYS)}")
+        if key in cell.choices:
+            raise UserError(f"{key}={cell.choices[key]}: {where} varies it (design.space), so it cannot be set")
+    for stratum in strata(design):
+        for key, value in stratum.keys.items():
+            _refuse_structure(f"design.strata.{stratum.name}.keys.{key}", key, value)
+            if key in cell.choices:
+                raise UserError(f"{key}={cell.choices[key]}: {where} sets it in its strata, so it cannot be set")
+    largest, most = max(cell.config.seeds), LARGEST_SEED // RUNS_OF_SEED - 1
+    if largest > most:
+        raise UserError(f"seeds: seed {largest} is too large for a design; the largest is {most}")
+    if len(cell.config.seeds) * design.settings > MOST_SEEDS:
+        count = f"{design.settings} settings of {len(cell.config.seeds)} seeds"
+        raise UserError(f"{where}: {count} are more than {MOST_SEEDS} runs of a cell")
+
+
+def _no_number(key: str) -> str:
+    return "it is structural: give its values as strata (design.strata)" if _is_known(key) else "unknown key"
+
+
+def _is_known(key: str) -> bool:
+    return key in {*aliases.keys(), *options.groups()}
+
+
+def _refuse_structure(where: str, key: str, value: Any) -> None:
+    """Raise `UserError` for a key of a stratum that is no structure of an arm."""
+    if key in KEYS:
+        raise UserError(f"{where}: it is a number that may differ within a block; it belongs to design.space")
+    if not _is_known(key):
+        raise aliases.unknown_key(where, ())
+    if key.partition(".")[0] in _NO_STRUCTURE:
+        raise UserError(f"{where}: it is no structure of an arm, so it cannot differ between strata")
+    if isinstance(value, Mapping | list) and key != "hidden":
+        raise UserError(f"{where}={value}: give one value")
+    if key in options.groups() and value not in options.options(key):
+        raise aliases.unknown_value(where, value, options.options(key))
+
+
+def _in_stratum(cell: Cell, stratum: Stratum) -> Cell:
+    """The cell of one stratum, all its settings drawn."""
+    design = cell.config.design
+    assert design is not None
+    space = distributions(design)
+    followers = {key: list(_following(cell, key, each, space)) for key, each in space.items()}
+    followers = {key: own for key, own in followers.items() if own}
+    if not followers:
+        raise UserError(f"design {design.name}: {cell.config.arm_name} reads no key of its space: {', '.join(space)}")
+    values = {
+        setting: {own: point[key] for key, all_own in followers.items() for own in all_own}
+        for setting, point in points(design, stratum).items()
+    }
+    runs = tuple(sorted(run_number(setting, seed) for setting in values for seed in cell.config.seeds))
+    config = dataclasses.replace(cell.config, design=in_stratum(design, stratum, values), seeds=runs)
+    return dataclasses.replace(cell, config=config)
+
+
+def _following(cell: Cell, key: str, distribution: Distribution, space: Mapping[str, Distribution]) -> Iterator[str]:
+    """The numbers that the arm reads and that have the value of a key: itself, and those that conf takes from it.
+
+    Raises:
+        UserError: where the distribution leaves what is legal for the arm.
+    """
+    configs = []
+    for value in distribution.extremes:
+        try:
+            configs.append(_varied(cell, {key: value}).config)
+        except UserError as error:
+            arm = f"{cell.config.arm_name} on {cell.config.task_name}"
+            raise UserError(f"design.space.{key}={distribution}: not legal for {arm}: {error}") from error
+    for number in read_numbers(configs[0], KEYS):
+        first, last = (_value(config, number) for config in (configs[0], configs[-1]))
+        follows = number not in space and [first, last] == [distribution.extremes[0], distribution.extremes[-1]]
+        if number == key or follows:
+            yield number
+
+
+def _varied(cell: Cell, values: Mapping[str, Any]) -> Cell:
+    assert cell.vary is not None  # cells planned from a command line have it
+    return cell.vary(values)
+
+
+def _value(config: Config, key: str) -> Any:
+    value: Any = config
+    for part in key.split("."):
+        value = getattr(value, part)
+    return value
