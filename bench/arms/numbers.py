@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from bench.config.build import checked
+from bench.config.design import KEYS
 from bench.config.legality import ranges, validate
 from bench.config.schema import Arm, Config
 from bench.errors import UserError, nearest
@@ -19,11 +20,6 @@ from bench.errors import UserError, nearest
 Array = npt.NDArray[Any]
 Settings = Mapping[str, Any]  # dotted key → value
 
-KEYS = (
-    "learning_rate", "critic.learning_rate", "clip_range", "ent_coef", "critic.vf_coef", "gamma", "gae_lambda",
-    "critic.gae_lambda", "kl_coef", "kl_target", "reference.coef", "reference.target", "max_grad_norm",
-    "critic.max_grad_norm", "group.temperature",
-)  # fmt: skip
 NONE: Mapping[str, float] = {  # what a number that is None stands for
     "max_grad_norm": math.inf,
     "critic.max_grad_norm": math.inf,

@@ -4,10 +4,10 @@ import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from bench.arms.numbers import KEYS
 from bench.cells.grids import Cell
 from bench.config import aliases, options
 from bench.config.design import (
+    KEYS,
     MOST_SETTINGS,
     Distribution,
     Stratum,

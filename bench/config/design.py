@@ -14,6 +14,11 @@ from typing import Any
 from bench.config.schema import RUNS_OF_SEED, Design
 from bench.errors import UserError, unknown
 
+KEYS = (  # the numbers of an arm that runs of one block may differ in
+    "learning_rate", "critic.learning_rate", "clip_range", "ent_coef", "critic.vf_coef", "gamma", "gae_lambda",
+    "critic.gae_lambda", "kl_coef", "kl_target", "reference.coef", "reference.target", "max_grad_norm",
+    "critic.max_grad_norm", "group.temperature",
+)  # fmt: skip
 Values = Mapping[str, Any]  # key -> value: a setting
 
 MOST_SETTINGS = 1000  # of a stratum; its place among the strata, times this, is the number of its first setting
