@@ -195,6 +195,7 @@ def plan_of(design: Design) -> dict[str, Any]:
     return {
         "name": design.name,
         "settings": design.settings,
+        "judged": design.judged,
         "scramble": design.scramble,
         "space": {key: each.written for key, each in distributions(design).items()},
         "strata": {each.name: {"weight": each.weight, "keys": dict(each.keys)} for each in strata(design)},

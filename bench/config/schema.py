@@ -322,8 +322,8 @@ class Design:
 
     `space` maps a number of the arm to its distribution: `{uniform: [low, high]}`, `{log_uniform: [low, high]}` or
     `{choice: [...]}`; `strata` a name to the structure that its settings have: `{weight: 1, keys: {...}}`. Each stratum
-    has as many `settings`. Of a cell, `stratum` is the one that it is in and `place` its number, and `drawn` has by
-    setting the numbers of its arm.
+    has as many `settings`. Those that readings choose are judged on as many fresh seeds as `judged` says. Of a cell,
+    `stratum` is the one that it is in and `place` its number, and `drawn` has by setting the numbers of its arm.
     """
 
     name: str
@@ -331,6 +331,7 @@ class Design:
     scramble: Annotated[int, NOT_NEGATIVE]
     space: Mapping[str, Any]
     strata: Mapping[str, Any] = field(default_factory=dict)
+    judged: Annotated[int, NOT_NEGATIVE] = 20
     stratum: str | None = None
     place: int = 0
     drawn: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
