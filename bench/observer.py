@@ -7,6 +7,7 @@ from typing import BinaryIO, Literal, Protocol
 
 Row = Mapping[str, float | int | str]
 EXACT = "exact_"  # what the names of computed numbers begin with, beside those of episodes
+RETURN_OF = "return_of_"  # what the return of one kind of episode is called, before its name, where there are several
 Save = Callable[[BinaryIO], None]  # writes to an open file; what it writes loads with `weights_only`
 
 

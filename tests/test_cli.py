@@ -317,6 +317,43 @@ def test_a_study_sweeps_by_itself_and_can_be_restricted(bench, learner):
     assert (header["schema"], header["name"], header["control"]) == (1, "quick", "critic-gae-clip")
 
 
+def planned(text: str) -> list[str]:
+    """What the lines of a dry run say will be trained, of which task and arm."""
+    lines = sorted(line for line in text.splitlines() if line.startswith("train"))
+    return [line.split(" seeds ")[0].removeprefix("train  ") for line in lines]
+
+
+def test_a_knob_is_one_of_the_tasks_that_the_study_has(bench):
+    """The usual task, CartPole, has none of them; and an option has settings that the usual option has not."""
+    code, out, err = bench("study=luck", "task.luck=1", "advantage=td0", "dry_run=true", HERE)
+    assert (code, err, planned(out)) == (0, "", ["weekly_exam critic-td0-clip"])
+    code, out, err = bench("study=caps", "task.luck=2", "task.reward_cap=0.7", "baseline=none", "dry_run=true", HERE)
+    names = [f"weekly_exam-luck-2-reward_cap-0.7 none-monte_carlo-{update}" for update in ("clip", "vanilla")]
+    assert (code, err, planned(out)) == (0, "", names)
+    code, out, err = bench("study=pay", "task.luk=1", "dry_run=true", HERE)
+    assert (code, out) == (2, "")
+    assert err.startswith("error: unknown key 'task.luk' in 'task': allowed are name, luck, ")
+
+
+def test_a_knob_restricts_where_grids_differ_in_it(bench):
+    code, out, err = bench("study=delay", "task.delay=4", "task.hidden=true", "advantage=gae", "dry_run=true", HERE)
+    assert (code, err, planned(out)) == (0, "", ["delayed_exam-delay-4-hidden-true critic-gae-clip"])
+    assert "300,000 environment steps" in out  # the budget of this delay, and of no other
+    code, _, err = bench("study=delay", "task.delay=3", "dry_run=true", HERE)
+    assert code == 2
+    assert err.startswith("error: task.delay=3: no cell of study delay asked for has it; they have 1, 2, 4, 8, 16, 32")
+
+
+def test_a_knob_of_some_tasks_of_a_study_names_the_others(bench):
+    code, _, err = bench("study=quick", "preset=ppo", "task.luck=2", "dry_run=true", HERE)
+    assert code == 2
+    assert err.startswith("error: unknown key 'task.luck' in 'task': allowed are name, budget")
+    assert "(1 of 2 cells; illegal=skip leaves it out)" in err
+    code, out, err = bench("study=quick", "preset=ppo", "task.luck=2", "illegal=skip", "dry_run=true", HERE)
+    assert (code, planned(out)) == (0, ["weekly_exam-luck-2 ppo"])
+    assert "1 cell left out" in err
+
+
 def test_failures_are_listed_and_the_exit_code_is_1(bench, learner):
     def breaks():
         if len(learner.calls) == 1:

@@ -66,16 +66,18 @@ def _split(overrides: Sequence[str]) -> tuple[tuple[str, ...], dict[str, Any]]:
         parsed = OverridesParser.create().parse_overrides(list(overrides))
     if any(each.is_add() or each.is_force_add() or each.is_delete() or each.is_sweep_override() for each in parsed):
         return tuple(overrides), {}
-    later = [_is_setting(each) for each in parsed]
-    choices = tuple(line for line, is_setting in zip(overrides, later, strict=True) if not is_setting)
-    settings = [override for override, is_setting in zip(parsed, later, strict=True) if is_setting]
+    later = [is_setting(each) for each in parsed]
+    choices = tuple(line for line, is_later in zip(overrides, later, strict=True) if not is_later)
+    settings = [override for override, is_later in zip(parsed, later, strict=True) if is_later]
     return choices, {override.key_or_group: override.value() for override in settings}
 
 
-def _is_setting(override: Override) -> bool:
-    """Whether an override changes a value, and not which files of conf are read."""
+def is_setting(override: Override) -> bool:
+    """Whether an override changes a value that there is, and not which files of conf are read."""
     key = override.key_or_group
     of_hydra = key.partition(".")[0] == "hydra"
+    if override.is_add() or override.is_force_add() or override.is_delete():
+        return False
     return override.package is None and "/" not in key and not of_hydra and key not in options.groups()
 
 

@@ -13,6 +13,7 @@ from bench.config.schema import Config
 from bench.errors import UserError, counted, nearest
 
 Grid = Mapping[str, Sequence[Any]]  # key -> the values it takes
+_KNOB = "task."  # what the knobs of a task begin with: other values make another environment
 MOST_CELLS = 20_000  # of one command: more take hours to compose, and are a slip of the hand
 
 
@@ -94,16 +95,17 @@ def plan(
 ) -> list[Cell]:
     """The cells of a study's grids under what the command line asks for, each once, in order.
 
-    A key that the grids sweep (an option of one of the `groups`, or a setting with several values) restricts the study
-    to the cells that have one of the values asked for. Any other applies to every cell, in place of what a grid fixes
-    (several values: to a copy of every cell each). Without grids, the product of what is asked.
+    A key that the grids sweep (an option of one of the `groups`, a setting with several values, a knob of the task that
+    has another value in another grid) restricts the study to the cells that have one of the values asked for. Any other
+    applies to every cell, in place of what a grid fixes (several values: to a copy of every cell each). Without grids,
+    the product of what is asked.
 
     `check` refuses what cannot be trained here. Cells that are not legal are added to `skipped`, and left out.
 
     Raises:
         UserError: for a value no cell has, and, without `skipped`, for all cells that are not legal.
     """
-    swept = {key for grid in grids for key, values in grid.items() if key in groups or len(values) > 1}
+    swept = _swept(grids, groups)
     restrictions = {key: values for key, values in asked.items() if key in swept}
     added = {key: values for key, values in asked.items() if key not in swept}
     products = [{**grid, **added} for grid in grids or [{}]]
@@ -126,6 +128,16 @@ def plan(
     if skipped is not None:
         skipped += illegal
     return list(cells.values())
+
+
+def _swept(grids: Sequence[Grid], groups: Container[str]) -> set[str]:
+    """The keys by whose values cells are chosen."""
+    values_of: dict[str, set[str]] = {}
+    for grid in grids:
+        for key, values in grid.items():
+            values_of.setdefault(key, set()).update(map(_text, values))
+    several = {key for grid in grids for key, values in grid.items() if key in groups or len(values) > 1}
+    return several | {key for key, values in values_of.items() if key.startswith(_KNOB) and len(values) > 1}
 
 
 def _refuse_products(grids: Sequence[Grid], study: str) -> None:

@@ -7,6 +7,7 @@ import shlex
 import sys
 import warnings
 from collections.abc import Callable, Sequence
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -17,12 +18,14 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from rich.console import Console
 
 from bench import interruption
+from bench.cells.composition import is_setting
 from bench.cells.grids import Cell
 from bench.cells.jobs import job, settings_of
 from bench.cells.mistakes import check as check_words
 from bench.cells.mistakes import explained
 from bench.cells.overrides import written
 from bench.cells.planning import plan_command
+from bench.config import options
 from bench.config.identity import cell_hash
 from bench.design import phases, record
 from bench.errors import RunWarning, UserError, counted, first_line, shortened
@@ -34,6 +37,7 @@ from bench.paths import CONF
 from bench.records import block as blocks
 
 MOST_LINES = 60  # warnings that are printed
+_TYPED: ContextVar[Sequence[str]] = ContextVar("typed", default=())  # overrides, those of Hydra's own keys left out
 
 
 class SweepFailed(Exception):
@@ -45,8 +49,12 @@ def main(words: Sequence[str]) -> int:
     asked = _flags(words)
     check_words(asked.overrides)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # exceptions come back here instead of being printed
-    if not (asked.cfg or asked.info or asked.hydra_help or asked.shell_completion or asked.multirun):
-        words = ["--multirun", *words]  # one cell is a sweep of one: the same checks, display and exit codes
+    if not (asked.cfg or asked.info or asked.hydra_help or asked.shell_completion):
+        kept_back = _of_options(asked.overrides)
+        words = [word for word in words if word not in kept_back]
+        if not asked.multirun:
+            words = ["--multirun", *words]  # one cell is a sweep of one: the same checks, display and exit codes
+    token = _TYPED.set([word for word in asked.overrides if not word.lstrip("+~").startswith("hydra")])
     before, sys.argv = sys.argv, ["bench", *words]
     heard, logging.raiseExceptions = logging.raiseExceptions, False  # --info is logged, maybe to a closed pipe
     try:
@@ -58,7 +66,24 @@ def main(words: Sequence[str]) -> int:
         return 2 if ended.code else 0
     finally:
         sys.argv, logging.raiseExceptions = before, heard
+        _TYPED.reset(token)
     return 0
+
+
+def _of_options(overrides: Sequence[str]) -> list[str]:
+    """The settings of options of a factor, such as a knob of a task.
+
+    Hydra's first composition, which only finds the launcher, would look for them among the usual options of factors,
+    and not among those that a study chooses. Every cell is composed with them.
+    """
+    with explained():
+        parsed = OverridesParser.create().parse_overrides(list(overrides))
+    roots = {group for group in options.groups() if group not in options.optional()}
+    return [
+        str(each.input_line)
+        for each in parsed
+        if is_setting(each) and not each.is_sweep_override() and each.key_or_group.partition(".")[0] in roots
+    ]
 
 
 def _flags(words: Sequence[str]) -> argparse.Namespace:
@@ -113,14 +138,15 @@ def _texts(caught: Sequence[warnings.WarningMessage]) -> tuple[str, ...]:
 def sweep(config: Any, words: Sequence[str], load: Callable[..., Any], launcher: Callable[..., Any]) -> None:
     """Plan the cells of a command line, run those that are not done, and say how it went.
 
-    `config` is what Hydra composed; `load` composes one cell from overrides, `launcher` runs a list of jobs.
+    `config` is what Hydra composed; `load` composes one cell from overrides, `launcher` runs a list of jobs. `words`
+    are those that Hydra was given; all that were typed count, where `main` was called.
 
     Raises:
         UserError: before anything starts, for the first thing that is wrong.
         SweepFailed: at the end, where cells failed.
         Interrupted: where a signal asked to stop, after what was being trained is saved.
     """
-    processes = _processes(config)
+    processes, words = _processes(config), _TYPED.get() or words
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", RunWarning)
         planned = plan_command(words, lambda overrides: load(config, overrides), check)

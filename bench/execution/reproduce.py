@@ -14,7 +14,7 @@ from bench.errors import UserError, first_line
 from bench.execution.execute import recorded_config, run_block
 from bench.records import block as blocks
 from bench.records.files import sha256
-from bench.records.tables import CURVES, without_exact
+from bench.records.tables import CURVES, EPISODES, with_columns
 
 
 def finished(path: Path) -> blocks.Block:
@@ -60,17 +60,19 @@ def is_trainable(block: blocks.Block) -> bool:
 def agreement(directory: Path, block: blocks.Block) -> dict[str, bool]:
     """Of each file of numbers that the block had, whether that in `directory` has the bytes that were recorded.
 
-    Curves that were recorded without exact returns are held against the new ones without them.
+    Curves and episodes are held against those columns of the new ones that were recorded: exact returns, and returns
+    by the kind of episode, are later than some blocks.
     """
     recorded = {name: block.record["checksums"].get(name) for name in blocks.NUMBERS}
     made = {name: directory / name for name, sum in recorded.items() if sum is not None}
-    return {name: path.is_file() and recorded[name] in _checksums(path) for name, path in made.items()}
+    return {name: path.is_file() and recorded[name] in _checksums(path, block) for name, path in made.items()}
 
 
-def _checksums(path: Path) -> Iterator[str]:
+def _checksums(path: Path, block: blocks.Block) -> Iterator[str]:
     yield sha256(path)
-    if path.name == CURVES:
-        yield hashlib.sha256(without_exact(path)).hexdigest()
+    if path.name in (CURVES, EPISODES) and path.name not in block.left_out:
+        columns = blocks.table(block, path.name, ()).column_names
+        yield hashlib.sha256(with_columns(path, columns)).hexdigest()
 
 
 def train_again(block: blocks.Block) -> dict[str, bool]:

@@ -15,9 +15,10 @@ from bench.config.schema import Config
 from bench.learner.acting import Acting
 from bench.learner.actor import Actor
 from bench.learner.distributions import Categorical, env_actions
-from bench.observer import EXACT, Row
+from bench.observer import EXACT, RETURN_OF, Row
 from bench.seeding import streams
 from bench.tasks.base import Array, Task
+from bench.tasks.batched import BatchedEnv
 from bench.tasks.environments import Environments
 from bench.tasks.exact import LENGTH, ExactTask
 from bench.tasks.registry import environments
@@ -138,7 +139,8 @@ def exact_rows(
         lengths: whether the mean length is asked for, which the curves of episodes do without.
 
     Returns:
-        `seed`, `mode`, `exact_return`, and the exact sums of the extras whose means are known, as `exact_true_return`;
+        `seed`, `mode`, `exact_return`, the same of each kind of episode where there are several, as
+        `exact_return_of_younger`, and the exact sums of the extras whose means are known, as `exact_true_return`;
         where `lengths` are asked for, `exact_length`. NaN where the episodes need not end.
     """
     count, reached = len(seeds), task.reached
@@ -172,7 +174,8 @@ def play(
 
     Returns:
         One row per episode: seed, mode, episode, return (undiscounted), length, and the sums of the task's extras, the
-        true score's as `true_return`.
+        true score's as `true_return`. Where there are several kinds of episodes, a row has the return a second time by
+        the name of its kind, as `return_of_younger`.
 
     Raises:
         EvaluationFaults: where the task did what no task may do, with the causes by number among `seeds`; those that
@@ -180,19 +183,22 @@ def play(
     """
     env = environments(task, seeds, 2 * episodes, pool, evaluation=index)
     try:
-        totals = _totals(act, env)
+        totals, kinds = _totals(act, env)
     finally:
         env.close()
     rows = [_row(env, totals, seed, column, episodes) for column, seed in enumerate(np.repeat(seeds, 2 * episodes))]
+    for row, kind in zip(rows, kinds, strict=False):  # none where all are of one
+        row[f"{RETURN_OF}{kind}"] = row["return"]
     if env.faults:
         sound = (column // env.n_envs not in env.faults for column in range(env.n_columns))
         raise EvaluationFaults(env.faults, [row for row, is_sound in zip(rows, sound, strict=True) if is_sound])
     return rows
 
 
-def _totals(act: Callable[[Array, Array], Array], env: Environments) -> dict[str, Array]:
-    """Play an episode in every column; return the sums (C,) of the rewards and of the task's extras."""
+def _totals(act: Callable[[Array, Array], Array], env: Environments) -> tuple[dict[str, Array], list[str]]:
+    """Play an episode in every column; return the sums (C,) of the rewards and of the task's extras, and the kinds."""
     env.restart()
+    kinds = _kinds(env)
     observation, live = env.observation, np.ones(env.n_columns, dtype=bool)
     extras = {name: TOTALS.get(name, name) for name in env.task.extras}
     totals = {name: np.zeros(env.n_columns) for name in ("return", *extras.values())}
@@ -203,7 +209,15 @@ def _totals(act: Callable[[Array, Array], Array], env: Environments) -> dict[str
         for name, total in extras.items():
             totals[total] += transition.extras[name]
         live = live & ~(transition.terminated | transition.truncated)
-    return totals
+    return totals, kinds
+
+
+def _kinds(env: Environments) -> list[str]:
+    """Which kind of episode each column has begun; empty where there is but one."""
+    task = env.task
+    if not isinstance(env, BatchedEnv) or not isinstance(task, ExactTask) or not task.kinds:
+        return []
+    return [task.kinds[number] for number in task.kind(env.state)]
 
 
 def _row(

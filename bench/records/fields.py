@@ -56,6 +56,7 @@ _FURTHER: Mapping[str, Shape] = {  # what a record may have
     "exact_values": optional(mapped(_EXACT, _SEED)),
     "git": section({"commit": optional(name)}),
     "host": section({"id": name}),
+    "kinds": mapped(section({"random": number, "reference": number})),
     "left_out": mapped(prose),
     "notes": mapped(plain),
     "overrides": listed(prose),

@@ -23,6 +23,14 @@ MODES = ("deterministic", MODE)
 SOLVED = 0.8  # normalised score whose first crossing counts as learnt
 PARTS = 4  # episodes are dealt out to so many parts, of which two make a half
 HALVES, DRAWDOWN = "halves", "drawdown"  # what a record calls `of_episodes` of a seed
+COLUMNS = (
+    "seed",
+    "step",
+    "mode",
+    "episode",
+    "return",
+    "true_return",
+)  # of episodes, of which the last may not be there
 FINALS = {  # final scores: the mode and the number of an episode that each is the mean of
     "final": (MODE, "return"),
     "final_deterministic": ("deterministic", "return"),

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from bench import packs
 from bench.errors import first_line
-from bench.observer import EXACT, Row
+from bench.observer import EXACT, RETURN_OF, Row
 from bench.records.files import Damaged, shown
 from bench.records.scores import mean
 
@@ -115,7 +115,8 @@ def curve_rows(episodes: Iterable[Row], exact_returns: Iterable[Row] = ()) -> li
     `X_variance`, which is None for a single episode. Sums are rounded once, so the order of the episodes does not show;
     one that is not finite makes the mean of its point not finite, and its variance NaN. The rows of `exact_returns`
     are joined to those of the same seed, step and mode. Where no episode was sampled, `episodes` is 0, the means are
-    the exact ones, and the variances None.
+    the exact ones, and the variances None; of the kinds of episodes there are the exact returns alone. A number that
+    only some episodes have (`return_of_younger`) is averaged over these, and left out of a point where none has it.
     """
     points: dict[tuple[Any, ...], list[Row]] = {}
     for row in episodes:
@@ -127,20 +128,22 @@ def curve_rows(episodes: Iterable[Row], exact_returns: Iterable[Row] = ()) -> li
 def _curve_row(key: Sequence[Any], episodes: Sequence[Row], exact: Row) -> dict[str, Any]:
     row = {**dict(zip(_ORDER[CURVES], key, strict=True)), "episodes": len(episodes), **exact}
     if not episodes:
-        for name in (name.removeprefix(EXACT) for name in exact if name.startswith(EXACT)):
+        known = [name.removeprefix(EXACT) for name in exact if name.startswith(EXACT)]
+        for name in (name for name in known if not name.startswith(RETURN_OF)):
             row |= {name: exact[f"{EXACT}{name}"], f"{name}_variance": None}
         return row
-    for name in episodes[0].keys() - {*_ORDER[CURVES], "episode"}:
-        values = [float(episode[name]) for episode in episodes]
-        row |= {name: mean(values), f"{name}_variance": _variance(values)}
+    for name in {name for episode in episodes for name in episode} - {*_ORDER[CURVES], "episode"}:
+        values = [float(value) for episode in episodes if (value := episode.get(name)) is not None]
+        if values:
+            row |= {name: mean(values), f"{name}_variance": _variance(values)}
     return row
 
 
-def without_exact(path: Path) -> bytes:
-    """The bytes of curves as they were before exact returns were recorded. Raises `Damaged`."""
+def with_columns(path: Path, names: Collection[str]) -> bytes:
+    """The bytes of a table with those of its columns alone that have one of these names. Raises `Damaged`."""
     table = parsed(path.read_bytes())
     content = io.BytesIO()
-    _write(table.select([name for name in table.column_names if not name.startswith(EXACT)]), content)
+    _write(table.select([name for name in table.column_names if name in names]), content)
     return content.getvalue()
 
 

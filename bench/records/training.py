@@ -20,6 +20,7 @@ from bench.records import metrics, partial, provenance, scalars, summaries
 from bench.records.files import Damaged
 from bench.records.recorder import Recorder, Subject, costs, now
 from bench.records.tables import CURVES, EPISODES, TRAINING, curve_rows, write_rows
+from bench.tasks.registry import kind_bounds, make
 
 CHECKPOINT_SHARE = 0.02  # of the time, at most, goes into checkpoints: after a slow one, the next waits for longer
 
@@ -37,10 +38,17 @@ def subject(config: Config, directory: Path, overrides: Sequence[str] = ()) -> S
         "budget": config.budget,
         "score": dataclasses.asdict(config.task.score),
         **({} if config.design is None else {"design": design.of_block(config.design, config.seeds)}),
+        **_of_kinds(config),
         "overrides": [provenance.private(override) for override in overrides],
     }
     seeds = dict.fromkeys(config.seeds, outcome)
     return Subject(config.results, directory, seeds, entries, provenance.settings(config), config.retry)
+
+
+def _of_kinds(config: Config) -> dict[str, Any]:
+    """The bounds of each kind of episode, where there are several kinds."""
+    bounds = kind_bounds(make(config.task))
+    return {"kinds": {kind: dataclasses.asdict(score) for kind, score in bounds.items()}} if bounds else {}
 
 
 class TrainingRecorder(Recorder):
@@ -221,7 +229,8 @@ class TrainingRecorder(Recorder):
         """How each seed ended, and what its updates and single episodes came to."""
         score, budget = self.config.task.score, self.config.budget
         found = summaries.summaries(self._training, budget, score.random)
-        columns = {name: [row[name] for row in self._episodes] for name in self._episodes[0]} if self._episodes else {}
+        names = [name for name in metrics.COLUMNS if self._episodes and name in self._episodes[0]]
+        columns = {name: [row[name] for row in self._episodes] for name in names}
         played = metrics.of_episodes(columns, dataclasses.asdict(score), budget) if columns else {}
         return {
             seed: dataclasses.asdict(trained.outcomes[seed])

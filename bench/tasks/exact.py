@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from bench.errors import UserError, unknown
 from bench.kernel import arrays
+from bench.observer import RETURN_OF
 from bench.tasks.base import Array, Task
 
 LENGTH = "length"  # of `ExactTask.expected_totals`
@@ -255,7 +256,9 @@ def visits(model: Model, policy: PolicyTable, gamma: float = 1.0, start: Start =
     return frequency.reshape(model.table)
 
 
-def expected_totals(model: Model, policies: Array, amounts: Array, time_limit: int | None = None) -> Array:
+def expected_totals(
+    model: Model, policies: Array, amounts: Array, time_limit: int | None = None, start: Start = None
+) -> Array:
     """The expected undiscounted sums over an episode of what its steps bring, for many policies at once.
 
     Args:
@@ -263,12 +266,13 @@ def expected_totals(model: Model, policies: Array, amounts: Array, time_limit: i
         policies: (R, *table, A), probabilities.
         amounts: (K, S, A), the means of what a step brings, such as `Model.reward`.
         time_limit: after so many steps an episode is cut off.
+        start: restricts it to one kind of episode.
 
     Returns:
         (K, R); NaN for a policy whose episodes need not end, from whatever state.
     """
     chosen = policies.reshape(len(policies), model.steps, *model.reward.shape)
-    first = model.start()
+    first = model.start(start)
     if model.horizon is None:
         return arrays.product(_stationary_totals(model, chosen[:, 0], amounts, time_limit), first)
     brings = amounts.swapaxes(1, 2).reshape(len(amounts), -1)
@@ -480,6 +484,11 @@ class ExactTask(Task):
         return self.unsolved is None
 
     @property
+    def kinds(self) -> tuple[str, ...]:
+        """The names of its kinds of episodes, by the numbers of `kind`; none where all are of one kind."""
+        return tuple(self.model.starts) if len(self.model.starts) > 1 else ()
+
+    @property
     def mean_extras(self) -> Mapping[str, Array]:
         """The means (S, A) of those of `Task.extras` that are known."""
         return {}
@@ -487,14 +496,18 @@ class ExactTask(Task):
     def expected_totals(self, policies: Array) -> dict[str, Array]:
         """What episodes of policies (R, *table, A) bring on average, undiscounted, under the task's time limit: (R,).
 
-        The sum of the rewards is called "return", the number of steps "length", the others as in `mean_extras`. NaN for
-        a policy whose episodes need not end.
+        The sum of the rewards is called "return", that of an episode of one of the `kinds` "return_of_" and its name,
+        the number of steps "length", the others as in `mean_extras`. NaN for a policy whose episodes need not end.
         """
         model, limit = self.model, self.time_limit
         is_paid = not (model.paid_last and limit is not None and limit < (model.horizon or 0))
-        amounts = {"return": model.reward * is_paid, **self.mean_extras, LENGTH: np.ones_like(model.reward)}
+        paid = model.reward * is_paid
+        amounts = {"return": paid, **self.mean_extras, LENGTH: np.ones_like(model.reward)}
         totals = expected_totals(model, policies, np.stack(list(amounts.values())), limit)
-        return dict(zip(amounts, totals, strict=True))
+        of_kinds = {
+            f"{RETURN_OF}{kind}": expected_totals(model, policies, paid[None], limit, kind)[0] for kind in self.kinds
+        }
+        return dict(zip(amounts, totals, strict=True)) | of_kinds
 
     def policy_table(self, policy: Policy) -> PolicyTable:
         """A policy for `solve`: a function of observations (O, n) → (n, action) becomes a table, others stay."""

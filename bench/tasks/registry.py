@@ -123,6 +123,17 @@ def score_bounds(config: TaskConfig, task: Task) -> Score:
     return Score(**bounds)
 
 
+def kind_bounds(task: Task) -> dict[str, Score]:
+    """The exact bounds of each kind of episode, for the knobs as they are; empty where there is but one kind.
+
+    Those of `score_bounds` are the means over the kinds, where the configuration gives no others.
+    """
+    if not isinstance(task, ExactTask) or not task.kinds:
+        return {}
+    random, best = (task.solve(policy).objectives for policy in ("uniform", "optimal"))
+    return {kind: Score(round(random[kind], 6), round(best[kind], 6)) for kind in task.kinds}
+
+
 @functools.lru_cache(maxsize=256)
 def _exact_bound(task: ExactTask, policy: Literal["uniform", "optimal"]) -> float:
     """The expected return of a policy, which is computed once for the thousands of cells that a task may have."""

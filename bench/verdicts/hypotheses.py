@@ -19,7 +19,7 @@ LARGEST = 1_000_000  # bytes of a file, and values in it
 
 Metric = Literal[
     "final", "final_deterministic", "true_final", "overstated", "area", "steps", "drawdown", "spread", "improvement",
-    "largest_kl", "log_parameters",
+    "final_elder", "final_younger", "area_elder", "area_younger", "behind", "largest_kl", "log_parameters",
     "bias", "variance", "gradient_variance", "cosine", "gradient_share", "variance_share",
 ]  # fmt: skip
 
@@ -44,9 +44,11 @@ class Claim:
             height of the learning curve), `steps` (share of the budget until `SOLVED`, a run that never gets there
             counting as the whole budget), `drawdown` (mean loss against the best score so far), `spread` (Gini's mean
             difference of final scores: how far two runs of an arm end apart), `improvement` (probability of a higher
-            final score, less ½), `largest_kl` (quantile `LARGE` over updates of KL(old ‖ new), nats), `log_parameters`
-            (natural logarithm of how many are trained). `analysis.load.laboratory.METRICS` are measured without
-            training.
+            final score, less ½), `final_younger` and `area_younger` (of the younger brother's episodes alone, from the
+            random policy to the best by his own exact bounds), `final_elder` and `area_elder` alike, `behind` (the
+            elder's `area` less the younger's, each by its own bounds), `largest_kl` (quantile `LARGE` over updates of
+            KL(old ‖ new), nats), `log_parameters` (natural logarithm of how many are trained).
+            `analysis.load.laboratory.METRICS` are measured without training.
         direction: the claim says the arm's metric is `higher`, `lower`, `equal`, or `not_lower`.
         sesoi: smallest effect of interest in the metric's units; the margin of `equal` and `not_lower`.
         seeds: pairs the claim asks for, where seeds are not added until it is decided.

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from bench.observer import EXACT
+from bench.observer import EXACT, RETURN_OF
 from bench.records import block as blocks
 from bench.records import metrics, scores
 from bench.records.metrics import DRAWDOWN, FINALS, HALVES, MODE, Array
@@ -39,8 +39,11 @@ class Metric:
 
 
 _SCORE = Metric(0.0, 0.0, 1.0, 1.0)
+KINDS = ("elder", "younger")  # of episodes, whose returns are judged apart; see `bench.tasks.exact.ExactTask.kinds`
 METRICS: Mapping[str, Metric] = {
     **dict.fromkeys((*FINALS, "area"), _SCORE),
+    **{f"{name}_{kind}": _SCORE for name in ("final", "area") for kind in KINDS},
+    "behind": Metric(1.0, None, 1.0, 2.0),
     "overstated": Metric(1.0, 0.0, 1.0, 1.0),
     "steps": Metric(1.0, None, 1.0, 1.0),
     DRAWDOWN: Metric(1.0, 0.0, None, 1.0),
@@ -94,6 +97,9 @@ def of_block(block: blocks.Block, curves: pa.Table, played: pa.Table | None, *, 
     found: dict[int, Measured | None] = dict.fromkeys(sorted(block.seeds))
     apart = _apart(record, played, exact=exact)
     runs = _of_curves(curves, score, budget, exact=exact)
+    if exact:
+        for seed, own in _of_kinds(curves, record.get("kinds") or {}, budget).items():
+            runs.setdefault(seed, {}).update(own)
     parameters = sum((record.get("parameters") or {}).values())
     for seed in found.keys() - block.causes.keys():
         values = dict(runs.get(seed, {}))
@@ -118,8 +124,7 @@ def _apart(record: Mapping[str, Any], played: pa.Table | None, *, exact: bool) -
         return {}
     seeds, score, budget = record["seeds"], record["score"], record["budget"]
     if played is not None:
-        names = ("seed", "step", "mode", "episode", "return", "true_return")
-        columns = {name: played[name].to_numpy() for name in names if name in played.column_names}
+        columns = {name: played[name].to_numpy() for name in metrics.COLUMNS if name in played.column_names}
         return metrics.of_episodes(columns, score, budget)
     return {int(seed): metrics.empty() | _known(outcome) for seed, outcome in seeds.items()}
 
@@ -136,22 +141,51 @@ def _of_curves(
     prefix = EXACT if exact else ""
     for name, (mode, column) in FINALS.items():
         if f"{prefix}{column}" in curves.column_names:
-            for (seed, of), final in scores.final_scores(curves, budget, f"{prefix}{column}").items():
-                if of == mode:
-                    found.setdefault(seed, {})[name] = float(metrics.normalised(final, score))
-    places = np.flatnonzero(np.asarray(curves["mode"].to_pylist()) == MODE)
-    seeds, steps = curves["seed"].to_numpy(), curves["step"].to_numpy()
-    values = metrics.normalised(curves[f"{prefix}return"].to_numpy(), score)
-    for seed, own in metrics.by_seed(seeds, places):
-        rising = own[np.argsort(steps[own], kind="stable")]
-        if len(rising) > 1:
-            with np.errstate(invalid="ignore"):  # of returns that are not finite
-                found.setdefault(seed, {}).update(metrics.of_curve(steps[rising], values[rising], budget))
-                if exact:
-                    found[seed][DRAWDOWN] = float(metrics.drawdown(values[rising]))
+            for seed, final in _finals(curves, budget, f"{prefix}{column}", mode, score).items():
+                found.setdefault(seed, {})[name] = final
+    for seed, (steps, values) in _curves(curves, f"{prefix}return", score).items():
+        with np.errstate(invalid="ignore"):  # of returns that are not finite
+            found.setdefault(seed, {}).update(metrics.of_curve(steps, values, budget))
+            if exact:
+                found[seed][DRAWDOWN] = float(metrics.drawdown(values))
     for run in found.values():
         if "true_final" in run and "final" in run:
             run["overstated"] = run["final"] - run["true_final"]
+    return found
+
+
+def _finals(curves: pa.Table, budget: int, column: str, mode: str, score: Mapping[str, float]) -> dict[int, float]:
+    """By seed, the normalised final score of a column in one mode."""
+    finals = scores.final_scores(curves, budget, column).items()
+    return {seed: float(metrics.normalised(final, score)) for (seed, of), final in finals if of == mode}
+
+
+def _curves(curves: pa.Table, column: str, score: Mapping[str, float]) -> dict[int, tuple[Array, Array]]:
+    """By seed, the steps and the normalised values of a column, where there are two points or more."""
+    places = np.flatnonzero(np.asarray(curves["mode"].to_pylist()) == MODE)
+    seeds, steps = curves["seed"].to_numpy(), curves["step"].to_numpy()
+    values = metrics.normalised(curves[column].to_numpy(), score)
+    rising = {seed: own[np.argsort(steps[own], kind="stable")] for seed, own in metrics.by_seed(seeds, places)}
+    return {seed: (steps[own], values[own]) for seed, own in rising.items() if len(own) > 1}
+
+
+def _of_kinds(curves: pa.Table, bounds: Mapping[str, Mapping[str, float]], budget: int) -> dict[int, dict[str, float]]:
+    """By seed, the metrics of each kind of episode by its own bounds, from exact returns.
+
+    Sampled ones have too few episodes of each kind at a point.
+    """
+    found: dict[int, dict[str, float]] = {}
+    for kind, score in bounds.items():
+        column = f"{EXACT}{RETURN_OF}{kind}"
+        if kind not in KINDS or column not in curves.column_names:
+            continue
+        for seed, final in _finals(curves, budget, column, MODE, score).items():
+            found.setdefault(seed, {})[f"final_{kind}"] = final
+        for seed, (steps, values) in _curves(curves, column, score).items():
+            found.setdefault(seed, {})[f"area_{kind}"] = float(metrics.area_under_curve(steps, values))
+    for run in found.values():
+        if {"area_elder", "area_younger"} <= run.keys():
+            run["behind"] = run["area_elder"] - run["area_younger"]
     return found
 
 

@@ -44,14 +44,17 @@ CELLS = {
 Sums = dict[str, float]
 
 
-def by_enumeration(task: ExactTask, policy: np.ndarray, chances: Callable[[Any, Any], Any], steps: int) -> Sums:
+def by_enumeration(
+    task: ExactTask, policy: np.ndarray, chances: Callable[[Any, Any], Any], steps: int, kind: int | None = None
+) -> Sums:
     """The expected sums of rewards and extras over an episode, every chance of every step followed.
 
     `chances` gives the noises (K, M) that a column may meet, given its state and action, and how likely each is.
+    `kind` is the last number of a start state, where only those with it count.
     """
     sums: Sums = dict.fromkeys(("reward", "length", *task.extras), 0.0)
     rng = np.random.default_rng(0)
-    starts = {tuple(state) for state in task.start(rng, 500).T}
+    starts = {tuple(state) for state in task.start(rng, 500).T if kind in (None, state[3 if len(state) > 3 else -1])}
     reached = {state: 1 / len(starts) for state in starts}
     for _ in range(steps):
         columns = []
@@ -113,6 +116,18 @@ def table(task: ExactTask, *, seed: int) -> np.ndarray:
     return np.asarray(likely / likely.sum(axis=-1, keepdims=True))
 
 
+def of_brothers(task: ExactTask, policy: np.ndarray) -> dict[str, float]:
+    """J of each brother alone, by enumeration; nothing where there are no brothers."""
+    if isinstance(task, WeeklyExam):
+        weeks = task.time_limit or WEEKS
+        each = [by_enumeration(task, policy, of_a_week(task), weeks, brother)["reward"] for brother in (0, 1)]
+    elif isinstance(task, ExamQuestion) and task.answers == "four":
+        each = (policy * task.setting.points / 100).sum(axis=-1).reshape(2, -1).mean(axis=-1).tolist()
+    else:
+        return {}
+    return dict(zip(("return_of_elder", "return_of_younger"), each, strict=True))
+
+
 @dataclasses.dataclass(frozen=True)
 class BrokenOff(WeeklyExam):
     """A world of one's own: the weekly exam, cut off after five weeks."""
@@ -143,7 +158,10 @@ def test_random_policies_have_the_returns_of_the_independent_solver(name: str) -
         assert found["return"][index] == pytest.approx(expected["reward"], rel=0, abs=1e-12)
         for name in ("length", *task.extras):
             assert found[name][index] == pytest.approx(expected[name], rel=0, abs=1e-11)
-    assert set(found) == {"return", "length", *task.extras}
+        brothers = of_brothers(task, policy)
+        for name, value in brothers.items():
+            assert found[name][index] == pytest.approx(value, rel=0, abs=1e-12)
+        assert set(found) == {"return", "length", *task.extras, *brothers}
 
 
 @pytest.mark.parametrize("name", WORLDS)
@@ -238,7 +256,11 @@ def test_every_grid_point_of_a_training_has_the_return_of_its_policies(
         expected = solved(task, policy)
         assert row["exact_return"] == pytest.approx(expected["reward"], rel=0, abs=1e-12)
         assert row["exact_length"] == pytest.approx(expected["length"], rel=0, abs=1e-12)
-        assert set(row) == {"seed", "step", "mode", "exact_return", "exact_length", *extras}
+        brothers = of_brothers(task, policy)
+        for key, value in brothers.items():
+            assert row[f"exact_{key}"] == pytest.approx(value, rel=0, abs=1e-12)
+        own = {f"exact_{key}" for key in brothers}
+        assert set(row) == {"seed", "step", "mode", "exact_return", "exact_length", *extras, *own}
         if extras:
             assert row["exact_true_return"] == pytest.approx(expected["true_score"], rel=0, abs=1e-12)
     if name == "weekly_exam_cheat":  # what the record says of the policy in the end
@@ -263,7 +285,8 @@ def test_sampled_episodes_have_the_exact_mean(name: str, episodes: int, monkeypa
         for mode in ("deterministic", "stochastic"):
             for column, expected in next(exact).items():
                 if column.startswith("exact_"):
-                    sample = np.array([row[column.removeprefix("exact_")] for row in rows if row["mode"] == mode])
+                    name = column.removeprefix("exact_")
+                    sample = np.array([row[name] for row in rows if row["mode"] == mode and name in row])
                     if np.ptp(sample) == 0:  # a walk in circles, or straight to an end
                         assert expected == pytest.approx(sample[0], abs=1e-9)
                     else:
@@ -298,6 +321,10 @@ def test_what_a_policy_sees_beyond_the_table_is_sampled_only() -> None:
     train(config, config.seeds, notes)
     assert notes.evaluations
     assert notes.exact_returns == []
+    for row in notes.evaluations:  # an episode is either brother's
+        (own,) = row.keys() & {"return_of_elder", "return_of_younger"}
+        assert row[own] == row["return"]
+    assert len({frozenset(row) for row in notes.evaluations}) == 2
 
 
 def test_a_world_that_is_not_solved_is_sampled_only() -> None:

@@ -51,6 +51,25 @@ def test_where_no_episode_was_sampled_the_means_are_the_exact_ones():
     assert row == {**exact, "episodes": 0, **means, **{f"{name}_variance": None for name in means}}
 
 
+def test_returns_of_kinds_of_episodes_are_the_means_over_those_of_the_kind():
+    """(1 + 2)/2 = 1.5 and .5 of the elder's; the younger has one at the first point and none at the second."""
+    first = episodes([1.0, 2.0, 6.0])
+    for row, kind in zip(first, ("elder", "elder", "younger"), strict=True):
+        row[f"return_of_{kind}"] = row["return"]
+    second = [{**row, "return_of_elder": row["return"], "return_of_younger": None} for row in episodes([4.0], step=1)]
+    one, other = curve_rows([*first, *second])
+    assert (one["return_of_elder"], one["return_of_elder_variance"]) == (1.5, 0.5)
+    assert (one["return_of_younger"], one["return_of_younger_variance"]) == (6.0, None)
+    assert (other["return_of_elder"], other["return_of_elder_variance"]) == (4.0, None)
+    assert not [name for name in other if "younger" in name]
+
+
+def test_exact_returns_of_kinds_stand_alone():
+    exact = {"seed": 3, "step": 50, "mode": "x", "exact_return": 1.5, "exact_return_of_elder": 2.0}
+    (row,) = curve_rows([], [exact])
+    assert row == {**exact, "episodes": 0, "return": 1.5, "return_variance": None}
+
+
 def test_a_single_episode_has_no_variance_and_equal_ones_none_to_speak_of():
     single, equal = curve_rows([*episodes([5.0]), *episodes([0.1] * 10, step=1)])
     assert (single["episodes"], single["return"], single["return_variance"]) == (1, 5.0, None)
