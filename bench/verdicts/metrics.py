@@ -98,8 +98,8 @@ def of_block(block: blocks.Block, curves: pa.Table, played: pa.Table | None, *, 
     apart = _apart(record, played, exact=exact)
     runs = _of_curves(curves, score, budget, exact=exact)
     if exact:
-        for seed, own in _of_kinds(curves, record.get("kinds") or {}, budget).items():
-            runs.setdefault(seed, {}).update(own)
+        for seed, of_kinds in _of_kinds(curves, record.get("kinds") or {}, budget).items():
+            runs.setdefault(seed, {}).update(of_kinds)
     parameters = sum((record.get("parameters") or {}).values())
     for seed in found.keys() - block.causes.keys():
         values = dict(runs.get(seed, {}))
