@@ -19,12 +19,14 @@ from bench.errors import UserError, counted, first_line, nearest
 from bench.execution import launch, progress
 from bench.kernel.engine import computing_with
 from bench.lab import stages
+from bench.lab.forecast import forecasts, told
 from bench.lab.measure import measure as measure_stage
 from bench.lab.plan import Plan, plan
 from bench.lab.planned import PlannedStage, add_to_index, finish, subject
 from bench.lab.rows import Measured
 from bench.lab.settings import FOLDER, STAGES, Settings
 from bench.lab.settings import read as read_settings
+from bench.lab.unread import refuse_unread
 from bench.records import block as blocks
 from bench.records.recorder import Busy, Recorder, recording
 from bench.tasks.registry import TASKS, make
@@ -36,6 +38,7 @@ python -m bench lab study=NAME [...]             what conf/lab/NAME.yaml plans; 
 
   task=A,B  stages=start,halfway,end,optimum  policy=RUN_DIR  baselines=…  advantages=…  critics=exact,learned,error
   truth=time_limited|continuing  precision=…  truth_steps=…  shortfall=refuse|report  seeds=…  jobs=…  results=…
+  dry_run=true: what there is to measure, how long it will take and how much memory, and nothing else
   and every other key of conf/lab/default.yaml, or of training's configuration (gamma=…, group.size=…)"""
 NESTED = ("by_task", "overrides")  # settings of settings, given as YAML
 BLOCK = 5  # policies that are measured by one process and recorded together
@@ -49,6 +52,7 @@ class Arguments:
     study: str = ""
     results: str = "results"
     jobs: int = min(os.cpu_count() or 1, 8)
+    dry_run: bool = False
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,7 @@ class Request:
     jobs: int
     settings: Settings
     given: Mapping[str, Any]
+    dry_run: bool = False
 
 
 def main(words: Sequence[str]) -> int:
@@ -71,10 +76,14 @@ def main(words: Sequence[str]) -> int:
     request = parse(words)
     wanted = plan_stages(request)
     blocks.refuse_other_versions(wanted[0].study_directory)
-    add_to_index(wanted)
     left = [each for each in wanted if not each.done]
     for line in announced(left):
         print(line)
+    if request.dry_run:
+        print("\n".join(told(left, len(wanted) - len(left), request.jobs)))
+        return 0
+    add_to_index(wanted)
+    sys.stdout.flush()  # before the progress, which goes to the standard error, where both go to one file
     with interruption.leading():
         failures = _measure(left, len(wanted) - len(left), request.jobs)
         if (asked := interruption.asked()) is not None:
@@ -124,7 +133,7 @@ def parse(words: Sequence[str]) -> Request:
     found = read_settings(study, given)
     if training:
         found = read_settings(study, {**given, "overrides": {**found.overrides, **training}})
-    return Request(study, asked.results, asked.jobs, found, given)
+    return Request(study, asked.results, asked.jobs, found, given, asked.dry_run)
 
 
 def _sorted(words: Sequence[str]) -> tuple[list[str], dict[str, Any], dict[str, str]]:
@@ -133,11 +142,14 @@ def _sorted(words: Sequence[str]) -> tuple[list[str], dict[str, Any], dict[str, 
     own: list[str] = []
     texts: dict[str, str] = {}
     training: dict[str, str] = {}
+    words_of: dict[str, str] = {}
     for word in words:
         key, equals, text = word.partition("=")
         if not equals or not key:
             raise UserError(f"lab: cannot read '{word}': write KEY=VALUE")
         key = "tasks" if key == "task" else key
+        if words_of.setdefault(key, word) != word:
+            raise UserError(f"lab: {key} is given twice, {words_of[key]} and {word}")
         if key in {field.name for field in fields(Arguments)}:
             own.append(word)
         elif key in mine:
@@ -163,27 +175,16 @@ def plan_stages(request: Request) -> list[PlannedStage]:
     for task in (*request.settings.tasks, *request.settings.by_task):
         if task not in TASKS:
             raise UserError(f"unknown task '{task}': allowed are {', '.join(TASKS)}{nearest(task, TASKS)}")
-    for task in request.settings.tasks:
+    plans = {task: plan(request.settings.of(task), task) for task in request.settings.tasks}
+    refuse_unread(request.given, {task: (request.settings.of(task), found) for task, found in plans.items()})
+    for task, found in plans.items():
         settings = request.settings.of(task)
-        found = plan(settings, task)
-        _check_critics(request, found)
         for name in [stages.RECORDED] if settings.policy else settings.stages:
             seeds = _check_stage(request, settings, found, name)
             for start in range(0, len(seeds), BLOCK):
                 block = tuple(seeds[start : start + BLOCK])
                 wanted.append(PlannedStage(found, settings, name, block, request.study, request.results))
-    return sorted(wanted, key=_work, reverse=True)
-
-
-def _check_critics(request: Request, found: Plan) -> None:
-    """Refuse a critic where no arm that is measured has one."""
-    if "critics" in request.given and not any(variant.arm.has_critic for variant in found.variants):
-        critics = ",".join(request.settings.critics)
-        raise UserError(
-            f"critics={critics} with baselines={','.join(request.settings.baselines)} "
-            f"advantages={','.join(request.settings.advantages)}: none of these arms has a critic; "
-            f"leave critics out, or add baselines=critic or advantages=gae"
-        )
+    return wanted
 
 
 def _check_stage(request: Request, settings: Settings, found: Plan, name: str) -> Sequence[int]:
@@ -209,41 +210,50 @@ def _check_stage(request: Request, settings: Settings, found: Plan, name: str) -
     return seeds
 
 
-def _work(planned: PlannedStage) -> float:
-    """How much there is to do, in no particular unit."""
-    horizon = make(planned.plan.config.task).horizon or 1
-    trained = planned.plan.config.budget if planned.stage in (stages.HALFWAY, stages.END) else 0
-    return (len(planned.plan.variants) * min(horizon, 500) + trained / 10) * len(planned.seeds)
-
-
 def _measure(wanted: Sequence[PlannedStage], done_before: int, jobs: int) -> list[Failure]:
-    """Measure stages in processes of their own, the longest first; → what went wrong."""
+    """Measure stages in processes of their own, the longest first; → what went wrong.
+
+    A process takes all stages of the same training runs, which are trained once for them.
+    """
     if not wanted:
         return []
-    items = [progress.Item(planned.label, planned.directory, _work(planned)) for planned in wanted]
+    costs = [of.seconds for of in forecasts(wanted)]
+    items = [progress.Item(planned.label, planned.directory, cost) for planned, cost in zip(wanted, costs, strict=True)]
+    together: dict[tuple[str, tuple[int, ...]], list[PlannedStage]] = {}
+    work: dict[tuple[str, tuple[int, ...]], float] = {}
+    for planned, cost in zip(wanted, costs, strict=True):
+        together.setdefault((planned.task, planned.seeds), []).append(planned)
+        work[planned.task, planned.seeds] = work.get((planned.task, planned.seeds), 0.0) + cost
+    ordered = [together[key] for key in sorted(together, key=lambda key: work[key], reverse=True)]
     with progress.Display(Console(stderr=True)).watching(items, done_before):
-        workers = min(jobs, len(wanted))
+        workers = min(jobs, len(ordered))
         if workers == 1:
-            found = [measure(planned) for planned in wanted]
+            found = [measure_together(each) for each in ordered]
         else:
             try:
                 found = Parallel(n_jobs=workers, backend="loky", batch_size=1)(
-                    delayed(measure)(planned) for planned in wanted
+                    delayed(measure_together)(each) for each in ordered
                 )
             except Exception as error:  # whatever joblib raises when one of its processes dies
                 return [Failure(f"{launch.DEATH} ({type(error).__name__}); the same command goes on from there")]
-    return [failure for failure in found if failure is not None]
+    return [failure for failures in found for failure in failures]
 
 
-def measure(planned: PlannedStage) -> Failure | None:
-    """Measure one stage and record it; → what went wrong."""
+def measure_together(planned: Sequence[PlannedStage]) -> list[Failure]:
+    """Measure stages of the same training runs, one after another, and record them; → what went wrong."""
+    training = stages.Training(planned[0].plan.config, planned[0].seeds)
+    return [failure for each in planned if (failure := measure(each, training)) is not None]
+
+
+def measure(planned: PlannedStage, training: stages.Training) -> Failure | None:
+    """Measure one stage of training runs and record it; → what went wrong."""
     torch.set_num_threads(1)
     allow_code(planned.plan.config)  # in a process of its own, where nobody has named it
     if interruption.asked() is not None:
         return Failure(f"{planned.label}: not begun, since a signal asked to stop")
     try:
         with computing_with(planned.plan.config.engine), recording(Recorder(subject(planned))) as recorder:
-            _measure_all(planned, recorder)
+            _measure_all(planned, training, recorder)
     except interruption.Interrupted:
         return Failure(f"{planned.label}: interrupted")
     except Busy as error:
@@ -255,9 +265,9 @@ def measure(planned: PlannedStage) -> Failure | None:
     return None
 
 
-def _measure_all(planned: PlannedStage, recorder: Recorder) -> None:
+def _measure_all(planned: PlannedStage, training: stages.Training, recorder: Recorder) -> None:
     """Measure every policy of a stage, and finish its record."""
-    policies = _policies(planned, lambda done: recorder.progress(TRAINING * done))
+    policies = _policies(planned, training, lambda done: recorder.progress(TRAINING * done))
     measured = Measured()
     for index, stage in enumerate(policies):
 
@@ -268,11 +278,13 @@ def _measure_all(planned: PlannedStage, recorder: Recorder) -> None:
     finish(recorder, measured, {stage.seed: stage.env_steps for stage in policies})
 
 
-def _policies(planned: PlannedStage, progress: Callable[[float], None]) -> list[stages.Stage]:
+def _policies(
+    planned: PlannedStage, training: stages.Training, progress: Callable[[float], None]
+) -> list[stages.Stage]:
     settings, config = planned.settings, planned.plan.config
     if settings.policy is not None:
         return stages.recorded(Path(settings.policy), planned.task, planned.seeds)[1]
     if planned.stage == stages.OPTIMUM:
         return [stages.optimum(make(config.task), planned.task, config.gamma)]
     assert planned.stage in STAGES
-    return stages.trained(config, planned.seeds, planned.stage, progress)
+    return training.stage(planned.stage, progress)

@@ -143,7 +143,7 @@ def _truths(setup: Setup, anchors: Sequence[Anchors], measured: Measured) -> lis
         if not setup.settings.exact:
             measured.note(truth_precision=0.0)
         return [exact_truth(setup.policy.task, setup.solved, at) for at in anchors]
-    rolled = RolledOutValues(setup.process, anchors, partial(setup.stream, "truth"))
+    rolled = RolledOutValues(setup.truths, anchors, partial(setup.stream, "truth"))
     reached = until_precise(rolled, setup.settings)
     measured.note(truth_precision=reached)
     return rolled.truth()
@@ -164,8 +164,6 @@ def _estimates(
     setup: Setup, anchors: Anchors, index: int, longest: int, asked: Collection[int]
 ) -> Iterator[tuple[int, Estimates]]:
     """Ask variants, by their numbers, about several futures of the anchors at the time step with this index.
-
-    Their full returns are the control variate where the truth is their expectation.
 
     Their full returns are the control variate where the truth is their expectation.
     """

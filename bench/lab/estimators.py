@@ -79,12 +79,21 @@ def reference_of(variant: Variant, variants: Sequence[Variant]) -> Variant | Non
     return min(found, key=farness, default=None)
 
 
-def with_gradients(variants: Sequence[Variant]) -> list[Variant]:
-    """Return the variants whose gradients are measured: targets under the critic, and baselines of the full return.
+def with_gradients(variants: Sequence[Variant], *, outcomes: bool) -> list[Variant]:
+    """Return the variants whose gradients are measured, which is what figures, tables and claims read.
 
-    All others, such as further values of λ and n, are measured at the level of advantages.
+    They are every baseline of the full return, and the targets under one critic: the learned one, which training has,
+    or the first there is; with `outcomes`, also groups whose steps are all credited with the whole return, which
+    fairness is about. All others, such as further values of λ and n, are measured at the level of advantages.
     """
-    return [variant for variant in variants if variant.is_compared or variant.outcome]
+    critics = [variant.critic for variant in variants if variant.critic != NO_CRITIC]
+    usual = "learned" if "learned" in critics else next(iter(critics), NO_CRITIC)
+
+    def has(each: Variant) -> bool:
+        full = each.arm.advantage.name == "monte_carlo"
+        return (outcomes and each.outcome) or (each.is_compared and (each.critic in (usual, NO_CRITIC) or full))
+
+    return [variant for variant in variants if has(variant)]
 
 
 @dataclass(frozen=True)
@@ -110,6 +119,10 @@ class Batches:
         values = {name: table[:, columns] for name, table in self.values.items()}
         restored = None if self.restored is None else self.restored[:, columns]
         return Batches(self.episodes.take(columns), n_envs, values, restored)
+
+    def first(self, count: int) -> "Batches":
+        """Return the first `count` batches, or all there are."""
+        return self.take(np.arange(min(count * self.n_envs, self.episodes.live.shape[1])), self.n_envs)
 
     def live(self, step: int) -> Array:
         """Return which episodes live at a time step, (S, N)."""

@@ -22,9 +22,10 @@ from bench.lab.solved import Solved, judged, kinds
 from bench.lab.statistics import ABSOLUTE, Estimate, Quantity, Vectors, gradient_estimates
 from bench.lab.true_gradient import RolledOutGradient, exact_gradients, exact_kind_shares
 from bench.lab.truth import WORST_TRUTH, restored_values, until_precise
-from bench.tasks.base import Array
+from bench.tasks.base import Array, Task
 from bench.tasks.exact import ExactTask
 
+FEW = 64  # batches that the whole variance of single steps is measured on: it holds their parts to account, no more
 UNDISCOUNTED = "undiscounted"  # the weights that everybody's update has: for larger batches, the only ones
 TrueGradient = Mapping[str, Vectors]  # in m blocks, by the weighting of the states
 
@@ -36,24 +37,21 @@ def measure_gradients(
     steps: Sequence[int],
     measured: Measured,
     progress: Progress,
-) -> int:
+) -> None:
     """Add what variants' gradients are worth, and the whole variance of the terms of some time steps.
 
     What is exact in a `solved` world is computed, the rest is sampled: of every variant, the cosine.
-
-    Return the environment steps that the true gradient took.
     """
-    before = setup.process.steps
     truth, told = _true_gradient(setup, policy, measured)
-    spent = setup.process.steps - before
     progress(0.65)
     batches_by_start = {layout.independent: _collected(setup, layout) for layout in setup.layouts}
+    few_by_start = {independent: batches.first(FEW) for independent, batches in batches_by_start.items()}
     scores_by_start = {
-        independent: _step_scores(policy, batches, steps) for independent, batches in batches_by_start.items()
+        independent: _step_scores(policy, batches, steps) for independent, batches in few_by_start.items()
     }
     found: dict[tuple[bool, str, int], list[tuple[Variant, dict[str, Estimate]]]] = {}
     single: dict[int, BatchGradient] = {}
-    variants = with_gradients(setup.plan.variants)
+    variants = with_gradients(setup.plan.variants, outcomes=_has_kinds(policy.task))
     for number, variant in enumerate(variants):
         batches = batches_by_start[variant.independent]
         began = time.perf_counter()
@@ -74,13 +72,18 @@ def measure_gradients(
                 compared = found.setdefault((variant.independent, weights, batches.n_envs * multiple), [])
                 compared.append((variant, estimates))
         if variant.is_compared and number not in single:
-            _add_totals(measured, variant, batches, advantages.numpy(), scores_by_start[variant.independent])
+            _add_totals(
+                measured,
+                variant,
+                few_by_start[variant.independent],
+                advantages[:, :FEW].numpy(),
+                scores_by_start[variant.independent],
+            )
         progress(0.65 + 0.3 * (number + 1) / len(variants))
     for (_, weights, episodes), compared in found.items():
         measured.add_compared(compared, level="gradient", weights=weights, episodes=episodes)
     _add_kinds(setup, policy, variants, single, batches_by_start, measured)
     _add_group_sizes(setup, solved, policy, truth, told, measured)
-    return spent
 
 
 def _true_gradient(setup: Setup, policy: NetworkPolicy, measured: Measured) -> tuple[TrueGradient, bool]:
@@ -91,7 +94,7 @@ def _true_gradient(setup: Setup, policy: NetworkPolicy, measured: Measured) -> t
         found = {weights: gradient / setup.stage.reward_scale for weights, gradient in found.items()}
     else:
         critic, stream = setup.critics.get("learned"), partial(setup.stream, "gradient_truth")
-        rolled = RolledOutGradient(setup.process, policy, critic, setup.layout.n_envs, stream)
+        rolled = RolledOutGradient(setup.truths, policy, critic, setup.layout.n_envs, stream)
         precision = until_precise(rolled, setup.settings)
         found = rolled.truth()
     measured.note(true_gradient_precision=precision)
@@ -172,6 +175,11 @@ def _add_totals(
         measured.add(variant, {"total": whole}, level="step", step=step, episodes=batches.n_envs)
 
 
+def _has_kinds(task: Task) -> bool:
+    """Return whether several kinds of episodes (brothers) are learned from."""
+    return isinstance(task, ExactTask) and len(task.model.starts) > 1
+
+
 def _add_kinds(
     setup: Setup,
     policy: NetworkPolicy,
@@ -182,8 +190,9 @@ def _add_kinds(
 ) -> None:
     """Add of each kind of episode (brother) its share of what is learned, and its share of the noise."""
     task = policy.task
-    if not isinstance(task, ExactTask) or len(task.model.starts) < 2:
+    if not _has_kinds(task):
         return
+    assert isinstance(task, ExactTask)
     true = exact_kind_shares(task, policy, setup.process.gamma)
     scores_by_start = {independent: _episode_scores(policy, of) for independent, of in batches_by_start.items()}
     for number, variant in enumerate(variants):

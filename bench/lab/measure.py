@@ -8,7 +8,7 @@ from bench.lab.plan import Plan
 from bench.lab.policies import NetworkPolicy
 from bench.lab.rows import Measured
 from bench.lab.settings import Settings
-from bench.lab.setup import Progress, Setup
+from bench.lab.setup import Progress, Pulse, Setup
 from bench.lab.sizing import PANELS, Cost, chosen, pilot, reached
 from bench.lab.solved import Solved
 from bench.lab.stages import Stage
@@ -51,15 +51,16 @@ def measure(plan: Plan, settings: Settings, stage: Stage, progress: Progress = l
 
 def _measure(plan: Plan, settings: Settings, stage: Stage, progress: Progress) -> tuple[Measured, Cost]:
     """Measure with as many states and batches as the settings say, and say what it cost."""
-    setup, measured = Setup(plan, settings, stage), Measured(stage.seed)
-    true_gradient = 0
+    pulse = Pulse(progress)
+    setup, measured = Setup(plan, settings, stage, pulse), Measured(stage.seed)
     with torch.no_grad():
         solved = Solved.of(setup)
-        steps = measure_advantages(setup, solved, measured, progress)
+        steps = measure_advantages(setup, solved, measured, pulse)
         advantages = setup.process.steps
         if isinstance(stage.policy, NetworkPolicy):
-            true_gradient = measure_gradients(setup, solved, stage.policy, steps, measured, progress)
-    batches = setup.process.steps - advantages - true_gradient
-    progress(1.0)
-    cost = Cost(true_gradient + setup.company.steps, advantages / settings.anchors, batches / settings.batches)
+            measure_gradients(setup, solved, stage.policy, steps, measured, pulse)
+    batches = setup.process.steps - advantages
+    pulse(1.0)
+    fixed = setup.truths.steps + setup.company.steps
+    cost = Cost(fixed, advantages / settings.anchors, batches / settings.batches)
     return measured, cost

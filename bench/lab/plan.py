@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from bench.config.build import written
+from bench.config.identity import BOOKKEEPING
 from bench.config.legality import validate
 from bench.config.parse import option
 from bench.config.schema import Config
@@ -18,6 +20,9 @@ from bench.tasks.foreign import GymTask
 from bench.tasks.registry import make
 
 SAMPLED_GROUPS = ("group", "grpo", "rloo")
+# Keys of training, or what they begin with, that neither its policies nor its estimators hang on: they are about
+# records, evaluations and the processes of a sweep. `plugins` names the code of a task or an arm.
+OF_SWEEPS = (*(key for key in BOOKKEEPING if key != "plugins"), "evaluation", "device", "cluster", "hydra")
 
 
 @dataclass(frozen=True)
@@ -33,8 +38,15 @@ class Plan:
 
 def plan(settings: Settings, task: str) -> Plan:
     """Return what is measured on a task. Raises `UserError` where settings do not fit it."""
-    given = [f"{key}={value}" for key, value in {"task": task, **_of(settings.overrides, task)}.items()]
+    overrides = _of(settings.overrides, task)
+    _refuse_of_sweeps(overrides)
+    given = [f"{key}={value}" for key, value in {"task": task, **overrides}.items()]
     config = _compose(*given)
+    if config.is_peer:
+        raise UserError(
+            f"algorithm={config.algorithm.name}: the laboratory measures policies that this suite trains; leave "
+            f"algorithm out"
+        )
     check(config)
     built = make(config.task)
     if isinstance(built, GymTask):
@@ -56,6 +68,15 @@ def plan(settings: Settings, task: str) -> Plan:
             f"is left ({why}); `python -m bench list` shows what there is"
         )
     return Plan(config, truth, tuple(variants), tuple(_sizes(settings, given)), left_out)
+
+
+def _refuse_of_sweeps(overrides: Mapping[str, Any]) -> None:
+    for key, value in overrides.items():
+        if key.lstrip("+~").partition(".")[0] in OF_SWEEPS:
+            raise UserError(
+                f"{key}={written(value)}: the laboratory does not read it, since it trains without records and "
+                f"evaluations; leave {key} out"
+            )
 
 
 def _of(overrides: Mapping[str, Any], task: str) -> dict[str, Any]:

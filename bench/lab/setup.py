@@ -1,7 +1,7 @@
 """The policy that is examined, with all that both levels of measuring need of it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -20,6 +20,24 @@ from bench.tasks.base import Array
 from bench.tasks.exact import ExactTask, Solution
 
 Progress = Callable[[float], None]
+
+
+class Pulse:
+    """Tells the share of the work that is done, and again and again the last one: only there is a run interrupted."""
+
+    def __init__(self, progress: Progress = lambda _: None) -> None:
+        self._progress, self._share = progress, 0.0
+
+    def __call__(self, share: float) -> None:
+        """Tell a share."""
+        self._share = share
+        self._progress(share)
+
+    def beat(self) -> None:
+        """Tell the last one again."""
+        self._progress(self._share)
+
+
 PURPOSES = ("pool", "anchors", "truth", "futures", "companions", "batches", "sizes", "gradient_truth", "critic_error")
 
 
@@ -30,6 +48,7 @@ class Setup:
     plan: Plan
     settings: Settings
     stage: Stage
+    pulse: Pulse = field(default_factory=Pulse)
 
     @property
     def policy(self) -> Policy:
@@ -39,11 +58,17 @@ class Setup:
     @cached_property
     def process(self) -> RewardProcess:
         """The policy in its task."""
-        return RewardProcess(self.policy, self.plan.config.gamma, self.plan.truth, self.stage.reward_scale)
+        config = self.plan.config
+        return RewardProcess(self.policy, config.gamma, self.plan.truth, self.stage.reward_scale, beat=self.pulse.beat)
 
     @cached_property
     def company(self) -> RewardProcess:
         """The same for the companions of futures, whose steps are counted apart."""
+        return replace(self.process, taken=[])
+
+    @cached_property
+    def truths(self) -> RewardProcess:
+        """The same for the true values and the true gradient, whose steps are bounded by settings of their own."""
         return replace(self.process, taken=[])
 
     def stream(self, purpose: str, *keys: int) -> np.random.Generator:

@@ -1,7 +1,7 @@
 """Rolling a policy out from any states: restored ones, with their elapsed time, or fresh starts."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -110,6 +110,7 @@ class RewardProcess:
     truth: TruthKind = "time_limited"
     reward_scale: float = 1.0
     taken: list[int] = field(default_factory=list)  # steps of every call, which tell what a measurement costs
+    beat: Callable[[], None] = lambda: None  # called at every step, where a run may be interrupted
 
     @property
     def steps(self) -> int:
@@ -153,6 +154,7 @@ class RewardProcess:
         columns, now = np.arange(states.shape[1]), states
         steps = []
         while columns.size:
+            self.beat()
             actions = self._actions(now, columns, rng, antithetic) if first_actions is None else first_actions
             first_actions = None
             step = task.step(now, env_actions(actions[None], task.action_space), task.noise(rng, columns.size))

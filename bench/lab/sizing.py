@@ -19,7 +19,7 @@ ROUNDING = 1e-9  # an error below it is none
 class Cost:
     """The environment steps of a measurement: the `fixed` ones, and what a state per time step and a batch cost.
 
-    Fixed are those of the true gradient, and of companions, of which a pilot has none.
+    Fixed are those of the truths, which have budgets of their own, and of companions, of which a pilot has none.
     """
 
     fixed: float

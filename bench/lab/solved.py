@@ -11,7 +11,7 @@ from bench.kernel import arrays
 from bench.lab.advantages import SHARES
 from bench.lab.anchors import visited_steps
 from bench.lab.estimators import Variant, sized
-from bench.lab.exact.arms import advantages_of, gradient_of, why_sampled
+from bench.lab.exact.arms import advantages_of, gradient_of, why_parts_are_sampled, why_sampled
 from bench.lab.exact.groups import BatchGradient
 from bench.lab.exact.parts import Advantages, decompose
 from bench.lab.exact.process import Process
@@ -63,8 +63,7 @@ class Solved:
 
     def said(self, variant: Variant) -> Advantages | None:
         """Return what a variant says of every state and action; None where that has no exact moments."""
-        group = variant.arm.group
-        if not self.knows(variant.arm) or (variant.arm.group_baseline and group.scale != "none"):
+        if why_parts_are_sampled(self.process, variant.arm) is not None:
             return None
         return advantages_of(self.process, self._laid_out(variant, self.setup.layout.n_envs), self.critic(variant))
 

@@ -49,6 +49,30 @@ class Stage:
     learned: float = math.nan
 
 
+class Training:
+    """The training runs of an arm with some seeds, whose policies are the stages: they run when first asked for."""
+
+    def __init__(self, config: Config, seeds: Sequence[int]) -> None:
+        self.config, self.seeds = config, seeds
+        self._kept: list[list[Stage]] | None = None
+
+    def stage(self, name: str, progress: Callable[[float], None] = lambda _: None) -> list[Stage]:
+        """Return a stage of each run; for what `halfway` is and for errors see `trained`."""
+        if name == START:
+            kept = [[stage] for stage in _untrained(self.config, self.seeds)]
+        else:
+            kept = self._kept = self._kept or _candidates(self.config, self.seeds, progress)
+        found = []
+        for seed, candidates in zip(self.seeds, kept, strict=True):
+            judged = candidates if name == HALFWAY else [candidates[0], candidates[-1]]
+            scores = _scores(judged, seed, lambda: progress(1.0))
+            chosen = {START: 0, HALFWAY: halfway(scores), END: len(scores) - 1}[name]
+            way = scores[-1] - scores[0]
+            learned = (scores[chosen] - scores[0]) / way if way != 0 and name != START else math.nan
+            found.append(replace(judged[chosen], name=name, score=scores[chosen], learned=learned))
+        return found
+
+
 def trained(
     config: Config, seeds: Sequence[int], name: str, progress: Callable[[float], None] = lambda _: None
 ) -> list[Stage]:
@@ -63,16 +87,7 @@ def trained(
     Raises:
         UserError: where a run fails.
     """
-    kept = _candidates(config, seeds, name, progress)
-    found = []
-    for seed, candidates in zip(seeds, kept, strict=True):
-        judged = candidates if name == HALFWAY else [candidates[0], candidates[-1]]
-        scores = _scores(judged, seed)
-        chosen = {START: 0, HALFWAY: halfway(scores), END: len(scores) - 1}[name]
-        way = scores[-1] - scores[0]
-        learned = (scores[chosen] - scores[0]) / way if way != 0 and name != START else math.nan
-        found.append(replace(judged[chosen], name=name, score=scores[chosen], learned=learned))
-    return found
+    return Training(config, seeds).stage(name, progress)
 
 
 def halfway(scores: Sequence[float]) -> int:
@@ -81,15 +96,24 @@ def halfway(scores: Sequence[float]) -> int:
     return min(range(len(scores)), key=lambda index: abs(scores[index] - middle))
 
 
-def _candidates(
-    config: Config, seeds: Sequence[int], name: str, progress: Callable[[float], None]
-) -> list[list[Stage]]:
-    """Return the policies that may stand for a stage, from first to last, of every seed. Raises `UserError`."""
+def _model(config: Config, seeds: Sequence[int]) -> tuple[Task, PolicyGradient]:
     task = make(config.task)
     env = BatchedVecEnv(environments(task, seeds, config.n_envs, config.seed_pool))
-    model = PolicyGradient("MlpPolicy", env, config, list(seeds), config.seed_pool)
-    if name == START:
-        return [[stage_of(START, task, model.policy, config, row, 0, seed)] for row, seed in enumerate(seeds)]
+    return task, PolicyGradient("MlpPolicy", env, config, list(seeds), config.seed_pool)
+
+
+def _untrained(config: Config, seeds: Sequence[int]) -> list[Stage]:
+    """Return the policies that training begins with."""
+    task, model = _model(config, seeds)
+    return [stage_of(START, task, model.policy, config, row, 0, seed) for row, seed in enumerate(seeds)]
+
+
+def _candidates(config: Config, seeds: Sequence[int], progress: Callable[[float], None]) -> list[list[Stage]]:
+    """Train, and return the policies that may stand for a stage, from first to last, of every seed.
+
+    Raises `UserError` where a run fails.
+    """
+    task, model = _model(config, seeds)
     keeping = _Keeping(task, config, seeds, progress)
     model.learn(config.budget, callback=[keeping], log_interval=None)
     for row, cause in model.failures.items():
@@ -129,8 +153,8 @@ class _Keeping(BaseCallback):
         self.kept[row].append(stage)
 
 
-def _scores(stages: Sequence[Stage], seed: int) -> list[float]:
-    """Return J of policies of one run."""
+def _scores(stages: Sequence[Stage], seed: int, beat: Callable[[], None] = lambda: None) -> list[float]:
+    """Return J of policies of one run; `beat` is called at every step."""
     policies = [stage.policy for stage in stages if isinstance(stage.policy, NetworkPolicy)]
     task = policies[0].task
     if isinstance(task, ExactTask) and task.is_tabular:
@@ -139,7 +163,7 @@ def _scores(stages: Sequence[Stage], seed: int) -> list[float]:
     sequence = np.random.SeedSequence(seed, spawn_key=(_STREAM,))
     found = []
     for policy in policies:
-        episodes = RewardProcess(policy, 1.0).from_start(np.random.default_rng(sequence), EPISODES)
+        episodes = RewardProcess(policy, 1.0, beat=beat).from_start(np.random.default_rng(sequence), EPISODES)
         found.append(float(episodes.returns(1.0).mean()))
     return found
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 from pathlib import Path
 from typing import NoReturn
@@ -58,6 +59,25 @@ def mistake(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
         (["truth_precision=-1"], ["truth_precision=-1", "greater than 0"]),
         (["seeds=0"], ["seeds=0", "at least 1 seed"]),
         (["seeds=[2,2]"], ["a seed is named twice"]),
+        (["wandb=disabled"], ["wandb=disabled", "does not read it", "leave wandb out"]),
+        (["evaluation.points=3"], ["evaluation.points=3", "does not read it"]),
+        (["device=cuda"], ["device=cuda", "does not read it"]),
+        (["hydra.launcher.n_jobs=2"], ["hydra.launcher.n_jobs=2", "does not read it"]),
+        (["overrides={until: decided}"], ["until=decided", "does not read it"]),
+        (["algorithm=sb3_ppo"], ["algorithm=sb3_ppo", "this suite trains"]),
+        (["gamma=0.9", "gamma=0.8"], ["gamma is given twice", "gamma=0.9 and gamma=0.8"]),
+        (["anchors=4", "anchors=5"], ["anchors is given twice"]),
+        (["task=weekly_exam", "task=cartpole"], ["given twice", "task=weekly_exam and task=cartpole"]),
+        (["dry_run=maybe"], ["dry_run=maybe", "true or false"]),
+        (["task=cartpole", "critic_error=0.1"], ["critic_error=0.1 on cartpole", "critics=error"]),
+        (["task=cartpole", "exact=false"], ["exact=false on cartpole", "no world that is measured is solved"]),
+        (["task=weekly_exam", "truth_steps=10"], ["truth_steps=10 on weekly_exam", "the truth is exact"]),
+        (["task=cartpole", "actions=3"], ["actions=3 on cartpole", "all actions of a state"]),
+        (["max_steps=10"], ["max_steps=10", "precision"]),
+        (["baselines=none", "n_steps=3"], ["n_steps=[3]", "nstep is not measured"]),
+        (["baselines=critic", "companions=3"], ["companions=3", "reads other episodes"]),
+        (["baselines=none", "advantages=monte_carlo", "precision=0.1"], ["precision=0.1", "add baselines=critic"]),
+        (["policy=/nowhere", "stages=end"], ["stages=", "policies of one stage"]),
     ],
 )  # fmt: skip
 def test_a_mistake_costs_one_line(
@@ -96,7 +116,7 @@ def test_the_studies_measure_every_arm_that_is_legal() -> None:
 
 def test_settings_of_one_task() -> None:
     """The study's file asks for no precision in solved worlds; what is given holds for all, and hashes tell it."""
-    small = ["study=bias_variance", "baselines=none", "advantages=monte_carlo"]
+    small = ["study=bias_variance", "baselines=critic", "advantages=monte_carlo"]
     cells = {given: plan_stages(parse([*small, *given])) for given in [(), ("precision=0.1",)]}
     precisions = {given: {cell.task: cell.settings.precision for cell in found} for given, found in cells.items()}
     solved = {"weekly_exam", "exam_question", "random_walk"}
@@ -142,7 +162,7 @@ def test_a_recorded_policy_is_measured(trained: Path, tmp_path: Path, capsys: py
     assert "no policy of seed 7; it has those of 0, 1" in mistake(
         capsys, "task=exam_question", "critics=exact", f"policy={trained}", "seeds=[7]"
     )
-    small = [word for word in SMALL if not word.startswith("seeds=")]
+    small = [word for word in SMALL if not word.startswith(("seeds=", "stages="))]
     assert main(["lab", *small, f"policy={trained}", f"results={tmp_path}"]) == 0
     (record,) = tmp_path.glob("lab/lab/exam_question/recorded-*/seeds-000-001/run.json")
     assert json.loads(record.read_text())["status"] == "done"
@@ -166,6 +186,40 @@ def test_what_is_measured_is_kept_and_repeats(tmp_path: Path, capsys: pytest.Cap
         assert (block / name).read_bytes() == (again / name).read_bytes()
     quantities = pd.read_parquet(block / "quantities.parquet")
     assert set(quantities["level"]) == {"policy", "advantage", "step", "gradient", "kind", "size"}
+
+
+def test_a_dry_run_says_what_there_is_to_do_and_does_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Hours, policies and memory: at most, and once a block was measured here, as it was."""
+    small = [*SMALL, f"results={tmp_path}"]
+    assert main(["lab", *small, "dry_run=true"]) == 0
+    said = capsys.readouterr()
+    assert not any(tmp_path.iterdir())
+    assert "measure exam_question start, 1 policy: at most about 0:00:0" in said.out
+    assert re.search(r"^1 block, 1 policy: at most about 0:00:\d\d with 1 at once, .* GB of memory$", said.out, re.M)
+    assert main(["lab", *small]) == 0
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    capsys.readouterr()
+    assert main(["lab", *small, "dry_run=true"]) == 0
+    assert capsys.readouterr().out == "nothing to measure, 1 of 1 blocks measured before\n"
+    more = [word for word in small if not word.startswith("seeds=")]
+    assert main(["lab", *more, "seeds=[1,2]", "dry_run=true"]) == 0
+    said = capsys.readouterr()
+    assert re.search(r"^1 block, 2 policies: about 0:00:\d\d, as on this machine before", said.out, re.M), said.out
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+
+
+def test_stages_are_the_same_together_and_alone(tmp_path: Path) -> None:
+    """A process trains once for all stages of the same seeds: bytes are those of a stage that was asked for alone."""
+    others = [word for word in SMALL if not word.startswith(("stages=", "critics="))]
+    given = [*others, "critics=learned", "budget=400"]
+    assert main(["lab", *given, "stages=start,halfway,end", f"results={tmp_path / 'a'}"]) == 0
+    for stage in ("start", "end", "halfway"):
+        assert main(["lab", *given, f"stages={stage}", f"results={tmp_path / 'b'}"]) == 0
+        (one,), (other,) = ((tmp_path / each).glob(f"lab/lab/*/{stage}-*/seeds-000") for each in "ab")
+        for name in ("quantities.parquet", "states.parquet"):
+            assert (one / name).read_bytes() == (other / name).read_bytes()
 
 
 def test_a_damaged_block_is_said_and_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -198,8 +252,8 @@ def test_a_process_that_dies_is_a_line(
         raise RuntimeError("a worker was terminated")
 
     monkeypatch.setattr(lab, "Parallel", dies)
-    others = [word for word in SMALL if not word.startswith(("stages=", "jobs="))]
-    code = main(["lab", *others, "stages=start,optimum", "jobs=2", f"results={tmp_path}"])
+    others = [word for word in SMALL if not word.startswith(("seeds=", "jobs="))]
+    code = main(["lab", *others, "seeds=6", "jobs=2", f"results={tmp_path}"])
     lines = capsys.readouterr().err.splitlines()
     assert code == (128 + signal.SIGTERM if asked else 1)
     assert lines[-1].startswith("interrupted: " if asked else "failed: the process died without a word")

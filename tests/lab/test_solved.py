@@ -98,3 +98,15 @@ def test_a_world_too_large_is_a_line_with_the_remedy(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("bench.lab.exact.process.MOST_NUMBERS", 1000)
     with pytest.raises(UserError, match=r"WeeklyExam is too large to enumerate.*exact=false"):
         rows_of("weekly_exam")
+
+
+def test_a_walk_has_exact_gradients_and_sampled_advantages_of_whole_returns() -> None:
+    """What an episode had earned before a step is not known where only chance ends it; every baseline is measured."""
+    small = {"batches": 8, "anchors": 3, "accompanied": 3, "times": 2, "futures": 2, "companions": 1, "group_sizes": []}
+    rows = rows_of("random_walk", **small, baselines=["critic", "group", "rloo", "grpo", "batch_mean"])
+    outcomes = rows[(rows["credit"] == "outcome") & (rows["level"] == "advantage") & (rows["quantity"] == "variance")]
+    assert set(outcomes["baseline"]) == {"group", "rloo", "grpo"}
+    assert (outcomes["error"] > 0).all()
+    traces = rows[(rows["level"] == "gradient") & (rows["quantity"] == "trace_absolute") & (rows["baseline"] != "")]
+    assert set(traces.loc[traces["error"] == 0, "baseline"]) == {"critic"}
+    assert {"group", "rloo", "grpo", "batch_mean"} <= set(traces["baseline"])

@@ -57,6 +57,17 @@ def _why_compared_ones_are(process: Process, arm: Arm) -> str | None:
     return None
 
 
+def why_parts_are_sampled(process: Process, arm: Arm) -> str | None:
+    """Return why what an arm says of every state and action has no exact moments, in one clause; None where it has."""
+    if (reason := why_sampled(process, arm)) is not None:
+        return reason
+    if arm.baseline.name in COMPARED and arm.group.scale != "none":
+        return f"of group.scale={arm.group.scale} only the gradient is exact, not its parts"
+    if arm.baseline.name in COMPARED and process.horizon is None:
+        return "what a whole return had earned before a step is not known where only chance ends an episode"
+    return None
+
+
 def gradient_of(
     process: Process, scores: Scores, arm: Arm, critic: Values = 0.0, state_gamma: float = 1.0
 ) -> BatchGradient:
@@ -72,7 +83,7 @@ def gradient_of(
     Raises:
         UserError: where it is not exact, with the reason.
     """
-    _check(process, arm)
+    _refuse(arm, why_sampled(process, arm))
     group, name = arm.group, arm.baseline.name
     target = target_moments(process, Target.of(arm), critic)
     if name in FIXED:
@@ -92,15 +103,13 @@ def gradient_of(
 
 
 def advantages_of(process: Process, arm: Arm, critic: Values = 0.0) -> Advantages:
-    """Return what an arm says of every state and action; for arguments and errors see `gradient_of`.
+    """Return what an arm says of every state and action; for arguments see `gradient_of`.
 
     Raises:
-        UserError: also for a scale other than none, whose parts are not known apart.
+        UserError: where it is not exact, with the reason; see `why_parts_are_sampled`.
     """
-    _check(process, arm)
+    _refuse(arm, why_parts_are_sampled(process, arm))
     group, name = arm.group, arm.baseline.name
-    if name in COMPARED and group.scale != "none":
-        raise UserError(f"group.scale={group.scale}: only its gradient is exact, not its parts; sample them")
     target = target_moments(process, Target.of(arm), critic)
     if name in FIXED:
         return Advantages.of_state_baseline(process, target, critic if name == "critic" else 0.0)
@@ -122,8 +131,7 @@ def batch_of(arm: Arm) -> Batch:
     return Batch(group.groups, group.size, independent=True)
 
 
-def _check(process: Process, arm: Arm) -> None:
-    reason = why_sampled(process, arm)
+def _refuse(arm: Arm, reason: str | None) -> None:
     if reason is not None:
         raise UserError(
             f"baseline={arm.baseline.name} advantage={arm.advantage.name}: {reason}; sample it with "

@@ -7,7 +7,7 @@ import pytest
 
 from bench.config.schema import Config
 from bench.errors import UserError
-from bench.lab.exact.arms import advantages_of, gradient_of, why_sampled
+from bench.lab.exact.arms import advantages_of, gradient_of, why_parts_are_sampled, why_sampled
 from bench.lab.exact.bias import advantage_errors
 from bench.lab.exact.groups import Batch, batch_mean
 from bench.lab.exact.parts import Advantages, decompose
@@ -68,6 +68,32 @@ def test_what_is_exact_and_why_the_rest_is_not(task: ExactTask, of: Config, reas
         with pytest.raises(UserError, match="sample it with") as caught:
             gradient_of(process, LogitScores(process), of)
         assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("task", "of", "reason"),
+    [
+        (WeeklyExam(), WEEKLY, None),
+        (WeeklyExam(), OUTCOMES, None),
+        (RandomWalk(), WEEKLY, None),
+        (ExamQuestion(), arm("exam_question", "rloo", "monte_carlo", "group.credit=outcome"), None),
+        (RandomWalk(), OUTCOMES, "had earned before a step is not known"),
+        (RandomWalk(), arm("random_walk", "rloo", "monte_carlo", "group.credit=outcome"), "had earned before a step"),
+        (ExamQuestion(), arm("exam_question", "grpo", "monte_carlo"), "of group.scale=std only the gradient is exact"),
+        (WeeklyExam(), arm("weekly_exam", "vine", "monte_carlo"), "looks at further episodes"),
+    ],
+)
+def test_what_an_arm_says_of_states_is_exact_or_refused(task: ExactTask, of: Config, reason: str | None) -> None:
+    process = Process.of(task, "uniform", 0.9)
+    found = why_parts_are_sampled(process, of)
+    if reason is None:
+        assert found is None
+        assert np.isfinite(advantages_of(process, of).averages["variance"])
+    else:
+        assert found is not None
+        assert reason in found
+        with pytest.raises(UserError, match="sample it with"):
+            advantages_of(process, of)
 
 
 def test_the_share_of_episodes_that_a_time_limit_cuts() -> None:
