@@ -52,6 +52,7 @@ CELLS = {
     "sde": ["task=pendulum", "exploration=sde", "norm_obs=true", "norm_reward=true", *SEGMENTS, "budget=200"],
     "gaussian": ["task=mountain_car_continuous", *SEGMENTS, "budget=200", "advantage_norm=mean_std",
                  "learning_rate_schedule=linear"],
+    "shared layers": ["task=pendulum", "critic.network=shared", "grad_clip=joint", *SEGMENTS, "budget=200"],
     "linear": ["task=random_walk", "policy=linear", "hidden=[7,5]", "budget=4000", "group.size=2"],
 }  # fmt: skip
 EXACT_RETURNS = (

@@ -17,6 +17,7 @@ OPTIONS = {
     **{key: options.options(key) for key in ("baseline", "advantage", "update")},
     "reference.kind": get_args(get_type_hints(config.Reference)["kind"]),
     "critic.target": get_args(get_type_hints(config.Critic)["target"]),
+    "critic.network": get_args(get_type_hints(config.Critic)["network"]),
     "group.credit": get_args(get_type_hints(config.Group)["credit"]),
     "group.scale": get_args(get_type_hints(config.Group)["scale"]),
     **{

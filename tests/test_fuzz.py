@@ -57,6 +57,8 @@ SETTINGS: dict[str, st.SearchStrategy[Any]] = {
     "critic.epochs": st.sampled_from([0, 1, 2]),
     "critic.minibatches": st.sampled_from([0, 1, 3]),
     "critic.target": st.sampled_from(["same", "td0", "gae", "monte_carlo"]),
+    "critic.network": st.sampled_from(["separate", "shared"]),
+    "critic.vf_coef": NUMBERS,
     "collect.n_steps": st.sampled_from([None, 0, 1, 5, 16]),
     "collect.n_envs": st.sampled_from([None, 0, 1, 2]),
     "exploration.sample_freq": st.sampled_from([None, 0, 1, 3]),

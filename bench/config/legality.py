@@ -376,6 +376,33 @@ def vanilla_steps(config: Config) -> str | None:
     return None
 
 
+def shared_layers(config: Config) -> str | None:
+    """critic.network=shared is one loss of one network: a critic, hidden layers, one clip, the same rate and steps."""
+    if config.critic.network != "shared":
+        return None
+    update, critic, given = config.update, config.critic, "critic.network=shared"
+    if not config.has_critic:
+        return f"{given} without a critic: nothing shares the layers; use critic.network=separate, or baseline=critic"
+    if config.policy == "linear":
+        return f"{given} with policy=linear: it has no hidden layers; use policy=mlp, or critic.network=separate"
+    if config.is_peer:
+        return f"{given} with algorithm={config.algorithm.label}: its networks are apart; use critic.network=separate"
+    if config.grad_clip != "joint":
+        return f"{given} with grad_clip={config.grad_clip}: one loss has one gradient; use grad_clip=joint"
+    for key, own, actors in (
+        ("epochs", critic.epochs, update.epochs),
+        ("minibatches", critic.minibatches, update.minibatches),
+        ("learning_rate", critic.learning_rate, config.learning_rate),
+    ):
+        if own != actors:
+            theirs = "learning_rate" if key == "learning_rate" else f"update.{key}"
+            return (
+                f"{given} with critic.{key}={own:g} and {theirs}={actors:g}: one loss is descended by the same steps; "
+                f"make them equal, or use critic.network=separate"
+            )
+    return None
+
+
 def joint_clip(config: Config) -> str | None:
     """grad_clip=joint joins the gradients of actor and critic: both must exist and take the same minibatches."""
     if config.grad_clip != "joint":
@@ -495,6 +522,7 @@ RULES: tuple[Rule, ...] = (
     bootstrap_without_discount,
     shifted_rewards,
     vanilla_steps,
+    shared_layers,
     joint_clip,
     k1_loss,
     vetoes,

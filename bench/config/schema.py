@@ -134,15 +134,19 @@ class Vine:
 
 @dataclass(frozen=True)
 class Critic:
-    """How V is trained, apart from how it is used."""
+    """How V is trained, apart from how it is used.
+
+    Its network is its own (`separate`), or a head on the policy's hidden layers (`shared`).
+    """
 
     target: Literal["same", "td0", "gae", "monte_carlo"]
     gae_lambda: Annotated[float, UNIT, ReadIf({"critic.target": ("gae",)})]
     epochs: Annotated[int, POSITIVE]
     minibatches: Annotated[int, POSITIVE]
     learning_rate: Annotated[float, POSITIVE]
-    vf_coef: Annotated[float, POSITIVE]
+    vf_coef: Annotated[float, NOT_NEGATIVE]
     max_grad_norm: Annotated[float | None, POSITIVE]
+    network: Literal["separate", "shared"] = field(default="separate", kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -227,6 +231,11 @@ class Arm:
     def has_critic(self) -> bool:
         """Whether the arm trains a value network: as its baseline, to bootstrap, or both."""
         return self.baseline.uses_values or self.advantage.bootstraps
+
+    @property
+    def shares_layers(self) -> bool:
+        """Whether its critic is a head on the policy's hidden layers."""
+        return self.has_critic and self.critic.network == "shared"
 
     @property
     def is_peer(self) -> bool:

@@ -171,7 +171,8 @@ def _scores(stages: Sequence[Stage], seed: int, beat: Callable[[], None] = lambd
 def stage_of(name: str, task: Task, policy: StackedPolicy, arm: Arm, replica: int, env_steps: int, seed: int) -> Stage:
     """Return a copy of what one replica is now, after `env_steps` of training as `arm`."""
     actor = policy.acting().select([replica])
-    critic = None if policy.critic is None else NetworkCritic(task, policy.critic.stack.select([replica]), actor)
+    values = policy.select([replica]).values()
+    critic = None if values is None else NetworkCritic(task, values.select([0]), actor)
     scale = 1.0
     if policy.reward_scale is not None:
         scale = math.sqrt(float(policy.reward_scale.ret_rms.variance[replica, 0]))

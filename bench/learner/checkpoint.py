@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -121,8 +122,8 @@ def read(path: SavedPath) -> tuple[SavedModel, Weights]:
 
 def refuse_other_networks(arm: Arm, saved: Arm) -> None:
     """Refuse settings that a saved model's weights do not fit. Raises `UserError`."""
-    for name in ("hidden", "policy", "exploration", "norm_obs", "norm_reward"):
-        given, there = getattr(arm, name), getattr(saved, name)
+    for name in ("hidden", "policy", "exploration", "norm_obs", "norm_reward", "critic.network"):
+        given, there = (attrgetter(name)(each) for each in (arm, saved))
         if given != there:
             raise UserError(f"{name}={given}: the saved model has {there}, and its weights belong to it")
 
@@ -145,7 +146,8 @@ def _check_size(model: SavedModel, weights: Weights) -> None:
         raise ValueError("a width, the number of seeds or of environments is below 1")
     inputs = model.observation_space.shape or ()
     networks = [(*inputs, *arm.actor_hidden, int(space.n) if isinstance(space, spaces.Discrete) else 1)]
-    networks += [(*inputs, *arm.hidden, 1)] if arm.has_critic else []
+    if arm.has_critic:
+        networks += [(arm.hidden[-1], 1) if arm.shares_layers else (*inputs, *arm.hidden, 1)]
     layers = [pair for widths in networks for pair in itertools.pairwise(widths)]
     if not {len(own) for own in (model.names, model.settings)} <= {0, len(model.seeds)}:
         raise ValueError("its replicas do not each have a name and numbers")

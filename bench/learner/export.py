@@ -1,11 +1,16 @@
 """One replica as stock objects of Stable-Baselines3: a `PPO` with its weights, a `VecNormalize` with its scales."""
 
+import itertools
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
+from gymnasium import spaces
 from stable_baselines3 import PPO
+from stable_baselines3.common.preprocessing import get_flattened_obs_dim
 from stable_baselines3.common.running_mean_std import RunningMeanStd as StockRunningMeanStd
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 from torch import Tensor
 
@@ -32,10 +37,7 @@ def stock_ppo(policy: StackedPolicy, replica: int, arm: Arm, env_steps: int, dev
             sde_sample_freq=arm.exploration.sample_freq or -1,
             device=device,
             _init_setup_model=False,
-            policy_kwargs={
-                "net_arch": {"pi": list(arm.actor_hidden), "vf": list(arm.hidden)},
-                "activation_fn": torch.nn.Tanh,
-            },
+            policy_kwargs=_networks(arm),
         )
         model.observation_space, model.action_space, model.n_envs = policy.observation_space, policy.action_space, 1
         model._setup_model()
@@ -46,18 +48,51 @@ def stock_ppo(policy: StackedPolicy, replica: int, arm: Arm, env_steps: int, dev
     return model
 
 
+class SharedLayers(BaseFeaturesExtractor):
+    """The hidden layers that actor and critic share, as SB3's features extractor: both heads read them."""
+
+    def __init__(self, observation_space: spaces.Space[Any], widths: Sequence[int]) -> None:
+        super().__init__(observation_space, widths[-1])
+        layers = itertools.pairwise((get_flattened_obs_dim(observation_space), *widths))
+        self.layers = torch.nn.Sequential(
+            *(module for inside, outside in layers for module in (torch.nn.Linear(inside, outside), torch.nn.Tanh()))
+        )
+
+    def forward(self, observations: Tensor) -> Tensor:
+        """Return the last layer's activations (B, width)."""
+        features: Tensor = self.layers(observations.flatten(1))
+        return features
+
+
+def _networks(arm: Arm) -> dict[str, Any]:
+    """Return what SB3's `policy_kwargs` say of an arm's networks."""
+    if not arm.shares_layers:
+        return {
+            "net_arch": {"pi": list(arm.actor_hidden), "vf": list(arm.hidden)},
+            "activation_fn": torch.nn.Tanh,
+        }
+    return {
+        "net_arch": [],
+        "features_extractor_class": SharedLayers,
+        "features_extractor_kwargs": {"widths": list(arm.hidden)},
+    }
+
+
 def replica_state(policy: StackedPolicy, replica: int) -> dict[str, Tensor]:
     """Return the weights of one replica under the names of a stock SB3 policy.
 
     An arm without a critic gets a value head of zeros: SB3's policies have one, and zero claims nothing.
     """
-    actor = policy.actor.stack
-    state = _named(_layers("policy_net", actor.hidden, "action_net"), actor.weights, replica)
+    actor, value_hidden = policy.actor.stack, () if policy.shared else policy.hidden
+    nets = [f"{which}features_extractor.layers" for which in ("", "pi_", "vf_")]  # SB3 has shared layers three times
+    state: dict[str, Tensor] = {}
+    for net in nets if policy.shared else ["mlp_extractor.policy_net"]:
+        state |= _named(_layers(net, actor.hidden, "action_net"), actor.weights, replica)
     if actor.extra:
         log_std = actor.extras[replica].detach().clone()
         sde = policy.exploration.name == "sde"  # whose log σ SB3 keeps as (F, K)
         state["log_std"] = log_std.unflatten(0, (actor.outputs, -1)).T.contiguous() if sde else log_std
-    names = _layers("value_net", policy.hidden, "value_net")
+    names = _layers("mlp_extractor.value_net", value_hidden, "value_net")
     if policy.critic is not None:
         return state | _named(names, policy.critic.stack.weights, replica)
     return state | _named(names, Stack(1, actor.inputs, policy.hidden, 1).weights, 0)
@@ -94,7 +129,7 @@ def _fill(stock: StockRunningMeanStd, ours: RunningMeanStd, replica: int) -> Non
 
 def _layers(net: str, hidden: Sequence[int], head: str) -> list[str]:
     """Return the names of the same layers in a stock SB3 policy, whose activations are counted too."""
-    return [*(f"mlp_extractor.{net}.{2 * layer}" for layer in range(len(hidden))), head]
+    return [*(f"{net}.{2 * layer}" for layer in range(len(hidden))), head]
 
 
 def _named(layers: Sequence[str], weights: Sequence[Tensor], replica: int) -> dict[str, Tensor]:

@@ -40,8 +40,8 @@ SEEN = (
 
 NUMBERS = (
     "replicas", "samples", "width", "phases", "distribution", "objective", "reference", "importance", "normalisation",
-    "joint", "with_kl", "inputs", "actor_depth", "critic_depth", "outputs", "components", "extra", "actor_size",
-    "critic_size",
+    "joint", "shared", "with_kl", "inputs", "actor_depth", "critic_depth", "outputs", "components", "extra",
+    "actor_size", "critic_size",
 )  # fmt: skip
 MEMORY = (
     "actor_widths", "critic_widths", "observations", "old_outputs", "old_extras", "actions", "choices", "log_prob_old",
@@ -152,6 +152,7 @@ class KernelSteps:
         step.importance = arm.reference.importance
         step.normalisation = NORMALISATIONS.index(arm.advantage_norm)
         step.joint = arm.grad_clip == "joint" and networks.critic is not None
+        step.shared = networks.shared
         step.with_kl = arm.update.name == "kl_penalty"
         step.actor_depth, step.critic_depth = len(stack.hidden), 0
         step.outputs, step.components, step.extra = stack.outputs, samples.actions.shape[1], stack.extra

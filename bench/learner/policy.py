@@ -17,6 +17,7 @@ from bench.learner.distributions import distribution_for
 from bench.learner.network import Stack
 from bench.learner.normalisation import RewardScale, RunningMeanStd
 from bench.learner.optimiser import Adam
+from bench.learner.shared_layers import value_network
 from bench.learner.train_state import TrainState
 from bench.seeding import stream
 
@@ -28,15 +29,27 @@ Weights = Mapping[str, Mapping[str, Tensor]]  # part of the policy → name → 
 
 @dataclass(frozen=True)
 class ActorCritic:
-    """The networks of some replicas, for one update: `acting` shares the parameters of `actor`."""
+    """The networks of some replicas, for one update: `acting` shares the parameters of `actor`.
+
+    Where layers are `shared`, `critic` is a head on the actor's.
+    """
 
     acting: Actor
     actor: TrainState
     critic: TrainState | None
+    shared: bool = False
+
+    def values(self) -> Stack | None:
+        """Return the networks of the values, of observations; None without a critic."""
+        if self.critic is None:
+            return None
+        return value_network(self.actor.stack, self.critic.stack) if self.shared else self.critic.stack
 
 
 class StackedPolicy(BasePolicy):
     """The networks of an arm for each seed, stacked; in an arm without a critic, `critic` is None.
+
+    Where actor and critic share layers (`shared`), `critic` is a head on the actor's last hidden layer.
 
     `obs_rms` holds the scale of observations and `reward_scale` that of rewards, where the arm normalises them.
 
@@ -60,13 +73,15 @@ class StackedPolicy(BasePolicy):
             raise UserError(f"observation space {observation_space}: only flat Box spaces are supported")
         self.names = tuple(seeds)  # what replicas are asked for by
         self.seeds, self.pool, self.hidden, self.exploration = tuple(seeds), pool, arm.hidden, arm.exploration
+        self.shared = arm.shares_layers
         self.distribution = distribution_for(action_space, arm.exploration.name)
         replicas, inputs = len(seeds), observation_space.shape[0]
         outputs, extra = self.distribution.sizes(action_space, (inputs, *arm.actor_hidden)[-1])
         actor = Stack(replicas, inputs, arm.actor_hidden, outputs, extra=extra, device=device)
         self.actor, self.critic = self._initialised("actor", actor), None
         if arm.has_critic:
-            critic = Stack(replicas, inputs, arm.hidden, 1, device=device)
+            below, hidden = (arm.hidden[-1], ()) if self.shared else (inputs, arm.hidden)
+            critic = Stack(replicas, below, hidden, 1, device=device)
             self.critic = self._initialised("critic", critic)
         self.obs_rms = RunningMeanStd(replicas, inputs, device) if arm.norm_obs else None
         self.reward_scale = RewardScale(replicas, arm.n_envs, device) if arm.norm_reward else None
@@ -147,9 +162,9 @@ class StackedPolicy(BasePolicy):
     def select(self, rows: Sequence[int]) -> ActorCritic:
         """Return the networks of these replicas: copies, or the policy's own where these are all."""
         if len(rows) == self.replicas:
-            return ActorCritic(self.acting(), self.actor, self.critic)
+            return ActorCritic(self.acting(), self.actor, self.critic, self.shared)
         actor, critic = self.actor.select(rows), None if self.critic is None else self.critic.select(rows)
-        return ActorCritic(replace(self.acting(rows), stack=actor.stack), actor, critic)
+        return ActorCritic(replace(self.acting(rows), stack=actor.stack), actor, critic, self.shared)
 
     def restore(self, rows: Sequence[int], chosen: ActorCritic) -> None:
         """Write back the weights that `select` took."""

@@ -182,12 +182,11 @@ class PolicyGradient(StackedModel):
         rollout, self._rollout = self._rollout.to(self.device), None
         with torch.no_grad():
             networks = self.policy.select(self.active)
-            critic = None if networks.critic is None else networks.critic.stack
             scaled = self._with_scaled_rewards(rollout)
             samples, diagnostics = estimate(
                 scaled,
                 networks.acting,
-                critic,
+                networks.values(),
                 self.arm,
                 self._frozen_reference(),
                 self._own_numbers(),

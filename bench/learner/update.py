@@ -18,6 +18,7 @@ from bench.learner.minibatches import Minibatches, Samples
 from bench.learner.network import Stack
 from bench.learner.policy import ActorCritic
 from bench.learner.rates import Array, Rates
+from bench.learner.shared_layers import both_heads, take_apart
 from bench.learner.train_state import TrainState
 
 
@@ -25,7 +26,8 @@ class Update:
     """One update of some replicas: epochs of minibatches, actor and critic side by side."""
 
     def __init__(self, networks: ActorCritic, arm: Arm, rates: Rates, streams: Sequence[np.random.Generator]) -> None:
-        self.acting, self.actor, self.critic = networks.acting, networks.actor, networks.critic
+        self.networks, self.acting = networks, networks.acting
+        self.actor, self.critic = networks.actor, networks.critic
         self.arm, self.rates, self.streams = arm, rates, streams
         self._sums: dict[str, Tensor] = {}  # of each diagnostic, and of the steps or epochs that had it
         self._counts: dict[str, Tensor] = {}
@@ -47,8 +49,7 @@ class Update:
     def _epochs(self, samples: Samples, epochs: int, minibatches: int, *, with_actor: bool, with_critic: bool) -> None:
         cut = Minibatches(samples, minibatches, self.arm.advantage_norm if with_actor else "none")
         if by_kernel():
-            networks = ActorCritic(self.acting, self.actor, self.critic)
-            steps = KernelSteps(networks, self.arm, self.rates, samples, cut, actor=with_actor, critic=with_critic)
+            steps = KernelSteps(self.networks, self.arm, self.rates, samples, cut, actor=with_actor, critic=with_critic)
             self._note(steps.run(epochs, self.streams), torch.ones_like(samples.count[:, 0]))
             return
         filled = torch.from_numpy(cut.filled).to(samples.share)
@@ -67,10 +68,13 @@ class Update:
         """
         seen: dict[str, Tensor] = {}
         critic = self.critic if with_critic else None
-        if with_actor:
-            seen |= actor_gradient(self.acting, minibatch, self.arm, self.rates)
-        if critic is not None:
-            seen |= critic_gradient(critic.stack, minibatch, self.arm, self.rates)
+        if critic is not None and self.networks.shared:
+            seen |= joint_gradient(self.acting, critic.stack, minibatch, self.arm, self.rates)
+        else:
+            if with_actor:
+                seen |= actor_gradient(self.acting, minibatch, self.arm, self.rates)
+            if critic is not None:
+                seen |= critic_gradient(critic.stack, minibatch, self.arm, self.rates)
         self._clip(torch.from_numpy(taken).to(minibatch.share), with_actor, with_critic)
         if with_actor:
             self.actor.adam.step(self.actor.stack.flat, self.actor.stack.grad, self.rates.actor, taken)
@@ -107,6 +111,15 @@ def actor_gradient(actor: Actor, samples: Samples, arm: Arm, rates: Rates) -> di
     The loss is −Σ weight · objective − ent_coef · mean entropy.
     """
     outputs, saved = actor.outputs(samples.observations)
+    d_outputs, d_extras, seen = _policy_loss(actor, outputs, samples, arm, rates)
+    actor.stack.backward(d_outputs, saved, d_extras)
+    return seen
+
+
+def _policy_loss(
+    actor: Actor, outputs: Tensor, samples: Samples, arm: Arm, rates: Rates
+) -> tuple[Tensor, Tensor | None, dict[str, Tensor]]:
+    """Return the policy loss's gradient by the outputs and by the extras, and what the step began with."""
     policy = actor.distribution(outputs, actor.stack.extras)
     ent_coef = torch.from_numpy(rates.number("ent_coef", arm)).to(samples.share)
     log_prob, entropy = policy.log_prob(samples.actions), policy.entropy()
@@ -129,8 +142,7 @@ def actor_gradient(actor: Actor, samples: Samples, arm: Arm, rates: Rates) -> di
         old=old,
         d_kl=None if old is None else samples.weight * rates.kl_coef,
     )
-    actor.stack.backward(d_outputs, saved, d_extras)
-    return {"objective": objective, "entropy": entropy, "log_ratio": log_prob - samples.log_prob}
+    return d_outputs, d_extras, {"objective": objective, "entropy": entropy, "log_ratio": log_prob - samples.log_prob}
 
 
 def _reference_cost(
@@ -149,11 +161,37 @@ def _reference_cost(
 def critic_gradient(critic: Stack, samples: Samples, arm: Arm, rates: Rates) -> dict[str, Tensor]:
     """Write the gradient of vf_coef · mean (V − target)² into `critic.grad`; → the errors V − target (S, B)."""
     outputs, saved = critic.forward(samples.observations)
+    d_outputs, seen = _value_loss(outputs, samples, arm, rates)
+    critic.backward(d_outputs, saved)
+    return seen
+
+
+def joint_gradient(actor: Actor, head: Stack, samples: Samples, arm: Arm, rates: Rates) -> dict[str, Tensor]:
+    """Write the gradient of the joint loss (arXiv 1707.06347, eq. 9) into those of the actor and of the critic's head.
+
+    It is the policy loss plus vf_coef · mean (V − target)², of a network with both heads on the actor's hidden layers.
+    → what the step began with, per sample (S, B).
+    """
+    network = both_heads(actor.stack, head)
+    outputs, saved = network.forward(samples.observations)
+    of_policy, values = outputs.split([actor.stack.outputs, head.outputs], 1)
+    if actor.distribution.reads_features:
+        of_policy = torch.cat([of_policy, network.features(saved)], 1)
+    d_policy, d_extras, seen = _policy_loss(actor, of_policy, samples, arm, rates)
+    d_values, errors = _value_loss(values, samples, arm, rates)
+    network.backward(torch.cat([d_policy, d_values], 1), saved)
+    take_apart(network.grad, actor.stack, head)
+    if d_extras is not None:
+        actor.stack.grad[:, actor.stack.used - actor.stack.extra :] = d_extras
+    return seen | errors
+
+
+def _value_loss(outputs: Tensor, samples: Samples, arm: Arm, rates: Rates) -> tuple[Tensor, dict[str, Tensor]]:
+    """Return the value loss's gradient by the values (S, 1, B), and the errors."""
     assert samples.target is not None  # estimate() computes it wherever there is a critic
     error = outputs[:, 0] - samples.target
     vf_coef = torch.from_numpy(rates.number("critic.vf_coef", arm)).to(error)
-    critic.backward((2 * vf_coef * samples.share * error).unsqueeze(1), saved)
-    return {"error": error}
+    return (2 * vf_coef * samples.share * error).unsqueeze(1), {"error": error}
 
 
 def clip_gradients(stacks: Sequence[Stack], limit: Tensor) -> tuple[list[Tensor], Tensor]:

@@ -14,6 +14,7 @@ from bench.config.parse import option
 from bench.errors import UserError
 from bench.paths import CONF
 
+SHARED = ["critic.network=shared", "grad_clip=joint"]
 FORMS = [  # values that are none
     # ranges
     (["gamma=1.5"], "gamma=1.5: must lie in [0, 1]"),
@@ -24,6 +25,7 @@ FORMS = [  # values that are none
     (["n_step=0"], "n_step=0: must be greater than 0"),
     (["update.epochs=0"], "update.epochs=0: must be greater than 0"),
     (["hidden=[64,0]"], "hidden=0: must be greater than 0"),
+    (["critic.vf_coef=-1"], "critic.vf_coef=-1.0: must be at least 0"),
     (["group.temperature=-1"], "group.temperature=-1.0: must be at least 0"),
     (["group.temperature=inf"], "group.temperature=inf: must be finite"),
     (["ent_coef=-0.1"], "ent_coef=-0.1: must be at least 0"),
@@ -86,6 +88,33 @@ COMBINATIONS = [  # what cannot be compared or would not mean what it says
     (["task=weekly_exam", "task.reward_shift=-1", "norm_reward=true"], "task.reward_shift=-1 with norm_reward=true"),
     (["update=vanilla", "update.epochs=2"], "update=vanilla with update.epochs=2"),
     (["update=vanilla", "update.minibatches=2"], "update.minibatches=2: vanilla is one full-batch step"),
+    (
+        ["critic.network=shared"],
+        "critic.network=shared with grad_clip=separate: one loss has one gradient; use grad_clip=j",
+    ),
+    (
+        ["critic.network=shared", "baseline=none", "advantage=monte_carlo"],
+        "critic.network=shared without a critic: nothing",
+    ),
+    (
+        ["critic.network=shared", "policy=linear"],
+        "with policy=linear: it has no hidden layers; use policy=mlp, or critic.n",
+    ),
+    ([*SHARED, "critic.epochs=3"], "critic.network=shared with critic.epochs=3 and update.epochs=10: one loss is"),
+    ([*SHARED, "critic.minibatches=3"], "with critic.minibatches=3 and update.minibatches=4: one loss is descended by"),
+    (
+        [*SHARED, "critic.learning_rate=0.01"],
+        "with critic.learning_rate=0.01 and learning_rate=0.001: one loss is desc",
+    ),
+    (
+        [*SHARED, "update=vanilla"],
+        "critic.network=shared with critic.epochs=10 and update.epochs=1: one loss is descended",
+    ),
+    (
+        [*SHARED, "algorithm=sb3_ppo", "algorithm.parameters=matched", "collect=segments"],
+        "sb3_ppo: its networks are apart",
+    ),
+    (["critic.network=share"], "unknown critic.network 'share': allowed are separate, shared; did you mean 'shared'?"),
     (["grad_clip=joint", "baseline=none", "advantage=monte_carlo"], "grad_clip=joint without a critic"),
     (["grad_clip=joint", "critic.epochs=1"], "grad_clip=joint with update.epochs=10"),
     (["baseline=vine", "collect=segments"], "baseline=vine with collect=segments: it compares complete episodes"),

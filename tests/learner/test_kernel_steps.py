@@ -28,15 +28,15 @@ from tests.learner.test_update import INPUTS, REPLICAS, SHAPES, WIDE, Noisy, rag
 HIDDEN = (32, 32)  # that of `SHAPES`
 
 
-def networks(kind: type[Distribution], dtype: torch.dtype, critic_hidden: tuple[int, ...] = (7, 5)) -> ActorCritic:
+def networks(kind: type[Distribution], dtype: torch.dtype, *, shared: bool = False) -> ActorCritic:
     """Random networks, the same at every call."""
     generator = torch.Generator().manual_seed(5)
     actor = Stack(REPLICAS, INPUTS, HIDDEN, 2, extra=SHAPES[kind][1], dtype=dtype)
-    critic = Stack(REPLICAS, INPUTS, critic_hidden, 1, dtype=dtype)
+    critic = Stack(REPLICAS, *((HIDDEN[-1], ()) if shared else (INPUTS, (7, 5))), 1, dtype=dtype)
     for stack in (actor, critic):
         stack.flat.copy_(torch.randn(stack.flat.shape, generator=generator, dtype=torch.float64) / 3)
     states = [TrainState(stack, Adam(stack.flat)) for stack in (actor, critic)]
-    return ActorCritic(Actor(actor, kind, None), *states)
+    return ActorCritic(Actor(actor, kind, None), *states, shared)
 
 
 def rates(dtype: torch.dtype) -> Rates:
@@ -61,7 +61,7 @@ def updated(
         name: value.to(dtype) if isinstance(value, Tensor) and value.is_floating_point() else value
         for name, value in vars(replace(samples, **changes)).items()
     }
-    trained = networks(kind, dtype)
+    trained = networks(kind, dtype, shared=arm.shares_layers)
     assert trained.critic is not None
     streams = [np.random.default_rng(replica) for replica in range(REPLICAS)]
     with computing_with(engine):
@@ -109,6 +109,9 @@ def test_every_objective_and_distribution(update: str, kind: type[Distribution])
         ["update.minibatches=7", "critic.minibatches=7"],  # more than the 2 samples of one replica
         ["critic.vf_coef=0.1", "ent_coef=0"],
         ["learning_rate=1.0"],
+        ["critic.network=shared", "grad_clip=joint", "ent_coef=0.3"],
+        ["critic.network=shared", "grad_clip=joint", "max_grad_norm=null", "critic.vf_coef=0.1", "update=kl_penalty"],
+        ["critic.network=shared", "grad_clip=joint", "update.minibatches=7", "critic.minibatches=7"],
     ],
     ids=" ".join,
 )
@@ -127,7 +130,8 @@ def test_a_reference_in_the_loss(estimate: str, importance: str) -> None:
     check(Categorical, settings("advantage=gae", "update=unclipped", *BOTH, *reference))
 
 
-def test_a_plug_in_computes_between_two_halves(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("overrides", [(), ("critic.network=shared", "grad_clip=joint")], ids=str)
+def test_a_plug_in_computes_between_two_halves(overrides: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     """An objective of one's own that is PPO's takes the steps of `update=clip`."""
 
     def clip(log_prob: Tensor, log_prob_old: Tensor, advantage: Tensor, **given: Any) -> Tensor:
@@ -135,7 +139,7 @@ def test_a_plug_in_computes_between_two_halves(monkeypatch: pytest.MonkeyPatch) 
 
     found: Callable[..., Any] = lambda *_: type("Found", (), {"function": staticmethod(clip)})  # noqa: E731
     monkeypatch.setattr(plugin, "load", found)
-    arm = settings("advantage=gae", "update=clip", *BOTH)
+    arm = settings("advantage=gae", "update=clip", *BOTH, *overrides)
     own = replace(arm, update=replace(arm.update, name="plugin", plugin="mine:clip"))
     for kind in SHAPES:
         check(kind, own)

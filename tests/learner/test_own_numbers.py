@@ -26,6 +26,7 @@ EXAM = (*SMALL, "task=weekly_exam", "budget=1600", "group.groups=1", "group.size
 CASES: dict[str, tuple[str, ...]] = {
     "discrete, episodes": ("task=cartpole", *EPISODES, "critic.target=gae"),
     "discrete, segments": ("task=cartpole", *SEGMENTS, "critic.target=gae", "truncation=bootstrap", "grad_clip=joint"),
+    "shared layers": ("task=cartpole", *SEGMENTS, "truncation=bootstrap", "grad_clip=joint", "critic.network=shared"),
     "box, episodes": ("task=pendulum", *EPISODES),  # with both normalisers
     "box, segments": ("task=pendulum", *SEGMENTS, "norm_obs=true", "norm_reward=true", "ent_coef=0.01"),
     "state-dependent noise": ("task=pendulum", *SEGMENTS, "exploration=sde", "exploration.sample_freq=8"),
@@ -80,6 +81,9 @@ def bytes_of(trained: PolicyGradient, replica: int) -> list[bytes]:
 @pytest.mark.parametrize("case", CASES)
 def test_a_replica_is_the_same_alone_in_a_cell_with_its_numbers(case: str) -> None:
     settings = [{key: value for key, value in each.items() if key != "gamma" or case != "vine"} for each in OWN]
+    if case == "shared layers":  # which have one rate
+        rates = [each.get("learning_rate", bench.compose([]).learning_rate) for each in settings]
+        settings = [{**each, "critic.learning_rate": rate} for each, rate in zip(settings, rates, strict=True)]
     if "comparisons" in case:
         temperatures = (0.0, 0.5, 2.0, 1e-300, 30.0)
         settings = [{**each, "group.temperature": t} for each, t in zip(settings, temperatures, strict=True)]

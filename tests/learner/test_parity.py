@@ -58,7 +58,7 @@ def stock_update(ours: PolicyGradient, dtype: torch.dtype) -> dict[str, torch.Te
         "MlpPolicy", BatchedVecEnv(BatchedEnv(CartPole(), [0], N)), learning_rate=arm.learning_rate, n_steps=T,
         batch_size=N * T // arm.update.minibatches, n_epochs=arm.update.epochs, gamma=arm.gamma,
         gae_lambda=arm.gae_lambda, clip_range=arm.clip_range, ent_coef=arm.ent_coef, vf_coef=arm.critic.vf_coef,
-        max_grad_norm=arm.max_grad_norm, device="cpu",
+        max_grad_norm=arm.max_grad_norm, device="cpu", policy_kwargs=ours.replica(0).policy_kwargs,
     )  # fmt: skip
     model.set_logger(Logger(None, []))
     model.policy.load_state_dict(replica_state(ours.policy, 0))
@@ -96,7 +96,14 @@ def fill(model: PPO, rollout: Rollout, dtype: torch.dtype) -> None:
 
 @pytest.mark.parametrize(
     ("overrides", "time_limit"),
-    [((), 500), (("clip_range=0.05", "max_grad_norm=0.05"), 500), (("gae_lambda=0.5", "gamma=0.9"), 500), ((), 12)],
+    [
+        ((), 500),
+        (("clip_range=0.05", "max_grad_norm=0.05"), 500),
+        (("gae_lambda=0.5", "gamma=0.9"), 500),
+        ((), 12),
+        (("critic.network=shared",), 500),
+        (("critic.network=shared", "critic.vf_coef=0.05", "max_grad_norm=0.1"), 12),
+    ],
 )
 def test_an_update_is_as_close_to_exact_arithmetic_as_sb3s(
     overrides: tuple[str, ...], time_limit: int, monkeypatch: pytest.MonkeyPatch

@@ -88,6 +88,9 @@ def check_every(config: Config, places: slice = slice(1, None, 3)) -> Saving:
             (*EXAM, *EPISODES, "baseline=group", "advantage=monte_carlo", "group.scale=rank", "group.temperature=0.5"),
             id="comparisons",
         ),
+        pytest.param(
+            (*EXAM, *SEGMENTS, "critic.network=shared", "grad_clip=joint", "critic.epochs=2"), id="shared-layers"
+        ),
         pytest.param((*EXAM, *EPISODES, "learning_rate_schedule=linear", "clip_range_schedule=linear"), id="schedules"),
     ],
 )

@@ -50,7 +50,11 @@ CASES: Mapping[str, list[tuple[Any, Keys | str]]] = {
         ("rms", "normalize_advantage='rms': must be True or False"),
     ],
     "ent_coef": [(0.01, {"ent_coef": 0.01}), ("auto", "^ent_coef=auto: must be a number$")],
-    "vf_coef": [(0.25, {"critic.vf_coef": 0.25}), (0, "^vf_coef=0.0: must be greater than 0$")],
+    "vf_coef": [
+        (0.25, {"critic.vf_coef": 0.25}),
+        (0, {"critic.vf_coef": 0.0}),
+        (-1, "^vf_coef=-1.0: must be at least 0$"),
+    ],
     "max_grad_norm": [
         (1.0, {"max_grad_norm": 1.0, "critic.max_grad_norm": 1.0}),
         (float("inf"), {"max_grad_norm": None, "critic.max_grad_norm": None}),

@@ -2,6 +2,9 @@
    backward, clipped and taken, replica after replica, so that each is in the processor's cache while it is worked on.
    kernel.c includes this once for each type, after networks.h and arrays.h.
 
+   Where the critic is a head on the actor's last hidden layer (`shared`), its parameters are that head's alone, W (1, features)
+   and b, and both heads are passed as one network of outputs + 1 outputs: the loss is the sum of both losses.
+
    The formulas are those of bench/arms/objectives.py and reference.py, bench/learner/distributions.py, minibatches.py and
    update.py, which tests hold them against. In names: old is the policy that acted. */
 
@@ -19,7 +22,7 @@ static const double EQUAL = 1e-10, REFERENCE_CLIP_RANGE = 0.2, VARIANCE_EPSILON 
 
 typedef struct {
   int64_t replicas, samples, width;                     /* S, M columns of the batch, B of the index */
-  int64_t phases, distribution, objective, reference, importance, normalisation, joint, with_kl;
+  int64_t phases, distribution, objective, reference, importance, normalisation, joint, shared, with_kl;
   int64_t inputs, actor_depth, critic_depth, outputs, components, extra, actor_size, critic_size; /* sizes 0: no such network */
   const int64_t *actor_widths, *critic_widths;
   const REAL *observations, *old_outputs, *old_extras;  /* (S, inputs, M), (S, outputs [+ features], M), (S, extra) */
@@ -40,7 +43,7 @@ typedef struct {
 typedef struct { /* of one replica in one minibatch */
   int64_t n, index_offset;
   NAMED(Shape) actor, critic;
-  REAL *rows, *actor_hidden, *critic_hidden, *out, *d_out, *value, *advantage, *weight, *log_prob_old, *target, *reference,
+  REAL *both, *both_grad, *rows, *actor_hidden, *critic_hidden, *out, *d_out, *value, *advantage, *weight, *log_prob_old, *target, *reference,
       *log_prob, *entropy, *kl, *objective, *slope, *log_ratio, *ratio, *a, *b, *c, *d_extras, *logp, *p, *old, *old_p, *action,
       *features, *old_features, *squares, *old_squares, *free;
   int64_t *choice;
@@ -55,15 +58,17 @@ static REAL *NAMED(take)(REAL **free, int64_t numbers) {
 /* Lay out the memory of one replica; the number of numbers. */
 static int64_t NAMED(lay_out)(const NAMED(Step) *s, NAMED(Local) *m, REAL *work) {
   REAL *free = work;
-  int64_t B = s->width, F;
-  m->actor = NAMED(shape_of)(s->actor_depth, s->inputs, s->actor_widths, s->outputs);
+  int64_t B = s->width, F, heads = s->outputs + s->shared, together = s->shared ? s->actor_size + s->critic_size : 0;
+  m->actor = NAMED(shape_of)(s->actor_depth, s->inputs, s->actor_widths, heads);
   m->critic = NAMED(shape_of)(s->critic_depth, s->inputs, s->critic_widths, 1);
   F = s->distribution == STATE_DEPENDENT ? m->actor.features : 0;
+  m->both = NAMED(take)(&free, together);
+  m->both_grad = NAMED(take)(&free, together);
   m->rows = NAMED(take)(&free, B * s->inputs);
   m->actor_hidden = NAMED(take)(&free, B * NAMED(per_sample)(&m->actor));
   m->critic_hidden = NAMED(take)(&free, B * NAMED(per_sample)(&m->critic));
   REAL **outputs[] = {&m->out, &m->d_out, &m->logp, &m->p, &m->old, &m->old_p};
-  for (int i = 0; i < 6; i++) *outputs[i] = NAMED(take)(&free, B * s->outputs);
+  for (int i = 0; i < 6; i++) *outputs[i] = NAMED(take)(&free, B * heads);
   m->action = NAMED(take)(&free, B * s->components);
   m->choice = (int64_t *)NAMED(take)(&free, B * (int64_t)(sizeof(int64_t) / sizeof(REAL)));
   REAL **columns[] = {&m->value, &m->advantage, &m->weight, &m->log_prob_old, &m->target, &m->reference, &m->log_prob,
@@ -75,7 +80,7 @@ static int64_t NAMED(lay_out)(const NAMED(Step) *s, NAMED(Local) *m, REAL *work)
   m->squares = NAMED(take)(&free, s->components * F);
   m->old_squares = NAMED(take)(&free, s->components * F);
   m->free = free;
-  int64_t actor = NAMED(workspace)(s->actor_depth, s->inputs, s->actor_widths, s->outputs);
+  int64_t actor = NAMED(workspace)(s->actor_depth, s->inputs, s->actor_widths, heads);
   int64_t critic = NAMED(workspace)(s->critic_depth, s->inputs, s->critic_widths, 1);
   return free - work + NAMED(most)(NAMED(most)(actor, critic), NAMED(padded)(NAMED(most)(s->actor_size, s->critic_size))) + 2 * B * 8;
 }
@@ -311,6 +316,15 @@ static void NAMED(learn_state_dependent)(const NAMED(Step) *s, NAMED(Local) *m, 
 
 /* ---- the step ---- */
 
+/* The parameters of one network with both heads, W of the policy's outputs and of the value, b of both; or, with `apart`, what
+   stands there written back to `actor` and `critic`. Behind the actor's head its extras are left alone. */
+static void NAMED(both_heads)(const NAMED(Step) *s, REAL *both, REAL *actor, REAL *critic, int apart) {
+  int64_t F = s->critic_size - 1, A = s->outputs, hidden = s->actor_size - s->extra - A * (F + 1);
+  struct { REAL *own; int64_t numbers; } parts[] = {{actor, hidden + A * F}, {critic, F}, {actor + hidden + A * F, A}, {critic + F, 1}};
+  for (int i = 0; i < 4; both += parts[i++].numbers)
+    memcpy(apart ? parts[i].own : both, apart ? both : parts[i].own, sizeof(REAL) * parts[i].numbers);
+}
+
 static void NAMED(act)(const NAMED(Step) *s, NAMED(Local) *m, int64_t r) {
   int64_t n = m->n;
   const REAL *x = s->observations + r * s->inputs * s->samples;
@@ -319,12 +333,17 @@ static void NAMED(act)(const NAMED(Step) *s, NAMED(Local) *m, int64_t r) {
     for (int64_t k = 0; k < s->inputs; k++) m->rows[t * s->inputs + k] = x[k * s->samples + column];
   }
   if (s->actor_size) {
-    NAMED(forward_one)(&m->actor, n, s->actor + r * s->actor_size, m->rows, 1, s->inputs, m->actor_hidden, m->out, n, 1, m->free);
+    REAL *parameters = s->actor + r * s->actor_size;
+    if (s->shared) {
+      NAMED(both_heads)(s, m->both, parameters, s->critic + r * s->critic_size, 0);
+      parameters = m->both;
+    }
+    NAMED(forward_one)(&m->actor, n, parameters, m->rows, 1, s->inputs, m->actor_hidden, m->out, n, 1, m->free);
     if (s->distribution == CATEGORICAL) NAMED(act_categorical)(s, m, r);
     else if (s->distribution == GAUSSIAN) NAMED(act_gaussian)(s, m, r);
     else NAMED(act_state_dependent)(s, m, r);
   }
-  if (s->critic_size)
+  if (s->critic_size && !s->shared)
     NAMED(forward_one)(&m->critic, n, s->critic + r * s->critic_size, m->rows, 1, s->inputs, m->critic_hidden, m->value, 1, 1, m->free);
 }
 
@@ -403,20 +422,24 @@ static void NAMED(learn)(const NAMED(Step) *s, NAMED(Local) *m, int64_t r) {
     else if (s->distribution == GAUSSIAN) NAMED(learn_gaussian)(s, m, r, d_log_prob, d_entropy, d_kl);
     else NAMED(learn_state_dependent)(s, m, d_log_prob, d_entropy, d_kl);
     REAL *gradient = s->actor_grad + r * P;
-    NAMED(backward_one)(&m->actor, n, s->actor + r * P, m->rows, 1, s->inputs, m->actor_hidden, m->d_out, n, 1, gradient, m->free);
     memcpy(gradient + P - s->extra, m->d_extras, sizeof(REAL) * s->extra);
-    actor_norm = (REAL)NAMED(norm)(P, gradient, m->free);
+    if (!s->shared)
+      NAMED(backward_one)(&m->actor, n, s->actor + r * P, m->rows, 1, s->inputs, m->actor_hidden, m->d_out, n, 1, gradient, m->free);
   }
   if (Q) {
     for (int64_t t = 0; t < n; t++) m->value[t] -= m->target[t]; /* from here on the error */
     for (int64_t t = 0; t < n; t++) m->a[t] = share * (m->value[t] * m->value[t]);
     seen[SEEN_ERROR] += (double)NAMED(total)(n, m->a);
-    REAL scale = (REAL)(2 * s->vf_coef[r]);
-    for (int64_t t = 0; t < n; t++) m->a[t] = scale * share * m->value[t];
-    REAL *gradient = s->critic_grad + r * Q;
-    NAMED(backward_one)(&m->critic, n, s->critic + r * Q, m->rows, 1, s->inputs, m->critic_hidden, m->a, 1, 1, gradient, m->free);
-    critic_norm = (REAL)NAMED(norm)(Q, gradient, m->free);
+    REAL scale = (REAL)(2 * s->vf_coef[r]), *d_value = s->shared ? m->d_out + s->outputs * n : m->a;
+    for (int64_t t = 0; t < n; t++) d_value[t] = scale * share * m->value[t];
+    if (s->shared) {
+      NAMED(backward_one)(&m->actor, n, m->both, m->rows, 1, s->inputs, m->actor_hidden, m->d_out, n, 1, m->both_grad, m->free);
+      NAMED(both_heads)(s, m->both_grad, s->actor_grad + r * P, s->critic_grad + r * Q, 1);
+    } else
+      NAMED(backward_one)(&m->critic, n, s->critic + r * Q, m->rows, 1, s->inputs, m->critic_hidden, d_value, 1, 1, s->critic_grad + r * Q, m->free);
+    critic_norm = (REAL)NAMED(norm)(Q, s->critic_grad + r * Q, m->free);
   }
+  if (P) actor_norm = (REAL)NAMED(norm)(P, s->actor_grad + r * P, m->free);
   REAL actor_factor, critic_factor;
   if (s->joint) {
     REAL whole = (REAL)__builtin_sqrt((double)(actor_norm * actor_norm + critic_norm * critic_norm));
@@ -458,6 +481,7 @@ void NAMED(step)(const NAMED(Step) *s) {
     NAMED(lay_out)(s, &m, s->work + r * *s->work_stride);
     m.n = s->sizes[r];
     if (m.n == 0) continue;
+    if (s->shared) m.value = m.out + s->outputs * m.n;
     if (s->phases & ACT) {
       NAMED(act)(s, &m, r);
       if (s->actor_size) {
