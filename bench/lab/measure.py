@@ -33,24 +33,24 @@ def measure(plan: Plan, settings: Settings, stage: Stage, progress: Progress = l
             they allow, or a critic is missing.
     """
     if settings.precision is not None and (small := pilot(plan, settings)) is not None:
-        first, cost = _measure(*small, stage, lambda done: progress(PILOT * done))
+        first, cost, _ = _measure(*small, stage, lambda done: progress(PILOT * done))
         label = f"{plan.config.task.name} {stage.name} of seed {stage.seed}"
         settings = chosen(settings, first.quantities, cost, label)
-    measured, cost = _measure(plan, settings, stage, lambda done: progress(PILOT + (1 - PILOT) * done))
+    measured, _, steps = _measure(plan, settings, stage, lambda done: progress(PILOT + (1 - PILOT) * done))
     measured.note(
         score=stage.score,
         learned=stage.learned,
         env_steps=stage.env_steps,
         anchors=settings.anchors,
         batches=settings.batches,
-        steps=cost.of(settings.anchors, settings.batches),
+        steps=steps,
         **{f"{level}_precision": reached(measured.quantities, level) for level in PANELS},
     )
     return measured
 
 
-def _measure(plan: Plan, settings: Settings, stage: Stage, progress: Progress) -> tuple[Measured, Cost]:
-    """Measure with as many states and batches as the settings say, and say what it cost."""
+def _measure(plan: Plan, settings: Settings, stage: Stage, progress: Progress) -> tuple[Measured, Cost, int]:
+    """Measure with as many states and batches as the settings say, and say what it cost, and all steps it took."""
     pulse = Pulse(progress)
     setup, measured = Setup(plan, settings, stage, pulse), Measured(stage.seed)
     with torch.no_grad():
@@ -61,6 +61,5 @@ def _measure(plan: Plan, settings: Settings, stage: Stage, progress: Progress) -
             measure_gradients(setup, solved, stage.policy, steps, measured, pulse)
     batches = setup.process.steps - advantages
     pulse(1.0)
-    fixed = setup.truths.steps + setup.company.steps
-    cost = Cost(fixed, advantages / settings.anchors, batches / settings.batches)
-    return measured, cost
+    cost = Cost(advantages / settings.anchors, batches / settings.batches)
+    return measured, cost, advantages + batches + setup.truths.steps + setup.company.steps

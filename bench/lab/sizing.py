@@ -17,18 +17,17 @@ ROUNDING = 1e-9  # an error below it is none
 
 @dataclass(frozen=True)
 class Cost:
-    """The environment steps of a measurement: the `fixed` ones, and what a state per time step and a batch cost.
+    """The environment steps that a state per time step and a batch cost.
 
-    Fixed are those of the truths, which have budgets of their own, and of companions, of which a pilot has none.
+    The truths have a budget of their own, and how many companions there are is a setting: neither counts.
     """
 
-    fixed: float
     per_anchor: float
     per_batch: float
 
     def of(self, anchors: float, batches: float) -> float:
         """Return the steps of a measurement of this size."""
-        return self.fixed + self.per_anchor * anchors + self.per_batch * batches
+        return self.per_anchor * anchors + self.per_batch * batches
 
 
 def pilot(plan: Plan, settings: Settings) -> tuple[Plan, Settings] | None:
@@ -97,7 +96,7 @@ def _affordable(settings: Settings, cost: Cost, anchors: float, batches: float) 
 
     Neither is larger than it need be, nor smaller than it is at least.
     """
-    left = max(0.0, settings.max_steps - cost.fixed)
+    left = settings.max_steps
     for_anchors = min(anchors * cost.per_anchor, max(left / 2, left - batches * cost.per_batch))
     more = for_anchors / cost.per_anchor if cost.per_anchor else anchors
     for_batches = left - for_anchors

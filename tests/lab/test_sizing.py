@@ -47,33 +47,33 @@ def test_the_error_of_a_panel_is_a_share_of_its_largest_effect() -> None:
 
 def test_errors_fall_with_the_root_of_the_sizes() -> None:
     """Shares of 0.25 and 0.5 for a tenth: 6.25 times as many states, 25 times as many batches."""
-    found = chosen(settings(), PILOT, Cost(0, 0, 0), "it")
+    found = chosen(settings(), PILOT, Cost(0, 0), "it")
     assert (found.anchors, found.batches) == (25, 800)
-    assert chosen(settings(precision=1.0), PILOT, Cost(0, 0, 0), "it") == settings(precision=1.0)  # the least numbers
+    assert chosen(settings(precision=1.0), PILOT, Cost(0, 0), "it") == settings(precision=1.0)  # the least numbers
 
 
 def test_what_costs_too_much_is_a_line_with_the_remedy() -> None:
-    """1,000 steps whatever the sizes, 10 for each of 25 states and 1 for each of 800 batches: 2,050."""
-    cost = Cost(1000, 10, 1)
-    assert chosen(settings(max_steps=2050), PILOT, cost, "it").batches == 800
+    """10 steps for each of 25 states and 1 for each of 800 batches: 1,050."""
+    cost = Cost(10, 1)
+    assert chosen(settings(max_steps=1050), PILOT, cost, "it").batches == 800
     with pytest.raises(UserError) as caught:
-        chosen(settings(max_steps=2049), PILOT, cost, "cartpole end of seed 3")
+        chosen(settings(max_steps=1049), PILOT, cost, "cartpole end of seed 3")
     line = str(caught.value)
-    for part in ("precision=0.1", "cartpole end of seed 3 needs about 2e+03", "max_steps=2049", "shortfall=report"):
+    for part in ("precision=0.1", "cartpole end of seed 3 needs about 1e+03", "max_steps=1049", "shortfall=report"):
         assert part in line, line
 
 
 @pytest.mark.parametrize(
     ("most", "sizes"),
     [
-        (1450, (22, 224)),  # 450 are left, half for states, half for batches (a multiple of 8)
-        (1200, (10, 96)),
+        (450, (22, 224)),  # half for states, half for batches (a multiple of 8)
+        (200, (10, 96)),
         (10, (4, 32)),  # never fewer than at least
-        (2000, (25, 744)),  # all the states, and 750 steps for batches
+        (1000, (25, 744)),  # all the states, and 750 steps for batches
     ],
 )
 def test_a_shortfall_goes_as_far_as_the_steps_allow(most: int, sizes: tuple[int, int]) -> None:
-    found = chosen(settings(max_steps=most, shortfall="report"), PILOT, Cost(1000, 10, 1), "it")
+    found = chosen(settings(max_steps=most, shortfall="report"), PILOT, Cost(10, 1), "it")
     assert (found.anchors, found.batches) == sizes
 
 
