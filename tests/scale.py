@@ -34,7 +34,11 @@ from bench.records import index
 from bench.records.tables import EPISODES, TRAINING
 
 STUDY = "many"
-BLOCK = ("task=weekly_exam", "budget=4000", "hidden=[4,4]", "group.groups=1", "group.size=8", "wandb=disabled")
+BLOCK = (
+    *("task=weekly_exam", "budget=4000", "hidden=[4,4]", "group.groups=1", "group.size=8"),
+    *("sample_solved=true", "wandb=disabled"),
+)
+CONTROL = "advantage=td0"  # the one arm with a name of its own
 TINY = ("task=weekly_exam", "budget=64", "seeds=1", "hidden=[8,8]", "group.groups=1", "group.size=2")
 SAMPLED_EVERY = 0.5  # seconds
 
@@ -90,14 +94,16 @@ def settings(base: Config, cells: int) -> Iterator[Config]:
 
 
 def write(root: Path, cells: int, seeds: int = 2) -> list[Config]:
-    """The study `STUDY` below `root`: a trained block, and others made from its numbers by the suite's own recorder.
+    """The study `STUDY` below `root`: blocks made from the numbers of a trained one by the suite's own recorder.
 
     Every record is one that the suite could have written: its hash is that of its settings, its checksums fit.
     """
-    trained = bench.compose([*BLOCK, f"seeds={seeds}", f"study.name={STUDY}-trained", f"results={root}"])
+    words = [*BLOCK, f"seeds={seeds}", f"study.name={STUDY}-trained", f"results={root}"]
+    trained, control = bench.compose(words), bench.compose([*words, CONTROL])
     replayed = Replayed(bench.run(trained))
-    study = dataclasses.replace(trained.study, name=STUDY, control=trained.arm_name)
-    planned = list(settings(dataclasses.replace(trained, study=study), cells))
+    study = dataclasses.replace(trained.study, name=STUDY, control=control.arm_name)
+    others = settings(dataclasses.replace(trained, study=study), cells - 1)
+    planned = [dataclasses.replace(control, study=study), *others]
     with mock.patch.object(execute, "train", replayed), mock.patch.object(os, "fsync"):
         for config in planned:
             execute.run_block(config, blocks.directory(config, config.seeds))

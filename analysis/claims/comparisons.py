@@ -141,9 +141,8 @@ def ranks(runs: pd.DataFrame) -> pd.DataFrame:
                 row |= {"mark": "tied", "p": _behind(scores[highest] - scores[arm], measure.label, arm, mode)}
             rows.append(row)
     table = pd.DataFrame(rows, columns=["task", "arm", "mode", "mark", "p"])
-    others = np.full(pairs - int((table["mark"] == "tied").sum()), np.nan)  # of the family, but nothing is said of them
     tied = table["mark"] == "tied"
-    adjusted = stats.holm(np.concatenate([table.loc[tied, "p"].to_numpy(float), others]))[: int(tied.sum())]
+    adjusted = stats.holm(table.loc[tied, "p"], others=pairs - int(tied.sum()))  # of other pairs nothing is said
     table.loc[tied, "mark"] = np.where(adjusted <= ALPHA, "behind", "tied")
     return table.drop(columns="p")
 

@@ -5,7 +5,7 @@ import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,6 +25,7 @@ ENTRIES = 2_000_000  # of all lists and mappings of a file together, as often as
 SCHEMA = 1  # of the indexes of a study
 WRITING = ".writing-"  # before the name of a file that is being written
 ROOM = 1 << 20  # bytes that a disk which is not full has left
+_NESTED = (list, dict)
 
 Lasting = Literal["whole", "content", "nothing"]  # what of a file survives a power cut
 
@@ -153,17 +154,21 @@ def check_plain(data: object, *, texts: bool = True) -> None:
     entries = 0
     while left:
         found, depth = left.pop()
-        inside = [*found, *found.values()] if isinstance(found, dict) else found
+        inside = found.values() if isinstance(found, dict) else found
         if inside and depth > DEPTH:
             raise Damaged("it is nested too deeply")
-        for value in inside:
-            if isinstance(value, list | dict):
-                left.append((value, depth + 1))
-            elif texts and isinstance(value, str) and not _is_text(value):
-                raise Damaged(f"{shown(value)} is no text")
-        entries += len(inside)
+        left += [(value, depth + 1) for value in inside if isinstance(value, _NESTED)]
+        if texts:
+            _refuse_other_than_text([*found, *inside] if isinstance(found, dict) else inside)
+        entries += len(found)
         if entries > ENTRIES:
             raise Damaged(f"it has more than {ENTRIES} entries")
+
+
+def _refuse_other_than_text(values: Iterable[object]) -> None:
+    for value in values:
+        if isinstance(value, str) and not _is_text(value):
+            raise Damaged(f"{shown(value)} is no text")
 
 
 def _is_text(value: str) -> bool:

@@ -98,7 +98,8 @@ def mapped(shape: Shape, key: Shape = name) -> Shape:
     return lambda value: (
         isinstance(value, _MAPPINGS)
         and len(value) <= MANY
-        and all(key(each) and shape(inside) for each, inside in value.items())
+        and all(map(key, value))
+        and all(map(shape, value.values()))
     )
 
 
