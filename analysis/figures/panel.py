@@ -19,6 +19,7 @@ from analysis.tables.final_scores import count_text
 from analysis.tables.formats import number_text
 
 REPS = 2000
+LETTERS_ACROSS = 36  # that stand side by side below a heat map
 BINS = 40  # of a diagnostic over the budget: updates of different seeds lie at different steps
 
 
@@ -230,7 +231,13 @@ def heat_map(runs: pd.DataFrame, rows: str, columns: str, value: str, *, ax: Axe
         ["" if not n else f"{number_text(mean, 2)}\nn={n:.0f}" for mean, n in zip(*pair, strict=True)]
         for pair in zip(means.to_numpy(float), counts.fillna(0).to_numpy(float), strict=True)
     ]
-    sns.heatmap(means, annot=np.array(text), fmt="", cmap="cividis", ax=ax, linewidths=0.5, cbar_kws={"label": value})
+    looks: dict[str, Any] = {"cmap": "cividis", "linewidths": 0.5, "cbar_kws": {"label": value}}
+    # Its own labels it measures, each on a page of its own in memory, before there is a layout.
+    sns.heatmap(means, annot=np.array(text), fmt="", ax=ax, xticklabels=False, yticklabels=False, **looks)
+    across, up = [str(level) for level in means.columns], [str(level) for level in means.index]
+    upright = len(across) * max(map(len, across), default=0) > LETTERS_ACROSS
+    ax.set_xticks(np.arange(len(across)) + 0.5, across, rotation=90 if upright else 0)
+    ax.set_yticks(np.arange(len(up)) + 0.5, up)
     ax.set_xlabel(columns)
     ax.set_ylabel(rows)
     ax.invert_yaxis()

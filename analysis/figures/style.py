@@ -201,7 +201,6 @@ def grid(rows: int, columns: int, panel: tuple[float, float], look: Look, extra:
     width = look.width or panel[0] * columns * look.scale
     height = (panel[1] * rows + 0.3 + extra) * look.scale
     figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)  # keeps one renderer: without it, each text that is measured takes memory for a whole page
     return figure, figure.subplots(rows, columns, squeeze=False)
 
 
