@@ -26,10 +26,12 @@ def arms(runs: pd.DataFrame, factors: Sequence[str], pools: Mapping[str, str] | 
         pools: the pool that a cell's seeds are of, by hash.
     """
     found = []
-    for digest, own in runs.groupby("hash", sort=False):
-        row = own.iloc[0]
-        known = {name: row[name] for name in factors if name in row and pd.notna(row[name])}
+    first = runs.drop_duplicates("hash")
+    names = [name for name in factors if name in first]
+    columns = [first[name] if name in first else [None] * len(first) for name in ("arm", "hash", "name", *names)]
+    for label, digest, own, *levels in zip(*columns, strict=True):
+        known = {name: level for name, level in zip(names, levels, strict=True) if pd.notna(level)}
         if known or not factors:
             pool = {"seed_pool": (pools or {})[str(digest)]} if str(digest) in (pools or {}) else {}
-            found.append(Arm(str(row["arm"]), str(digest), {**known, "name": row.get("name"), **pool}))
+            found.append(Arm(str(label), str(digest), {**known, "name": own, **pool}))
     return found

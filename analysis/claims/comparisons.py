@@ -53,7 +53,9 @@ def against_control(records: Records) -> list[Compared]:
                 one, other = (with_factors.get(each.hash, each) for each in (arm, control))
                 found.append((measure, one, other, not_comparable(one.factors, other.factors)))
     planned = sum(not reason for *_, reason in found)
-    runs = dict(iter(records.runs.groupby(["task", "hash"], sort=False)))
+    finals = [measure.final("stochastic") for measure in load.measures(records.runs)]
+    compared = records.runs[[*dict.fromkeys(("task", "hash", "arm", "seed", *finals))]]  # of some seventy columns
+    runs = dict(iter(compared.groupby(["task", "hash"], sort=False)))
     return [
         _compared(
             records, pd.concat([runs[measure.task, each.hash] for each in (arm, control)]),
@@ -102,8 +104,10 @@ def _is_same(row: Comparison, arm: Arm, control: Arm, metric: str) -> bool:
 
 def paired_scores(runs: pd.DataFrame, arm: str, other: str, metric: str) -> tuple[stats.Array, stats.Array]:
     """(seeds,) twice: a metric of two arms on one task, the same seed in the same place, NaN where one is missing."""
-    wide = runs[runs["arm"].isin([arm, other])].pivot(index="seed", columns="arm", values=metric).sort_index()
-    return wide[arm].to_numpy(float), wide[other].to_numpy(float)
+    values = dict(zip(zip(runs["arm"], runs["seed"], strict=True), runs[metric].to_numpy(float), strict=True))
+    seeds = sorted({seed for label, seed in values if label in (arm, other)})
+    first, second = (np.array([values.get((label, seed), np.nan) for seed in seeds]) for label in (arm, other))
+    return first, second
 
 
 def standardised(differences: stats.Array) -> float:

@@ -136,7 +136,7 @@ def compose(
         *_claims(verdicts, records),
         *_closing(material, metrics, costs),
         Part("Final scores", how_measured(records), tables=(scores, *_present(aggregates))),
-        *_control([each for each in verdicts.compared if each.row.arm in material.styles], str(records.control)),
+        *_control(verdicts, material),
         *_referenced(chosen),
         Part("Speed and stability", tables=(learning_table(metrics),)),
         Part("Figures", _on_demand(records.name, too_large), figures=tuple(figures)),
@@ -155,7 +155,8 @@ def _present(*found: Table | None) -> tuple[Table, ...]:
 def _answer(records: Records, estimates: pd.DataFrame, note: str, verdicts: Verdicts) -> Part:
     """How the arms of every task stand to the highest mean, and the verdicts in numbers."""
     items = [_standing(measure.label, estimates) for measure in measures(records.runs)]
-    left_out = (f"Tables and figures show {note}; every arm is in comparison.csv, costs.csv and runs.csv.",)
+    files = _listed(["comparison.csv", *(["control.csv"] if verdicts.compared else []), "costs.csv", "runs.csv"])
+    left_out = (f"Tables and figures show {note}; every arm is in {files}.",)
     ranks = (RANKS,) if (estimates["mark"] != "").any() else ()
     said = (summary(records.runs), *(left_out if note else ()), *ranks)
     return Part("In short", said, (*items, *_verdicts(verdicts)))
@@ -308,10 +309,15 @@ def compose_laboratory(records: Records, verdicts: Verdicts, measured: Sequence[
     return Document(records.title, tuple(parts))
 
 
-def _control(compared: Sequence[Compared], control: str) -> list[Part]:
-    if not compared:
-        return []
-    return [Part(f"Against {control}", tables=(control_table(compared, control),))]
+def of_control(verdicts: Verdicts, material: Material) -> Table | None:
+    """The arms that are shown beside the control; None where none is held against one."""
+    shown = [each for each in verdicts.compared if each.row.arm in material.styles]
+    return control_table(shown, str(material.records.control), material.note) if shown else None
+
+
+def _control(verdicts: Verdicts, material: Material) -> list[Part]:
+    table = of_control(verdicts, material)
+    return [] if table is None else [Part(f"Against {material.records.control}", tables=(table,))]
 
 
 def _on_demand(study: str, too_large: Sequence[str]) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from analysis.load import MODES, Records
 from analysis.report import document, lab, page, tuned
 from analysis.report.document import Document, Part, Verdicts
 from analysis.tables import formats
-from analysis.tables.comparisons import claims_table, control_table, rows_frame, rows_json
+from analysis.tables.comparisons import claims_table, rows_frame, rows_json
 from analysis.tables.costs import costs_of_runs
 from analysis.tables.final_scores import comparison, comparison_table
 from analysis.tables.lab import policies_table
@@ -70,7 +70,7 @@ def _write_trained(records: Records, folder: Path, verdicts: Verdicts, tuning: T
     by_task, whole = sheets.of_page(names, material.tasks), sheets.of_files(names, gallery.chosen(MAIN_FIGURES))
     drawn = sheets.draw(material, [*by_task, *whole], LOOK)  # goes on beside what follows
     yield from _write_tables(records, estimates, material, folder)
-    yield from _write_verdicts(verdicts, str(records.control), folder)
+    yield from _write_verdicts(verdicts, document.of_control(verdicts, material), folder)
     measured = lab_figures.drawings(records.laboratory, LOOK)
     if tuning is not None:
         measured |= tuned_figures.drawings(tuning, material.styles, LOOK)
@@ -97,7 +97,7 @@ def _write_laboratory(records: Records, folder: Path, claims_files: Sequence[Cla
     verdicts = Verdicts.of(records, claims_files)
     said = document.compose_laboratory(records, verdicts, parts)
     yield from _write_measured(records, saved, folder)
-    yield from _write_verdicts(verdicts, str(records.control), folder)
+    yield from _write_verdicts(verdicts, None, folder)
     yield from _write_document(said, _of_page(saved), {}, folder)
 
 
@@ -146,12 +146,11 @@ def _write_tables(records: Records, estimates: pd.DataFrame, material: Material,
     yield write_file(folder / "runs.csv", formats.csv(runs.drop(columns="block")).encode())
 
 
-def _write_verdicts(verdicts: Verdicts, control: str, folder: Path) -> Iterator[Path]:
-    """The rows of claims, and of arms beside the control, as files for other programs."""
+def _write_verdicts(verdicts: Verdicts, control: formats.Table | None, folder: Path) -> Iterator[Path]:
+    """The rows of claims, and of all arms beside the control, as files for other programs; tables as LaTeX."""
     tables = [claims_table(found, file.title) for file, found in verdicts.claims]
     yield from _write_rows(folder / "claims", verdicts.rows, tables)
-    rows = [each.row for each in verdicts.compared]
-    yield from _write_rows(folder / "control", rows, [control_table(verdicts.compared, control)] if rows else [])
+    yield from _write_rows(folder / "control", [each.row for each in verdicts.compared], [control] if control else [])
 
 
 def _write_rows(path: Path, rows: Sequence[JudgedRow], tables: Sequence[formats.Table]) -> Iterator[Path]:

@@ -44,8 +44,8 @@ def claims_table(judged: Sequence[Judged], title: str) -> Table:
     )
 
 
-def control_table(compared: Sequence[Compared], control: str) -> Table:
-    """Arms beside the control as text: a section per task, a row per arm."""
+def control_table(compared: Sequence[Compared], control: str, note: str = "") -> Table:
+    """Arms beside the control as text: a section per task, a row per arm. `note` says which arms are left out."""
     by_task: dict[str, list[tuple[str, ...]]] = {}
     for each in compared:
         described = (optional_text(each.effect, 2), optional_text(each.improvement, 2))
@@ -55,7 +55,8 @@ def control_table(compared: Sequence[Compared], control: str) -> Table:
         caption=f"Difference to {control} of the normalised final stochastic score, paired by seed. Claimed is that "
         f"each arm is higher by more than {', '.join(margins)}. {_MEANING} d: mean over standard deviation of the "
         "differences. P(better): how often a run of the arm beats one of the control."
-        f"{_unseen(each.row for each in compared)}",
+        f"{_unseen(each.row for each in compared)}"
+        + (f" Here are {note}; the family is that of all arms, and control.csv has them." if note else ""),
         header=("arm", *HEADER, "d", "P(better)"),
         sections=tuple(Section(task, tuple(rows)) for task, rows in by_task.items()),
     )

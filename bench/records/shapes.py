@@ -96,10 +96,7 @@ def pair(shape: Shape) -> Shape:
 def mapped(shape: Shape, key: Shape = name) -> Shape:
     """A mapping of names to what has the shape."""
     return lambda value: (
-        isinstance(value, _MAPPINGS)
-        and len(value) <= MANY
-        and all(map(key, value))
-        and all(map(shape, value.values()))
+        isinstance(value, _MAPPINGS) and len(value) <= MANY and all(map(key, value)) and all(map(shape, value.values()))
     )
 
 

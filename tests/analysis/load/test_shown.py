@@ -1,6 +1,7 @@
 """Of more arms than anybody can look at, the best are shown, and the others are said to be left out."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from analysis import load
@@ -46,11 +47,20 @@ def test_a_figure_says_what_it_leaves_out(many):
 def test_the_page_is_of_the_best_and_the_csv_files_are_of_all(many, tmp_path):
     written = {path.name: path for path in files.write_report(load.read(["s"], many.root), tmp_path / "report", [])}
     text = written["report.md"].read_text()
-    assert "Tables and figures show 4 of 9 arms: those with the highest mean final score" in text
+    best = "4 of 9 arms: those with the highest mean final score"
+    assert (
+        f"Tables and figures show {best}; every arm is in comparison.csv, control.csv, costs.csv and runs.csv" in text
+    )
+    assert f"Here are {best}; the family is that of all arms, and control.csv has them." in text
     assert "| a3 |" not in text
     assert "| a5 |" in text
     rows = written["comparison.csv"].read_text().splitlines()[1:]
     assert {row.split(",")[1] for row in rows} == {f"a{n}" for n in range(ARMS)}
+    beside = pd.read_csv(written["control.csv"]).set_index("arm")
+    assert sorted(beside.index) == [f"a{n}" for n in range(1, ARMS)]
+    assert beside["level"].tolist() == pytest.approx([0.05 / (ARMS - 1)] * (ARMS - 1))
+    table = [line.split(" & ")[0].strip() for line in written["control.tex"].read_text().splitlines() if " & " in line]
+    assert [arm for arm in table if arm != "arm"] == ["a5", "a6", "a7"]
     assert 'data-arm="4"' not in written["index.html"].read_text()
 
 
