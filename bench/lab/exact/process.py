@@ -7,6 +7,7 @@ steps, flat states and actions; T is 1 where there is no step axis.
 
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -72,8 +73,11 @@ class Process:
 
         Raises:
             UserError: for a task that is not solved, a world too large to enumerate, a policy that sees more than the
-                table holds or whose table has another shape, and where all is paid at the end.
+                table holds or whose table has another shape, a discount outside 0 to 1, and where all is paid at the
+                end.
         """
+        if not 0 <= gamma <= 1:
+            raise UserError(f"gamma={gamma}: must lie in [0, 1]")
         if not isinstance(task, ExactTask):
             raise UserError(
                 f"{type(task).__name__} has no model of finitely many states: nothing about it is exact; sample it "
@@ -130,7 +134,7 @@ class Process:
             given = given.table
         elif isinstance(given, policies.Critic):
             given = given.values(self.task.states()).reshape(self.model.table)
-        values = np.asarray(given, dtype=np.float64)
+        values = _numbers(given)
         if values.ndim == 0:
             values = np.full(self.model.table, values)
         if values.shape != self.model.table:
@@ -141,8 +145,8 @@ class Process:
         if not np.isfinite(values).all():
             where = np.argwhere(~np.isfinite(values))
             raise UserError(
-                f"V has {counted(len(where), 'number')} that is not finite, first at {tuple(map(int, where[0]))}: give "
-                f"each state a number"
+                f"V is not finite in {counted(len(where), 'state')}, first at {tuple(map(int, where[0]))}: give each "
+                f"state a number"
             )
         return values.reshape(self.shape[:2])
 
@@ -242,6 +246,19 @@ class Process:
         return share
 
 
+def _numbers(given: Any) -> Array:
+    """Return V as an array. Raises `UserError` for what is no array of real numbers."""
+    try:
+        found = np.asarray(given)
+    except ValueError:  # lists of different lengths
+        found = np.asarray(None)
+    if found.dtype.kind not in "biuf":
+        raise UserError(
+            "V is no array of real numbers: give each state a number, as `task.solve(policy).value` has them"
+        )
+    return found.astype(np.float64)
+
+
 def share_cut(process: Process) -> float:
     """Return the share of episodes that the task's time limit cuts, which exact numbers leave out of account."""
     limit = process.task.time_limit
@@ -287,10 +304,27 @@ def _scaled(model: Model, scale: float) -> Model:
 
 def _table(task: ExactTask, policy: AnyPolicy, gamma: float) -> Array:
     """Return π (*table, action). Raises `UserError` where a policy has another shape or is none."""
-    given = policies.table_of(task, policy) if isinstance(policy, policies.Policy) else task.policy_table(policy)
+    shape, given = (*task.model.table, task.model.n_actions), policy
     try:
+        given = policies.table_of(task, policy) if isinstance(policy, policies.Policy) else task.policy_table(policy)
         return task.solve(given, gamma).policy
-    except ValueError as error:
-        shape = (*task.model.table, task.model.n_actions)
-        has = "" if isinstance(given, str) else f"of shape {np.shape(given)} "
-        raise UserError(f"policy {has}is no table of probabilities of shape {shape}: {error}") from error
+    except (TypeError, ValueError) as error:
+        raise UserError(
+            f"policy is no table of probabilities of shape {shape}: {_unfit(given, shape, error)}"
+        ) from error
+
+
+def _unfit(given: Any, shape: tuple[int, ...], error: Exception) -> str:
+    """Return what is wrong with a policy, in the words of this suite where NumPy's are about something else."""
+    if callable(given):
+        return f"what it returns for the task's observations is not of shape {(int(np.prod(shape[:-1])), shape[-1])}"
+    try:
+        numbers = np.asarray(given)
+    except ValueError:
+        return "its rows have different lengths"
+    if numbers.dtype.kind not in "biuf":
+        return "it has no numbers"
+    try:
+        return str(error) if np.broadcast_shapes(numbers.shape, shape) == shape else f"its shape is {numbers.shape}"
+    except ValueError:
+        return f"its shape is {numbers.shape}"

@@ -160,8 +160,20 @@ def test_a_v_of_another_shape_is_refused() -> None:
             target_moments(process, TD0, given)
     values = np.zeros((16, 11, 5, 2))
     values[3, 2, 1, 0] = np.nan
-    with pytest.raises(UserError, match="V has 1 number that is not finite"):
+    with pytest.raises(UserError, match=r"V is not finite in 1 state, first at \(3, 2, 1, 0\)"):
         target_moments(process, TD0, values)
+
+
+@pytest.mark.parametrize("given", ["V", None, [[1.0, 2.0], [3.0]], np.zeros(19, dtype=complex), {"value": 0}])
+def test_a_v_without_numbers_is_refused(given: object) -> None:
+    with pytest.raises(UserError, match="V is no array of real numbers"):
+        target_moments(Process.of(RandomWalk(), "uniform", 0.9), TD0, given)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("gamma", [-0.1, 1.1, np.nan, np.inf])
+def test_a_discount_that_is_none_is_refused(gamma: float) -> None:
+    with pytest.raises(UserError, match=r"must lie in \[0, 1\]"):
+        Process.of(RandomWalk(), "uniform", gamma)
 
 
 @pytest.mark.parametrize(
@@ -169,7 +181,11 @@ def test_a_v_of_another_shape_is_refused() -> None:
     [
         (CartPole(), "uniform", "CartPole has no model of finitely many states"),
         (WeeklyExam(pay="final"), "uniform", "use task.pay=weekly"),
-        (WeeklyExam(), np.full((3, 4), 0.25), r"policy of shape \(3, 4\) is no table .* \(16, 11, 5, 2, 4\)"),
+        (WeeklyExam(), np.full((3, 4), 0.25), r"no table .* \(16, 11, 5, 2, 4\): its shape is \(3, 4\)"),
+        (RandomWalk(), [[0.5, 0.5], [1.0]], r"no table .* \(19, 2\): its rows have different lengths"),
+        (RandomWalk(), None, "it has no numbers"),
+        (RandomWalk(), lambda _: np.full((3, 2), 0.5), r"what it returns .* is not of shape \(19, 2\)"),
+        (RandomWalk(), lambda _: "left", r"what it returns .* is not of shape \(19, 2\)"),
         (WeeklyExam(), np.full(4, 0.3), "must be at least 0 and sum to 1"),
         (WeeklyExam(), "greedy", "unknown policy 'greedy'"),
         (WeeklyExam(observe_last_score=True), lambda seen: seen.T, "a policy that sees the score has no exact value"),
