@@ -8,6 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 
 import bench as package
+from analysis.cli import main as analyse
+from analysis.load import pull
 from bench.commands.main import main
 from bench.config.design import seed_of, setting_of
 from bench.config.parse import parse
@@ -15,7 +17,8 @@ from bench.errors import UserError
 from bench.execution import execute
 from bench.learner import PolicyGradient
 from bench.records import block as blocks
-from bench.records import files, provenance
+from bench.records import files, mirror, provenance
+from tests.analysis.load.mirrored import read
 from tests.fake_learner import FakeLearner
 
 Bench = Callable[..., tuple[int, str, str]]
@@ -228,6 +231,31 @@ def test_blocks_are_verified_and_a_tampered_setting_is_seen(bench: Bench):
     code, out, err = bench("verify", "results/adhoc")
     assert code == 1
     assert "run.json is not" in out + err
+
+
+@pytest.mark.usefixtures("learner")
+def test_runs_are_mirrored_each_with_its_own_numbers_and_come_back_as_blocks(bench: Bench, monkeypatch):
+    assert bench("design=made", *SMALL, "study.name=mine")[0] == 0
+    sent = []
+    for folder, record in records("mine"):
+        block = blocks.read(folder)
+        assert block is not None
+        runs = mirror.runs(block, sorted(block.seeds))
+        for run, mirrored in runs.items():
+            own = record["design"]["settings"][str(setting_of(run))]
+            assert mirrored.config["run"] == {"setting": setting_of(run), "seed": seed_of(run), **own}
+            assert list(mirrored.config["settings"]["design"]["drawn"].values()) == [own]
+            assert list(mirrored.config["record"]["design"]["settings"].values()) == [own]
+        sent += [read(run) for run in runs.values()]
+    monkeypatch.setattr(pull, "_runs", lambda *_: iter(sent))
+    assert analyse(["pull", "somebody/some-project", "study=pulled"]) == 0
+    for (folder, record), (original, whole) in zip(records("pulled"), records("mine"), strict=True):
+        assert folder.relative_to("results/pulled") == original.relative_to("results/mine")
+        assert (record["design"], record["factors"]) == (whole["design"], whole["factors"])
+        assert (folder / "curves.parquet").read_bytes() == (original / "curves.parquet").read_bytes()
+    mine, pulled = (json.loads(Path("results", name, "study.json").read_text()) for name in ("mine", "pulled"))
+    assert pulled["designs"] == mine["designs"]
+    assert [cell["stratum"] for cell in pulled["cells"]] == ["few", "pieces"]
 
 
 @pytest.mark.parametrize(

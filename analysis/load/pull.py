@@ -27,9 +27,9 @@ from bench.errors import UserError, first_line
 from bench.observer import EXACT
 from bench.records import block as blocks
 from bench.records import mirror, summaries
-from bench.records.fields import wrong_with
+from bench.records.fields import DESIGN, wrong_with
 from bench.records.files import LOCK, WRITING, refuse_full_disk, shown
-from bench.records.index import STUDY
+from bench.records.index import DESIGNS, STUDY
 from bench.records.metrics import DRAWDOWN, HALVES
 from bench.records.recorder import OWN
 from bench.records.tables import CURVES, TRAINING, write_rows
@@ -189,9 +189,10 @@ def _write(runs: Iterable[Run], folder: Path, pulled: Pulled, title: str) -> Non
         except _Foreign as error:
             pulled.problems.append(Problem(run.name, str(error)))
             continue
-        block = {key: value for key, value in taken.record.items() if key != "seeds"}
+        block = {key: value for key, value in _without_settings(taken.record).items() if key != "seeds"}
         together.setdefault(json.dumps(block, sort_keys=True), {})[taken.seed] = taken
     cells: dict[str, dict[str, Any]] = {}
+    designs: dict[str, Any] = {}
     for seeds in together.values():
         record = _together(seeds, pulled.folder.name)
         path = f"runs/{record['task']}/{record['arm']}-{record['hash']}"
@@ -204,8 +205,11 @@ def _write(runs: Iterable[Run], folder: Path, pulled: Pulled, title: str) -> Non
             continue
         cell = cells.setdefault(path, {key: record[key] for key in ("task", "arm", "hash")} | {"seeds": []})
         cell |= {"seeds": sorted({*cell["seeds"], *seeds}), "path": path}
+        if DESIGN in record:
+            cell |= {DESIGN: record[DESIGN]["name"], "stratum": record[DESIGN]["stratum"]}
+            designs[record[DESIGN]["name"]] = record[DESIGN]["plan"]
         pulled.runs, pulled.blocks = pulled.runs + len(seeds), pulled.blocks + 1
-    header = {"name": pulled.folder.name, "title": title, "control": None}
+    header = {"name": pulled.folder.name, "title": title, "control": None, **({DESIGNS: designs} if designs else {})}
     STUDY.update(folder, lambda _: header | {"cells": list(cells.values())})
 
 
@@ -262,7 +266,7 @@ def _taken(run: Run, pulled: Pulled) -> _Taken:
 
 def _record(run: Run, seed: str, outcome: Mapping[str, Any]) -> dict[str, Any]:
     """The `run.json` of a block of this seed alone; earlier versions told task and arm by what W&B groups by."""
-    others = ("_wandb", "hash", "seed", "study", "record", "settings", mirror.SENT_KEY)
+    others = ("_wandb", "hash", "seed", "study", "record", "settings", mirror.SENT_KEY, mirror.RUN_KEY)
     factors = {key: value for key, value in run.config.items() if key not in others}
     named = {"schema": blocks.SCHEMA, "hash": run.config["hash"], "factors": factors, "seeds": {seed: dict(outcome)}}
     grouped = {"task": run.task, "arm": run.arm.removesuffix(f"-{run.config['hash']}")}
@@ -273,7 +277,16 @@ def _together(seeds: Mapping[int, _Taken], study: str) -> dict[str, Any]:
     """The `run.json` of a block, from its runs."""
     first = next(iter(seeds.values())).record
     outcomes = {seed: outcome for _, taken in sorted(seeds.items()) for seed, outcome in taken.record["seeds"].items()}
-    return {**first, "study": study, "seeds": outcomes}
+    found = {**first, "study": study, "seeds": outcomes}
+    if DESIGN in first:
+        settings = {key: own for taken in seeds.values() for key, own in taken.record[DESIGN]["settings"].items()}
+        found |= {DESIGN: first[DESIGN] | {"settings": {key: settings[key] for key in sorted(settings, key=int)}}}
+    return found
+
+
+def _without_settings(record: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What the runs of a block have in common: each run of a design tells its own setting alone."""
+    return record if DESIGN not in record else {**record, DESIGN: {**record[DESIGN], "settings": None}}
 
 
 def _halves(run: Run) -> Any:

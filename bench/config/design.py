@@ -218,8 +218,9 @@ def changed(planned: Mapping[str, Any], design: Mapping[str, Any]) -> str:
 
 
 def of_block(design: Design, runs: Iterable[int]) -> dict[str, Any]:
-    """What a record says of the design that its runs belong to: their stratum, and the numbers of each setting."""
+    """What a record says of the design that its runs belong to: the plan, their stratum, the numbers of settings."""
     settings = dict.fromkeys(str(setting_of(run)) for run in runs)
     weight = next(each.weight for each in strata(design) if each.name == design.stratum)
     values = {setting: dict(design.drawn[setting]) for setting in settings}
-    return {"name": design.name, "stratum": design.stratum, "weight": weight, "settings": values}
+    common = {"name": design.name, "stratum": design.stratum, "weight": weight, "plan": plan_of(design)}
+    return {**common, "settings": values}

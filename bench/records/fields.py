@@ -26,6 +26,16 @@ _STATUS = matching("|".join(_STATUSES))
 _HASH = matching("[0-9a-f]{8}")
 _SEED = matching("0|[1-9][0-9]{0,9}")
 _SETTING = matching("0|[1-9][0-9]{0,3}")
+DESIGN = "design"  # entry of a block of a design of settings
+_DESIGN = section(
+    {
+        "name": name,
+        "stratum": name,
+        "weight": number,
+        "plan": mapped(anything),
+        "settings": mapped(mapped(number), _SETTING),
+    }
+)
 _POINT = section({"true_score": number, "cheating": number}, {"coef": number})
 _EXACT = section({"learned": _POINT}, {"reference": _POINT, "optimum": listed(_POINT)})
 _PAIR = pair(number)  # a metric from each half of the episodes
@@ -51,7 +61,7 @@ _FURTHER: Mapping[str, Shape] = {  # what a record may have
     "checksums": mapped(matching("[0-9a-f]{64}"), matching(r"[a-z]+\.[a-z]+")),
     "command": optional(prose),
     "converted_from": whole,
-    "design": section({"name": name, "stratum": name, "weight": number, "settings": mapped(mapped(number), _SETTING)}),
+    DESIGN: _DESIGN,
     "engine": optional(section({"name": name})),
     "exact_values": optional(mapped(_EXACT, _SEED)),
     "git": section({"commit": optional(name)}),

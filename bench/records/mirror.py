@@ -20,10 +20,12 @@ from typing import Any
 import pyarrow as pa
 
 from bench import packs
+from bench.config.design import seed_of, setting_of
 from bench.errors import first_line
 from bench.paths import read_file, refuse_links
 from bench.records import block as blocks
 from bench.records import files, provenance, scores, wandb_file
+from bench.records.fields import DESIGN
 from bench.records.files import Damaged
 from bench.records.metrics import HALVES
 from bench.records.tables import TRAINING, columns_of
@@ -31,6 +33,7 @@ from bench.records.tables import TRAINING, columns_of
 # In the folder of a run, once it was written to its end and once W&B has it: the checksum of its block.
 COMPLETE, SENT = ".complete", ".sent"
 SENT_KEY = "sent"  # of a run's configuration: how much its history has
+RUN_KEY = "run"  # of the configuration of a design's run: its setting, the seed of its streams, its numbers
 FOLDER = "wandb"  # of a study, with the offline runs
 SENDING = ".sending"  # in it, the folder whose lock the process has that sends some of them
 LARGEST_MARK = 1 << 10  # bytes
@@ -144,7 +147,10 @@ def _run(
     record = block.record
     cell = f"{record['arm']}-{record['hash']}"
     tags = (record["study"], record["task"], record["arm"], *extra.tags)
-    shown = {"seed": seed, "hash": record["hash"], "study": record["study"], "record": _of_block(record)}
+    of_block, own = _of_block(record), dict[str, Any]()
+    if DESIGN in record:
+        of_block, config, own = _of_run(of_block, config, seed)
+    shown = {"seed": seed, "hash": record["hash"], "study": record["study"], "record": of_block}
     started, finished = _times(block)
     return wandb_file.Run(
         id=run_id(block, seed),
@@ -153,10 +159,21 @@ def _run(
         group=extra.group or cell,
         job_type=record["task"],
         tags=list(dict.fromkeys(tag[:LONGEST_TAG] for tag in tags)),
-        config={**record["factors"], **shown, SENT_KEY: dict(sent), "settings": config},
+        config={**record["factors"], **shown, **own, SENT_KEY: dict(sent), "settings": config},
         started=started,
         finished=finished,
     )
+
+
+def _of_run(
+    of_block: Mapping[str, Any], config: Mapping[str, Any], run: int
+) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """What is told of one run of a design: of the settings of its block its own alone, and that by itself."""
+    setting, design, section = str(setting_of(run)), of_block[DESIGN], config.get(DESIGN) or {}
+    values = dict(design["settings"][setting])
+    alone = {DESIGN: {**design, "settings": {setting: values}}}
+    its_own = {RUN_KEY: {"setting": int(setting), "seed": seed_of(run), **values}}
+    return {**of_block, **alone}, {**config, DESIGN: {**section, "drawn": {setting: values}}}, its_own
 
 
 def missing(block: blocks.Block, study: Path, mark: str = COMPLETE) -> list[int]:

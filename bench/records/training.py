@@ -17,6 +17,7 @@ from bench.errors import RunWarning, UserError
 from bench.observer import Row, Save, Trained
 from bench.records import block as blocks
 from bench.records import metrics, partial, provenance, scalars, summaries
+from bench.records.fields import DESIGN
 from bench.records.files import Damaged
 from bench.records.recorder import Recorder, Subject, costs, now
 from bench.records.tables import CURVES, EPISODES, TRAINING, curve_rows, write_rows
@@ -37,7 +38,7 @@ def subject(config: Config, directory: Path, overrides: Sequence[str] = ()) -> S
         "seed_pool": config.seed_pool,
         "budget": config.budget,
         "score": dataclasses.asdict(config.task.score),
-        **({} if config.design is None else {"design": design.of_block(config.design, config.seeds)}),
+        **({} if config.design is None else {DESIGN: design.of_block(config.design, config.seeds)}),
         **_of_kinds(config),
         "overrides": [provenance.private(override) for override in overrides],
     }
