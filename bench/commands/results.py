@@ -104,9 +104,10 @@ def final_scores(
 ) -> FinalScores:
     """Return the final scores of a study's cells, or of those with these `keys`, in the order they were planned in.
 
-    Of more than `most` the first are read. Raises `UserError` for a damaged index.
+    Of more than `most` the first are read. Cells of a design of settings have none: settings are no seeds. Raises
+    `UserError` for a damaged index.
     """
-    cells = index.STUDY.read(study)["cells"]
+    cells = [cell for cell in index.STUDY.read(study)["cells"] if "design" not in cell]
     problems: list[str] = []
     found = [list(_blocks(study / cell["path"], problems)) for cell in cells]
     named = [_named(cell, own) for cell, own in zip(cells, found, strict=True)]
