@@ -267,8 +267,8 @@ def _temperature(batch: Batch, arm: Arm) -> Tensor:
     temperature: Tensor = number("group.temperature", batch, arm)
     if batch.uniform is None and bool((temperature > 0).any()):
         raise UserError(
-            f"group.temperature={float(temperature.max()):g}: nobody drew the errors of comparisons, "
-            f"and the laboratory knows none; use group.temperature=0"
+            f"group.temperature={float(temperature.max()):g}: this batch has no errors of comparisons (`uniform`); "
+            f"use group.temperature=0"
         )
     return temperature.unsqueeze(-1)
 

@@ -129,6 +129,11 @@ def _legal(given: Sequence[str], baseline: str, advantages: Sequence[str]) -> tu
                 validate(arm)
             else:
                 arm = _compose(*given, f"baseline={baseline}", f"advantage={advantage}")
+            if arm.group.temperature > 0:
+                raise UserError(
+                    f"group.temperature={arm.group.temperature:g}: the laboratory draws no errors of comparisons; "
+                    f"use group.temperature=0"
+                )
         except UserError as error:
             refused[f"{baseline}-{advantage}"] = str(error)
         else:

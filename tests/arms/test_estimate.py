@@ -212,5 +212,5 @@ def test_a_comparator_errs_step_by_step_or_once_an_episode_and_each_replica_at_i
 
 def test_errors_that_nobody_drew_are_no_errors_but_a_refusal(batch: Batch) -> None:
     for credit in ("outcome", "reward_to_go"):
-        with pytest.raises(UserError, match=r"^group\.temperature=2: nobody drew the errors of comparisons"):
+        with pytest.raises(UserError, match=r"^group\.temperature=2: this batch has no errors of comparisons"):
             advantage(batch, arm(*RANKS, f"group.credit={credit}", "group.temperature=2"))

@@ -15,6 +15,7 @@ from bench.commands import lab
 from bench.commands.lab import parse, plan_stages
 from bench.commands.main import main
 from bench.config.schema import Config
+from bench.errors import UserError
 from bench.lab.planned import subject
 from bench.records.recorder import Recorder
 
@@ -257,3 +258,11 @@ def test_a_process_that_dies_is_a_line(
     lines = capsys.readouterr().err.splitlines()
     assert code == (128 + signal.SIGTERM if asked else 1)
     assert lines[-1].startswith("interrupted: " if asked else "failed: the process died without a word")
+
+
+def test_a_comparator_that_errs_is_refused() -> None:
+    """Its errors come from training's streams, of which the laboratory has none."""
+    noisy = "overrides={baseline: group, group.scale: rank, group.temperature: 2}"
+    request = parse(["tasks=exam_question", "baselines=[group]", "advantages=[monte_carlo]", "stages=start", noisy])
+    with pytest.raises(UserError, match=r"group\.temperature=2: the laboratory draws no errors of comparisons"):
+        plan_stages(request)
