@@ -9,7 +9,8 @@ from bench.tasks import GYMNASIUM_TASKS, TASKS
 from tests import pages
 
 PAGES = {page.relative_to(pages.ROOT).as_posix(): page for page in pages.pages()}
-GUIDES = {"docs/guides/reproduce.md", "docs/guides/cluster.md", "docs/guides/figure.md", "docs/extending.md"}
+GUIDES = ("docs/guides/reproduce.md", "docs/guides/cluster.md", "docs/guides/figure.md", "docs/extending.md")
+TRAINED = re.compile(r"^\d+ cells?, .*failures?: (\S+)$", re.MULTILINE)  # into which folder
 LINK = re.compile(r"\]\(([^)#:\s]+)(#[^)]*)?\)")  # relative ones
 
 
@@ -17,11 +18,29 @@ def test_there_is_a_guide_for_every_kind_of_user() -> None:
     assert set(PAGES) >= {*GUIDES, "README.md", "docs/sb3.md", "docs/tasks.md"}
 
 
+def test_what_the_guides_train_lies_in_folders_of_their_own() -> None:
+    """Also apart from what is committed, for they are followed in a checkout."""
+    folders = {name: set(TRAINED.findall(PAGES[name].read_text(encoding="utf-8"))) for name in (*GUIDES, "README.md")}
+    assert all(folders.values())
+    listed = [folder for found in folders.values() for folder in found]
+    assert sorted(listed) == sorted(set(listed))
+    assert not {"results/adhoc", *(f"results/{path.name}" for path in (pages.ROOT / "results").iterdir())} & set(listed)
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize("name", [name for name in PAGES if name not in GUIDES])
 def test_the_page_does_what_it_says(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     pages.follow(PAGES[name], tmp_path)
+
+
+@pytest.mark.slow
+def test_the_guides_can_be_followed_one_after_the_other_in_one_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in GUIDES:
+        pages.follow(PAGES[name], tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -56,6 +75,13 @@ def test_the_page_of_tasks_names_every_task_and_every_world_of_our_own() -> None
 )
 def test_what_a_page_shows_is_compared_line_by_line(shown: str, printed: str, same: bool) -> None:
     assert pages.matches(shown, printed) is same
+
+
+def test_the_shape_of_a_text_is_its_words_and_where_its_numbers_are() -> None:
+    row = "cartpole  none-td0-clip  153.3   [82.8, 277.1]  5"
+    assert pages.shape(row) == pages.shape("cartpole  none-td0-clip   −9.75  [−12.0, 1,277.1]  10")
+    assert pages.shape(row) != pages.shape("cartpole  none-td0-clip  153.3   –  5")
+    assert pages.shape(row) != pages.shape("cartpole  critic-td0-clip  153.3   [82.8, 277.1]  5")
 
 
 def test_commands_are_read_with_what_they_print() -> None:

@@ -1,25 +1,27 @@
-"""The scoreboard of all committed studies: the generated parts of README.md and results/README.md.
+"""What all committed studies say: the findings of README.md, and the scoreboard of results/README.md.
 
 Between its markers a page holds what the results give, and nothing else; what is written around them stays.
 """
 
+import math
 import re
 import subprocess
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from analysis import load
 from analysis.claims.verdicts import NOT_RUN, Judged, judge, not_run
 from analysis.figures.forest import forest
+from analysis.figures.front import front
 from analysis.figures.style import Look, save
 from analysis.load import Records
 from analysis.tables import formats
 from analysis.tables.comparisons import claimed_text, row_cells
-from bench.errors import UserError
+from bench.errors import UserError, counted
 from bench.paths import CONF
 from bench.verdicts.hypotheses import Claim, ClaimsFile
-from bench.verdicts.row import JudgedRow, in_order
+from bench.verdicts.row import JudgedRow, in_order, overall
 from bench.verdicts.words import Word
 
 STUDIES = CONF / "study"
@@ -28,6 +30,63 @@ SCOPE = (
     "confirmation pool, seeds at which nobody had looked. Verdicts are confirmatory about seeds. They are not about "
     "settings, tasks or metrics, which were chosen knowing the first results. First results confirm nothing. "
     "docs/claims.md says what each claim said before, and why it changed."
+)
+FIRST = f"{NOT_RUN}: first results say "  # of rows that the main pool of seeds has, on which no claim is judged
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A row of the scoreboard that the front page tells: a claim on one task, in words for a newcomer."""
+
+    file: str
+    claim: str
+    task: str
+    words: str
+
+
+FINDINGS = (
+    Finding(
+        "article",
+        "critic_baseline_helps",
+        "weekly_exam",
+        "REINFORCE ends higher when a critic's value is subtracted from the return",
+    ),
+    Finding("article", "gae_is_faster_than_td", "cartpole", "GAE learns faster than one-step TD"),
+    Finding(
+        "article",
+        "critic_target_matters",
+        "cartpole",
+        "One-step TD ends higher when its critic is trained on GAE's returns, not on one-step targets",
+    ),
+    Finding(
+        "article",
+        "clip_bounds_the_step",
+        "cartpole",
+        "PPO's clip makes the largest policy updates much smaller",
+    ),
+    Finding(
+        "article",
+        "cheating_pays_without_a_reference",
+        "weekly_exam_cheat",
+        "Where a score can be cheated, it exceeds the true one by more without a KL penalty to an honest policy",
+    ),
+)
+UNITS: Mapping[str, str] = {  # what an effect is, by metric; scores are normalised
+    "final": "final score {effect} higher",
+    "area": "score over the whole training {effect} higher",
+    "true_final": "true final score {effect} higher",
+    "overstated": "the score is overstated by {effect} more",
+    "largest_kl": "they are {effect} times smaller, as KL divergence",
+}
+FACTORS = ("largest_kl",)  # metrics that are judged on their logarithm, and told as a factor
+NO_STUDY = "No study is committed yet."
+UNITS_SAID = (
+    "A score of 0 is that of random actions, 1 is the task's reference. Brackets are intervals over pairs of runs with "
+    "the same seed. They are so wide that those of all claims of a file hold together with 95 % confidence."
+)
+FIRST_SAID = (
+    "These are **first results**, on the main pool of seeds. The claims were written knowing them, so the same claims "
+    "are judged on a second pool of seeds, and nothing here is confirmed before that."
 )
 SECTION = """
 ## {title}
@@ -42,17 +101,21 @@ SECTION = """
 
 @dataclass(frozen=True)
 class Answer:
-    """A claim with the study that answered it; without a verdict where none of its studies is there."""
+    """A claim with the study that answered it, and some of its rows, one for each task."""
 
     name: str
     claim: Claim
     study: str
-    judged: Judged | None
+    rows: tuple[JudgedRow, ...]
 
     @property
     def verdict(self) -> str:
-        """The verdict, or that there is none."""
-        return self.judged.verdict if self.judged else NOT_RUN
+        """What the rows come to."""
+        return overall(self.rows)
+
+    def where(self, chosen: Callable[[JudgedRow], bool]) -> "Answer":
+        """It with the chosen rows alone."""
+        return replace(self, rows=tuple(filter(chosen, self.rows)))
 
 
 @dataclass(frozen=True)
@@ -90,50 +153,41 @@ def answers(file: ClaimsFile, studies: Mapping[str, Study]) -> list[Answer]:
         verdicts = {study: studies[study].judged[file.path.stem][name] for study in present}
         telling = [study for study in present if any(row.pairs for row in verdicts[study].rows)]
         study = next(iter(telling or present), claim.studies[0])
-        found.append(Answer(name, claim, study, verdicts.get(study)))
+        rows = verdicts[study].rows if study in verdicts else not_run(file, name, claim)
+        found.append(Answer(name, claim, study, tuple(rows)))
     return found
 
 
 def summary(found: Sequence[Answer]) -> str:
     """`12 claims in 20 rows: 7 supported, 2 reversed, 11 not run`: a row is a claim on a task."""
-    rows = [
-        verdict
-        for answer in found
-        for verdict in (
-            [row.verdict for row in answer.judged.rows] if answer.judged else [NOT_RUN] * len(answer.claim.tasks)
-        )
+    rows = [row for answer in found for row in answer.rows]
+    claims, where = counted(len(found), "claim"), counted(len(rows), "row")
+    said = f"{claims} in {where} of claim and task: {_counts(row.verdict for row in rows)}"
+    first = [row.text.removeprefix(FIRST).partition(":")[0] for row in rows if row.text.startswith(FIRST)]
+    return said + (f" (first results say {_counts(first)})" if first else "")
+
+
+def _counts(verdicts: Iterable[str]) -> str:
+    listed = list(verdicts)
+    return ", ".join(f"{listed.count(kind)} {kind}" for kind in in_order(listed))
+
+
+def table(found: Sequence[Answer]) -> str:
+    """Claims as a Markdown table: what is claimed, and a line for every task."""
+    rows: list[tuple[str, ...]] = [
+        ("claim", "source", "study", "task", "verdict", "claimed", "effect", "pairs", "p", "needs", "noise")
     ]
-    counts = [f"{rows.count(kind)} {kind}" for kind in in_order(rows)]
-    claims = f"{len(found)} {'claim' if len(found) == 1 else 'claims'}"
-    return f"{claims} in {len(rows)} {'row' if len(rows) == 1 else 'rows'} of claim and task: {', '.join(counts)}"
-
-
-def table(found: Sequence[Answer], numbers: bool) -> str:
-    """Claims as a Markdown table; with `numbers`, what is claimed and a line for every task."""
-    if numbers:
-        return _table_of_rows(found)
-    rows: list[tuple[str, ...]] = [("claim", "source", "verdict", "study")]
-    rows += [(*_about(answer), _marked(answer.verdict), answer.study) for answer in found]
+    for answer in found:
+        for place, row in enumerate(answer.rows):
+            about = (*_about(answer), answer.study) if place == 0 else ("", "", "")
+            verdict, *cells = map(formats.markdown_text, row_cells(row))
+            verdict = verdict.removeprefix(f"{NOT_RUN}: ")
+            rows.append((*about, row.task, _marked(verdict), formats.markdown_text(claimed_text(row)), *cells))
     return _markdown(rows)
 
 
 def _about(answer: Answer) -> tuple[str, str]:
     return formats.markdown_text(answer.claim.statement), formats.markdown_text(answer.claim.source)
-
-
-def _table_of_rows(found: Sequence[Answer]) -> str:
-    rows: list[tuple[str, ...]] = [
-        ("claim", "source", "study", "task", "verdict", "claimed", "effect", "pairs", "p", "needs", "noise")
-    ]
-    for answer in found:
-        if answer.judged is None:
-            rows.append((*_about(answer), answer.study, ", ".join(answer.claim.tasks), NOT_RUN, *[""] * 6))
-            continue
-        for place, row in enumerate(answer.judged.rows):
-            about = (*_about(answer), answer.study) if place == 0 else ("", "", "")
-            verdict, *cells = map(formats.markdown_text, row_cells(row))
-            rows.append((*about, row.task, _marked(verdict), formats.markdown_text(claimed_text(row)), *cells))
-    return _markdown(rows)
 
 
 def _marked(verdict: str) -> str:
@@ -156,19 +210,37 @@ def _effects(rows: Sequence[JudgedRow]) -> str:
 
 def _effect(row: JudgedRow) -> str:
     numbers = formats.interval_text((row.effect, row.low, row.high), 3)
-    return f"{row.task} {row.text}" + ("" if numbers == "–" else f", {numbers}")
+    return f"{row.task}: {row.text.removeprefix(f'{NOT_RUN}: ')}" + ("" if numbers == "–" else f", {numbers}")
 
 
-def board(files: Sequence[ClaimsFile], studies: Mapping[str, Study], numbers: bool) -> str:
-    """The scoreboard: what it speaks of, then a line and a table for every claims file."""
+def board(files: Sequence[ClaimsFile], studies: Mapping[str, Study]) -> str:
+    """The scoreboard: what it speaks of, then for every claims file a line, its verdicts, and what has none, folded."""
     parts = [SCOPE]
     for file in files:
         found = answers(file, studies)
         title = formats.markdown_text(file.title)
-        parts += [f"**{title}**: {summary(found)}.", table(found, numbers)]
-        if numbers:
-            parts.append(f"![{title}: every row beside its margins]({picture_name(file)})")
+        parts.append(f"**{title}**: {summary(found)}.")
+        if judged := _with_rows(found, lambda row: row.verdict != NOT_RUN):
+            parts.append(table(judged))
+        rest = _with_rows(found, lambda row: row.verdict == NOT_RUN)
+        picture = f"![{title}: every row beside its margins]({picture_name(file)})"
+        if rest:
+            rows = sum(len(each.rows) for each in rest)
+            title = f"{counted(rows, 'row')} not run yet, with what first results say"
+            parts.append(folded(title, f"{table(rest)}\n\n{picture}"))
+        else:
+            parts.append(picture)
     return "\n\n".join(parts)
+
+
+def _with_rows(found: Sequence[Answer], chosen: Callable[[JudgedRow], bool]) -> list[Answer]:
+    """The answers that have chosen rows, with these alone."""
+    return [only for each in found if (only := each.where(chosen)).rows]
+
+
+def folded(title: str, content: str) -> str:
+    """Markdown that a reader opens; where tags are not heeded, as in an editor, it is simply there."""
+    return f"<details>\n<summary>{title}</summary>\n\n{content}\n\n</details>"
 
 
 def picture_name(file: ClaimsFile) -> str:
@@ -177,18 +249,12 @@ def picture_name(file: ClaimsFile) -> str:
 
 
 def pictures(files: Sequence[ClaimsFile], studies: Mapping[str, Study]) -> dict[str, bytes]:
-    """By file name, the forest plot of all rows of each claims file, those not run among them."""
-    found = {}
+    """By file name, the figure of the front page, and the forest plot of all rows of each claims file."""
+    figures = {"front.svg": front({name: study.records for name, study in studies.items()})}
     for file in files:
-        rows = [
-            row
-            for answer in answers(file, studies)
-            for row in (answer.judged.rows if answer.judged else not_run(file, answer.name, answer.claim))
-        ]
-        figure = forest({file.title: rows}, Look())
-        if figure is not None:
-            found[picture_name(file)] = save(figure, "svg", Look())
-    return found
+        rows = [row for answer in answers(file, studies) for row in answer.rows]
+        figures[picture_name(file)] = forest({file.title: rows}, Look())
+    return {name: save(figure, "svg", Look()) for name, figure in figures.items() if figure is not None}
 
 
 def facts(name: str, study: Study, conf: Path = STUDIES) -> str:
@@ -207,10 +273,18 @@ def facts(name: str, study: Study, conf: Path = STUDIES) -> str:
         f"- code: {_listed(commits)}; [report]({name}/report/report.md)",
     ]
     planned = [found for file in study.judged.values() for found in file.values() if found.claim.studies[0] == name]
-    for found in planned:
-        effects = formats.markdown_text(_effects(found.rows))
-        lines.append(f"- claim: {formats.markdown_text(found.claim.statement)}: **{found.verdict}** ({effects})")
-    return "\n".join([lines[0], "", *lines[1:]] if lines[0] else lines[1:])
+    claims = "\n".join(
+        f"- {formats.markdown_text(found.claim.statement)}: **{found.verdict}** "
+        f"({formats.markdown_text(_effects(found.rows))})"
+        for found in planned
+    )
+    return "\n".join(
+        [
+            *([lines[0], ""] if lines[0] else []),
+            *lines[1:],
+            *(["", folded(f"{counted(len(planned), 'claim')} planned for it", claims)] if planned else []),
+        ]
+    )
 
 
 def _listed(values: Iterable[object]) -> str:
@@ -244,14 +318,51 @@ def empty(name: str) -> str:
 
 
 def front_page(text: str, files: Sequence[ClaimsFile], studies: Mapping[str, Study]) -> str:
-    """README.md with its scoreboard: verdicts only, the numbers are in results/README.md."""
-    shown = board(files, studies, numbers=False) if studies else "No study is committed yet."
-    return within(text, "scoreboard", shown)
+    """README.md with its findings; the verdicts on all claims are in results/README.md."""
+    return within(text, "findings", findings(files, studies) if studies else NO_STUDY)
+
+
+def findings(files: Sequence[ClaimsFile], studies: Mapping[str, Study], told: Sequence[Finding] = FINDINGS) -> str:
+    """The findings in plain words, what their numbers are, and what became of all claims. Raises `UserError`."""
+    by_file = {file.path.stem: answers(file, studies) for file in files}
+    rows = [_row_of(each, by_file) for each in told]
+    lines = [
+        _told(each, row, [other for answer in by_file[each.file] if answer.name == each.claim for other in answer.rows])
+        for each, row in zip(told, rows, strict=True)
+    ]
+    notes = [UNITS_SAID, *([FIRST_SAID] if any(row.text.startswith(FIRST) for row in rows) else [])]
+    everything = summary([answer for found in by_file.values() for answer in found])
+    more = f"[All claims](results/README.md), also those that did not hold: {everything}."
+    return "\n\n".join(["\n".join(lines), " ".join(notes), more])
+
+
+def _row_of(finding: Finding, by_file: Mapping[str, Sequence[Answer]]) -> JudgedRow:
+    """The row that a finding tells. Raises `UserError` where there is none."""
+    for answer in by_file.get(finding.file, ()):
+        for row in answer.rows:
+            if (answer.name, row.task) == (finding.claim, finding.task):
+                return row
+    raise UserError(f"a finding of the front page is about {finding.claim} on {finding.task}, which no claims file has")
+
+
+def _told(finding: Finding, row: JudgedRow, of_claim: Sequence[JudgedRow]) -> str:
+    """A finding with its effect, its interval and the claim's other tasks; one that does not hold says so first."""
+    text = row.text.removeprefix(FIRST)
+    words = f"**{finding.words}.**" if text == Word.SUPPORTED else f"{finding.words}: **{text}**."
+    if not row.pairs:
+        return f"- {words} ({row.task}, [{row.study}](results/{row.study}/report/report.md))"
+    numbers = [math.exp(each) if row.metric in FACTORS else each for each in (row.effect, row.low, row.high)]
+    effect = formats.interval_text(numbers, 1 if row.metric in FACTORS else 2)
+    what = UNITS.get(row.metric, f"{row.metric} {{effect}} in the direction claimed").format(effect=effect)
+    link = f"[{row.study}](results/{row.study}/report/report.md)"
+    others = [f"{each.task} {each.text.removeprefix(FIRST)}" for each in of_claim if each.task != row.task]
+    elsewhere = f" Elsewhere: {', '.join(others)}." if others else ""
+    return f"- {words} On `{row.task}`: {what} ({row.pairs} pairs of runs, {link}).{elsewhere}"
 
 
 def results_page(text: str, files: Sequence[ClaimsFile], studies: Mapping[str, Study]) -> str:
     """results/README.md: the scoreboard in numbers, and a section for every study; one that is missing is added."""
-    text = within(text, "scoreboard", board(files, studies, numbers=True) if studies else "No study is committed yet.")
+    text = within(text, "scoreboard", board(files, studies) if studies else NO_STUDY)
     for name, study in studies.items():
         if not re.search(rf"^<!-- study {re.escape(name)}:", text, re.MULTILINE):
             block = empty(f"study {name}")
