@@ -235,7 +235,7 @@ class Arm:
     @property
     def shares_layers(self) -> bool:
         """Whether its critic is a head on the policy's hidden layers."""
-        return self.has_critic and self.critic.network == "shared"
+        return self.has_critic and self.critic.network == "shared" and bool(self.actor_hidden)
 
     @property
     def is_peer(self) -> bool:

@@ -37,7 +37,7 @@ class Update:
         arm, critic = self.arm, self.critic
         actor_schedule = (arm.update.epochs, arm.update.minibatches)
         critic_schedule = (arm.critic.epochs, arm.critic.minibatches)
-        if critic is not None and actor_schedule == critic_schedule:
+        if critic is not None and (self.networks.shared or actor_schedule == critic_schedule):
             self._epochs(samples, *actor_schedule, with_actor=True, with_critic=True)
         else:
             self._epochs(samples, *actor_schedule, with_actor=True, with_critic=False)

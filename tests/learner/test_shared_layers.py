@@ -190,6 +190,21 @@ def test_whole_training_without_a_weight_is_that_of_separate_networks(task: Task
     assert not torch.equal(found[0], found[2])
 
 
+def test_an_arm_that_no_configuration_would_allow_harms_nothing() -> None:
+    """Made by hand: the joint loss has the schedule of the policy; without layers, none is shared."""
+    legal = arm(*SHARED)
+    other = dataclasses.replace(legal, critic=dataclasses.replace(legal.critic, epochs=1, minibatches=3))
+    found = []
+    for config in (legal, other):
+        model = learner(Matching(steps=3), config, [0])
+        found.append(model.learn(2 * model.batch_limit()).policy.actor.stack.flat)
+    assert torch.equal(*found)
+    linear = dataclasses.replace(legal, policy="linear")
+    assert not linear.shares_layers
+    model = learner(Matching(steps=3), linear, [0])
+    assert model.learn(2 * model.batch_limit()).updates == [2]
+
+
 def small(*overrides: str, seeds: int = 2) -> PolicyGradient:
     config = bench.compose(["preset=ppo", *SHARED, "hidden=[16,8]", "collect.n_steps=32", *overrides])
     return PolicyGradient(env=config.task.name, arm=config, seeds=seeds).learn(768, log_interval=None)
