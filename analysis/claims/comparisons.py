@@ -1,6 +1,7 @@
 """Arms against arms: every arm against the control, judged as claims are, and ranks."""
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,10 +12,14 @@ from analysis.claims.arms import Arm, arms
 from analysis.claims.verdicts import looked_at, one_look
 from analysis.load import Records
 from bench.design.comparisons import Comparison
-from bench.verdicts.judge import ALPHA, MARGIN, Question
+from bench.verdicts import metrics
+from bench.verdicts.judge import ALPHA, MARGIN, SCORE_RANGE, Question
 from bench.verdicts.row import JudgedRow
-from bench.verdicts.selection import not_comparable
+from bench.verdicts.selection import SHARED_FACTORS, Factors, not_comparable
+from bench.verdicts.sequential import Design, repeated_interval
 
+WORST = metrics.METRICS["final"].worst  # of a run that failed by itself
+_SAME = 1e-9  # relative: differences that are equal but for rounding
 METRICS = {"return": "final", "true_return": "true_final"}  # by column of the evaluations
 
 
@@ -53,9 +58,7 @@ def against_control(records: Records) -> list[Compared]:
                 one, other = (with_factors.get(each.hash, each) for each in (arm, control))
                 found.append((measure, one, other, not_comparable(one.factors, other.factors)))
     planned = sum(not reason for *_, reason in found)
-    finals = [measure.final("stochastic") for measure in load.measures(records.runs)]
-    compared = records.runs[[*dict.fromkeys(("task", "hash", "arm", "seed", *finals))]]  # of some seventy columns
-    runs = dict(iter(compared.groupby(["task", "hash"], sort=False)))
+    runs = dict(iter(records.runs.groupby(["task", "hash"], sort=False)))
     return [
         _compared(
             records, pd.concat([runs[measure.task, each.hash] for each in (arm, control)]),
@@ -104,10 +107,8 @@ def _is_same(row: Comparison, arm: Arm, control: Arm, metric: str) -> bool:
 
 def paired_scores(runs: pd.DataFrame, arm: str, other: str, metric: str) -> tuple[stats.Array, stats.Array]:
     """(seeds,) twice: a metric of two arms on one task, the same seed in the same place, NaN where one is missing."""
-    values = dict(zip(zip(runs["arm"], runs["seed"], strict=True), runs[metric].to_numpy(float), strict=True))
-    seeds = sorted({seed for label, seed in values if label in (arm, other)})
-    first, second = (np.array([values.get((label, seed), np.nan) for seed in seeds]) for label in (arm, other))
-    return first, second
+    wide = runs[runs["arm"].isin([arm, other])].pivot(index="seed", columns="arm", values=metric).sort_index()
+    return wide[arm].to_numpy(float), wide[other].to_numpy(float)
 
 
 def standardised(differences: stats.Array) -> float:
@@ -117,43 +118,81 @@ def standardised(differences: stats.Array) -> float:
     return float(present.mean() / spread) if spread > 0 else float("nan")
 
 
-def ranks(runs: pd.DataFrame) -> pd.DataFrame:
+def reference_lines(runs: pd.DataFrame, control: str | None = None) -> set[tuple[str, str]]:
+    """(task, arm) of the arms that saw other data than the others of their task, such as one that collects otherwise.
+
+    The others are those comparable with the control; on a task without it, the most that are comparable.
+    """
+    names = [name for name in SHARED_FACTORS if name in runs]
+    found: set[tuple[str, str]] = set()
+    for task, part in runs.groupby("task", sort=False):
+        groups: dict[tuple[object, ...], list[str]] = {}  # arms by what they share
+        for arm in arms(part, names):
+            groups.setdefault(tuple(arm.factors.get(name) for name in names), []).append(arm.label)
+        alike = {
+            key: [each for each in groups if not not_comparable(_named(names, each), _named(names, key))]
+            for key in groups
+        }
+        own = [key for key, labels in groups.items() if control in labels]
+        by_size = sorted(groups, key=lambda key: -sum(len(groups[each]) for each in alike[key]))
+        for leader in (own or by_size)[:1]:
+            found |= {(str(task), label) for key in groups if key not in alike[leader] for label in groups[key]}
+    return found
+
+
+def _named(names: Sequence[str], values: Sequence[object]) -> Factors:
+    return dict(zip(names, values, strict=True))
+
+
+def ranks(runs: pd.DataFrame, control: str | None = None) -> pd.DataFrame:
     """How arms stand to the one with the highest mean, of every task and mode.
 
-    An arm is behind where a paired sign-flip test says so, adjusted by Holm's procedure over all pairs of arms of all
-    tasks and modes together, since the data say which arm has the highest mean. So the probability that any arm is
-    wrongly called behind is at most `ALPHA`, whatever the scores' distributions are. Arms with fewer than two scores
-    have no rank, and where fewer than two arms are left, none has.
+    An arm is behind where the judge's interval of the paired differences lies above 0. The data say which arm has the
+    highest mean, so the family is every pair of ranked arms of all tasks and modes: each interval has its share of
+    `ALPHA`, and the probability that any arm is wrongly called behind is at most that. As in verdicts, scores are
+    normalised and a run that failed by itself counts as a random policy. Arms with fewer than two runs have no rank,
+    reference lines have none, and where fewer than two arms are left, none has.
 
     Returns:
         One row per measure of a task (`task` holds its label), mode and arm with a score: `task`, `arm`, `mode`, `mark`
-        ("highest", "tied" with it, "behind" it, or "": no rank).
+        ("highest", "tied" with it, "behind" it, "reference" line, or "": no rank).
     """
-    rows: list[dict[str, object]] = []
-    pairs = 0
+    asides = reference_lines(runs, control)
+    tables: list[tuple[load.Measure, str, pd.DataFrame, list[str]]] = []
     for measure, mode in itertools.product(load.measures(runs), load.MODES):
-        part = runs[(runs["task"] == measure.task) & runs[measure.final(mode)].notna()]
-        scores = part.pivot(index="seed", columns="arm", values=measure.final(mode))[list(part["arm"].unique())]
-        ranked = scores.columns[scores.count() > 1] if (scores.count() > 1).sum() > 1 else scores.columns[:0]
-        pairs += len(ranked) * (len(ranked) - 1) // 2
-        highest = scores[ranked].mean().idxmax() if len(ranked) else None
+        scores = _with_failures(runs[runs["task"] == measure.task], measure.normalised(mode))
+        ranked = [arm for arm in scores if scores[arm].count() > 1 and (measure.task, arm) not in asides]
+        tables.append((measure, mode, scores, ranked if len(ranked) > 1 else []))
+    pairs = sum(len(ranked) * (len(ranked) - 1) // 2 for *_, ranked in tables)
+    rows = []
+    for measure, mode, scores, ranked in tables:
+        highest = scores[ranked].mean().idxmax() if ranked else None
         for arm in scores:
-            row = {"task": measure.label, "arm": str(arm), "mode": mode, "mark": "", "p": float("nan")}
+            mark = "reference" if (measure.task, arm) in asides else ""
             if arm == highest:
-                row["mark"] = "highest"
+                mark = "highest"
             elif arm in ranked:
-                row |= {"mark": "tied", "p": _behind(scores[highest] - scores[arm], measure.label, arm, mode)}
-            rows.append(row)
-    table = pd.DataFrame(rows, columns=["task", "arm", "mode", "mark", "p"])
-    tied = table["mark"] == "tied"
-    adjusted = stats.holm(table.loc[tied, "p"], others=pairs - int(tied.sum()))  # of other pairs nothing is said
-    table.loc[tied, "mark"] = np.where(adjusted <= ALPHA, "behind", "tied")
-    return table.drop(columns="p")
+                mark = "behind" if _is_ahead(scores[highest] - scores[arm], ALPHA / pairs) else "tied"
+            rows.append({"task": measure.label, "arm": str(arm), "mode": mode, "mark": mark})
+    return pd.DataFrame(rows, columns=["task", "arm", "mode", "mark"])
 
 
-def _behind(differences: pd.Series, *names: object) -> float:
-    """p of the highest mean's lead over an arm, two-sided; 1 where pairs of seeds say that there is none."""
-    found = differences.to_numpy(float)
-    if not np.nansum(found) > 0:
-        return 1.0
-    return stats.sign_flip_test(found, stats.generator(*names, "rank"))
+def _with_failures(runs: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Seeds × arms of a normalised score, of the arms that have any; what the judge counts for a run that failed."""
+    scores = runs[metric].astype(float).mask(runs["status"] == "failed", WORST)
+    scored = set(runs.loc[runs[metric].notna(), "arm"])
+    table = runs.assign(score=scores).pivot(index="seed", columns="arm", values="score")
+    return table[[arm for arm in runs["arm"].unique() if arm in scored]]
+
+
+def _is_ahead(differences: pd.Series, level: float) -> bool:
+    """Whether the interval of paired differences lies above 0.
+
+    Differences that are all equal say nothing of their spread: they have the guarded interval, which stands for it.
+    """
+    values = differences.dropna().to_numpy(float)
+    if len(values) < 2:
+        return False
+    equal = np.ptp(values) <= _SAME * np.abs(values).max()
+    design = Design((len(values),), guarded=bool(equal))
+    return repeated_interval(values, design, level, value_range=SCORE_RANGE)[1] > 0

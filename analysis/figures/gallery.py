@@ -87,7 +87,7 @@ class Material:
             judged = {
                 title: [row for row in rows if row.file or row.arm in chosen.arms] for title, rows in judged.items()
             }
-        found = chosen.of(comparison(kept.runs) if estimates is None else estimates)
+        found = chosen.of(comparison(kept.runs, records.control) if estimates is None else estimates)
         return cls(kept, found, arm_styles(kept.runs), records.runs, judged, chosen.note)
 
     def only(self, task: str) -> "Material":

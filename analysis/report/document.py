@@ -28,8 +28,8 @@ LONGEST = 1000  # letters of what a record says in its own words
 MOST_TROUBLES = 200  # runs of a kind that are named: of thousands, runs.csv has the others
 MODE = "stochastic"  # what is trained; claims are judged on it
 RANKS = (
-    "Whether an arm is ahead is said by paired sign-flip tests, with a family-wise error of at most "
-    f"{ALPHA:.0%} (Holm over all pairs of arms of all tasks and modes)."
+    "Whether an arm is ahead is said by intervals of paired differences, with a family-wise error of at most "
+    f"{ALPHA:.0%} over all pairs of arms of all tasks and modes."
 )
 # Second views of what other figures show: large, so `report.md` names them, the page alone shows them, and
 # `results/.gitignore` leaves them out.

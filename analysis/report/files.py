@@ -64,7 +64,7 @@ def write_report(
 
 
 def _write_trained(records: Records, folder: Path, verdicts: Verdicts, tuning: Tuned | None) -> Iterator[Path]:
-    estimates = comparison(records.runs)
+    estimates = comparison(records.runs, records.control)
     material = Material.of(records, verdicts.families, estimates)
     names, too_large = choose(material, list(FIGURES), LOOK)
     by_task, whole = sheets.of_page(names, material.tasks), sheets.of_files(names, gallery.chosen(MAIN_FIGURES))

@@ -20,9 +20,9 @@ AGGREGATES: Mapping[str, stats.Statistic] = {
     "optimality gap": stats.optimality_gap,
 }
 _RANKS = (
-    "Bold: highest mean; italic: not told apart from it by paired sign-flip tests, with a family-wise error of at most "
-    f"{ALPHA:.0%} (Holm over all pairs of arms of all tasks and modes); no marks where fewer than two arms "
-    "have two scores."
+    "Bold: highest mean; italic: not told apart from it by intervals of paired differences, with a family-wise error of "
+    f"at most {ALPHA:.0%} over all pairs of arms of all tasks and modes; a run that failed counts as a random policy. "
+    "No marks: reference lines, and where fewer than two arms have two scores."
 )
 _MODE_MEANING = {
     "deterministic": "Deterministic: the most probable action, as published scores are measured.",
@@ -73,14 +73,19 @@ def on_every_task(runs: pd.DataFrame, metric: str) -> dict[str, stats.Array]:
     }
 
 
-def comparison(runs: pd.DataFrame, reps: int = stats.REPS) -> pd.DataFrame:
+def comparison(runs: pd.DataFrame, control: str | None = None, reps: int = stats.REPS) -> pd.DataFrame:
     """Mean, IQM and failures of every arm on every task, in both modes, with the state of every seed.
+
+    Args:
+        runs: as `analysis.load` gives them.
+        control: label of the arm the others are compared with, which says what is a reference line; None without one.
+        reps: bootstrap resamples.
 
     Returns:
         One row per measure of a task (`task` holds its label) × arm × mode: `n` (runs with a score), one column per
         other status with its number of seeds, `mean`, `mean_low`, `mean_high`, `iqm`, `iqm_low`, `iqm_high` in the
         task's units, `failing` (share of runs with a normalised score below `FAILING`), and `mark`: "highest" mean of
-        the task, "tied" with it, "behind" it, or "" (no rank), see `analysis.claims.comparisons.ranks`. Where there are
+        the task, "tied" with it, "behind" it, "reference" line, or "" (no rank), see `analysis.claims.comparisons.ranks`. Where there are
         several tasks, rows of `compared_name` (normalised) follow, for the arms that have a score on every one of
         `compared_tasks`. `failing` is not known of a true score, whose best is not the reference's.
     """
@@ -105,7 +110,7 @@ def comparison(runs: pd.DataFrame, reps: int = stats.REPS) -> pd.DataFrame:
             for mode in MODES
             for arm, array in on_every_task(runs, f"normalised_{mode}").items()
         ]
-    marks = comparisons.ranks(runs)
+    marks = comparisons.ranks(runs, control)
     return pd.DataFrame(rows).merge(marks, on=["task", "arm", "mode"], how="left").fillna({"mark": ""})
 
 
