@@ -1,7 +1,8 @@
 """The entry point `python -m analysis`: reads options, calls the rest, prints where everything went."""
 
+import itertools
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from analysis.figures.style import Look, LookName
 from analysis.load import Records
 from analysis.load.pull import pull
 from analysis.report import document, files, scoreboard
+from analysis.report.document import Document
 from analysis.tables import formats, published, reproduction, tuned
 from bench.config.arguments import read, word
 from bench.errors import UserError, exit_code, unknown
@@ -122,17 +124,32 @@ def _report(words: Sequence[str]) -> int:
     everything = load.read(options.study, options.results)
     records, tuning = tuned.split(_of_pool(everything, options), folder.parent)
     _warn(records)
-    if len(records.runs):
-        print(document.summary(records.runs))
     if names:
         suffix = f"-{options.style}" + (f"-{options.width:g}in" if options.width else "")
         judged = document.Verdicts.of(records, hypotheses.read_all(), everything) if "forest" in names else None
         families = judged.families if judged else {}
         _print(files.write_figures(gallery.Material.of(records, families), names, folder, look, suffix=suffix))
     else:
-        _print(files.write_report(records, folder, hypotheses.read_all(), tuning, everything))
+        written, said = _followed(files.write_report(records, folder, hypotheses.read_all(), tuning, everything))
+        print("\n".join(said.answer))
+        print(f"wrote {written} files into {folder}")
         print(f"next: open {folder / 'index.html'} in a browser")
     return 1 if records.problems else 0
+
+
+def _followed(report: Generator[Path, None, Document]) -> tuple[int, Document]:
+    """How many files a report has, and what it says; on a terminal its files are named while they are written."""
+    shown = sys.stderr.isatty()
+    for written in itertools.count():
+        try:
+            path = next(report)
+        except StopIteration as end:
+            if shown:
+                print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+            return written, end.value
+        if shown:
+            print(f"\r\x1b[K{written + 1} files, the last {path.name}", end="", file=sys.stderr, flush=True)
+    raise AssertionError("a report ends")
 
 
 def _of_pool(everything: Records, options: Report) -> Records:

@@ -16,7 +16,7 @@ from bench.verdicts import metrics
 from bench.verdicts.judge import ALPHA, MARGIN, SCORE_RANGE, Question
 from bench.verdicts.row import JudgedRow
 from bench.verdicts.selection import SHARED_FACTORS, Factors, not_comparable
-from bench.verdicts.sequential import Design, repeated_interval
+from bench.verdicts.sequential import Design, Interval, repeated_interval
 
 WORST = metrics.METRICS["final"].worst  # of a run that failed by itself
 _SAME = 1e-9  # relative: differences that are equal but for rounding
@@ -58,7 +58,9 @@ def against_control(records: Records) -> list[Compared]:
                 one, other = (with_factors.get(each.hash, each) for each in (arm, control))
                 found.append((measure, one, other, not_comparable(one.factors, other.factors)))
     planned = sum(not reason for *_, reason in found)
-    runs = dict(iter(records.runs.groupby(["task", "hash"], sort=False)))
+    finals = [measure.final("stochastic") for measure in load.measures(records.runs)]
+    compared = records.runs[[*dict.fromkeys(("task", "hash", "arm", "seed", *finals))]]  # of some seventy columns
+    runs = dict(iter(compared.groupby(["task", "hash"], sort=False)))
     return [
         _compared(
             records, pd.concat([runs[measure.task, each.hash] for each in (arm, control)]),
@@ -107,8 +109,10 @@ def _is_same(row: Comparison, arm: Arm, control: Arm, metric: str) -> bool:
 
 def paired_scores(runs: pd.DataFrame, arm: str, other: str, metric: str) -> tuple[stats.Array, stats.Array]:
     """(seeds,) twice: a metric of two arms on one task, the same seed in the same place, NaN where one is missing."""
-    wide = runs[runs["arm"].isin([arm, other])].pivot(index="seed", columns="arm", values=metric).sort_index()
-    return wide[arm].to_numpy(float), wide[other].to_numpy(float)
+    values = dict(zip(zip(runs["arm"], runs["seed"], strict=True), runs[metric].to_numpy(float), strict=True))
+    seeds = sorted({seed for label, seed in values if label in (arm, other)})
+    first, second = (np.array([values.get((label, seed), np.nan) for seed in seeds]) for label in (arm, other))
+    return first, second
 
 
 def standardised(differences: stats.Array) -> float:
@@ -160,8 +164,8 @@ def ranks(runs: pd.DataFrame, control: str | None = None) -> pd.DataFrame:
     asides = reference_lines(runs, control)
     tables: list[tuple[load.Measure, str, pd.DataFrame, list[str]]] = []
     for measure, mode in itertools.product(load.measures(runs), load.MODES):
-        scores = _with_failures(runs[runs["task"] == measure.task], measure.normalised(mode))
-        ranked = [arm for arm in scores if scores[arm].count() > 1 and (measure.task, arm) not in asides]
+        scores = with_failures(runs[runs["task"] == measure.task], measure.normalised(mode))
+        ranked = [str(arm) for arm in scores if scores[arm].count() > 1 and (measure.task, str(arm)) not in asides]
         tables.append((measure, mode, scores, ranked if len(ranked) > 1 else []))
     pairs = sum(len(ranked) * (len(ranked) - 1) // 2 for *_, ranked in tables)
     rows = []
@@ -172,27 +176,26 @@ def ranks(runs: pd.DataFrame, control: str | None = None) -> pd.DataFrame:
             if arm == highest:
                 mark = "highest"
             elif arm in ranked:
-                mark = "behind" if _is_ahead(scores[highest] - scores[arm], ALPHA / pairs) else "tied"
+                differences = (scores[highest] - scores[arm]).dropna().to_numpy(float)
+                mark = "behind" if interval(differences, ALPHA / pairs)[1] > 0 else "tied"
             rows.append({"task": measure.label, "arm": str(arm), "mode": mode, "mark": mark})
     return pd.DataFrame(rows, columns=["task", "arm", "mode", "mark"])
 
 
-def _with_failures(runs: pd.DataFrame, metric: str) -> pd.DataFrame:
+def with_failures(runs: pd.DataFrame, metric: str) -> pd.DataFrame:
     """Seeds × arms of a normalised score, of the arms that have any; what the judge counts for a run that failed."""
-    scores = runs[metric].astype(float).mask(runs["status"] == "failed", WORST)
-    scored = set(runs.loc[runs[metric].notna(), "arm"])
-    table = runs.assign(score=scores).pivot(index="seed", columns="arm", values="score")
-    return table[[arm for arm in runs["arm"].unique() if arm in scored]]
+    own = runs[["arm", "seed", "status", metric]]  # of some seventy columns
+    scored = set(own.loc[own[metric].notna(), "arm"])
+    counted = own.assign(score=own[metric].astype(float).mask(own["status"] == "failed", WORST))
+    table = counted.pivot(index="seed", columns="arm", values="score")
+    return table[[arm for arm in own["arm"].unique() if arm in scored]]
 
 
-def _is_ahead(differences: pd.Series, level: float) -> bool:
-    """Whether the interval of paired differences lies above 0.
+def interval(differences: stats.Array, level: float) -> Interval:
+    """The judge's interval of paired differences of normalised scores: estimate, low, high.
 
     Differences that are all equal say nothing of their spread: they have the guarded interval, which stands for it.
     """
-    values = differences.dropna().to_numpy(float)
-    if len(values) < 2:
-        return False
-    equal = np.ptp(values) <= _SAME * np.abs(values).max()
-    design = Design((len(values),), guarded=bool(equal))
-    return repeated_interval(values, design, level, value_range=SCORE_RANGE)[1] > 0
+    equal = len(differences) > 0 and bool(np.ptp(differences) <= _SAME * np.abs(differences).max())
+    design = Design((max(len(differences), 1),), guarded=equal)
+    return repeated_interval(differences, design, level, value_range=SCORE_RANGE)

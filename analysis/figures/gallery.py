@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
 
 from analysis import load, stats
@@ -22,10 +21,9 @@ from analysis.figures.style import (
     TooManyPanels,
     arm_styles,
     grid,
-    handles,
     house_style,
-    legend_below,
-    legend_right,
+    legend_of_arms,
+    legend_size,
     ragged,
     say,
     wrapped,
@@ -37,10 +35,9 @@ from analysis.tables.final_scores import compared_tasks, comparison, on_every_ta
 from bench.errors import unknown
 
 SHARES = np.linspace(0, 1, 41)  # of the budget, where tasks with other grids are put together
-MOST_BESIDE = 3  # more measures beside each other would be too small to read on a page
+MOST_BESIDE = 4  # more panels beside each other would be too small to read on a page
+ONE_PANEL = "none"  # in place of a factor that takes arms apart
 MOST_FAMILIES = 12  # of arms that differ in a factor alone, in one panel
-MAX_LINES = 6  # more lines with bands in one panel cannot be told apart
-_FACETS = ("advantage", "baseline", "update")
 _DIAGNOSTICS = (
     "train/approx_kl",
     "train/clip_fraction",
@@ -62,6 +59,7 @@ class Material:
         every: the runs of all arms, for figures that put arms together.
         families: what was judged, by title.
         note: which arms are left out, in words; empty where none is.
+        panel: the factor whose levels have panels of their own, or `ONE_PANEL`; empty to leave it to the arms.
     """
 
     records: Records
@@ -70,6 +68,7 @@ class Material:
     every: pd.DataFrame
     families: Families = field(default_factory=dict)
     note: str = ""
+    panel: str = ""
 
     @classmethod
     def of(
@@ -88,7 +87,7 @@ class Material:
                 title: [row for row in rows if row.file or row.arm in chosen.arms] for title, rows in judged.items()
             }
         found = chosen.of(comparison(kept.runs, records.control) if estimates is None else estimates)
-        return cls(kept, found, arm_styles(kept.runs), records.runs, judged, chosen.note)
+        return cls(kept, found, arm_styles(kept.runs, records.factors), records.runs, judged, chosen.note)
 
     def only(self, task: str) -> "Material":
         """The part of one task, drawn in the study's styles."""
@@ -98,7 +97,9 @@ class Material:
         kept = replace(records, runs=runs, curves=curves, training=training)
         labels = [measure.label for measure in load.measures(runs)]
         every = self.every[self.every["task"] == task]
-        return replace(self, records=kept, estimates=self.estimates[self.estimates["task"].isin(labels)], every=every)
+        families = {title: [row for row in rows if row.task == task] for title, rows in self.families.items()}
+        estimates = self.estimates[self.estimates["task"].isin(labels)]
+        return replace(self, records=kept, estimates=estimates, every=every, families=families)
 
     @property
     def tasks(self) -> list[str]:
@@ -132,52 +133,43 @@ def count_panels(name: str, material: Material, look: Look) -> int:
     return 0
 
 
-def facet_arms(runs: pd.DataFrame) -> dict[str, list[str]]:
-    """The arms of each panel: all in one if they fit, else by the factor that splits them small enough into fewest."""
-    names = [str(name) for name in runs["arm"].unique()]
-    if len(names) <= MAX_LINES:
-        return {"": names}
-    splits = []
-    for factor in _FACETS:
-        groups: dict[str, list[str]] = {}
-        for arm, level in labels.levels(runs, factor).items():
-            groups.setdefault(f"{factor} = {'other' if level is None else level}", []).append(arm)
-        splits += [groups] if len(groups) > 1 and max(map(len, groups.values())) <= MAX_LINES else []
-    if splits:
-        return min(splits, key=len)
-    parts = [names[start : start + MAX_LINES] for start in range(0, len(names), MAX_LINES)]
-    return {f"part {place} of {len(parts)}": part for place, part in enumerate(parts, start=1)}
+def facet_arms(material: Material, task: str | None = None) -> dict[str, list[str]]:
+    """The arms of each panel, of one task or of all: as the reader wants, else what is compared on one axis."""
+    runs = material.records.runs
+    mine = runs if task is None else runs[runs["task"] == task]
+    if not material.panel:
+        return labels.together(mine, material.records.factors)
+    if material.panel == ONE_PANEL:
+        return {"": [str(name) for name in mine["arm"].unique()]}
+    groups: dict[str, list[str]] = {}
+    for arm, level in labels.levels(mine, material.panel).items():
+        groups.setdefault(labels.level_text(material.panel, level), []).append(arm)
+    return groups
 
 
 def learning_curves(material: Material, look: Look, mode: str, over_time: bool = False) -> Figure:
-    """A column per measure, a row per facet where one panel could not hold all arms; one column if width is short."""
+    """A row per measure, its facets beside each other; measures beside each other where each has one panel."""
     records, shown = material.records, material.measures
     table = records.curves[records.curves["mode"] == mode]
-    facets = {task: facet_arms(records.runs[records.runs["task"] == task]) for task in material.tasks}
-    most = min(len(shown), MOST_BESIDE)
-    beside = look.columns(most + 1) - 1  # one column's width is the legend's
-    rows = _rows_of_curves(shown, facets, max(beside, 1))
+    facets = {task: facet_arms(material, task) for task in material.tasks}
+    cells = [[(measure, facet) for facet in facets[measure.task]] for measure in shown]
+    if max(map(len, cells)) == 1:
+        cells = [list(itertools.chain.from_iterable(cells))]
+    rows = wrapped(cells, look.columns(MOST_BESIDE))
     columns = max(map(len, rows))
-    figure, placed = ragged(rows, (4.2 + 2.2 / columns, 2.6) if beside else (4.2, 3.4), look)
+    wide = (4.2, 2.7) if columns < MOST_BESIDE else (3.3, 2.5)
+    across, extra = legend_size(material.styles, wide[0] * columns, look)
+    figure, placed = ragged(rows, wide if look.width is None else (wide[0], 2.9), look, extra=extra)
     rates = {task: _seconds_per_step(records.runs, task) for task in material.tasks} if over_time else {}
     drawn: dict[str, list[Axes]] = {}
-    for row in placed:
-        in_row: set[str] = set()
-        for ax, (measure, facet) in row:
-            arms = facets[measure.task][facet]
-            in_row |= set(arms)
-            chosen, mine = {arm: material.styles[arm] for arm in arms}, table[table["task"] == measure.task]
-            rate = rates.get(measure.task)
-            panel.learning_curve(mine, chosen, ax=ax, value=measure.column, seconds_per_step=rate)
-            drawn.setdefault(measure.task, []).append(ax)
-            ax.set_title((" · " if look.width is None else "\n").join(filter(None, [measure.label, facet])))
-            ax.set_ylabel(f"return ({mode})" if ax is row[0][0] else "")
-            if facet != list(facets[measure.task])[-1]:
-                ax.set_xlabel("")
-        known = {arm: style for arm, style in material.styles.items() if arm in in_row}
-        legend = (legend_right if beside else _legend_under)(row[-1][0], known)
-        if len(row) < columns:  # it stands where panels are missing, and needs no room of its own
-            legend.set_in_layout(False)
+    for ax, (measure, facet) in itertools.chain.from_iterable(placed):
+        chosen = {arm: style for arm, style in material.styles.items() if arm in facets[measure.task][facet]}
+        mine, rate = table[table["task"] == measure.task], rates.get(measure.task)
+        panel.learning_curve(mine, chosen, ax=ax, value=measure.column, seconds_per_step=rate)
+        drawn.setdefault(measure.task, []).append(ax)
+        ax.set_title("\n".join(filter(None, [measure.label, facet])))
+        ax.set_ylabel(f"return ({mode})")
+    legend_of_arms(figure, material.styles, across)
     for panels in drawn.values():
         _share_limits([ax for ax in panels if ax.lines])
     return figure
@@ -188,26 +180,6 @@ def _share_limits(panels: Sequence[Axes]) -> None:
     limits = [ax.get_ylim() for ax in panels]
     for ax in panels:
         ax.set_ylim(min(low for low, _ in limits), max(high for _, high in limits))
-
-
-def _rows_of_curves(
-    shown: Sequence[load.Measure], facets: Mapping[str, Mapping[str, Sequence[str]]], columns: int
-) -> list[list[tuple[load.Measure, str]]]:
-    """The panels of each row: `columns` measures beside each other with their facets below, then the next measures.
-
-    A measure has the facets of its own task's arms; those with many stand first, so that no row has a hole.
-    """
-    rows = []
-    for start in range(0, len(shown), columns):
-        block = sorted(shown[start : start + columns], key=lambda measure: -len(facets[measure.task]))
-        for place in range(len(facets[block[0].task])):
-            panels = [(measure, list(facets[measure.task])) for measure in block]
-            rows.append([(measure, names[place]) for measure, names in panels if place < len(names)])
-    return rows
-
-
-def _legend_under(ax: Axes, styles: Mapping[str, Style]) -> Legend:
-    return legend_below(ax, styles, 1 if max(map(len, styles)) > 18 else 2)
 
 
 def _seconds_per_step(runs: pd.DataFrame, task: str) -> dict[str, float]:
@@ -228,7 +200,7 @@ def _limits(values: pd.DataFrame) -> tuple[float, float]:
 def final_scores(material: Material, look: Look, mode: str) -> Figure:
     """One panel per measure, beside each other where they fit."""
     records, shown, styles = material.records, material.measures, material.styles
-    most = min(len(shown), MOST_BESIDE)
+    most = min(len(shown), 3)
     columns = 1 if look.width is not None and look.width < 4.6 * look.scale * most else most
     width = 5.6 + 0.075 * max(0, max(map(len, styles)) - 28)  # long names, as arms of several studies have, need room
     arms = records.runs.groupby("task")["arm"].nunique().max()
@@ -246,7 +218,7 @@ def final_scores(material: Material, look: Look, mode: str) -> Figure:
 
 
 def performance_profiles(material: Material, look: Look) -> Figure | None:
-    """Profiles over all tasks, in as many panels as learning curves have rows."""
+    """Profiles over all tasks, in panels as those of learning curves."""
     scores = on_every_task(material.records.runs, "normalised_stochastic")
     if not scores:
         return None
@@ -261,15 +233,19 @@ def performance_profiles(material: Material, look: Look) -> Figure | None:
 def _faceted(
     material: Material, arms: Sequence[str], draw: Callable[[Sequence[str], Axes], None], look: Look
 ) -> Figure:
-    """The facets of some arms below each other, each with its legend beside it, or below where width is short."""
-    runs = material.records.runs
-    facets = facet_arms(runs[runs["arm"].isin(arms)])
-    beside = look.width is None or look.width > 5 * look.scale
-    figure, axes = grid(len(facets), 1, (6.4, 2.8 if beside else 3.8), look)
-    for ax, (facet, chosen) in zip(axes.flat, facets.items(), strict=True):
+    """The facets of some arms beside each other where they fit, with one legend below."""
+    facets = {facet: [arm for arm in own if arm in arms] for facet, own in facet_arms(material).items()}
+    facets = {facet: own for facet, own in facets.items() if own}
+    rows = wrapped([list(facets.items())], look.columns(MOST_BESIDE))
+    columns = max(map(len, rows))
+    styles = {arm: style for arm, style in material.styles.items() if arm in arms}
+    wide = 6.4 if columns == 1 else 4.2 if columns < MOST_BESIDE else 3.3
+    across, extra = legend_size(styles, wide * columns, look)
+    figure, placed = ragged(rows, (wide, 2.7), look, extra=extra)
+    for ax, (facet, chosen) in itertools.chain.from_iterable(placed):
         draw(chosen, ax)
         ax.set_title(facet)
-        (legend_right if beside else _legend_under)(ax, {arm: material.styles[arm] for arm in chosen})
+    legend_of_arms(figure, styles, across)
     return figure
 
 
@@ -460,19 +436,17 @@ def diagnostics(material: Material, look: Look) -> Figure | None:
     shown = [column for column in _DIAGNOSTICS if column in training and training[column].notna().any()]
     if not shown:
         return None
-    arms = len(material.styles)
-    look.check(len(shown) * len(tasks) * -(-arms // 12))  # a panel with many arms counts as several
-    across = 1 if look.width is not None and look.width < 6 * look.scale else 3
+    look.check(len(shown) * len(tasks) * -(-len(material.styles) // 12))  # a panel with many arms counts as several
     rows = wrapped([[(column, task) for task in tasks] for column in shown], look.columns(len(tasks)))
-    figure, placed = ragged(rows, (4.4, 2.0), look, extra=0.24 * -(-arms // across))
+    across, extra = legend_size(material.styles, 4.4 * max(map(len, rows)), look)
+    figure, placed = ragged(rows, (4.4, 2.2), look, extra=extra)
     for ax, (column, task) in itertools.chain.from_iterable(placed):
         panel.diagnostic(training[training["task"] == task], column, material.styles, ax=ax)
         if not ax.lines:
             panel.say_empty(ax)
         ax.set_title(task)
-    for ax, _ in placed[-1]:
         ax.set_xlabel("environment steps per seed")
-    figure.legend(handles=handles(material.styles), loc="outside lower center", ncols=across)
+    legend_of_arms(figure, material.styles, across)
     return figure
 
 
@@ -501,8 +475,9 @@ ACROSS_TASKS = (
     "sample_efficiency",
     "performance_profiles",
     "probability_of_improvement",
-    "forest",
 )  # the others fall apart into tasks
+
+WIDE = ("forest",)  # figures that are one panel with much beside it
 
 
 def chosen(names: Sequence[str]) -> list[str]:

@@ -3,7 +3,7 @@
 `analysis.figures.gallery` puts panels together; `analysis.figures.style` decides how they look.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import matplotlib as mpl
@@ -13,7 +13,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 
 from analysis import stats
-from analysis.figures.style import Style
+from analysis.figures.style import Style, Trace, tell
 from analysis.load import TRUE_SCORE, Measure
 from analysis.tables.final_scores import count_text
 from analysis.tables.formats import number_text
@@ -53,11 +53,19 @@ def learning_curve(
         band = stats.mean_band(wide.to_numpy(float), reps, confidence, rng)
         x = wide.columns.to_numpy(float) * (seconds_per_step[arm] if seconds_per_step else 1)
         _line_with_band(x, band, arm, style, place, ax)
+        tell(ax, Trace(style.index, len(wide), x.tolist(), *(each.tolist() for each in band)))
     ax.set_xlabel("seconds per seed (lockstep)" if seconds_per_step else "environment steps per seed")
     if not ax.lines:
         say_empty(ax)
     elif not seconds_per_step:
         ax.xaxis.set_major_formatter(mpl.ticker.EngFormatter(sep=""))
+
+
+def _tell(
+    ax: Axes, style: Style, runs: stats.Array, x: stats.Array, band: tuple[stats.Array, stats.Array, stats.Array]
+) -> None:
+    """Keep a line over all tasks for pages: as many runs as it rests on."""
+    tell(ax, Trace(style.index, int(np.count_nonzero(~np.isnan(runs))), x.tolist(), *(each.tolist() for each in band)))
 
 
 def say_empty(ax: Axes) -> None:
@@ -96,14 +104,14 @@ def final_scores(
     """
     rows = estimates[(estimates["task"] == measure.label) & (estimates["mode"] == mode)]
     by_arm = {str(row["arm"]): row for _, row in rows.iterrows()}
-    labels = []
+    labels: dict[str, str] = {}
     for place, arm in enumerate(arm for arm in styles if arm in by_arm):
         found, style = by_arm[arm], styles[arm]
-        labels.append(f"{arm}  n={count_text(found)}")
+        labels[arm] = f"{arm}  n={count_text(found)}"
         if found["n"]:
             mine = runs[(runs["arm"] == arm) & (runs["task"] == measure.task)]
             _final_score(found, mine[measure.final(mode)].dropna().to_numpy(float), style, ax, place)
-    _rows_of_arms(ax, labels)
+    _rows_of_arms(ax, labels, styles)
     if not ax.lines:
         say_empty(ax)
     ax.set_xlabel(f"final {'return' if measure.column == 'return' else TRUE_SCORE} ({mode})", loc="right")
@@ -118,8 +126,11 @@ def _final_score(estimate: pd.Series, seeds: stats.Array, style: Style, ax: Axes
     ax.plot(estimate["mean"], place - 0.1, marker=style.marker, markersize=5, **look)
 
 
-def _rows_of_arms(ax: Axes, labels: Sequence[str]) -> None:
-    ax.set_yticks(range(len(labels)), labels)
+def _rows_of_arms(ax: Axes, labels: Mapping[str, str], styles: Mapping[str, Style]) -> None:
+    """A row for each arm with what is written beside it; the names belong to the arms, so that a page can hide them."""
+    ax.set_yticks(range(len(labels)), list(labels.values()))
+    for text, arm in zip(ax.get_yticklabels(), labels, strict=True):
+        text.set_gid(styles[arm].gid)
     ax.set_ylim(len(labels) - 0.4, -0.6)
     ax.grid(axis="y", visible=False)
 
@@ -147,7 +158,9 @@ def performance_profile(
     for place, (arm, array) in enumerate(scores.items()):
         resamples = stats.resample(array, reps, stats.generator(arm, "profile"))
         low, high = stats.percentiles(stats.performance_profile(resamples, taus), confidence)
-        _line_with_band(taus, (stats.performance_profile(array, taus), low, high), arm, styles[arm], place, ax)
+        band = (stats.performance_profile(array, taus), low, high)
+        _line_with_band(taus, band, arm, styles[arm], place, ax)
+        _tell(ax, styles[arm], array, taus, band)
     ax.set_xlabel("normalised score τ (0 random, 1 reference)")
     ax.set_ylabel("share of runs above τ")
     ax.set_ylim(-0.02, 1.02)
@@ -186,7 +199,9 @@ def sample_efficiency(
         rows = stats.resample_rows(present, len(array), reps, stats.generator(arm, "efficiency"))
         drawn = ordered[rows, np.arange(array.shape[1])]
         low, high = stats.percentiles(stats.iqm(np.moveaxis(drawn, -1, 1)), confidence)
-        _line_with_band(shares, (stats.iqm(np.moveaxis(array, -1, 0)), low, high), arm, styles[arm], place, ax)
+        band = (stats.iqm(np.moveaxis(array, -1, 0)), low, high)
+        _line_with_band(shares, band, arm, styles[arm], place, ax)
+        _tell(ax, styles[arm], array[..., 0], shares, band)
     ax.set_xlabel("share of the budget")
     ax.set_ylabel("IQM of normalised scores")
 
@@ -207,10 +222,11 @@ def improvement(
     for place, arm in enumerate(arms):
         rng = stats.generator(arm, control, "improvement")
         estimate, low, high = stats.improvement_interval(scores[arm], scores[control], reps, 0.95, rng)
-        ax.hlines(place, low, high, color=styles[arm].color, linewidth=2)
-        ax.plot(estimate, place, marker=styles[arm].marker, color=styles[arm].color, markersize=5)
+        look: dict[str, Any] = {"color": styles[arm].color, "gid": styles[arm].gid}
+        ax.hlines(place, low, high, linewidth=2, **look)
+        ax.plot(estimate, place, marker=styles[arm].marker, markersize=5, **look)
     ax.axvline(0.5, color="0.4", linewidth=1, linestyle=":")
-    _rows_of_arms(ax, arms)
+    _rows_of_arms(ax, {arm: arm for arm in arms}, styles)
     ax.set_xlim(-0.02, 1.02)
     ax.set_xlabel(f"P(a run beats one of {control})")
 
@@ -291,8 +307,8 @@ def spaghetti(table: pd.DataFrame, style: Style, *, ax: Axes) -> None:
         ax: where to draw.
     """
     wide = table.pivot(index="step", columns="seed", values="return")
-    ax.plot(wide.index, wide.to_numpy(float), color=style.color, linewidth=0.6, alpha=0.5)
-    ax.plot(wide.index, wide.mean(axis=1), color=style.color, linewidth=2)
+    ax.plot(wide.index, wide.to_numpy(float), color=style.color, linewidth=0.6, alpha=0.5, gid=style.gid)
+    ax.plot(wide.index, wide.mean(axis=1), color=style.color, linewidth=2, gid=style.gid)
     ax.xaxis.set_major_formatter(mpl.ticker.EngFormatter(sep=""))
 
 

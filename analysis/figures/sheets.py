@@ -1,12 +1,14 @@
 """Figures as files: each is drawn once, on one of the cores, and saved in all its formats from that drawing."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from analysis.figures import gallery
 from analysis.figures.gallery import Material
 from analysis.figures.style import FORMATS, Look, save
 from bench import parallel
+
+NARROW = 3.9  # inches: a phone's width
 
 
 @dataclass(frozen=True)
@@ -17,11 +19,13 @@ class Sheet:
         name: of the figure.
         task: the one it is of, "" for all together.
         kinds: formats it is wanted in; none where the study holds nothing to draw.
+        narrow: whether it is for a phone.
     """
 
     name: str
     task: str
     kinds: tuple[str, ...]
+    narrow: bool = False
 
 
 def of_files(names: Sequence[str], main: Sequence[str] | None = None) -> list[Sheet]:
@@ -30,19 +34,28 @@ def of_files(names: Sequence[str], main: Sequence[str] | None = None) -> list[Sh
 
 
 def of_page(names: Sequence[str], tasks: Sequence[str]) -> list[Sheet]:
-    """What a page shows beside `of_files`: a figure by task, so that the reader can switch.
+    """What a page shows beside `of_files`: a figure by task, so that the reader can switch, and narrow ones for phones.
 
-    Nothing where a figure is of all tasks together, or a study has one task only: there both are the same drawing.
+    Nothing by task where a figure is of all tasks together, or a study has one task only: there both are the same
+    drawing. Only figures whose parts cannot stand below each other need a narrow one.
     """
     apart = [name for name in names if name not in gallery.ACROSS_TASKS] if len(tasks) > 1 else []
-    return [Sheet(name, task, ("svg",)) for name in apart for task in tasks]
+    by_task = [Sheet(name, task, ("svg",)) for name in apart for task in tasks]
+    narrow = [
+        Sheet(name, task, ("svg",), narrow=True)
+        for name in names
+        if name in gallery.WIDE
+        for task in (tasks if name in apart else [""])
+    ]
+    return [*by_task, *narrow]
 
 
 def draw(material: Material, sheets: Sequence[Sheet], look: Look) -> Iterator[tuple[Sheet, Mapping[str, bytes]]]:
     """Every sheet with its bytes by format, in order; none where the study holds nothing for it."""
 
     def drawn(sheet: Sheet) -> dict[str, bytes]:
-        figure = gallery.draw(sheet.name, material.only(sheet.task) if sheet.task else material, look)
-        return {} if figure is None else {kind: save(figure, kind, look) for kind in sheet.kinds}
+        own = replace(look, width=NARROW) if sheet.narrow else look
+        figure = gallery.draw(sheet.name, material.only(sheet.task) if sheet.task else material, own)
+        return {} if figure is None else {kind: save(figure, kind, own) for kind in sheet.kinds}
 
     return zip(sheets, parallel.each(drawn, sheets), strict=True)

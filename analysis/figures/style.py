@@ -5,11 +5,12 @@ Okabe and Ito's, which colour-blind readers can tell apart; line and marker diff
 """
 
 import io
+import json
 import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
 import matplotlib as mpl
@@ -26,28 +27,18 @@ from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
 from matplotlib.scale import LogScale
 from matplotlib.ticker import LogFormatterSciNotation
-from matplotlib.transforms import ScaledTranslation
 
-from analysis.figures.svg import compact
+from analysis.figures.svg import ARMS, LEGEND, PANEL, Region, compact
 from analysis.load import labels
 
 T = TypeVar("T")
 FORMATS = ("svg", "png", "pdf")
 LookName = Literal["screen", "paper", "slide"]
 
-HUES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-_FAMILY_HUES: Mapping[str, str] = {
-    "none": "#4D4D4D",
-    "critic": "#0072B2",
-    "group": "#D55E00",
-    "grpo": "#CC79A7",
-    "rloo": "#009E73",
-    "batch_mean": "#E69F00",
-    "time_mean": "#56B4E9",
-    "vine": "#8C510A",
-}
+HUES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C510A")
 LINES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (6, 1.5, 1, 1.5)), (0, (3, 1, 1, 1, 1, 1)))
 _RAISED = str.maketrans("0123456789-−", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁻")
+_ROOM = 3.0  # points
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*")
 
 
@@ -66,47 +57,25 @@ class Style:
         return f"arm-{self.index}"
 
 
-def arm_styles(runs: pd.DataFrame) -> dict[str, Style]:
+def arm_styles(runs: pd.DataFrame, factors: Sequence[str] = labels.COMPARED) -> dict[str, Style]:
     """A style for every arm of `runs`, in order of appearance.
 
-    Up to seven arms have a hue each. More share the hue of their baseline, in shades from dark to light; where all have
-    the same one, they take turns. Arms are counted with those they share a task with, where `runs` has tasks: no figure
-    has others beside them.
+    Arms that are drawn on one axis have a hue, a line and a marker each, see `analysis.load.labels.together`; arms of
+    different axes that share a hue differ in its shade. Arms are counted with those they share a task with, where
+    `runs` has tasks: no figure has others beside them.
     """
-    levels = labels.levels(runs, "baseline")
-    groups = [arms for _, arms in labels.related(runs)] if "task" in runs else [set(levels)]
+    order = [str(arm) for arm in runs["arm"].unique()]
+    groups = [runs[runs["arm"].isin(arms)] for _, arms in labels.related(runs)] if "task" in runs else [runs]
     styles: dict[str, Style] = {}
-    for arms in groups:
-        styles |= _styles_of({arm: str(level or "") for arm, level in levels.items() if arm in arms})
-    return {arm: replace(styles[arm], index=place) for place, arm in enumerate(levels)}
-
-
-def _styles_of(baselines: Mapping[str, str]) -> dict[str, Style]:
-    """Styles of arms that are seen together, by their baselines."""
-    names = list(baselines)
-    if len(names) <= len(HUES):
-        return {name: Style(i, to_rgb(HUES[i]), LINES[i % len(LINES)], MARKERS[i]) for i, name in enumerate(names)}
-    families = dict.fromkeys(baselines.values())
-    if len(families) == 1:
-        baselines = {name: str(place % len(HUES)) for place, name in enumerate(names)}
-        families = dict.fromkeys(baselines.values())
-    hues = _hues(families)
-    styles: dict[str, Style] = {}
-    for family in families:
-        members = [name for name in names if baselines[name] == family]
-        for place, name in enumerate(members):
-            shade = _shade(hues[family], place / max(len(members) - 1, 3))
-            marker = MARKERS[(place + 3 * list(hues).index(family)) % len(MARKERS)]
-            styles[name] = Style(names.index(name), shade, LINES[place % len(LINES)], marker)
-    return styles
-
-
-def _hues(families: Mapping[str, None]) -> dict[str, str]:
-    """Known baselines keep their hue in every study; others take the free ones in order."""
-    free = [hue for hue in HUES if hue not in {_FAMILY_HUES.get(family) for family in families}]
-    unknown = [family for family in families if family not in _FAMILY_HUES]
-    assigned = {family: free[place % len(free)] for place, family in enumerate(unknown)}
-    return {family: _FAMILY_HUES.get(family) or assigned[family] for family in families}
+    for group in groups:
+        axes = list(labels.together(group, factors, len(HUES)).values())
+        for place, arms in enumerate(axes):
+            shade = place / max(len(axes) - 1, 3)
+            for number, arm in enumerate(arms):
+                color = to_rgb(HUES[number]) if len(axes) == 1 else _shade(HUES[number], shade)
+                line, marker = LINES[number % len(LINES)], MARKERS[(number + 3 * place) % len(MARKERS)]
+                styles[arm] = Style(order.index(arm), color, line, marker)
+    return {arm: styles[arm] for arm in order}
 
 
 def _shade(hue: str, lightness: float) -> tuple[float, float, float]:
@@ -215,6 +184,29 @@ def ragged(
     return figure, [list(zip(across, row, strict=False)) for across, row in zip(axes, rows, strict=True)]
 
 
+@dataclass(frozen=True)
+class Trace:
+    """A line of a panel in numbers: an arm, and by x its mean with its interval.
+
+    Attributes:
+        arm: its index.
+        n: seeds behind it.
+        x, mean, low, high: (points,), as the axes have them.
+    """
+
+    arm: int
+    n: int
+    x: Sequence[float]
+    mean: Sequence[float]
+    low: Sequence[float]
+    high: Sequence[float]
+
+
+def tell(ax: Axes, trace: Trace) -> None:
+    """Keep what a page says where a reader points at a line of these axes."""
+    ax.traces = [*getattr(ax, "traces", []), trace]  # type: ignore[attr-defined]
+
+
 def say(figure: Figure, note: str) -> None:
     """Write a note above a figure's panels, such as what it leaves out."""
     figure.suptitle(note, x=0.01, ha="left", fontsize="small", color="0.35")
@@ -226,7 +218,7 @@ def wrapped(rows: Sequence[Sequence[T]], columns: int) -> list[list[T]]:
 
 
 def logarithmic(ax: Axes, which: Literal["x", "y"], base: int = 10) -> None:
-    """Make an axis logarithmic, with what is written beside its ticks as plain text: 10⁻², 2×10⁻²."""
+    """Make an axis logarithmic, with plain numbers beside its ticks (0.02, 3.2), and powers (10⁻⁵) far from 1."""
     ax.set(**{f"{which}scale": LogScale(None, base=base)})
     axis = ax.xaxis if which == "x" else ax.yaxis
     axis.set_major_formatter(_Powers(base))
@@ -234,10 +226,12 @@ def logarithmic(ax: Axes, which: Literal["x", "y"], base: int = 10) -> None:
 
 
 class _Powers(LogFormatterSciNotation):
-    """Matplotlib's own choice of what is written beside a logarithmic axis, without its mathematics."""
+    """Matplotlib's own choice of which ticks are named, without its mathematics."""
 
     def __call__(self, x: float, pos: int | None = None) -> str:
         text = re.sub(r"\$\\mathdefault\{(.*)\}\$", r"\1", super().__call__(x, pos)).replace(r"\times", "×")
+        if text and 1e-3 <= abs(x) < 1e5:
+            return f"{x:.6g}"
         return re.sub(r"\^\{(.*?)\}", lambda found: found[1].translate(_RAISED), text)
 
 
@@ -249,19 +243,18 @@ def handles(styles: Mapping[str, Style]) -> list[Line2D]:
     ]
 
 
-def legend_right(ax: Axes, styles: Mapping[str, Style]) -> Legend:
-    """The arms of a row of panels, to the right of its last panel, where no line can run into them."""
-    return ax.legend(handles=handles(styles), loc="center left", bbox_to_anchor=(1.02, 0.5))
+def legend_size(styles: Mapping[str, Style], width: float, look: Look) -> tuple[int, float]:
+    """Columns and height (inches on a screen) of a legend of arms below a figure of this width on a screen."""
+    entry = 0.075 * max(map(len, styles), default=1) + 0.75
+    columns = max(1, min(len(styles), int((width if look.width is None else look.width / look.scale) / entry)))
+    return columns, 0.2 * -(-len(styles) // columns)
 
 
-def legend_below(ax: Axes, styles: Mapping[str, Style], columns: int) -> Legend:
-    """The arms of a panel, below it and its labels: for figures too narrow for anything beside the panels."""
-    inches = ax.figure.dpi_scale_trans  # a share of the panel would move as it is laid out
-    below = ScaledTranslation(0, -4.2 * mpl.rcParams["font.size"] / 72, inches)
-    return ax.legend(
-        handles=handles(styles), loc="upper center", bbox_to_anchor=(0.5, 0), bbox_transform=ax.transAxes + below,
-        ncols=columns, columnspacing=1.0,
-    )  # fmt: skip
+def legend_of_arms(figure: Figure, styles: Mapping[str, Style], columns: int) -> Legend:
+    """The arms of all panels, below them."""
+    legend = figure.legend(handles=handles(styles), loc="outside lower center", ncols=columns)
+    legend.set_gid(ARMS)
+    return legend
 
 
 def save(figure: Figure, kind: str, look: Look) -> bytes:
@@ -279,7 +272,64 @@ def save(figure: Figure, kind: str, look: Look) -> bytes:
         if engine is not None:  # laid out once, not again for every format
             engine.execute(figure)
             figure.set_layout_engine("none")
+        regions = _regions(figure) if kind == "svg" else []
         figure.set_dpi(200 if kind == "png" else 72)
         canvas = _CANVASES[kind](figure)  # its own method: `savefig` would draw the figure once more to lay it out
         getattr(canvas, f"print_{kind}")(buffer, metadata=dates[kind])
-    return compact(buffer.getvalue()) if kind == "svg" else buffer.getvalue()
+    return compact(buffer.getvalue(), regions) if kind == "svg" else buffer.getvalue()
+
+
+def _regions(figure: Figure) -> list[Region]:
+    """The panels and legends of a figure, named for its SVG; none where a colour bar belongs to them."""
+    if any(ax.get_label() == "<colorbar>" for ax in figure.axes):
+        return []
+    figure.set_dpi(72)
+    height = figure.get_figheight() * 72
+    canvas: Any = FigureCanvasAgg(figure)
+    renderer = canvas.get_renderer()
+    found = []
+    for ax in figure.axes:
+        ax.set_gid(PANEL)
+        legend = ax.get_legend()
+        if legend is not None:
+            legend.set_in_layout(False)
+        found.append(Region(PANEL, _box(ax.get_tightbbox(renderer), height), _points(ax, height)))
+        if legend is not None:
+            found.append(_legend(legend, renderer, height))
+    return [*found, *(_legend(legend, renderer, height) for legend in figure.legends)]
+
+
+def _legend(legend: Legend, renderer: Any, height: float) -> Region:
+    if legend.get_gid() != ARMS:
+        legend.set_gid(LEGEND)
+    return Region(str(legend.get_gid()), _box(legend.get_window_extent(renderer), height))
+
+
+def _box(extent: Any, height: float) -> tuple[float, float, float, float]:
+    """Left, top, width and height with room around them: another machine's letters may be wider."""
+    left, bottom, right, top = (float(each) for each in extent.extents)
+    return left - _ROOM, height - top - _ROOM, right - left + 2 * _ROOM, top - bottom + 2 * _ROOM
+
+
+def _points(ax: Axes, height: float) -> str:
+    """What is told of the lines of a panel, with where its axes lie and what they run over; "" for nothing."""
+    traces: Sequence[Trace] = getattr(ax, "traces", [])
+    if not traces:
+        return ""
+    left, bottom, right, top = (float(each) for each in ax.get_window_extent().extents)
+    lines = [
+        [
+            trace.arm,
+            trace.n,
+            *([_short(value) for value in each] for each in (trace.x, trace.mean, trace.low, trace.high)),
+        ]
+        for trace in traces
+    ]
+    frame = [round(each, 1) for each in (left, height - top, right, height - bottom)]
+    told = {"frame": frame, "x": list(map(float, ax.get_xlim())), "y": list(map(float, ax.get_ylim()))}
+    return json.dumps({**told, "name": ax.get_xlabel(), "lines": lines}, separators=(",", ":"))
+
+
+def _short(value: float) -> float | None:
+    """Four digits, which a tooltip shows; None for what is no number."""
+    return float(f"{value:.4g}") if np.isfinite(value) else None

@@ -1,13 +1,17 @@
-"""Matplotlib's SVG in half the space and drawn alike: what it says a hundred times is said once."""
+"""Matplotlib's SVG in half the space and drawn alike, and its panels apart, for pages of any width."""
 
 import hashlib
 import re
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
 _SVG, _XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
-_ARM = re.compile(r"arm-\d+")
+PANEL, LEGEND, ARMS = "panel", "legend", "arms"  # names of groups: axes, a legend, and a legend of arms
+_NAMED = re.compile(rf"(arm-\d+|{PANEL}|{LEGEND}|{ARMS})")
+BOX, POINTS = "data-box", "data-points"
 _REFERENCE = re.compile(r"#([\w-]+)")
 _DECIMAL = re.compile(r"\d+\.\d+")
 
@@ -15,15 +19,35 @@ ElementTree.register_namespace("", _SVG)
 ElementTree.register_namespace("xlink", _XLINK)
 
 
-def compact(svg: bytes) -> bytes:
+@dataclass(frozen=True)
+class Region:
+    """A panel or a legend of a drawing.
+
+    Attributes:
+        name: `PANEL`, `LEGEND` or `ARMS`.
+        box: left, top, width and height with all that is written around it, in points.
+        points: what is told of the panel's lines where a reader points at them, as JSON; "" for nothing.
+    """
+
+    name: str
+    box: tuple[float, float, float, float]
+    points: str = ""
+
+
+def compact(svg: bytes, regions: Sequence[Region] = ()) -> bytes:
     """Return the SVG with coordinates to a hundredth of a point, short names, and repeated styles as classes.
 
-    A group called `arm-3` has this as its class. The name of a class follows from its style, so that several drawings
-    can stand in one page.
+    A group called `arm-3`, and one of a region, has this as its class. The name of a class follows from its style, so
+    that several drawings can stand in one page.
+
+    Args:
+        svg: as Matplotlib writes it.
+        regions: which `pieces` takes apart, each in the place it has among those of its name.
     """
     root = ElementTree.fromstring(svg)
     for metadata in root.findall(f"{{{_SVG}}}metadata"):
         root.remove(metadata)
+    _mark(root, regions)
     _rename(root)
     for element in root.iter():
         _shorten(element)
@@ -33,13 +57,71 @@ def compact(svg: bytes) -> bytes:
     return ElementTree.tostring(root, encoding="unicode").encode()
 
 
+def _mark(root: Element, regions: Sequence[Region]) -> None:
+    """Write on every group of a region where it lies."""
+    for name in (PANEL, LEGEND, ARMS):
+        groups = [element for element in root.iter() if element.get("id") == name]
+        for group, region in zip(groups, [each for each in regions if each.name == name], strict=True):
+            group.set(BOX, " ".join(f"{number:.1f}" for number in region.box))
+            if region.points:
+                group.set(POINTS, region.points)
+
+
+def without_points(svg: str) -> str:
+    """A drawing as a file of its own: without what pages tell where a reader points at a line."""
+    return re.sub(rf' {POINTS}="[^"]*"', "", svg)
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A part of a drawing that stands for itself: a panel, or a legend that is none of arms."""
+
+    name: str
+    box: tuple[float, float, float, float]
+    content: str
+
+
+def pieces(svg: str) -> tuple[str, list[Piece]]:
+    """What all parts of a compact drawing share (definitions, as SVG), and its parts; the whole where it has no panels.
+
+    Legends of arms are left out, and what belongs to the whole: its background and its notes.
+    """
+    root = ElementTree.fromstring(svg)
+    groups = [element for element in root.iter() if BOX in element.attrib]
+    shared = [element for element in root.iter() if element.tag == f"{{{_SVG}}}defs"]
+    if not any(group.get("class") == PANEL for group in groups):
+        _, _, width, height = map(float, root.attrib["viewBox"].split())
+        content = "".join(_text(element) for element in root if element not in shared)
+        return _defs(shared), [Piece(PANEL, (0.0, 0.0, width, height), content)]
+    inside = {id(each) for group in groups for each in group.iter()}
+    own = [element for element in shared if id(element) not in inside]
+    found = []
+    for group in groups:
+        left, top, width, height = map(float, group.attrib[BOX].split())
+        if group.get("class") != ARMS:
+            found.append(Piece(str(group.get("class")), (left, top, width, height), _text(group)))
+    return _defs(own), found
+
+
+def _defs(elements: Sequence[Element]) -> str:
+    return "".join(map(_text, elements))
+
+
+def _text(element: Element) -> str:
+    return (
+        ElementTree.tostring(element, encoding="unicode")
+        .replace(f' xmlns="{_SVG}"', "")
+        .replace(f' xmlns:xlink="{_XLINK}"', "")
+    )
+
+
 def _rename(root: Element) -> None:
     """Make the names of arms classes, shorten those that something refers to, and drop the others."""
     used = {name for element in root.iter() for value in element.attrib.values() for name in _REFERENCE.findall(value)}
     names: dict[str, str] = {}
     for element in root.iter():
         name = element.attrib.pop("id", "")
-        if _ARM.fullmatch(name):
+        if _NAMED.fullmatch(name):
             element.set("class", name)
         elif name in used:
             element.set("id", names.setdefault(name, f"i{len(names)}"))

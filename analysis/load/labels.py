@@ -1,5 +1,6 @@
 """What the tasks and arms of result folders are called, and which of them belong together."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -8,6 +9,10 @@ import pandas as pd
 
 from analysis.load.blocks import LoadedBlock, PlannedCell
 from bench.config import names
+
+COMPARED = ("advantage", "baseline", "update")  # what studies are about, the first first
+WIDEST_LEVEL = 40  # letters of a factor's level
+MOST_TOGETHER = 8  # more lines with bands on one axis cannot be told apart
 
 
 def arm_labels(runs: pd.DataFrame, factors: Sequence[str]) -> list[str]:
@@ -82,6 +87,53 @@ def families(runs: pd.DataFrame, factors: Sequence[str], swept: Sequence[str], l
         told = [f"{factor}={level}" for factor, level in key.items() if len(levels[name, factor]) > 1]
         labelled[f"{name} ({', '.join(told)})" if told else name] = piece
     return labelled
+
+
+def together(runs: pd.DataFrame, factors: Sequence[str] = COMPARED, most: int = MOST_TOGETHER) -> dict[str, list[str]]:
+    """The arms that are drawn on one axis, by what they have in common: all, where these are few.
+
+    What is compared stays on one axis: of many arms the return target where they have several, else the baseline, the
+    objective, or what has the most levels. They are split by the factors, three at most, that give the fewest parts;
+    where no factors split them small enough, they are taken in order.
+
+    Args:
+        runs: of arms that are seen together.
+        factors: names of the factor columns that may split them.
+        most: arms on one axis.
+    """
+    arms = [str(name) for name in runs["arm"].unique()]
+    if len(arms) <= most:
+        return {"": arms}
+    rows = runs.drop_duplicates("arm") if "arm" in runs else runs
+    known = {factor: levels(runs, factor) for factor in dict.fromkeys((*COMPARED, *factors)) if factor in rows}
+    varying = [factor for factor, own in known.items() if len({*map(str, own.values())} - {"None", "nan"}) > 1]
+    free = [factor for factor in varying if factor != _compared(varying, known)]
+    usual = [factor for factor in free if factor in COMPARED]
+    for candidates, number in ((usual, 1), (usual, 2), (free, 1), (free, 2), (free, 3)):
+        splits = [_split(arms, known, chosen) for chosen in itertools.combinations(candidates, number)]
+        fit = [parts for parts in splits if max(map(len, parts.values())) <= most and 2 * len(parts) <= len(arms)]
+        if fit:
+            return min(fit, key=len)
+    parts = [arms[start : start + most] for start in range(0, len(arms), most)]
+    return {f"part {place} of {len(parts)}": part for place, part in enumerate(parts, start=1)}
+
+
+def _compared(varying: Sequence[str], known: Mapping[str, Mapping[str, object]]) -> str | None:
+    """The factor whose levels are never taken apart."""
+    by_levels = sorted(varying, key=lambda factor: -len({*map(str, known[factor].values())}))
+    return next(iter([*(factor for factor in COMPARED if factor in varying), *by_levels]), None)
+
+
+def _split(arms: Sequence[str], known: Mapping[str, Mapping[str, object]], by: Sequence[str]) -> dict[str, list[str]]:
+    parts: dict[str, list[str]] = {}
+    for arm in arms:
+        parts.setdefault(", ".join(level_text(factor, known[factor][arm]) for factor in by), []).append(arm)
+    return parts
+
+
+def level_text(factor: str, level: object) -> str:
+    """`baseline = critic`: what stands above a panel; values of others are text of one line."""
+    return f"{factor} = {'other' if _absent(level) else names.bounded(str(level), WIDEST_LEVEL)}"
 
 
 def related(runs: pd.DataFrame) -> list[tuple[list[str], set[str]]]:

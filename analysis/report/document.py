@@ -1,16 +1,19 @@
 """What a report says, in order; `analysis.report.page` and `markdown` below decide how it looks."""
 
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import pandas as pd
 
 from analysis.claims import comparisons
 from analysis.claims.comparisons import Compared
+from analysis.claims.effects import effects
 from analysis.claims.metrics import run_metrics
 from analysis.claims.verdicts import Judged, judge
 from analysis.figures.gallery import Material
 from analysis.load import MODES, STATUSES, Records, measures
+from analysis.report import answer
 from analysis.tables import formats, references
 from analysis.tables.comparisons import claims_table, control_table
 from analysis.tables.costs import cost_table, costs_of_runs, critic_table
@@ -33,6 +36,7 @@ RANKS = (
 )
 # Second views of what other figures show: large, so `report.md` names them, the page alone shows them, and
 # `results/.gitignore` leaves them out.
+FIRST_FIGURES = ("learning_curves_stochastic", "forest")  # on the first screen
 SECOND_VIEWS = (
     *(f"{name}_{mode}" for name in ("learning_curves", "final_scores") for mode in MODES if mode != MODE),
     "learning_curves_by_time",
@@ -42,23 +46,37 @@ SECOND_VIEWS = (
 
 @dataclass(frozen=True)
 class Part:
-    """A heading with what follows it: sentences, a list, tables, figures by name."""
+    """A heading with what follows it: sentences, a list, tables, figures by name.
+
+    Attributes:
+        small: sentences that explain, in small type.
+        folded: whether a page shows it when its heading is clicked, and does not print it.
+    """
 
     heading: str
     sentences: tuple[str, ...] = ()
     items: tuple[str, ...] = ()
     tables: tuple[Table, ...] = ()
     figures: tuple[str, ...] = ()
+    small: tuple[str, ...] = ()
+    folded: bool = False
+
+    @property
+    def anchor(self) -> str:
+        """Its heading as the target of a link, as GitHub makes it of a heading in Markdown."""
+        return re.sub(r"[^\w\- ]", "", self.heading.lower()).replace(" ", "-")
 
 
 @dataclass(frozen=True)
 class Verdicts:
-    """What was judged: by claims file, the claims that the studies read say anything about or were planned for; and
-    the arms beside the control.
+    """What was judged: by claims file, the claims that the studies read can decide; and the arms beside the control.
+
+    `undecided` are the claims of files of which these studies can decide none, since they have fewer seeds than asked.
     """
 
     claims: tuple[tuple[ClaimsFile, tuple[Judged, ...]], ...]
     compared: tuple[Compared, ...]
+    undecided: tuple[Judged, ...] = ()
 
     @classmethod
     def of(cls, records: Records, claims_files: Sequence[ClaimsFile], everything: Records | None = None) -> "Verdicts":
@@ -76,7 +94,9 @@ class Verdicts:
                 judged = _completed(judged, judge(file, everything))
             found.append((file, tuple(each for each in judged if _is_relevant(each, records))))
         compared = comparisons.against_control(records) if len(records.runs) else []
-        return cls(tuple((file, judged) for file, judged in found if judged), tuple(compared))
+        telling = tuple((file, judged) for file, judged in found if not _cannot_decide(judged))
+        others = [claim for _, judged in found if _cannot_decide(judged) for claim in judged]
+        return cls(telling, tuple(compared), tuple(others))
 
     @property
     def judged(self) -> list[Judged]:
@@ -98,15 +118,27 @@ class Verdicts:
 
 @dataclass(frozen=True)
 class Document:
-    """A report: its title and its parts, the answer first."""
+    """A report: its title, its parts, the answer first, and what stands below its figures, by name."""
 
     title: str
     parts: tuple[Part, ...]
+    captions: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def answer(self) -> tuple[str, ...]:
+        """What it comes to, in sentences."""
+        first = self.parts[0]
+        return (*first.small[:1], *first.sentences, *first.items)
 
     def after(self, heading: str, parts: Sequence[Part]) -> "Document":
         """With further parts behind the one of this heading."""
         place = [part.heading for part in self.parts].index(heading) + 1
-        return Document(self.title, (*self.parts[:place], *parts, *self.parts[place:]))
+        return replace(self, parts=(*self.parts[:place], *parts, *self.parts[place:]))
+
+
+def _cannot_decide(judged: Sequence[Judged]) -> bool:
+    """Whether every row has fewer pairs than its claim asks for, or none at all."""
+    return all(row.pairs < row.asked for claim in judged for row in claim.rows if len(row.looks) < 2)
 
 
 def compose(
@@ -131,18 +163,25 @@ def compose(
     metrics = run_metrics(chosen)
     aggregates, costs = aggregate_table(chosen.runs), costs_of_runs(chosen.runs)
     scores = comparison_table(material.estimates, note=material.note)
+    first = tuple(name for name in FIRST_FIGURES if name in figures)
+    others = tuple(name for name in figures if name not in (*first, *SECOND_VIEWS))
+    second = tuple(name for name in figures if name in SECOND_VIEWS)
+    how = how_measured(records)
+    ranks = (RANKS,) if (estimates["mark"] != "").any() else ()
+    standing = tuple(_standing(measure.label, material.estimates) for measure in measures(chosen.runs))
     parts = [
-        _answer(records, estimates, material.note, verdicts),
+        _answer(records, estimates, material, verdicts, first),
         *_claims(verdicts, records),
-        *_closing(material, metrics, costs),
-        Part("Final scores", how_measured(records), tables=(scores, *_present(aggregates))),
+        Part("Final scores", how, standing, (scores, *_present(aggregates)), small=ranks),
         *_control(verdicts, material),
+        *_closing(material, metrics, costs),
         *_referenced(chosen),
         Part("Speed and stability", tables=(learning_table(metrics),)),
-        Part("Figures", _on_demand(records.name, too_large), figures=tuple(figures)),
+        *([Part("More figures", figures=others)] if others else []),
+        *([Part("Second views", _on_demand(records.name, too_large), figures=second, folded=True)] if second else []),
         *_troubles(records),
-        Part("Cost", tables=(cost_table(costs), *_present(critic_table(chosen.runs)))),
-        Part("How it was made", items=tuple(_provenance(records))),
+        Part("Cost", tables=(cost_table(costs), *_present(critic_table(chosen.runs))), folded=True),
+        Part("How it was made", items=tuple(_provenance(records)), folded=True),
     ]
     return Document(records.title, tuple(parts))
 
@@ -152,14 +191,30 @@ def _present(*found: Table | None) -> tuple[Table, ...]:
     return tuple(table for table in found if table is not None)
 
 
-def _answer(records: Records, estimates: pd.DataFrame, note: str, verdicts: Verdicts) -> Part:
-    """How the arms of every task stand to the highest mean, and the verdicts in numbers."""
-    items = [_standing(measure.label, estimates) for measure in measures(records.runs)]
-    files = _listed(["comparison.csv", *(["control.csv"] if verdicts.compared else []), "costs.csv", "runs.csv"])
-    left_out = (f"Tables and figures show {note}; every arm is in {files}.",)
-    ranks = (RANKS,) if (estimates["mark"] != "").any() else ()
-    said = (summary(records.runs), *(left_out if note else ()), *ranks)
-    return Part("In short", said, (*items, *_verdicts(verdicts)))
+def _answer(
+    records: Records, estimates: pd.DataFrame, material: Material, verdicts: Verdicts, first: tuple[str, ...]
+) -> Part:
+    """The question, the answer in three sentences, how many runs there are, and the figures that show it."""
+    found = effects(material.records)
+    question = answer.question(material.records, found)
+    told = answer.sentences(material.records, estimates, verdicts.rows, found)
+    csv_files = ["comparison.csv", *(["control.csv"] if verdicts.compared else []), "costs.csv", "runs.csv"]
+    left_out = f"Tables and figures show {material.note}; every arm is in {answer.listed(csv_files)}."
+    runs = [summary(records.runs), *([left_out] if material.note else [])]
+    undecided = [_undecided(verdicts.undecided)] if verdicts.undecided else []
+    small = (" ".join([*runs, *undecided]), *([answer.UNIT] if found else []))
+    return Part("In short", ((question,) if question else ()) + told, figures=first, small=small)
+
+
+def _undecided(claims: Sequence[Judged]) -> str:
+    """One line for all claims that a study has too few seeds for."""
+    rows = [row for claim in claims for row in claim.rows]
+    pairs, asked = max(row.pairs for row in rows), max(row.asked for row in rows)
+    planned = ", ".join(dict.fromkeys(f"study={claim.claim.studies[0]}" for claim in claims))
+    return (
+        f"It cannot decide the {_count(len(claims), 'claim')} that {'is' if len(claims) == 1 else 'are'} about its "
+        f"arms, with {pairs} of the {asked} seeds asked for: {planned} can."
+    )
 
 
 def how_measured(records: Records) -> tuple[str, ...]:
@@ -167,25 +222,17 @@ def how_measured(records: Records) -> tuple[str, ...]:
     if not records.exact | records.partly_exact:
         return ()
     episodes = sorted({int(number) for number in records.evaluations["episodes"].unique()} - {0})
-    of_episodes = f"means of {_listed([str(number) for number in episodes])} episodes"
+    of_episodes = f"means of {answer.listed([str(number) for number in episodes])} episodes"
     said = []
+    exact, partly = (answer.listed(sorted(tasks)) for tasks in (records.exact, records.partly_exact))
     if records.exact:
         others = f"; elsewhere, {of_episodes}" if set(records.runs["task"]) - records.exact else ""
         said.append(
-            f"Scores on {_listed(sorted(records.exact))} are exact: the expected return of each policy, without noise "
-            f"of evaluations{others}."
+            f"Scores on {exact} are exact: the expected return of each policy, without noise of evaluations{others}."
         )
     if records.partly_exact:
-        said.append(
-            f"Only some blocks of {_listed(sorted(records.partly_exact))} have exact returns, so their scores are "
-            f"{of_episodes}."
-        )
+        said.append(f"Only some blocks of {partly} have exact returns, so their scores are {of_episodes}.")
     return tuple(said)
-
-
-def _listed(names: Sequence[str]) -> str:
-    """`a, b and c`."""
-    return " and ".join([*([", ".join(names[:-1])] if names[1:] else []), *names[-1:]])
 
 
 def _verdicts(verdicts: Verdicts) -> list[str]:
@@ -396,13 +443,19 @@ def _pairs(mapping: Mapping[str, object]) -> str:
 def markdown(document: Document) -> str:
     """`report.md`; figures are links to files beside it, second views are named alone."""
     parts = [f"# {formats.markdown_text(document.title)}"]
-    for part in document.parts:
+    for place, part in enumerate(document.parts):
         parts.append(f"## {formats.markdown_text(part.heading)}")
-        parts += [formats.markdown_text(sentence) for sentence in part.sentences]
+        parts += [formats.markdown_text(sentence) for sentence in (*part.sentences, *part.small)]
         if part.items:
             parts.append("\n".join(f"- {formats.markdown_text(item)}" for item in part.items))
         parts += [formats.markdown(table).rstrip("\n") for table in part.tables]
-        parts += [f"![{name.replace('_', ' ')}]({name}.svg)" for name in part.figures if name not in SECOND_VIEWS]
+        for name in part.figures:
+            if name not in SECOND_VIEWS:
+                told = [formats.markdown_text(document.captions[name])] if name in document.captions else []
+                parts += [f"![{name.replace('_', ' ')}]({name}.svg)", *told]
         if second := [f"`{name}`" for name in part.figures if name in SECOND_VIEWS]:
             parts.append(f"Second views, in index.html and as files once the report is written: {', '.join(second)}.")
+        if not place and len(document.parts) > 1:
+            links = [f"[{formats.markdown_text(each.heading)}](#{each.anchor})" for each in document.parts[1:]]
+            parts.append(f"Contents: {' · '.join(links)}")
     return "\n\n".join(parts) + "\n"

@@ -1,19 +1,22 @@
 """The report of a study as files, written next to its runs: tables, figures and a page of text."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.figures import gallery, sheets
+from analysis.figures import gallery, sheets, svg
 from analysis.figures import lab as lab_figures
 from analysis.figures import tuned as tuned_figures
+from analysis.figures.captions import caption
 from analysis.figures.gallery import FIGURES, Material
 from analysis.figures.style import FORMATS, Look, Style, save
 from analysis.load import MODES, Records
 from analysis.report import document, lab, page, tuned
 from analysis.report.document import Document, Part, Verdicts
+from analysis.report.page import Drawing
 from analysis.tables import formats
 from analysis.tables.comparisons import claims_table, rows_frame, rows_json
 from analysis.tables.costs import costs_of_runs
@@ -38,8 +41,8 @@ def write_report(
     claims_files: Sequence[ClaimsFile],
     tuning: Tuned | None = None,
     everything: Records | None = None,
-) -> Iterator[Path]:
-    """Write the report into `folder` and yield each file's path once it is there.
+) -> Generator[Path, None, Document]:
+    """Write the report into `folder` and yield each file's path once it is there; return what the report says.
 
     Args:
         records: what is shown.
@@ -53,22 +56,23 @@ def write_report(
     """
     if len(records.runs):
         verdicts = Verdicts.of(records, claims_files, everything)
-        yield from _write_trained(records, folder, verdicts, tuning)
-    elif tuning is not None:
-        yield from _write_tuning(records, tuning, folder)
-    elif not records.laboratory.empty:
-        yield from _write_laboratory(records, folder, claims_files)
-    else:
-        (earlier,) = lab.earlier_lines(records.laboratory, records.name.split("+")) or ("nothing to report",)
-        raise UserError(f"study={records.name}: no runs found; {earlier.rstrip('.')}")
+        return (yield from _write_trained(records, folder, verdicts, tuning))
+    if tuning is not None:
+        return (yield from _write_tuning(records, tuning, folder))
+    if not records.laboratory.empty:
+        return (yield from _write_laboratory(records, folder, claims_files))
+    (earlier,) = lab.earlier_lines(records.laboratory, records.name.split("+")) or ("nothing to report",)
+    raise UserError(f"study={records.name}: no runs found; {earlier.rstrip('.')}")
 
 
-def _write_trained(records: Records, folder: Path, verdicts: Verdicts, tuning: Tuned | None) -> Iterator[Path]:
+def _write_trained(
+    records: Records, folder: Path, verdicts: Verdicts, tuning: Tuned | None
+) -> Generator[Path, None, Document]:
     estimates = comparison(records.runs, records.control)
     material = Material.of(records, verdicts.families, estimates)
     names, too_large = choose(material, list(FIGURES), LOOK)
-    by_task, whole = sheets.of_page(names, material.tasks), sheets.of_files(names, gallery.chosen(MAIN_FIGURES))
-    drawn = sheets.draw(material, [*by_task, *whole], LOOK)  # goes on beside what follows
+    apart, whole = sheets.of_page(names, material.tasks), sheets.of_files(names, gallery.chosen(MAIN_FIGURES))
+    drawn = sheets.draw(material, [*apart, *whole], LOOK)  # goes on beside what follows
     yield from _write_tables(records, estimates, material, folder)
     yield from _write_verdicts(verdicts, document.of_control(verdicts, material), folder)
     measured = lab_figures.drawings(records.laboratory, LOOK)
@@ -80,33 +84,46 @@ def _write_trained(records: Records, folder: Path, verdicts: Verdicts, tuning: T
     said = said.after("Final scores", _measured_parts(records, material.estimates))
     saved = _saved(measured)
     yield from _write_measured(records, saved, folder)
-    apart = {sheet.name for sheet in by_task}  # figures that the page shows by task
-    drawings: dict[str, dict[str, str]] = {name: {} for name in names}
+    drawings: dict[str, list[Drawing]] = {name: [] for name in names}
+    by_task = {sheet.name for sheet in apart if sheet.task}  # figures that the page shows by task
     for sheet, found in drawn:
-        if found and (sheet.task or sheet.name not in apart):
-            drawings[sheet.name][sheet.task] = found["svg"].decode()
-        if not sheet.task:
+        if found and (sheet.task or sheet.name not in by_task):
+            kind = "narrow" if sheet.narrow else "wide-only" if sheet.name in gallery.WIDE else ""
+            drawings[sheet.name].append(Drawing(found["svg"].decode(), sheet.task, kind))
+        if not sheet.task and not sheet.narrow:
             yield from _write_kinds(found, folder / sheet.name)
+    said = _with_captions(said, [*drawings, *saved], material)
     yield from _write_document(said, drawings | _of_page(saved), material.styles, folder)
+    return said
 
 
-def _write_laboratory(records: Records, folder: Path, claims_files: Sequence[ClaimsFile]) -> Iterator[Path]:
+def _write_laboratory(
+    records: Records, folder: Path, claims_files: Sequence[ClaimsFile]
+) -> Generator[Path, None, Document]:
     """The report of a study that was measured and not trained."""
     saved = _saved(lab_figures.drawings(records.laboratory, LOOK))
     parts = [*_measured_parts(records, pd.DataFrame()), Part("Figures", figures=tuple(saved))]
     verdicts = Verdicts.of(records, claims_files)
-    said = document.compose_laboratory(records, verdicts, parts)
+    said = _with_captions(document.compose_laboratory(records, verdicts, parts), saved)
     yield from _write_measured(records, saved, folder)
     yield from _write_verdicts(verdicts, None, folder)
     yield from _write_document(said, _of_page(saved), {}, folder)
+    return said
 
 
-def _write_tuning(records: Records, tuning: Tuned, folder: Path) -> Iterator[Path]:
+def _write_tuning(records: Records, tuning: Tuned, folder: Path) -> Generator[Path, None, Document]:
     """The report of a study that has no winner yet."""
     saved = _saved(tuned_figures.drawings(tuning, {}, LOOK))
     parts = [*tuned.parts(tuning), Part("Figures", figures=tuple(saved))]
     yield from _write_measured(records, saved, folder)
-    yield from _write_document(Document(records.title, tuple(parts)), _of_page(saved), {}, folder)
+    said = _with_captions(Document(records.title, tuple(parts)), saved)
+    yield from _write_document(said, _of_page(saved), {}, folder)
+    return said
+
+
+def _with_captions(said: Document, names: Iterable[str], material: Material | None = None) -> Document:
+    found = {name: caption(name, material) for name in names}
+    return replace(said, captions={name: text for name, text in found.items() if text})
 
 
 def _measured_parts(records: Records, estimates: pd.DataFrame) -> list[Part]:
@@ -117,8 +134,8 @@ def _saved(drawings: Mapping[str, Figure]) -> Drawn:
     return {name: {kind: save(figure, kind, LOOK) for kind in FORMATS} for name, figure in drawings.items()}
 
 
-def _of_page(saved: Drawn) -> dict[str, dict[str, str]]:
-    return {name: {"": found["svg"].decode()} for name, found in saved.items()}
+def _of_page(saved: Drawn) -> dict[str, list[Drawing]]:
+    return {name: [Drawing(found["svg"].decode())] for name, found in saved.items()}
 
 
 def _write_measured(records: Records, saved: Drawn, folder: Path) -> Iterator[Path]:
@@ -184,7 +201,8 @@ def write_figures(material: Material, names: Sequence[str], folder: Path, look: 
 
 def _write_kinds(found: Mapping[str, bytes], path: Path) -> Iterator[Path]:
     for kind, content in found.items():
-        yield write_file(path.with_name(f"{path.name}.{kind}"), content)
+        own = svg.without_points(content.decode()).encode() if kind == "svg" else content
+        yield write_file(path.with_name(f"{path.name}.{kind}"), own)
 
 
 def check_folder(report: Path) -> None:

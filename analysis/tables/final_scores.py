@@ -20,9 +20,9 @@ AGGREGATES: Mapping[str, stats.Statistic] = {
     "optimality gap": stats.optimality_gap,
 }
 _RANKS = (
-    "Bold: highest mean; italic: not told apart from it by intervals of paired differences, with a family-wise error of "
-    f"at most {ALPHA:.0%} over all pairs of arms of all tasks and modes; a run that failed counts as a random policy. "
-    "No marks: reference lines, and where fewer than two arms have two scores."
+    "Bold: highest mean; italic: not told apart from it by intervals of paired differences, with a family-wise error "
+    f"of at most {ALPHA:.0%} over all pairs of arms of all tasks and modes; a run that failed counts as a random "
+    "policy. No marks: reference lines, and where fewer than two arms have two scores."
 )
 _MODE_MEANING = {
     "deterministic": "Deterministic: the most probable action, as published scores are measured.",
@@ -85,9 +85,10 @@ def comparison(runs: pd.DataFrame, control: str | None = None, reps: int = stats
         One row per measure of a task (`task` holds its label) × arm × mode: `n` (runs with a score), one column per
         other status with its number of seeds, `mean`, `mean_low`, `mean_high`, `iqm`, `iqm_low`, `iqm_high` in the
         task's units, `failing` (share of runs with a normalised score below `FAILING`), and `mark`: "highest" mean of
-        the task, "tied" with it, "behind" it, "reference" line, or "" (no rank), see `analysis.claims.comparisons.ranks`. Where there are
-        several tasks, rows of `compared_name` (normalised) follow, for the arms that have a score on every one of
-        `compared_tasks`. `failing` is not known of a true score, whose best is not the reference's.
+        the task, "tied" with it, "behind" it, "reference" line, or "" (no rank), see
+        `analysis.claims.comparisons.ranks`. Where there are several tasks, rows of `compared_name` (normalised) follow,
+        for the arms that have a score on every one of `compared_tasks`. `failing` is not known of a true score, whose
+        best is not the reference's.
     """
     rows = []
     for measure in measures(runs):

@@ -8,7 +8,6 @@ import pytest
 import scipy.stats
 
 from analysis.claims.comparisons import ALPHA, ranks, reference_lines
-
 from analysis.load import MODES
 
 Draw = Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]

@@ -1,5 +1,6 @@
 """Figures: what is drawn is what the table says, the styles tell arms apart, and the bytes stay the same."""
 
+import dataclasses
 import itertools
 import re
 
@@ -12,7 +13,8 @@ from matplotlib.figure import Figure
 
 from analysis import figures, load, stats
 from analysis.figures import gallery
-from analysis.figures.style import FORMATS, Look, arm_styles, save
+from analysis.figures.style import FORMATS, Look, arm_styles, logarithmic, save
+from analysis.load import labels
 from analysis.tables.final_scores import comparison
 from bench.errors import UserError
 
@@ -61,19 +63,15 @@ def test_failed_seeds_do_not_bend_the_curve(results):
     assert set(records.curves["seed"]) == {0}
 
 
-def test_every_arm_has_its_own_colour_and_its_baselines_hue(quick_runs):
+def test_every_arm_has_its_own_colour_and_those_of_one_axis_a_hue_each(quick_runs):
     styles = arm_styles(quick_runs)
     assert len({style.color for style in styles.values()}) == len(styles) == 12
-    hue = {arm: rgb_to_hsv(style.color)[0] for arm, style in styles.items()}
-    for baseline, arms in quick_runs.groupby("baseline")["arm"]:
-        assert np.ptp([hue[arm] for arm in arms]) < 0.01, baseline
-
-
-def test_arms_of_one_hue_differ_in_line_and_marker_for_grey_print(quick_runs):
-    styles = arm_styles(quick_runs)
-    for _, arms in quick_runs.groupby("baseline")["arm"]:
-        assert len({str(styles[arm].line) for arm in arms}) == len(arms)
+    hue = {arm: round(rgb_to_hsv(style.color)[0], 2) for arm, style in styles.items()}
+    for facet, arms in labels.together(quick_runs).items():
+        assert len({hue[arm] for arm in arms}) == len(arms), facet
+        assert len({str(styles[arm].line) for arm in arms}) == len(arms)  # for grey print
         assert len({styles[arm].marker for arm in arms}) == len(arms)
+    assert hue["critic-gae-clip"] == hue["group-gae-clip"] == hue["none-gae-clip"]
 
 
 @pytest.mark.parametrize("count", [1, 2, 7, 8, 20])
@@ -93,47 +91,77 @@ def test_every_colour_can_be_seen_on_white(quick_runs):
     assert min(contrast(style.color) for style in arm_styles(quick_runs).values()) > 1.9
 
 
-def test_facets_split_many_arms_by_a_factor_and_hold_each_arm_once(quick_runs):
-    facets = gallery.facet_arms(quick_runs)
-    assert list(facets) == ["advantage = td0", "advantage = gae", "advantage = monte_carlo"]
+def test_the_return_targets_stand_on_one_axis_and_every_arm_in_one_panel(quick_runs):
+    """Three targets and three baselines: the facets are of the baseline, never of what TD, GAE and Monte Carlo are."""
+    facets = labels.together(quick_runs)
+    assert list(facets) == ["baseline = none", "baseline = critic", "baseline = group", "baseline = grpo"]
     assert sorted(arm for arms in facets.values() for arm in arms) == sorted(quick_runs["arm"])
-    assert max(map(len, facets.values())) <= gallery.MAX_LINES
+    assert facets["baseline = critic"] == [*(f"critic-{name}-clip" for name in ("td0", "gae", "monte_carlo")), "ppo"]
+
+
+def test_eight_arms_or_fewer_share_an_axis(quick_runs):
+    assert labels.together(quick_runs[:8]) == {"": list(quick_runs["arm"][:8])}
+
+
+def test_where_no_target_varies_the_baselines_stand_on_one_axis():
+    """Nine baselines, and something else that half of them differ in."""
+    runs = pd.DataFrame({"baseline": [f"b{k}" for k in range(9)], "start": ["shared"] * 5 + ["independent"] * 4})
+    runs = runs.assign(arm=runs["baseline"])
+    assert list(labels.together(runs)) == ["part 1 of 2", "part 2 of 2"]
+    assert list(labels.together(runs, ["start"])) == ["start = shared", "start = independent"]
 
 
 def test_an_arm_is_of_its_family_though_its_first_cell_was_not_run(quick_runs):
     """Nobody knows the factors of a planned cell; the arm's other cells do."""
     planned = quick_runs.drop_duplicates("arm").assign(task="planned", baseline=None, advantage=None, update=None)
-    runs = pd.concat([planned, quick_runs])
-    assert gallery.facet_arms(runs) == gallery.facet_arms(quick_runs)
+    runs = pd.concat([planned, quick_runs.assign(task="t")])
+    assert labels.together(runs) == labels.together(quick_runs)
     assert arm_styles(runs) == arm_styles(quick_runs)
 
 
 def test_arms_that_meet_on_no_task_are_counted_apart():
-    """Eight arms on one task share their families' hues; three on a task of their own have a hue each."""
-    many = pd.DataFrame({"task": "a", "arm": [f"arm {i}" for i in range(8)], "baseline": ["critic"] * 4 + ["none"] * 4})
+    """Ten arms on one task share hues; three on a task of their own have a hue each."""
+    many = pd.DataFrame({"task": "a", "arm": [f"arm {i}" for i in range(10)], "baseline": ["critic", "none"] * 5})
     apart = pd.DataFrame({"task": "b", "arm": ["x", "y", "z"], "baseline": "critic"})
     styles = arm_styles(pd.concat([many, apart]))
     assert [styles[arm].color for arm in "xyz"] == [style.color for style in arm_styles(apart).values()]
-    assert [style.index for style in styles.values()] == list(range(11))
+    assert [style.index for style in styles.values()] == list(range(13))
 
 
 def test_a_figure_has_no_panel_for_arms_a_task_was_never_meant_for(results):
-    for k, arm in enumerate("abcdefgh"):
-        results.block("s", "cartpole", arm, [0], rising, update="x" if arm < "e" else "y", k=k)
-    results.block("s", "weekly_exam", "alone", [0], rising, update="x", k=8)
+    for k, arm in enumerate("abcdefghi"):
+        results.block("s", "cartpole", arm, [0], rising, baseline="ab"[k % 2], update="x" if arm < "e" else "y", k=k)
+    results.block("s", "weekly_exam", "alone", [0], rising, update="x", k=9)
     material = gallery.Material.of(load.read(["s"], results.root))
     figure = gallery.draw("learning_curves_stochastic", material, Look())
     titles = [ax.get_title() for ax in figure.axes]
-    assert titles == ["cartpole · update = x", "weekly_exam", "cartpole · update = y"]
+    assert titles == ["cartpole\nupdate = x", "cartpole\nupdate = y", "weekly_exam"]
     panels = gallery.draw("final_scores_stochastic", material, Look()).axes
-    assert [len(ax.get_yticklabels()) for ax in panels] == [8, 1]
+    assert [len(ax.get_yticklabels()) for ax in panels] == [9, 1]
     spaghetti = gallery.draw("spaghetti", material, Look())
-    assert [ax.get_title().partition("\n")[0] for ax in spaghetti.axes] == ["cartpole"] * 8 + ["weekly_exam"]
+    assert [ax.get_title().partition("\n")[0] for ax in spaghetti.axes] == ["cartpole"] * 9 + ["weekly_exam"]
 
 
 def test_arms_that_no_factor_splits_are_taken_in_order():
-    runs = pd.DataFrame({"arm": [f"arm {i}" for i in range(8)], "baseline": "critic"})
-    assert [len(arms) for arms in gallery.facet_arms(runs).values()] == [6, 2]
+    runs = pd.DataFrame({"arm": [f"arm {i}" for i in range(10)], "baseline": "critic"})
+    assert [len(arms) for arms in labels.together(runs).values()] == [8, 2]
+
+
+def test_panels_are_as_the_reader_wants_them(results):
+    for k, arm in enumerate("abc"):
+        results.block("s", "cartpole", arm, [0], rising, update="x" if arm < "c" else "y", k=k)
+    material = gallery.Material.of(load.read(["s"], results.root))
+    for wanted, facets in (("", [""]), ("none", [""]), ("update", ["update = x", "update = y"])):
+        assert list(gallery.facet_arms(dataclasses.replace(material, panel=wanted))) == facets
+
+
+def test_ticks_of_a_logarithmic_axis_are_plain_numbers(axes):
+    logarithmic(axes, "x")
+    axes.set_xlim(0.5, 3.5)
+    axes.figure.canvas.draw()
+    named = [text.get_text() for text in axes.get_xticklabels(which="both") if text.get_text()]
+    assert named
+    assert all(re.fullmatch(r"\d+(\.\d+)?", text) for text in named)
 
 
 def test_final_scores_show_the_estimate_and_every_seed(results, axes):
