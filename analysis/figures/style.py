@@ -27,6 +27,7 @@ from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
 from matplotlib.scale import LogScale
 from matplotlib.ticker import LogFormatterSciNotation
+from matplotlib.transforms import ScaledTranslation
 
 from analysis.figures.svg import ARMS, LEGEND, PANEL, Region, compact
 from analysis.load import labels
@@ -241,6 +242,18 @@ def handles(styles: Mapping[str, Style]) -> list[Line2D]:
         Line2D([], [], color=style.color, linestyle=style.line, marker=style.marker, markersize=4, label=arm)
         for arm, style in styles.items()
     ]
+
+
+def legend_below(ax: Axes, styles: Mapping[str, Style], columns: int) -> Legend:
+    """The arms of a panel, below it and its labels."""
+    inches = ax.figure.dpi_scale_trans  # a share of the panel would move as it is laid out
+    below = ScaledTranslation(0, -4.2 * mpl.rcParams["font.size"] / 72, inches)
+    legend = ax.legend(
+        handles=handles(styles), loc="upper center", bbox_to_anchor=(0.5, 0), bbox_transform=ax.transAxes + below,
+        ncols=columns, columnspacing=1.0,
+    )  # fmt: skip
+    legend.set_gid(ARMS)
+    return legend
 
 
 def legend_size(styles: Mapping[str, Style], width: float, look: Look) -> tuple[int, float]:
