@@ -109,6 +109,6 @@ def shortened(lines: Sequence[str], most: int = 20, further: str = "") -> list[s
     return list(lines) if rest <= 0 else [*lines[:most], f"and {rest} more{further}"]
 
 
-def counted(number: int, what: str) -> str:
+def counted(number: int, what: str, several: str | None = None) -> str:
     """Return the number and what it counts, in the plural unless it is 1: `1 cell`, `2 cells`."""
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+    return f"{number} {what}" if number == 1 else f"{number} {several or f'{what}s'}"

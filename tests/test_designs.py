@@ -234,6 +234,17 @@ def test_blocks_are_verified_and_a_tampered_setting_is_seen(bench: Bench):
 
 
 @pytest.mark.usefixtures("learner")
+def test_a_dry_run_says_how_many_settings_and_runs_there_are(bench: Bench):
+    code, out, _ = bench(*DESIGN, "dry_run=true")
+    assert code == 0
+    # three settings in each of two strata; four arms in one, three in the other, each with two seeds
+    assert "design made: 6 settings in 2 strata, 4 arms (arm and task), 42 runs" in out.splitlines()
+    assert out.splitlines()[-1] == "no recorded speed on this machine yet: 16,800 environment steps"
+    assert bench("design=made", *SMALL)[0] == 0
+    assert bench("design=made", *SMALL, "dry_run=true")[1].splitlines()[-1] == "nothing to train"
+
+
+@pytest.mark.usefixtures("learner")
 def test_runs_are_mirrored_each_with_its_own_numbers_and_come_back_as_blocks(bench: Bench, monkeypatch):
     assert bench("design=made", *SMALL, "study.name=mine")[0] == 0
     sent = []

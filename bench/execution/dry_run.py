@@ -7,6 +7,7 @@ from pathlib import Path
 
 from bench.cells.grids import Cell
 from bench.cells.labels import labels
+from bench.config.design import setting_of
 from bench.config.identity import cell_hash
 from bench.config.schema import Config
 from bench.errors import counted, shortened
@@ -53,6 +54,7 @@ def dry_run(cells: Sequence[Cell], processes: int | None) -> str:
     running = sum(counts[1] for counts in done.values())
     where = ", ".join(map(str, folders))
     lines = [f"{counted(len(done), 'cell')} in {where}: {counted(finished, 'seed')} of cells done"]
+    lines[1:] = _designs([cell.config for cell in cells])
     if running:
         lines[0] += f", {running} running in another process"
     lines += shortened([f"to be set aside: {what}" for found in hurt.values() for what in found.values()], MOST_LINES)
@@ -60,6 +62,19 @@ def dry_run(cells: Sequence[Cell], processes: int | None) -> str:
         return "\n".join([*lines, "nothing to train"])
     needed = _needed(todo)
     return "\n".join([*lines, *shortened(list(map(_line, needed)), MOST_LINES), _in_words(needed, processes)])
+
+
+def _designs(configs: Sequence[Config]) -> list[str]:
+    """A line for each design of settings: how many settings and runs it asks for."""
+    lines = []
+    for name in dict.fromkeys(each.design.name for each in configs if each.design is not None):
+        mine = [each for each in configs if each.design is not None and each.design.name == name]
+        settings = len({setting_of(run) for each in mine for run in each.seeds})
+        strata = counted(len({each.design.stratum for each in mine if each.design is not None}), "stratum", "strata")
+        arms, runs = len({(each.task_name, each.arm_name) for each in mine}), sum(len(each.seeds) for each in mine)
+        what = f"{counted(settings, 'setting')} in {strata}, {counted(arms, 'arm')} (arm and task)"
+        lines.append(f"design {name}: {what}, {runs:,} runs")
+    return lines
 
 
 def _line(needed: "Needed") -> str:
