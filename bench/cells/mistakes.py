@@ -14,7 +14,7 @@ from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseExceptio
 
 from bench.cells.overrides import values_of, written
 from bench.config import options
-from bench.config.aliases import BATCH, keys, section_given, settings, unknown_key, unknown_value
+from bench.config.aliases import BATCH, keys, meant_value, section_given, settings, unknown_key, unknown_value
 from bench.config.names import is_folder
 from bench.config.schema import Config
 from bench.errors import UserError, first_line, install, nearest
@@ -72,6 +72,9 @@ def _unreadable(error: OverrideParseException) -> UserError:
         hint = "there is no key before the ="
     elif reasons:
         hint = reasons[0]
+        if called := re.search(r"evaluating '(.+)': Unknown function", hint):  # td(0), which Hydra takes for a call
+            allowed = options.options(key) if key in options.groups() else ()
+            hint = f"'{called[1]}' is no value{meant_value(key, called[1], allowed)}"
     else:
         odd = [name for name, signs in _PAIRS.items() if value.count(signs[0]) != value.count(signs[1])]
         odd += [name for name, sign in _QUOTES.items() if value.count(sign) % 2]

@@ -73,7 +73,7 @@ def _dispatch(words: list[str]) -> int:
             print("\n".join(line for line in USAGE.splitlines() if line.startswith(f"python -m bench {first} ")))
             return 0
         return _verb(first)(words[1:])
-    if not words:
+    if not words or all(word in ("-m", "--multirun") for word in words):  # nothing is asked for
         print(USAGE)
         return 2
     _check_signs(words)

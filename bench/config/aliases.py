@@ -96,19 +96,19 @@ KEYS: Mapping[str, str] = {
     "minibatches": "batch.minibatches",
     "n_minibatches": "batch.minibatches",
     "num_minibatches": "batch.minibatches",
-    "num_envs": "collect.n_envs",
-    "n_env": "collect.n_envs",
-    "nenvs": "collect.n_envs",
-    "n_envs": "collect.n_envs",
+    "num_envs": "collect.n_envs (of collect=segments)",
+    "n_env": "collect.n_envs (of collect=segments)",
+    "nenvs": "collect.n_envs (of collect=segments)",
+    "n_envs": "collect.n_envs (of collect=segments)",
     "num_workers": "hydra.launcher.n_jobs",
     "n_jobs": "hydra.launcher.n_jobs",
     "jobs": "hydra.launcher.n_jobs",
     "workers": "hydra.launcher.n_jobs",
-    "num_steps": "collect.n_steps",
-    "n_steps": "collect.n_steps",
-    "nsteps": "collect.n_steps",
-    "rollout_length": "collect.n_steps",
-    "horizon": "collect.n_steps",
+    "num_steps": "collect.n_steps (of collect=segments)",
+    "n_steps": "collect.n_steps (of collect=segments)",
+    "nsteps": "collect.n_steps (of collect=segments)",
+    "rollout_length": "collect.n_steps (of collect=segments)",
+    "horizon": "collect.n_steps (of collect=segments)",
     "n_step_return": "n_step",
     "hidden_size": "hidden",
     "hidden_sizes": "hidden",
@@ -130,7 +130,11 @@ KEYS: Mapping[str, str] = {
     "use_sde": "exploration (exploration=sde)",
     "sde": "exploration (exploration=sde)",
     "sde_sample_freq": "exploration.sample_freq",
-    "eval_freq": "evaluation.points",
+    "eval_freq": "evaluation.points (how many, over the budget)",
+    "save_freq": "checkpoint_minutes",
+    "checkpoint_freq": "checkpoint_minutes",
+    "tensorboard_log": "tensorboard (tensorboard=true)",
+    "tb": "tensorboard (tensorboard=true)",
     "n_eval_episodes": "evaluation.episodes",
     "eval_episodes": "evaluation.episodes",
     "max_episode_steps": "task.time_limit",
@@ -157,6 +161,19 @@ KEYS: Mapping[str, str] = {
     "plugin": "plugins",
 }
 
+OF_SB3 = "algorithm=library algorithm._target_=stable_baselines3:{}"
+# Key → why there is no such key, and what there is in its place.
+ABSENT: Mapping[str, str] = {
+    **dict.fromkeys(("verbose", "progress_bar", "progress"), "progress is always shown"),
+    **dict.fromkeys(("log_interval", "log_freq", "log_every"), "every update is recorded"),
+    **dict.fromkeys(("optimizer", "optim", "optimizer_class"), "it is Adam; learning_rate is its step size"),
+    **dict.fromkeys(("activation", "activation_fn", "act_fn"), "hidden layers are tanh"),
+    **dict.fromkeys(("capture_video", "record_video", "video"), "'python -m bench enjoy RUN_DIR' makes one"),
+    **dict.fromkeys(("resume", "load", "checkpoint", "restore"), "the same command again goes on where it was stopped"),
+    **dict.fromkeys(("overwrite", "force"), "nothing finished is overwritten; results=FOLDER is another place"),
+    **dict.fromkeys(("save_model", "save"), "every policy is saved, as policy.zip of its block"),
+    **dict.fromkeys(("torch_deterministic", "deterministic"), "the same seeds always give the same bytes"),
+}
 # Key → what is given for it → what was meant, as KEY=VALUE.
 VALUES: Mapping[str, Mapping[str, str]] = {
     "preset": {
@@ -169,12 +186,14 @@ VALUES: Mapping[str, Mapping[str, str]] = {
         "a3c": "preset=a2c",
         "trpo": "algorithm=contrib_trpo",
         "ars": "algorithm=contrib_ars",
+        **{name: OF_SB3.format(name.upper()) for name in ("sac", "td3", "ddpg", "dqn")},
     },
     "algorithm": {
         "ppo": "preset=ppo or algorithm=sb3_ppo",
         "a2c": "preset=a2c or algorithm=sb3_a2c",
         "trpo": "algorithm=contrib_trpo",
         "ars": "algorithm=contrib_ars",
+        **{name: OF_SB3.format(name.upper()) for name in ("sac", "td3", "ddpg", "dqn")},
         "sb3": "algorithm=sb3_ppo",
         "ours": "algorithm=policy_gradient",
         "null": "algorithm=policy_gradient",
@@ -351,7 +370,10 @@ def meant_word(word: str) -> str:
 
 def meant_flag(flag: str, value: str | None) -> str:
     """Return `"; did you mean …?"` for `--flag VALUE`, `""` where no key is called so."""
-    return _meant_key(flag.lstrip("-"), (), value) if _meant_keys(flag.lstrip("-")) else ""
+    key = flag.lstrip("-")
+    if value is None and (found := _meant_keys(key)) and settings(Config).get(found[0]) is bool:
+        return f"; did you mean {found[0]}=true?"
+    return _meant_key(key, (), value) if _meant_keys(key) or _plain(key) in ABSENT else ""
 
 
 def settings(cls: type[Any]) -> Mapping[str, Any]:
@@ -387,6 +409,8 @@ def _meant_key(key: str, siblings: Iterable[str], value: object) -> str:
     section, _, last = key.rpartition(".")
     if section and (near := nearest(last, siblings, cutoff=0.75)):
         return near
+    if why := ABSENT.get(_plain(key)):
+        return f"; {why}"
     found, note = _meant_keys(key), ""
     if alias := _alias(key):
         note = alias.partition(" (")[2]
@@ -421,8 +445,12 @@ def _meant_keys(key: str) -> list[str]:
 
 
 def _alias(key: str) -> str | None:
-    name = key.lstrip("-+~").lower().replace("-", "_")
+    name = _plain(key)
     return KEYS.get(name) or KEYS.get(name.rpartition(".")[2])
+
+
+def _plain(key: str) -> str:
+    return key.lstrip("-+~").lower().replace("-", "_")
 
 
 def _options() -> Iterator[tuple[str, str]]:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import re
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -12,6 +13,7 @@ from bench.errors import UserError
 
 T = TypeVar("T")
 
+_SIGNS = {"k": 1e3, "m": 1e6, "%": 0.01}
 LARGEST = 2**63 - 1  # the largest whole number that files and libraries can hold
 
 
@@ -99,5 +101,16 @@ def _scalar(hint: type, value: Any, path: str) -> Any:
         raise UserError(f"{path}={value}: must be finite")
     if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
         kind = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}[hint]
-        raise UserError(f"{path}={written(value)}: must be {kind}")
+        raise UserError(f"{path}={written(value)}: must be {kind}{_meant_number(hint, path, value)}")
     return value
+
+
+def _meant_number(hint: type, path: str, value: Any) -> str:
+    """The hint for a number with a sign behind it that no number has here: `100k`, `1M`, `95%`."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?) ?([kKmM%])", value) if isinstance(value, str) else None
+    if found is None or hint not in (int, float):
+        return ""
+    number = float(found[1]) * _SIGNS[found[2].lower()]
+    if hint is int and not number.is_integer():
+        return ""
+    return f"; did you mean {path}={number:.15g}?" if hint is float else f"; did you mean {path}={number:.0f}?"

@@ -4,7 +4,7 @@ import pytest
 
 import bench
 from bench.config import options
-from bench.config.aliases import KEYS, VALUES, keys, meant_flag, meant_word
+from bench.config.aliases import ABSENT, KEYS, VALUES, keys, meant_flag, meant_word
 from bench.errors import UserError
 from tests.typed import told
 
@@ -14,12 +14,17 @@ def test_every_alias_leads_to_a_key_there_is_and_is_none_itself() -> None:
         for key in text.partition(" (")[0].split(", "):
             assert key in keys() or key.startswith("hydra.launcher."), alias
         assert alias not in [key for key in keys() if "." not in key], alias
+    assert not {*ABSENT} & {*KEYS, *keys()}
 
 
 def test_every_value_that_is_recommended_is_taken() -> None:
     for key, aliases in VALUES.items():
         for alias, meant in aliases.items():
             for word in meant.split(" or "):
+                if word.startswith("algorithm=library "):
+                    task = "cartpole" if word.endswith("DQN") else "pendulum"
+                    assert bench.compose([*word.split(), f"task={task}"]).is_peer
+                    continue
                 name, _, option = word.partition("=")
                 if name in options.groups():
                     assert option in options.options(name), (key, alias)
@@ -52,8 +57,8 @@ def test_every_value_that_is_recommended_is_taken() -> None:
         ("clip=0.1", "did you mean 'clip_range'?"),
         ("epsilon=0.1", "did you mean 'clip_range'?"),
         ("kl=0.1", "did you mean 'kl_target' or 'reference.coef' (update=kl_penalty, or a reference policy)?"),
-        ("num_envs=4", "did you mean 'collect.n_envs'?"),
-        ("n_steps=4", "did you mean 'collect.n_steps'?"),
+        ("num_envs=4", "did you mean 'collect.n_envs' (of collect=segments)?"),
+        ("n_steps=4", "did you mean 'collect.n_steps' (of collect=segments)?"),
         ("hidden_size=4", "did you mean 'hidden'?"),
         ("net_arch=[64,64]", "did you mean 'hidden'?"),
         ("wandb.project=x", "did you mean 'wandb_project'?"),
