@@ -14,6 +14,7 @@ from torch import Tensor
 
 from bench import plugin
 from bench.arms.baselines import (
+    comparisons,
     dead_groups,
     difference,
     group_advantage,
@@ -177,6 +178,18 @@ def lone_survivor_fraction(batch: Batch, arm: Arm) -> Tensor:
     """Share of a replica's steps at which all other members of the group had finished, (S,)."""
     living = _members(batch.live, arm.group).sum(-1)
     return replica_sum(living == 1) / replica_sum(batch.live)
+
+
+def wrong_comparison_fraction(batch: Batch, arm: Arm) -> Tensor:
+    """Share of the comparisons of unequal members that were decided wrongly, (S,), float64; NaN where all are equal."""
+    group = arm.group
+    if group.credit == "outcome":
+        values = _members(episode_returns(batch, number("gamma", batch, arm)), group).unsqueeze(0)
+    else:
+        values = _members(_advantage_target(batch, arm), group)
+    right = comparisons(values)
+    wrong = comparisons(values, _temperature(batch, arm), batch.uniform) != right
+    return replica_sum(wrong.flatten(2)).double() / replica_sum((right != 0).flatten(2))
 
 
 def _ended(batch: Batch, arm: Arm) -> Tensor:

@@ -10,7 +10,13 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.logger import Logger
 from torch import Tensor
 
-from bench.arms.advantage import Batch, dead_group_fraction, lone_survivor_fraction, replica_sum
+from bench.arms.advantage import (
+    Batch,
+    dead_group_fraction,
+    lone_survivor_fraction,
+    replica_sum,
+    wrong_comparison_fraction,
+)
 from bench.config.schema import REFERENCE_CLIP_RANGE, Arm
 from bench.kernel.functions import expm1, sqrt, sum_over
 from bench.learner.actor import Actor
@@ -32,6 +38,8 @@ def rollout_diagnostics(batch: Batch, advantages: Tensor, targets: Tensor | None
     if arm.group_baseline:
         diagnostics["train/dead_groups"] = dead_group_fraction(batch, arm)
         diagnostics["train/lone_survivors"] = lone_survivor_fraction(batch, arm)
+    if batch.uniform is not None:
+        diagnostics["train/wrong_comparisons"] = wrong_comparison_fraction(batch, arm)
     if targets is not None and batch.values is not None:
         diagnostics["train/explained_variance"] = explained_variance(batch.values, targets, batch.live)
     return diagnostics

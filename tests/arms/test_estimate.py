@@ -13,6 +13,7 @@ from bench.arms.advantage import (
     dead_group_fraction,
     episode_returns,
     lone_survivor_fraction,
+    wrong_comparison_fraction,
 )
 from bench.arms.numbers import Numbers
 from bench.config.schema import Arm
@@ -208,6 +209,30 @@ def test_a_comparator_errs_step_by_step_or_once_an_episode_and_each_replica_at_i
     once = advantage(dataclasses.replace(batch, uniform=torch.cat([low[:1, :1], high[:1, :1]], 1)), outcome)
     assert once[0].tolist() == [[1.0, -1.0, 1.0, -1.0], [-1.0, 1.0, -1.0, 1.0]]
     assert torch.equal(once, torch.where(batch.live, once[:1], 0.0))
+
+
+@pytest.mark.parametrize("credit", ["outcome", "reward_to_go"])
+def test_the_share_of_wrong_comparisons(batch: Batch, credit: str) -> None:
+    """Members of a pair differ wherever one of them lives; the first wins where 0 is drawn, and loses where .9 is."""
+    never_knows = arm(*RANKS, f"group.credit={credit}", "group.temperature=1e9")
+    rows = 1 if credit == "outcome" else T
+    drawn = torch.tensor([0.0, 0.9]).double().expand(rows, S, 2).unsqueeze(3)  # by group: its first wins, or loses
+    found = wrong_comparison_fraction(dataclasses.replace(batch, uniform=drawn), never_knows)
+    for replica in range(S):
+        wrong, differ = 0, 0
+        for t in range(rows):
+            for first, wins in ((0, True), (2, False)):
+                values = [
+                    discounted(batch, t, replica, env) if t < LENGTHS[replica, env] else 0.0
+                    for env in (first, first + 1)
+                ]
+                differ += values[0] != values[1]
+                wrong += values[0] != values[1] and (values[0] > values[1]) != wins
+        assert float(found[replica]) == pytest.approx(wrong / differ, abs=1e-12)
+        assert differ > 0
+        assert credit == "outcome" or 0 < wrong < differ
+    equal = dataclasses.replace(batch, uniform=drawn, rewards=torch.zeros_like(batch.rewards))
+    assert bool(wrong_comparison_fraction(equal, never_knows).isnan().all())
 
 
 def test_errors_that_nobody_drew_are_no_errors_but_a_refusal(batch: Batch) -> None:

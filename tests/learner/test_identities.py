@@ -116,3 +116,15 @@ def test_a_comparator_draws_anew_in_every_update_and_for_every_seed() -> None:
         seen.append([row["train/advantage_rms"] for row in model.latest])
     assert len({tuple(column) for column in zip(*seen, strict=True)}) == 3
     assert all(len(set(column)) > 2 for column in zip(*seen, strict=True))
+
+
+def test_the_share_of_wrong_comparisons_is_logged_where_some_may_be() -> None:
+    """Half of them at an infinite temperature, none at a low one, and nobody counts what is always right."""
+    found = {}
+    for temperature in (0, 1e-300, 1e300):
+        config = arm("group", "monte_carlo", "clip", *RANKED, f"group.temperature={temperature}")
+        model = trained(DelayedChoice(), config, 1)
+        found[temperature] = [row.get("train/wrong_comparisons") for row in model.latest]
+    assert found[0] == [None] * 3
+    assert found[1e-300] == [0.0] * 3
+    assert all(share is not None and 0.2 < share < 0.8 for share in found[1e300])
