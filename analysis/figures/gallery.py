@@ -13,7 +13,9 @@ from matplotlib.lines import Line2D
 
 from analysis import load, stats
 from analysis.figures import panel
+from analysis.figures.delay import delay_curves
 from analysis.figures.forest import Families, forest
+from analysis.figures.kinds import kind_curves
 from analysis.figures.references import beta_curve
 from analysis.figures.style import (
     Look,
@@ -173,6 +175,13 @@ def learning_curves(material: Material, look: Look, mode: str, over_time: bool =
     for panels in drawn.values():
         _share_limits([ax for ax in panels if ax.lines])
     return figure
+
+
+def learning_curves_of_kinds(material: Material, look: Look) -> Figure | None:
+    """The learning curves of each brother; None where no task has several kinds of episodes."""
+    runs = material.records.runs
+    facets = {task: facet_arms(runs[runs["task"] == task]) for task in material.tasks}
+    return kind_curves(material.records, material.styles, facets, look)
 
 
 def _share_limits(panels: Sequence[Axes]) -> None:
@@ -457,6 +466,7 @@ def _in_mode(function: Callable[[Material, Look, str], Figure], mode: str) -> Dr
 FIGURES: Mapping[str, Draw] = {
     **{f"learning_curves_{mode}": _in_mode(learning_curves, mode) for mode in reversed(MODES)},
     **{f"final_scores_{mode}": _in_mode(final_scores, mode) for mode in reversed(MODES)},
+    "learning_curves_of_kinds": learning_curves_of_kinds,
     "learning_curves_by_time": lambda material, look: learning_curves(material, look, "stochastic", over_time=True),
     "sample_efficiency": sample_efficiency,
     "performance_profiles": performance_profiles,
@@ -465,6 +475,7 @@ FIGURES: Mapping[str, Draw] = {
     "heat_map": heat_maps,
     "factor_curves": factor_curves,
     "beta_curves": beta_curves,
+    "delay": lambda material, look: delay_curves(material.records.runs, material.styles, look),
     "spaghetti": spaghetti,
     "diagnostics": diagnostics,
 }
@@ -475,6 +486,7 @@ ACROSS_TASKS = (
     "sample_efficiency",
     "performance_profiles",
     "probability_of_improvement",
+    "delay",
 )  # the others fall apart into tasks
 
 WIDE = ("forest",)  # figures that are one panel with much beside it

@@ -13,9 +13,18 @@ from typing import Any
 
 from bench.errors import UserError
 from bench.records import files, provenance
-from bench.speed.plan import Job, Options, Result, jobs, parse
+from bench.speed.plan import PARTS, Job, Options, Result, jobs, parse
 from bench.speed.programs import PROGRAMS, MeasurementFailed, missing, spawn
-from bench.speed.tables import by_program, costs_table, not_learning, of_part, seeds_table, study_table, workload_table
+from bench.speed.tables import (
+    by_program,
+    costs_table,
+    critic_table,
+    not_learning,
+    of_part,
+    seeds_table,
+    study_table,
+    workload_table,
+)
 from bench.speed.targets import targets, targets_table
 
 SCHEMA = 4  # of the records
@@ -25,6 +34,7 @@ TABLES = {  # of each part, below its title
     "seeds": ("steps/s against the number of seeds", seeds_table),
     "costs": ("what this suite's time depends on", costs_table),
     "study": ("a study", study_table),
+    "critic": ("what a critic costs: an update of the same batch with one and without", critic_table),
 }
 
 
@@ -37,6 +47,7 @@ def main(words: Sequence[str]) -> int:
     options = parse(words)
     folder = _folder(options)
     absent = missing(options.peers_python)
+    absent = {name: why for name, why in absent.items() if any(name in PARTS[part] for part in options.parts)}
     if options.only in absent:
         remedy = "; peers_python=PYTHON names another Python" if PROGRAMS[options.only].needs else ""
         raise UserError(f"only={options.only}: {absent[options.only]}{remedy}")
@@ -74,7 +85,9 @@ def _measure_all(planned: Sequence[Job], peers_python: str) -> list[Result]:
     results = []
     for place, job in enumerate(planned, 1):
         title, _ = TABLES[job.part]
-        seeds = f", {len(job.workloads[0].seeds)} seeds" if job.part == "seeds" else ""
+        first = job.workloads[0]
+        seeds = f", {len(first.seeds)} seeds" if job.part == "seeds" else ""
+        seeds += f", {first.arm}, {first.hidden} units" if job.part == "critic" else ""
         label = f"[{place}/{len(planned)}] {PROGRAMS[job.program].title}{seeds} ({title}) …"
         print(label, end=" ", file=sys.stderr, flush=True)
         clock = time.perf_counter()

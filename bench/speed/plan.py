@@ -16,9 +16,12 @@ PARTS: Mapping[str, Sequence[str]] = {  # the programs of each
     "seeds": PPOS,
     "costs": ("lockstep", "two_blocks", "recorded"),
     "study": PPOS,
+    "critic": ("update",),
 }
+WIDTHS = (64, 256, 1024)  # of both hidden layers, with a critic and without
 SEED_COUNTS = (1, 2, 5, 10, 20)
 STACKS = (64, 128, 320)  # numbers of seeds that only this suite trains
+CRITIC_STEPS = 5 * 1024  # as many updates as steps / 1024; the first warms up
 SHORT = 20 * BATCH  # steps per seed where speed alone is measured
 STUDY_TASKS = ("CartPole-v1", "Acrobot-v1", "MountainCar-v0")
 STUDY_ARMS = tuple(itertools.product((4, 10), (128, 256), (0.8, 0.95)))  # epochs, minibatch, λ: all PPOs know them
@@ -114,6 +117,9 @@ def _workloads(options: Options, part: str, name: str, repeat: int) -> list[tupl
         return [(Workload(tuple(range(count)), steps),) for count in counts]
     if part == "study":
         return [study(short)]
+    if part == "critic":  # a process each, so that none has the memory of another; one seed
+        each = itertools.product(WIDTHS, ("critic", "critic_free"))
+        return [(Workload((0,), CRITIC_STEPS, arm=arm, hidden=width, task="weekly_exam"),) for width, arm in each]
     if part == "costs":  # a recorded run twice as long, as most cells are: some costs come once for each run
         if name == "recorded":
             return [(replace(one, steps=2 * one.steps),)]

@@ -42,6 +42,7 @@ PROGRAMS: dict[str, Program] = {
     "rejax_ppo": Program("rejax PPO (JAX), seeds in one program", "jax_programs.rejax_ppo", True, needs="rejax"),
     "matrix_products": Program("matrix products of the updates alone", "lockstep.matrix_products", together=True),
     "two_blocks": Program("this suite, two blocks on two cores", "lockstep.lockstep", together=True, copies=2),
+    "update": Program("an update with a critic and without", "critic.update", together=True),
     "recorded": Program("this suite's command, with all records", "recorded.recorded", together=True),
 }
 

@@ -94,6 +94,33 @@ def costs_table(results: Sequence[Result]) -> str:
     return markdown(rows) if len(rows) > 1 else ""
 
 
+def critic_pairs(results: Sequence[Result]) -> dict[int, dict[str, Measurement]]:
+    """Return, by the width of the hidden layers, the measurements with a critic and without."""
+    found: dict[int, dict[str, Measurement]] = {}
+    for result in of_part(results, "critic"):
+        (workload,), (measured,) = result.job.workloads, result.measurements
+        if measured.counted is not None:
+            found.setdefault(workload.hidden, {})[workload.arm] = measured
+    return {width: pair for width, pair in found.items() if len(pair) == 2}
+
+
+def critic_table(results: Sequence[Result]) -> str:
+    """A row per width and arm: parameters, bytes and milliseconds of an update of one seed."""
+    names = {"critic": "with a critic", "critic_free": "without"}
+    kilobytes = {"weights": "weights and gradients kB", "optimiser": "Adam kB", "activations": "activations kB"}
+    rows = [["hidden units", "arm", "parameters", *kilobytes.values(), "peak MB", "update, CPU ms"]]
+    for width, pair in critic_pairs(results).items():
+        for arm, title in names.items():
+            counted = pair[arm].counted or {}
+            parameters = counted["actor_parameters"] + counted["critic_parameters"]
+            sizes = [f"{counted[name] / 1e3:,.0f}" for name in kilobytes]
+            seconds = f"{1e3 * pair[arm].seconds:,.1f}"
+            rows.append(
+                [f"{width}, {width}", title, f"{parameters:,}", *sizes, f"{counted['peak'] / 1e6:,.1f}", seconds]
+            )
+    return markdown(rows) if len(rows) > 1 else ""
+
+
 def study_table(results: Sequence[Result]) -> str:
     """Seconds for the study, start-up and compiling included."""
     times = study_seconds(results)

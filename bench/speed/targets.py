@@ -5,9 +5,19 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from bench.speed.plan import STACKS, Result
-from bench.speed.tables import REFERENCE, by_program, by_seeds, markdown, of_part, ratios, study_seconds
+from bench.speed.tables import (
+    REFERENCE,
+    by_program,
+    by_seeds,
+    critic_pairs,
+    markdown,
+    of_part,
+    ratios,
+    study_seconds,
+)
 
 GIB = 2**30
+SAVED = 0.75  # "saves memory and computing" is taken to mean a quarter or more; an equal network more is one half
 
 
 @dataclass(frozen=True)
@@ -21,7 +31,7 @@ class Target:
 
 def targets(results: Sequence[Result]) -> list[Target]:
     """Return all targets that these results can be held against."""
-    return [target for judge in (_workload, _seeds, _costs, _recorded, _study) for target in judge(results)]
+    return [target for judge in (_workload, _seeds, _costs, _recorded, _study, _critic) for target in judge(results)]
 
 
 def targets_table(judged: Sequence[Target]) -> str:
@@ -111,6 +121,20 @@ def _recorded(results: Sequence[Result]) -> Iterator[Target]:
             share = kept / (run.seconds - run.spent["evaluation"])
             yield _at_most("diagnostics, records and W&B, share of a run", 0.05, share)
             yield _at_most("seconds from the command line to the first rollout", 4, run.spent["startup"])
+
+
+def _critic(results: Sequence[Result]) -> Iterator[Target]:
+    """Of the largest networks, where they are most of what there is; a critic as large as the actor doubles it."""
+    pairs = critic_pairs(results)
+    if not pairs:
+        return
+    width = max(pairs)
+    with_one, without = (pairs[width][arm] for arm in ("critic", "critic_free"))
+    of = f"an update without a critic, share of one with ({width} units)"
+    for name, said in (("peak", "memory"), ("activations", "activations")):  # the others are arithmetic
+        before, after = ((each.counted or {})[name] for each in (with_one, without))
+        yield _at_most(f"{of}: {said}", SAVED, after / before)
+    yield _at_most(f"{of}: time", SAVED, without.seconds / with_one.seconds)
 
 
 def _study(results: Sequence[Result]) -> Iterator[Target]:

@@ -18,8 +18,9 @@ class Workload:
     task: str = "CartPole-v1"
     epochs: int = EPOCHS
     gae_lambda: float = 0.95
-    arm: str = "ppo"  # of `bench.speed.lockstep.ARMS`
+    arm: str = "ppo"  # of `bench.speed.lockstep.ARMS`, or of `bench.speed.critic`
     learning_rate: float = LEARNING_RATE
+    hidden: int = HIDDEN
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class Measurement:
     update_seconds: float | None = None
     mean_return: float | None = None  # at the end, over seeds and episodes; of runs of `LEARNING_STEPS` and more
     spent: Mapping[str, float] | None = None  # seconds by what they were spent on, of `bench.speed.recorded`
+    counted: Mapping[str, int] | None = None  # numbers and bytes, of `bench.speed.critic`
     peak_memory: int = 0  # bytes of the process
     cpu_share: float = 1.0  # of the time, in which the process had its core
 

@@ -46,7 +46,7 @@ def test_everything_is_shown_drawn_and_recorded(tmp_path, monkeypatch, capsys):
     assert figure.stem == path.stem
     data = json.loads(path.read_text())
     assert [set(target) for target in data["targets"]] == [{"target", "measured", "met"}] * len(data["targets"])
-    assert {entry["part"] for entry in data["measurements"]} == {"workload", "seeds", "costs", "study"}
+    assert {entry["part"] for entry in data["measurements"]} == {"workload", "seeds", "costs", "study", "critic"}
 
 
 @pytest.mark.parametrize(

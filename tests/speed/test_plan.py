@@ -19,7 +19,7 @@ from bench.speed.workload import Workload
         (["only=recorded", "part=study"], "unknown program of part=study 'recorded': allowed are lockstep, sb3_ppo"),
         (["sedes=3"], "unknown argument of speed 'sedes=3': allowed are only=…, part=…, seeds=…"),
         (["lockstep"], "unknown argument of speed 'lockstep'"),
-        (["part=seed"], "unknown part 'seed': allowed are workload, seeds, costs, study; did you mean 'seeds'"),
+        (["part=seed"], "unknown part 'seed': allowed are workload, seeds, costs, study, critic; did you mean 'seeds'"),
         (["seeds=0"], "seeds=0: must be at least 1"),
         (["repeats=-1"], "repeats=-1: must be at least 1"),
         (["steps=many"], "steps=many: must be a whole number"),
