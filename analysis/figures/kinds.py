@@ -32,8 +32,8 @@ def kind_curves(
     rows: list[list[Panel]] = []
     for task, table in found.items():
         for facet in facets[task] if len(table) else ():
-            row = [(task, kind, facet) for kind in bounds[task]]
-            rows += [row[start : start + across] for start in range(0, len(row), across)]
+            panels = [(task, kind, facet) for kind in bounds[task]]
+            rows += [panels[start : start + across] for start in range(0, len(panels), across)]
     if not rows:
         return None
     figure, placed = ragged(rows, (4.6, 2.7) if across > 1 else (4.2, 3.6), look)

@@ -59,10 +59,11 @@ def delay_rows(runs: pd.DataFrame) -> pd.DataFrame:
     """
     mine = runs[is_delayed(runs) & (runs["status"] == "done")]
     mine = mine.assign(delay=knob(mine, "delay"), hidden=knob(mine, "hidden"))
-    rows = [
-        {"arm": str(arm), "hidden": bool(hidden), "delay": int(delay)} | _judged(found, str(arm), int(delay))
-        for (arm, hidden, delay), found in mine.groupby(["arm", "hidden", "delay"], sort=False)
-    ]
+    rows = []
+    for _, found in mine.groupby(["arm", "hidden", "delay"], sort=False):
+        first = found.iloc[0]
+        arm, delay = str(first["arm"]), int(first["delay"])
+        rows.append({"arm": arm, "hidden": bool(first["hidden"]), "delay": delay} | _judged(found, arm, delay))
     return pd.DataFrame(rows, columns=["arm", "hidden", "delay", "n", "mean", "low", "high", "missed"])
 
 

@@ -90,7 +90,7 @@ def _kernel_memory() -> Iterator[list[int]]:
         give(steps)
         noted.append(steps._kept["work"].nbytes)
 
-    KernelSteps._give_memory = noting  # type: ignore[method-assign]
+    KernelSteps._give_memory = noting  # type: ignore[assignment, method-assign]
     try:
         yield noted
     finally:
