@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.figures.style import Look, Style, grid, handles
+from analysis.figures.style import Look, Style, grid, legend_of_arms, legend_size
 from analysis.tables.delay import delay_rows
 
 SEEN = {False: "the decision is seen", True: "the decision is hidden"}
@@ -30,7 +30,8 @@ def delay_curves(runs: pd.DataFrame, styles: Mapping[str, Style], look: Look) ->
     arms = {arm: style for arm, style in styles.items() if arm in set(rows["arm"])}
     ways = [hidden for hidden in SEEN if (rows["hidden"] == hidden).any()]
     every = sorted(rows["delay"].unique())
-    figure, axes = grid(2, len(ways), (4.2, 2.7), look, extra=0.5)
+    across, extra = legend_size(arms, 4.2 * len(ways), look)
+    figure, axes = grid(2, len(ways), (4.2, 2.7), look, extra=extra)
     low = min(0.0, float(rows["low"].min())) - 0.1
     for column, hidden in enumerate(ways):
         mine = rows[rows["hidden"] == hidden]
@@ -42,7 +43,7 @@ def delay_curves(runs: pd.DataFrame, styles: Mapping[str, Style], look: Look) ->
         axes[1, column].set_xlabel("weeks from the decision to the exam")
     axes[0, 0].set_ylabel("final score\n(0: random, 1: best)")
     axes[1, 0].set_ylabel("bias: share of the exam\nnot credited (exact)")
-    figure.legend(handles=handles(arms), loc="outside lower center", ncols=3 if len(ways) > 1 else 2)
+    legend_of_arms(figure, arms, across)
     return figure
 
 

@@ -179,8 +179,7 @@ def learning_curves(material: Material, look: Look, mode: str, over_time: bool =
 
 def learning_curves_of_kinds(material: Material, look: Look) -> Figure | None:
     """The learning curves of each brother; None where no task has several kinds of episodes."""
-    runs = material.records.runs
-    facets = {task: facet_arms(runs[runs["task"] == task]) for task in material.tasks}
+    facets = {task: facet_arms(material, task) for task in material.tasks}
     return kind_curves(material.records, material.styles, facets, look)
 
 

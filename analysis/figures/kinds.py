@@ -1,24 +1,23 @@
 """Learning curves of each kind of episode, such as of each brother, where a task has several kinds."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.legend import Legend
 
 from analysis.figures import panel
-from analysis.figures.style import Look, Style, legend_below, legend_right, ragged
+from analysis.figures.style import Look, Style, legend_of_arms, legend_size, ragged, wrapped
 from analysis.load import Records
 from bench.observer import EXACT, RETURN_OF
-
-Panel = tuple[str, str, str]  # task, kind, facet
 
 
 def kind_curves(
     records: Records, styles: Mapping[str, Style], facets: Mapping[str, Mapping[str, Sequence[str]]], look: Look
 ) -> Figure | None:
-    """A row per task and facet, a column per kind; dotted, the random policy and the best. None without kinds.
+    """A row for each task and facet, with a panel for each kind; None where no task has kinds.
+
+    Dotted are the returns of the random policy and of the best.
 
     Args:
         records: with the arms that are shown.
@@ -28,29 +27,21 @@ def kind_curves(
     """
     bounds = {str(block["task"]): block["kinds"] for block in records.blocks if block.get("kinds")}
     found = {task: _curves(records, task, list(bounds[task])) for task in facets if task in bounds}
-    across = look.columns(3) - 1 or 1
-    rows: list[list[Panel]] = []
-    for task, table in found.items():
-        for facet in facets[task] if len(table) else ():
-            panels = [(task, kind, facet) for kind in bounds[task]]
-            rows += [panels[start : start + across] for start in range(0, len(panels), across)]
+    panels = [[(task, kind, facet) for kind in bounds[task]] for task in found for facet in facets[task]]
+    rows = wrapped([row for row in panels if len(found[row[0][0]])], look.columns(2))
     if not rows:
         return None
-    figure, placed = ragged(rows, (4.6, 2.7) if across > 1 else (4.2, 3.6), look)
-    for row in placed:
-        for ax, (task, kind, facet) in row:
-            chosen = {arm: styles[arm] for arm in facets[task][facet]}
-            panel.learning_curve(found[task], chosen, ax=ax, value=kind)
-            for bound in bounds[task][kind].values():
-                ax.axhline(bound, color="0.5", linewidth=0.9, linestyle=":")
-            ax.set_title(" · ".join(filter(None, [task, kind, facet])))
-            ax.set_ylabel("return (stochastic)" if ax is row[0][0] else "")
-        (legend_right if across > 1 else _under)(row[-1][0], chosen)
+    across, extra = legend_size(styles, 4.2 * max(map(len, rows)), look)
+    figure, placed = ragged(rows, (4.2, 2.7), look, extra=extra)
+    for ax, (task, kind, facet) in itertools.chain.from_iterable(placed):
+        chosen = {arm: style for arm, style in styles.items() if arm in facets[task][facet]}
+        panel.learning_curve(found[task], chosen, ax=ax, value=kind)
+        for bound in bounds[task][kind].values():
+            ax.axhline(bound, color="0.5", linewidth=0.9, linestyle=":")
+        ax.set_title("\n".join(filter(None, [f"{task}: {kind}", facet])))
+        ax.set_ylabel("return (stochastic)")
+    legend_of_arms(figure, styles, across)
     return figure
-
-
-def _under(ax: Axes, styles: Mapping[str, Style]) -> Legend:
-    return legend_below(ax, styles, 2)
 
 
 def _curves(records: Records, task: str, kinds: Sequence[str]) -> pd.DataFrame:
