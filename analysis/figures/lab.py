@@ -50,7 +50,7 @@ def plane(found: Laboratory, task: str, stage: str, styles: Mapping[str, Style],
                 label=f"critic ({critic} V), λ = 0 … 1")  # fmt: skip
         if critic == "learned":
             for index in (0, len(x) - 1):
-                ax.annotate(f"λ={lambdas[index]:g}", (x[index], y[index]), fontsize="x-small", xytext=(6, 0),
+                ax.annotate(f"λ={lambdas[index]:g}", (x[index], y[index]), fontsize="x-small", xytext=(5, 6),
                             textcoords="offset points", va="center", zorder=5)  # fmt: skip
     for arm, style in styles.items():
         mine = usual(rows)

@@ -51,6 +51,7 @@ class Part:
     Attributes:
         small: sentences that explain, in small type.
         folded: whether a page shows it when its heading is clicked, and does not print it.
+        of_page: whether the page alone shows it, and `report.md` says only that it is there.
     """
 
     heading: str
@@ -60,6 +61,7 @@ class Part:
     figures: tuple[str, ...] = ()
     small: tuple[str, ...] = ()
     folded: bool = False
+    of_page: bool = False
 
     @property
     def anchor(self) -> str:
@@ -183,6 +185,9 @@ def compose(
         Part("Cost", tables=(cost_table(costs), *_present(critic_table(chosen.runs))), folded=True),
         Part("How it was made", items=tuple(_provenance(records)), folded=True),
     ]
+    if not records.laboratory.empty:  # it is about estimators, and what they train to is in the closing table
+        aside = ("TD, GAE and Monte Carlo", "Final scores", f"Against {records.control}", "Speed and stability", "Cost")
+        parts = [replace(part, of_page=part.heading in aside) for part in parts]
     return Document(records.title, tuple(parts))
 
 
@@ -441,9 +446,11 @@ def _pairs(mapping: Mapping[str, object]) -> str:
 
 
 def markdown(document: Document) -> str:
-    """`report.md`; figures are links to files beside it, second views are named alone."""
+    """`report.md`; figures are links to files beside it, second views and what is of the page are named alone."""
     parts = [f"# {formats.markdown_text(document.title)}"]
-    for place, part in enumerate(document.parts):
+    shown = [part for part in document.parts if not part.of_page]
+    of_page = [formats.markdown_text(part.heading) for part in document.parts if part.of_page]
+    for place, part in enumerate(shown):
         parts.append(f"## {formats.markdown_text(part.heading)}")
         parts += [formats.markdown_text(sentence) for sentence in (*part.sentences, *part.small)]
         if part.items:
@@ -455,7 +462,8 @@ def markdown(document: Document) -> str:
                 parts += [f"![{name.replace('_', ' ')}]({name}.svg)", *told]
         if second := [f"`{name}`" for name in part.figures if name in SECOND_VIEWS]:
             parts.append(f"Second views, in index.html and as files once the report is written: {', '.join(second)}.")
-        if not place and len(document.parts) > 1:
-            links = [f"[{formats.markdown_text(each.heading)}](#{each.anchor})" for each in document.parts[1:]]
+        if not place and len(shown) > 1:
+            links = [f"[{formats.markdown_text(each.heading)}](#{each.anchor})" for each in shown[1:]]
             parts.append(f"Contents: {' · '.join(links)}")
+            parts += [f"In index.html alone, and in CSV files: {', '.join(of_page)}."] if of_page else []
     return "\n\n".join(parts) + "\n"

@@ -14,6 +14,7 @@ from analysis.figures.captions import caption
 from analysis.figures.gallery import FIGURES, Material
 from analysis.figures.style import FORMATS, Look, Style, save
 from analysis.load import MODES, Records
+from analysis.load.laboratory import METRICS
 from analysis.report import document, lab, page, tuned
 from analysis.report.document import Document, Part, Verdicts
 from analysis.report.page import Drawing
@@ -81,7 +82,7 @@ def _write_trained(
     said = document.compose(records, estimates, material, verdicts, [*names, *measured], too_large)
     if tuning is not None:
         said = said.after("In short", tuned.parts(tuning))
-    said = said.after("Final scores", _measured_parts(records, material.estimates))
+    said = said.after("Final scores", _measured_parts(records, material.estimates, verdicts))
     saved = _saved(measured)
     yield from _write_measured(records, saved, folder)
     drawings: dict[str, list[Drawing]] = {name: [] for name in names}
@@ -102,8 +103,8 @@ def _write_laboratory(
 ) -> Generator[Path, None, Document]:
     """The report of a study that was measured and not trained."""
     saved = _saved(lab_figures.drawings(records.laboratory, LOOK))
-    parts = [*_measured_parts(records, pd.DataFrame()), Part("Figures", figures=tuple(saved))]
     verdicts = Verdicts.of(records, claims_files)
+    parts = [*_measured_parts(records, pd.DataFrame(), verdicts), Part("Figures", figures=tuple(saved))]
     said = _with_captions(document.compose_laboratory(records, verdicts, parts), saved)
     yield from _write_measured(records, saved, folder)
     yield from _write_verdicts(verdicts, None, folder)
@@ -126,8 +127,9 @@ def _with_captions(said: Document, names: Iterable[str], material: Material | No
     return replace(said, captions={name: text for name, text in found.items() if text})
 
 
-def _measured_parts(records: Records, estimates: pd.DataFrame) -> list[Part]:
-    return lab.parts(records.laboratory, estimates, records.runs, records.name.split("+"))
+def _measured_parts(records: Records, estimates: pd.DataFrame, verdicts: Verdicts) -> list[Part]:
+    judged = {row.task for row in verdicts.rows if row.metric in METRICS}
+    return lab.parts(records.laboratory, estimates, records.runs, records.name.split("+"), judged)
 
 
 def _saved(drawings: Mapping[str, Figure]) -> Drawn:

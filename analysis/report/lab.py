@@ -1,12 +1,12 @@
 """What a report says of the laboratory's measurements: the estimators, where a baseline hurts, fairness, the truth."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import pandas as pd
 
-from analysis.load.laboratory import POLICY, Laboratory
+from analysis.load.laboratory import POLICY, STAGE, Laboratory
 from analysis.report.document import Part
 from analysis.tables.formats import number_text
 from analysis.tables.lab import baselines_table, fairness_table, final_returns, hurts, policies_lines, targets_table
@@ -16,14 +16,24 @@ UNIT = (
     "The unit is a policy: one training run of its own seed. Numbers are means over policies with Student's interval. "
     "Every policy's value is in policies.csv and in the figures; every mean of every stage in laboratory.csv."
 )
-EVERY = "The paired differences that claims are judged by, one number per policy in the order of seeds."
+EVERY = (
+    "The paired differences that claims are judged by, one number per policy in the order of seeds. Those of other "
+    "tasks: figures `policies`, policies.csv."
+)
 EXAM_WORLDS = ("exam_question", "weekly_exam")  # the laboratory tells their brothers apart
 
 
-def parts(found: Laboratory, estimates: pd.DataFrame, runs: pd.DataFrame, studies: Sequence[str]) -> list[Part]:
+def parts(
+    found: Laboratory,
+    estimates: pd.DataFrame,
+    runs: pd.DataFrame,
+    studies: Sequence[str],
+    judged: Collection[str] = (),
+) -> list[Part]:
     """What a report says about it: the estimators, where a baseline hurts, fairness, and how true the truth is.
 
-    Of a study that was not measured, only which command would measure its brothers' shares, if it has any.
+    Every policy's differences are told of the tasks that claims are `judged` on; of all, where there is none. Of a
+    study that was not measured, only which command would measure its brothers' shares, if it has any.
     """
     fairness = [table for task in found.tasks if (table := fairness_table(found, task)) is not None]
     told = [] if fairness else _unmeasured(runs, studies)
@@ -38,7 +48,7 @@ def parts(found: Laboratory, estimates: pd.DataFrame, runs: pd.DataFrame, studie
     return [
         Part("The estimators, measured", (UNIT,), tables=(targets,) if targets else ()),
         Part("Where a baseline hurts", items=harm, tables=(baselines,) if baselines else ()),
-        *([Part("Every policy", (EVERY,), items=tuple(policies_lines(found)))] if targets else []),
+        *([Part("Every policy", (EVERY,), items=tuple(policies_lines(found, judged)))] if targets else []),
         *fair,
         Part("The ground truth", items=truth),
     ]
@@ -88,6 +98,9 @@ def _precision(found: Laboratory, task: str, label: str) -> str:
     if np.isfinite(score):
         way = f", {number_text(learned, 2)} of the way" if np.isfinite(learned) else ""
         said.append(f"score {number_text(score, 2)}{way}")
+    ways = rows.loc[rows["quantity"] == "learned", "value"]
+    if label.partition(" ")[0] == STAGE and ways.isna().any():
+        said.append(f"{ways.isna().sum()} of {policies} learned nothing, and their first policy stands for {STAGE}")
     said.append(_known(known.get("truth_precision", np.nan), "values", "of the true advantages"))
     said.append(_known(known.get("true_gradient_precision", np.nan), "gradient", "of its length"))
     return ", ".join(text for text in said if text)

@@ -1,6 +1,6 @@
 """The laboratory's tables and sentences: the estimators, what hurts, fairness between brothers. The unit: a policy."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -87,6 +87,7 @@ def _of_arm(rows: pd.DataFrame, arm: str) -> pd.DataFrame:
 def _row(arm: str, rows: pd.DataFrame, returns: Mapping[str, tuple[float, float, float]]) -> tuple[str, ...]:
     names = ("relative_bias", "relative_variance", "signal", "cosine", "least_error")
     cells = [_cell(rows, name) for name in names]
+    cells[2] = cells[2].partition(" ")[0]  # what the first two are shares of; its interval is in laboratory.csv
     return (arm.removeprefix("critic-"), *cells, interval_text(returns[arm], 2) if arm in returns else "–")
 
 
@@ -94,7 +95,8 @@ def _cell(rows: pd.DataFrame, quantity: str) -> str:
     """A quantity with its interval; a dash where there is none."""
     if quantity not in rows.index:
         return "–"
-    return cell_text(rows.loc[[quantity], ["value", "low", "high"]].to_numpy(float)[0])
+    numbers = rows.loc[[quantity], ["value", "low", "high"]].to_numpy(float)[0]
+    return cell_text(numbers.clip(-1, 1) if quantity == "cosine" else numbers)  # no cosine lies beyond
 
 
 def cell_text(numbers: Sequence[float] | np.ndarray) -> str:
@@ -238,11 +240,15 @@ def _shares(rows: pd.DataFrame, kinds: Sequence[str]) -> list[str]:
     return [cell_text(numbers[kind, share]) for kind in kinds for share in SHARES]
 
 
-def policies_lines(found: Laboratory) -> list[str]:
-    """Every policy's difference between targets under the critic, in the order of seeds: a line per pair and task."""
+def policies_lines(found: Laboratory, tasks: Collection[str] = ()) -> list[str]:
+    """Every policy's difference between targets under the critic, in the order of seeds: a line per pair and task.
+
+    Of these `tasks`; of all, where none of them was measured.
+    """
     lines = []
+    chosen = [task for task in found.tasks if task in tasks] or found.tasks
     for name, (metric, first, second) in PAIRS.items():
-        for task in found.tasks:
+        for task in chosen:
             label = stage_of(found, task)
             rows = usual(measured(found.each(task, METRICS[metric][0], label), metric))
             wide = rows[rows["baseline"] == "critic"].pivot_table(

@@ -134,7 +134,7 @@ def test_the_smallest_error_is_named_with_what_is_not_told_apart() -> None:
 
 def test_in_a_single_step_all_targets_are_one(found: Laboratory) -> None:
     """A negative control: TD, GAE and Monte Carlo cannot differ where an episode has one step."""
-    rows = found.quantities[(found.quantities["baseline"] == "critic") & (found.quantities["critic"] == "exact")]
+    rows = found.quantities[(found.quantities["baseline"] == "critic") & (found.quantities["critic"] == "learned")]
     rows = rows[~rows["swept"]]
     keys = ["seed", "level", "weights", "episodes", "step", "kind", "quantity"]
     wide = rows[rows["level"] != "kind"].pivot_table(index=keys, columns="advantage", values="value", dropna=False)
@@ -232,6 +232,23 @@ def test_a_study_of_brothers_that_was_not_measured_says_what_measures_it() -> No
     assert part.sentences == ("Not measured yet; python -m bench lab study=article measures it.",)
     assert lab_report.parts(nothing, pd.DataFrame(), runs[1:], ["article"]) == []
     assert lab_report.parts(nothing, pd.DataFrame(), runs, ["clipping"]) == []
+
+
+def test_policies_that_learned_nothing_are_counted() -> None:
+    """Where the last policy has the first one's score, there is no way to be halfway on."""
+    keys = {"task": "mountain_car", "level": "policy"}
+    rows = [
+        {**keys, "label": label, "seed": seed, "quantity": name, "value": value}
+        for label, ways in (("halfway", [np.nan, 0.4, np.nan]), ("start", [np.nan] * 3))
+        for seed, way in enumerate(ways)
+        for name, value in (("learned", way), ("score", -200.0))
+    ]
+    notes = pd.DataFrame({"task": "mountain_car", "label": ["halfway", "start"], "truth": "time_limited"})
+    (line,) = lab_report.precision_lines(Laboratory(pd.DataFrame(rows), pd.DataFrame(), notes))
+    halfway, start = line.split(";")
+    assert "3 policies, score −200.00, 0.40 of the way" in halfway
+    assert "2 of 3 learned nothing, and their first policy stands for halfway" in halfway
+    assert "learned nothing" not in start
 
 
 def test_arms_left_out_are_named_with_the_reason() -> None:
