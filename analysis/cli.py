@@ -9,11 +9,11 @@ from pathlib import Path
 from analysis import load
 from analysis.figures import gallery
 from analysis.figures.style import Look, LookName
-from analysis.load import Records
+from analysis.load import Records, earlier_tuning
 from analysis.load.pull import pull
 from analysis.report import document, files, scoreboard
 from analysis.report.document import Document
-from analysis.tables import formats, published, reproduction, tuned
+from analysis.tables import formats, published, reproduction
 from bench.config.arguments import read, word
 from bench.errors import UserError, exit_code, unknown
 from bench.verdicts import hypotheses
@@ -122,7 +122,7 @@ def _report(words: Sequence[str]) -> int:
     folder = Path(options.results) / options.study[0] / "report"
     files.check_folder(folder)
     everything = load.read(options.study, options.results)
-    records, tuning = tuned.split(_of_pool(everything, options), folder.parent)
+    records, tuning = earlier_tuning.split(_of_pool(everything, options), folder.parent)
     _warn(records)
     if names:
         suffix = f"-{options.style}" + (f"-{options.width:g}in" if options.width else "")

@@ -37,9 +37,21 @@ CAPTIONS: Mapping[str, str] = {  # by the beginning of a figure's name
     "the exact optimum of the same references. {n}.",
     "spaghetti": "Every seed's own return (stochastic policy) over environment steps; thick: their mean. Not smoothed.",
     "diagnostics": "Mean over seeds in 40 equal parts of the budget; without a band. {n}.",
-    "tuning_settings": "Final score of every setting that was tried, over each key; a ring: the one that was chosen.",
-    "tuning_optimism": "The winners on the seeds that chose them and on fresh ones, each a mean with Student's 95 % "
-    "interval; dots: single seeds.",
+    "design_claims": "Effects at four readings in units of their margin (grey: within it), in the direction claimed, "
+    "with intervals that hold for all rows of a reading at once at 95 %. The unit is a seed, and over the "
+    "space a setting. What lies beyond the edge ends there.",
+    "design_expected_best": "The best of k settings that were tried, expected and cross-fitted: chosen by one seed, "
+    "scored by the others. Bars: 95 % bootstrap intervals over settings.",
+    "design_sensitivity": "Each arm at its per-task best, against what it loses by one setting for all tasks; both "
+    "cross-fitted. Bars: 95 % delete-half jackknife intervals over settings.",
+    "design_left_out": "Chosen settings on fresh seeds: mean with Student's 95 % interval over seeds. These tasks say "
+    "nothing about another one.",
+    "design_optimism": "The best setting of the whole search and of random halves of it on fresh seeds, with Student's "
+    "95 % interval over seeds, beside its score on the seeds that chose it, which is too high.",
+    "design_responses": "Mean over all other settings, in bins of each key's range. Bars: Student's 95 % interval over "
+    "settings. Triangles: where the arms' own numbers lie.",
+    "design_contours": "A fit of second degree in the two keys that foretell the score best, shown with its "
+    "cross-validated R² and only where that is above 0. Dots: settings, coloured by their score.",
     "bias_variance_plane": f"Root mean squares relative to the true advantages', over policies; λ from 0 to 1 is a "
     f"curve. Thin: single policies. {_LAB}",
     "gradient_cosine": f"Mean cosine of two batches' gradients. Band: Student's 95 % interval over policies. {_LAB}",

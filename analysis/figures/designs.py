@@ -66,10 +66,10 @@ def drawings(readings: Readings, styles: Mapping[str, Style], look: Look) -> dic
         for name, draw in FIGURES.items():
             figure = draw(readings, chosen, look)
             if figure is not None:
-                found[f"{designed.name}_{name}"] = figure
+                found[f"design_{name}_{designed.name}"] = figure
         for task in designed.tasks:
             for name, of_task in OF_TASK.items():
-                found[f"{designed.name}_{name}_{task}"] = of_task(readings, task, chosen, look)
+                found[f"design_{name}_{designed.name}_{task}"] = of_task(readings, task, chosen, look)
     return found
 
 

@@ -75,6 +75,7 @@ class PlannedCell:
     seeds: tuple[int, ...]
     design: str = ""
     stratum: str = ""
+    seed_pool: str = ""
 
 
 def study_folder(root: Path, name: str) -> Path:
@@ -106,6 +107,7 @@ def plan(folder: Path, root: Path, problems: list[Problem]) -> tuple[Mapping[str
             tuple(cell["seeds"]),
             cell.get("design", ""),
             cell.get("stratum", ""),
+            cell.get("seed_pool", ""),
         )
         for cell in header["cells"]
     ]

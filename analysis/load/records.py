@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from analysis.load import labels, laboratory, sound
+from analysis.load import labels, laboratory, settings, sound
 from analysis.load.blocks import COLUMNS, SCORES, LoadedBlock, PlannedCell, Problem, plan, read_blocks, study_folder
 from analysis.load.laboratory import Laboratory
 from bench.config import names
@@ -126,7 +126,7 @@ class Records:
         measured: by task and hash of a cell, what each of its finished runs comes to.
         exact_measured: the same from exact returns, of the cells where every evaluation has them.
         designs: the designs of settings that the studies have.
-        settings: the runs of these designs, which are in no other table; see `analysis.load.designed`.
+        settings: the runs of these designs, which are in no other table; see `analysis.load.settings`.
     """
 
     name: str
@@ -212,7 +212,8 @@ def _of_pool(
     blocks: Sequence[LoadedBlock], plans: Sequence[PlannedCell], pool: str
 ) -> tuple[list[LoadedBlock], list[PlannedCell]]:
     """Without the cells whose seeds are of the other pool that judges; a cell of which no block is there is kept."""
-    gone = {block.record.get("hash") for block in blocks if block.record.get("seed_pool") in {*JUDGING} - {pool}}
+    records = [block.record for block in blocks if "design" not in block.record]  # designs choose, and judge, apart
+    gone = {record.get("hash") for record in records if record.get("seed_pool") in {*JUDGING} - {pool}}
     kept = [block for block in blocks if block.record.get("hash") not in gone]
     return kept, [cell for cell in plans if cell.hash not in gone]
 
@@ -249,6 +250,8 @@ def read(studies: Sequence[str], results: str | Path = "results", seed_pool: str
     blocks, plans = labels.with_tasks_apart(sound.without_infinite(blocks), plans)
     sound.refuse_several_bounds(blocks)
     exact, partly_exact = _solved(blocks)
+    designs = [design for header in headers for design in header.get("designs", {}).values()]
+    (blocks, plans), of_designs = settings.split(blocks, plans)
     blocks = [_judged_exactly(block) if block.record.get("task") in exact else block for block in blocks]
     runs = _runs(blocks, plans)
     runs = runs.assign(name=runs["arm"], arm=labels.arm_labels(runs, _factor_names(blocks)))
@@ -269,12 +272,14 @@ def read(studies: Sequence[str], results: str | Path = "results", seed_pool: str
         laboratory=laboratory.together(
             [stage for share in shares.values() for stage in share.stages], missing, earlier
         ),
-        blocks=tuple(block.record for block in blocks if "status" in block.record),
+        blocks=tuple(block.record for block in [*blocks, *of_designs[0]] if "status" in block.record),
         shares=shares,
         exact=exact,
         partly_exact=partly_exact,
         measured=_measured(blocks, lambda block: block.measured),
         exact_measured=_measured(blocks, lambda block: block.exact_measured if block.tables else block.measured),
+        designs=tuple(designs),
+        settings=settings.frame(*of_designs, designs, exact, STATUSES),
     )
 
 

@@ -57,12 +57,12 @@ def frames(readings: Readings) -> dict[str, pd.DataFrame]:
     """The readings for other programs, by the name of the file; those that have a row."""
     name = readings.designed.name
     found = {
-        f"{name}_chosen": readings.chosen,
-        f"{name}_expected_best": readings.expected,
-        f"{name}_sensitivity": readings.plane,
-        f"{name}_responses": readings.responses,
-        f"{name}_fits": readings.fits,
-        f"{name}_claims": _claims_frame(readings),
+        f"design_chosen_{name}": readings.chosen,
+        f"design_expected_best_{name}": readings.expected,
+        f"design_sensitivity_{name}": readings.plane,
+        f"design_responses_{name}": readings.responses,
+        f"design_fits_{name}": readings.fits,
+        f"design_claims_{name}": _claims_frame(readings),
     }
     return {file: table for file, table in found.items() if not table.empty}
 

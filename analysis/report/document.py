@@ -361,6 +361,18 @@ def compose_laboratory(records: Records, verdicts: Verdicts, measured: Sequence[
     return Document(records.title, tuple(parts))
 
 
+def compose_designs(records: Records, readings: Sequence[Part], figures: Sequence[str]) -> Document:
+    """The report of a study with designs of settings: `readings` are what each is read for."""
+    own = f"Own numbers: {summary(records.runs)}"
+    parts = [
+        *readings,
+        Part("Figures", figures=tuple(figures)),
+        *_troubles(records),
+        Part("How it was made", (own,) if len(records.runs) else (), items=tuple(_provenance(records))),
+    ]
+    return Document(records.title, tuple(parts))
+
+
 def of_control(verdicts: Verdicts, material: Material) -> Table | None:
     """The arms that are shown beside the control; None where none is held against one."""
     shown = [each for each in verdicts.compared if each.row.arm in material.styles]
@@ -412,13 +424,14 @@ def _provenance(records: Records) -> list[str]:
         ("Versions", [_pairs(block.get("versions") or {}) for block in blocks]),
         ("Machines", [_pairs(block.get("host") or {}) for block in blocks]),
     ]
-    steps = records.runs["env_steps"].astype(float).sum()
-    hours = records.runs["cpu_seconds"].astype(float).sum() / 3600
+    tables = [table for table in (records.runs, records.settings) if len(table)]
+    steps = sum(table["env_steps"].astype(float).sum() for table in tables)
+    hours = sum(table["cpu_seconds"].astype(float).sum() for table in tables) / 3600
     found = [
         f"{name}: {'; '.join(shortened(sorted({bounded(each, LONGEST) for each in own} - {''}))) or 'not recorded'}"
         for name, own in lines
     ]
-    if len(records.runs):
+    if tables:
         found += [*_without_diagnostics(records), f"In all: {steps:,.0f} environment steps, {hours:.2f} CPU hours"]
     if records.measurements:
         measuring = sum(float(record.get("cpu_seconds") or 0) for record in records.measurements) / 3600

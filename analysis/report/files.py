@@ -7,23 +7,25 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
+from analysis.claims.readings import side_by_side
+from analysis.figures import designs as design_figures
 from analysis.figures import gallery, sheets, svg
 from analysis.figures import lab as lab_figures
-from analysis.figures import tuned as tuned_figures
 from analysis.figures.captions import caption
 from analysis.figures.gallery import FIGURES, Material
-from analysis.figures.style import FORMATS, Look, Style, save
-from analysis.load import MODES, Records
+from analysis.figures.style import FORMATS, Look, Style, arm_styles, save
+from analysis.load import MODES, Records, designed
+from analysis.load.designed import Designed
 from analysis.load.laboratory import METRICS
-from analysis.report import document, lab, page, tuned
+from analysis.report import designs, document, lab, page
 from analysis.report.document import Document, Part, Verdicts
 from analysis.report.page import Drawing
 from analysis.tables import formats
 from analysis.tables.comparisons import claims_table, rows_frame, rows_json
 from analysis.tables.costs import costs_of_runs
+from analysis.tables.designs import Readings
 from analysis.tables.final_scores import comparison, comparison_table
 from analysis.tables.lab import policies_table
-from analysis.tables.tuned import Tuned
 from bench.errors import UserError
 from bench.paths import refuse_links
 from bench.records.files import write_atomic
@@ -40,7 +42,7 @@ def write_report(
     records: Records,
     folder: Path,
     claims_files: Sequence[ClaimsFile],
-    tuning: Tuned | None = None,
+    tuning: Designed | None = None,
     everything: Records | None = None,
 ) -> Generator[Path, None, Document]:
     """Write the report into `folder` and yield each file's path once it is there; return what the report says.
@@ -49,17 +51,20 @@ def write_report(
         records: what is shown.
         folder: where to write.
         claims_files: the hypotheses to judge.
-        tuning: the settings that were tried before, where the study is a tuned one.
+        tuning: the settings that were tried before, where the study was tuned before there were designs.
         everything: the runs of all pools of seeds, on which claims are judged; None where `records` has them.
 
     Raises:
         UserError: if the folder cannot be written, or there is nothing to report.
     """
+    tuned = None if tuning is None else Readings(tuning)
+    if records.designs:
+        return (yield from _write_designs(records, folder, claims_files))
     if len(records.runs):
         verdicts = Verdicts.of(records, claims_files, everything)
-        return (yield from _write_trained(records, folder, verdicts, tuning))
-    if tuning is not None:
-        return (yield from _write_tuning(records, tuning, folder))
+        return (yield from _write_trained(records, folder, verdicts, tuned))
+    if tuned is not None:
+        return (yield from _write_readings(records, [tuned], folder))
     if not records.laboratory.empty:
         return (yield from _write_laboratory(records, folder, claims_files))
     (earlier,) = lab.earlier_lines(records.laboratory, records.name.split("+")) or ("nothing to report",)
@@ -67,7 +72,7 @@ def write_report(
 
 
 def _write_trained(
-    records: Records, folder: Path, verdicts: Verdicts, tuning: Tuned | None
+    records: Records, folder: Path, verdicts: Verdicts, tuning: Readings | None
 ) -> Generator[Path, None, Document]:
     estimates = comparison(records.runs, records.control)
     material = Material.of(records, verdicts.families, estimates)
@@ -78,10 +83,11 @@ def _write_trained(
     yield from _write_verdicts(verdicts, document.of_control(verdicts, material), folder)
     measured = lab_figures.drawings(records.laboratory, LOOK)
     if tuning is not None:
-        measured |= tuned_figures.drawings(tuning, material.styles, LOOK)
+        measured |= design_figures.drawings(tuning, material.styles, LOOK)
+        yield from _write_frames(tuning, folder)
     said = document.compose(records, estimates, material, verdicts, [*names, *measured], too_large)
     if tuning is not None:
-        said = said.after("In short", tuned.parts(tuning))
+        said = said.after("In short", designs.parts(tuning))
     said = said.after("Final scores", _measured_parts(records, material.estimates, verdicts))
     saved = _saved(measured)
     yield from _write_measured(records, saved, folder)
@@ -112,14 +118,35 @@ def _write_laboratory(
     return said
 
 
-def _write_tuning(records: Records, tuning: Tuned, folder: Path) -> Generator[Path, None, Document]:
-    """The report of a study that has no winner yet."""
-    saved = _saved(tuned_figures.drawings(tuning, {}, LOOK))
-    parts = [*tuned.parts(tuning), Part("Figures", figures=tuple(saved))]
+def _write_designs(
+    records: Records, folder: Path, claims_files: Sequence[ClaimsFile]
+) -> Generator[Path, None, Document]:
+    """The report of a study with designs of settings."""
+    found = [Readings(each, tuple(side_by_side(each, records, claims_files))) for each in designed.of(records)]
+    yield write_file(folder / "settings.csv", formats.csv(records.settings.drop(columns="block")).encode())
+    if len(records.runs):
+        yield write_file(folder / "runs.csv", formats.csv(records.runs.drop(columns="block")).encode())
+    return (yield from _write_readings(records, found, folder))
+
+
+def _write_readings(records: Records, found: Sequence[Readings], folder: Path) -> Generator[Path, None, Document]:
+    """What designs are read for, and nothing more of arms at their own numbers."""
+    styles = arm_styles(records.runs) if len(records.runs) else {}
+    drawn: dict[str, Figure] = {}
+    for each in found:
+        yield from _write_frames(each, folder)
+        drawn |= design_figures.drawings(each, styles, LOOK)
+    saved = _saved(drawn)
     yield from _write_measured(records, saved, folder)
-    said = _with_captions(Document(records.title, tuple(parts)), saved)
-    yield from _write_document(said, _of_page(saved), {}, folder)
+    parts = [part for each in found for part in designs.parts(each)]
+    said = _with_captions(document.compose_designs(records, parts, list(saved)), saved)
+    yield from _write_document(said, _of_page(saved), styles, folder)
     return said
+
+
+def _write_frames(readings: Readings, folder: Path) -> Iterator[Path]:
+    for name, table in designs.frames(readings).items():
+        yield write_file(folder / f"{name}.csv", formats.csv(table).encode())
 
 
 def _with_captions(said: Document, names: Iterable[str], material: Material | None = None) -> Document:

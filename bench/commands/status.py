@@ -12,7 +12,6 @@ from bench import parallel
 from bench.config import names
 from bench.config.arguments import read
 from bench.design import ledger
-from bench.design import record as tuning
 from bench.errors import one_line
 from bench.records import block as blocks
 from bench.records import index
@@ -37,8 +36,6 @@ def main(words: Sequence[str]) -> int:
     asked = read("status", words, Arguments)
     text, intact = status(Path(asked.results), asked.study, every=asked.all)
     print("\n".join(map(one_line, text.splitlines())))
-    if (tuned := tuning.summary(Path(asked.results) / asked.study)) is not None:
-        print(tuned)
     for line in ledger.summary(Path(asked.results) / asked.study):
         print(one_line(line))
     return 0 if intact else 2

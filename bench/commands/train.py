@@ -27,7 +27,7 @@ from bench.cells.overrides import written
 from bench.cells.planning import plan_command
 from bench.config import options
 from bench.config.identity import cell_hash
-from bench.design import phases, record
+from bench.design import phases
 from bench.errors import RunWarning, UserError, counted, first_line, shortened
 from bench.execution import beside, dry_run, launch, progress
 from bench.execution.checks import check
@@ -246,11 +246,11 @@ def _conclude(report: Report, cells: Sequence[Cell]) -> None:
 
 
 def _print_scores(study: Path, cells: Sequence[Cell]) -> None:
-    """Print the final scores of the cells of one study, as far as there are any; of a tuned arm those of its winner."""
+    """Print the final scores of the cells of one study, as far as there are any; of a design those of own numbers."""
     from bench.commands import results  # NumPy takes a moment, and workers import this file
 
-    keys = {(cell_hash(cell.config), cell.config.arm_name) for cell in cells}
-    keys |= {(each.judged, each.arm) for each in record.read(study) if each.judged is not None}
+    ordinary = [cell for cell in cells if cell.config.design is None]
+    keys = {(cell_hash(cell.config), cell.config.arm_name) for cell in [*ordinary, *phases.own_numbers(cells)]}
     found = results.final_scores(study, keys)
     if any(row.n for row in found.rows):
         print(found.text(f"{_next('bench', 'results', study)} all=true"))

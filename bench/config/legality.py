@@ -101,13 +101,11 @@ def score_bounds(config: Config) -> str | None:
 
 
 def looks(config: Config) -> str | None:
-    """The most pairs belong to a study whose seeds are added until it is decided, and which is not tuned."""
+    """The most pairs belong to a study whose seeds are added until it is decided."""
     if config.max_pairs is not None and config.until != "decided":
         return f"max_pairs={config.max_pairs}: belongs to until=decided; seeds={config.max_pairs} fixes their number"
     if config.until == "decided" and config.retry == "failed":
         return "retry=failed: a run that failed counts as one under until=decided; what broke off is tried again anyhow"
-    if config.until == "decided" and config.study.tuning is not None:
-        return f"until=decided: study {config.study.name} is tuned first; give the winners a study of their own"
     return None
 
 
@@ -122,8 +120,6 @@ def designs(config: Config) -> str | None:
         return f"retry=failed with {name}: a run that failed counts as one; what broke off is tried again anyhow"
     if config.until == "decided":
         return f"until=decided with {name}: the settings of a design are no pairs; seeds=… says how many each has"
-    if config.study.tuning is not None:
-        return f"{name} with study={config.study.name}: the study is tuned already (study.tuning)"
     return None
 
 

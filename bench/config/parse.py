@@ -18,7 +18,7 @@ FACTORS: Mapping[plugin.Factor, type[Factor]] = {"baseline": Baseline, "advantag
 MOST_SEEDS = 10_000  # of a cell: more would fill any memory, and be a slip of the hand
 LARGEST_SEED = 2**31 - 1  # that every library takes
 # Keys of earlier versions, which changed no number: records that have them are read without.
-REMOVED = ("study.tuning.sampler", "study.tuning.startup", "study.tuning.overlays")
+REMOVED = ("study.tuning",)
 
 
 def parse(mapping: Mapping[str, Any], *, recorded: bool = True) -> Config:

@@ -312,20 +312,6 @@ class TaskConfig:
 
 
 @dataclass(frozen=True)
-class Tuning:
-    """How a study's cells are tuned before they are judged; see `bench.design.space`.
-
-    `design` is the seed of the draws. `space` maps a key to its distribution: `{uniform: [low, high]}`,
-    `{log_uniform: [low, high]}` or `{choice: [...]}`.
-    """
-
-    settings: int
-    seeds: int
-    design: int
-    space: Mapping[str, Any]
-
-
-@dataclass(frozen=True)
 class Design:
     """A design of settings; see `bench.config.design`.
 
@@ -354,7 +340,6 @@ class Study:
     title: str
     control: str | None
     grids: tuple[Mapping[str, Any], ...]
-    tuning: Tuning | None = None
 
 
 @dataclass(frozen=True)

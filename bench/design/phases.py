@@ -1,207 +1,285 @@
-"""A tuned study from its cells to its winners' judgement: which cells are trained in which order.
+"""A design of settings from its cells to what is judged on fresh seeds: which cells are trained in which order.
 
-Everything is derived from blocks on disk, so the same command goes on wherever it was interrupted.
+Every setting is trained on the tuning pool. What its readings choose (see `bench.design.choices`) is trained again on
+seeds of the main pool that no choice saw, beside every arm with its own numbers. Everything is derived from blocks on
+disk, so the same command goes on wherever it was interrupted.
 """
 
+import dataclasses
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 
+import numpy as np
+
+from bench.cells.designs import at_default, judged
 from bench.cells.grids import Cell
+from bench.config.design import seed_of, setting_of, strata
 from bench.config.identity import cell_hash
-from bench.config.schema import Tuning
-from bench.design import record, selection
-from bench.design.selection import Result
-from bench.design.space import Distribution, Values, distributions, draw
+from bench.design import choices, comparisons
+from bench.design.choices import Choice, Means
+from bench.design.comparisons import Place
 from bench.errors import UserError, counted
 from bench.execution.launch import Report, Say, Sweep
 from bench.records import block as blocks
+from bench.verdicts.selection import MAIN
 
-POOL = "tuning"
+POOL = "tuning"  # of the seeds that choose
+MOST_NAMED = 12  # best settings that are told as command lines
 
 
 @dataclass(frozen=True)
-class TunedCell:
-    """A cell that is tuned: its arm on a task with the seeds that judge it, and the distributions of what it reads."""
+class DesignedArm:
+    """An arm on a task with the cells of its settings, one for each stratum that it is legal in."""
 
-    cell: Cell
-    tuning: Tuning
-    space: Mapping[str, Distribution]
+    cells: tuple[Cell, ...]
 
     @property
-    def label(self) -> str:
-        """What to call it."""
-        return f"{self.cell.config.task_name} {self.cell.config.arm_name}"
+    def name(self) -> str:
+        """The arm's."""
+        return self.cells[0].config.arm_name
 
     @property
-    def seeds(self) -> tuple[int, ...]:
-        """The seeds of the tuning pool that each setting is tried on."""
-        return tuple(range(self.tuning.seeds))
+    def task(self) -> str:
+        """The task's."""
+        return self.cells[0].config.task_name
+
+    @property
+    def fresh(self) -> range:
+        """The seeds of the main pool that judge."""
+        design = self.cells[0].config.design
+        return range(0 if design is None else design.judged)
+
+    @property
+    def default(self) -> Cell:
+        """The arm with its own numbers, on the seeds that judge."""
+        return at_default(self.cells[0], self.fresh)
+
+    @property
+    def planned(self) -> dict[int, str]:
+        """The settings that it has, with their strata."""
+        return {
+            setting_of(run): str(cell.config.design.stratum)
+            for cell in self.cells
+            if cell.config.design is not None
+            for run in cell.config.seeds
+        }
+
+    def judged(self, settings: Sequence[int]) -> Iterator[Cell]:
+        """The cells that judge some of its settings."""
+        for cell in self.cells:
+            own = {setting_of(run) for run in cell.config.seeds}
+            if mine := [setting for setting in settings if setting in own]:
+                yield judged(cell, mine, self.fresh)
+
+    def means(self, *, exact: bool) -> dict[int, float] | None:
+        """By setting the mean score of its seeds, 0 for a failed one; None where runs are not finished.
+
+        Raises `UserError` for a damaged block.
+        """
+        found: dict[int, list[float]] = {}
+        for cell in self.cells:
+            wanted = set(cell.config.seeds)
+            runs = comparisons.measured(_finished(cell), wanted, exact=exact)
+            if not wanted <= runs.keys():
+                return None
+            for run in sorted(wanted, key=lambda run: (setting_of(run), seed_of(run))):
+                measured = runs[run]
+                found.setdefault(setting_of(run), []).append(0.0 if measured is None else measured.values["final"])
+        return {setting: float(np.mean(scores)) for setting, scores in found.items()}
+
+
+@dataclass(frozen=True)
+class Group:
+    """The arms of one design in one study."""
+
+    arms: tuple[DesignedArm, ...]
+
+    @property
+    def names(self) -> list[str]:
+        """The arms' names, each once."""
+        return list(dict.fromkeys(arm.name for arm in self.arms))
+
+    @property
+    def by_task(self) -> dict[str, list[DesignedArm]]:
+        """The arms of each task."""
+        return {
+            task: [arm for arm in self.arms if arm.task == task] for task in dict.fromkeys(a.task for a in self.arms)
+        }
 
     @cached_property
-    def settings(self) -> list[Values]:
-        """The settings that are tried, as far as the arm reads them."""
-        return [draw(self.tuning.design, self.space, number) for number in range(self.tuning.settings)]
+    def strata(self) -> dict[int, str]:
+        """The stratum of every setting."""
+        return dict(chain.from_iterable(arm.planned.items() for arm in self.arms))
 
-    @cached_property
-    def trials(self) -> list[Cell]:
-        """The cell of each setting on the tuning pool."""
-        name = f"{self.cell.config.arm_name}-{POOL}"
-        pool = {"seed_pool": POOL, "seeds": list(self.seeds)}
-        return [
-            _vary(self.cell, {**values, "name": f"{name}-{number:02d}", **pool})
-            for number, values in enumerate(self.settings)
-        ]
+    @property
+    def scramble(self) -> int:
+        """The seed of the sequence, and of the random halves."""
+        design = self.arms[0].cells[0].config.design
+        return 0 if design is None else design.scramble
 
-    def judged(self, values: Values) -> Cell:
-        """The cell of a setting on the main pool, with the seeds that judge."""
-        return _vary(self.cell, values)
+    def scores(self) -> tuple[dict[str, dict[str, Means]], list[str]]:
+        """By arm and task the means of its settings; and the arms, on a task each, that are not finished."""
+        exact = {
+            task: all(
+                comparisons.is_exact(_finished(cell)) for arm in self.arms if arm.task == task for cell in arm.cells
+            )
+            for task in dict.fromkeys(arm.task for arm in self.arms)
+        }
+        found: dict[str, dict[str, Means]] = {}
+        waiting = []
+        for arm in self.arms:
+            means = arm.means(exact=exact[arm.task])
+            if means is None:
+                waiting.append(f"{arm.name} on {arm.task}")
+            else:
+                found.setdefault(arm.name, {})[arm.task] = means
+        return found, waiting
 
-    def results(self) -> list[Result]:
-        """What the settings scored so far."""
-        scores = selection.scores([trial.config for trial in self.trials])
-        return [
-            Result(number, values, self.seeds, own)
-            for number, (values, own) in enumerate(zip(self.settings, scores, strict=True))
-        ]
+    def chosen(self, scores: Mapping[str, Mapping[str, Means]]) -> list[Choice]:
+        """What is to be judged: for each arm among the settings that all have, and for each two that are compared."""
+        shared = set.intersection(*(set(means) for tasks in scores.values() for means in tasks.values()))
+        found: list[Choice] = []
+        for name, tasks in scores.items():
+            own = {
+                task: {each: mean for each, mean in means.items() if each in shared} for task, means in tasks.items()
+            }
+            found += choices.of_arm(name, own, self.strata, self.scramble) if shared else []
+        for pair in self.pairs():
+            found += choices.of_pair(pair, scores, self.strata, self.scramble)
+        return found
 
-    def candidate(self, winner: int | None = None, judged: str | None = None) -> record.Candidate:
-        """Its entry in the study's record."""
-        trials = tuple(
-            record.Trial(number, values, cell_hash(trial.config))
-            for number, (values, trial) in enumerate(zip(self.settings, self.trials, strict=True))
-        )
-        config = self.cell.config
-        return record.Candidate(
-            config.task_name, config.arm_name, self.seeds, self.tuning.settings, trials, winner, judged
-        )
+    def pairs(self) -> list[tuple[str, str]]:
+        """The arms that claims compare, or that are held against the control; none where nothing is compared."""
+        cells = [arm.default for arm in self.arms]
+        names = {cell_hash(cell.config): cell.config.arm_name for cell in cells}
+        try:
+            rows = comparisons.plan(cells, comparisons.MOST_PAIRS).rows
+        except UserError:
+            return []
+        compared = [[names[place.hash] for place in row.cells] for row in rows if len(row.cells) == 2]
+        return list(dict.fromkeys((pair[0], pair[1]) for pair in compared))
+
+    def to_judge(self, chosen: Sequence[Choice]) -> list[Cell]:
+        """The cells that judge what was chosen, each setting once."""
+        found: list[Cell] = []
+        for arm in self.arms:
+            own = [choice.setting for choice in chosen if (choice.arm, choice.task) == (arm.name, arm.task)]
+            found += arm.judged(sorted(set(own)))
+        return found
 
 
-def _vary(cell: Cell, values: Values) -> Cell:
-    assert cell.vary is not None  # cells planned from a command line have it
-    return cell.vary(values)
+def _finished(cell: Cell) -> list[blocks.Block]:
+    config = cell.config
+    study = blocks.study_directory(config)
+    return comparisons.finished(
+        study, Place(cell_hash(config), blocks.cell_directory(config).relative_to(study).as_posix())
+    )
 
 
-def tuned(cells: Sequence[Cell]) -> list[TunedCell]:
-    """The cells whose study has a tuning section. Raises `UserError` where it, or the command line, is no such plan."""
-    found: dict[tuple[str, str, str], TunedCell] = {}
+def groups(cells: Sequence[Cell]) -> list[Group]:
+    """The designs whose settings are chosen from: those on the tuning pool that ask for fresh seeds.
+
+    Raises:
+        UserError: for two cells of one name.
+    """
+    found: dict[tuple[str, str], dict[tuple[str, str], dict[str, Cell]]] = {}
     for cell in cells:
-        config, tuning = cell.config, cell.config.study.tuning
-        if tuning is None:
+        design = cell.config.design
+        if design is None or not design.judged or cell.config.seed_pool != POOL:
             continue
-        space = distributions(tuning, config.study.name)
-        _refuse_fixed(cell, space)
-        key = (config.study.name, config.task_name, config.arm_name)
-        if key in found:
+        arms = found.setdefault((str(blocks.study_directory(cell.config)), design.name), {})
+        strata = arms.setdefault((cell.config.task_name, cell.config.arm_name), {})
+        if str(design.stratum) in strata:
             raise UserError(
-                f"study {config.study.name}: two cells on {config.task.name} are called {config.arm_name}; "
-                "a tuned arm needs a name of its own (name=…)"
+                f"design {design.name}: two cells on {cell.config.task_name} are called {cell.config.arm_name}; an arm "
+                "of a design needs a name of its own (name=…)"
             )
-        read = {name: each for name, each in space.items() if _reads(cell, name, each)}
-        if not read:
-            raise UserError(
-                f"study {config.study.name}: {config.arm_name} reads no key of study.tuning.space: {', '.join(space)}"
-            )
-        found[key] = TunedCell(cell, tuning, read)
-    return list(found.values())
+        strata[str(design.stratum)] = cell
+    return [Group(tuple(DesignedArm(tuple(own.values())) for own in arms.values())) for arms in found.values()]
 
 
-def _refuse_fixed(cell: Cell, space: Mapping[str, Distribution]) -> None:
-    study = cell.config.study.name
-    for key in space.keys() & cell.choices.keys():
-        raise UserError(f"{key}={cell.choices[key]}: study {study} tunes it (study.tuning.space), so it cannot be set")
-    if cell.config.seed_pool == POOL:
-        raise UserError(f"seed_pool={POOL}: study {study} tunes on that pool and judges on the main one by itself")
-
-
-def _reads(cell: Cell, key: str, distribution: Distribution) -> bool:
-    """Whether the arm reads the key: whether another value makes another cell."""
-    values = dict.fromkeys((distribution.at(0.25), distribution.at(0.75)))
-    return len({cell_hash(_vary(cell, {key: value}).config) for value in values}) > 1
+def own_numbers(cells: Sequence[Cell]) -> list[Cell]:
+    """The cells of arms with their own numbers, which are judged beside their settings."""
+    return [arm.default for group in groups(cells) for arm in group.arms]
 
 
 def dry_cells(cells: Sequence[Cell]) -> list[Cell]:
-    """All cells of both phases, with the first setting in place of an unknown winner. Raises `UserError`."""
-    planned = [cell for cell in cells if cell.config.study.tuning is None]
-    for each in tuned(cells):
-        results = each.results()
-        best = None if _unfinished(results) else selection.winner(results)
-        planned += each.trials
-        planned.append(each.judged(each.settings[0] if best is None else best.values))
+    """All cells that will be trained; the first settings stand for those that are still to be chosen."""
+    planned = [*cells, *own_numbers(cells)]
+    for group in groups(cells):
+        scores, waiting = group.scores()
+        if not waiting:
+            planned += group.to_judge(group.chosen(scores))
+            continue
+        tasks = len({arm.task for arm in group.arms})
+        compared = list(chain.from_iterable(group.pairs()))
+        for arm in group.arms:
+            number = (4 if tasks > 1 else 2) + compared.count(arm.name)
+            planned += arm.judged(list(arm.planned)[:number])
     return planned
 
 
 def run(cells: Sequence[Cell], sweep: Sweep, say: Say) -> Report:
-    """Tune, choose the winners and judge them, beside the cells of studies that are not tuned.
+    """Train every setting and every arm's own numbers, choose, and judge; beside cells that have no design.
 
     Raises:
         UserError, Interrupted: as `bench.execution.launch.sweep` does.
     """
-    candidates = tuned(cells)
-    rest = [cell for cell in cells if cell.config.study.tuning is None]
-    if not candidates:
-        return sweep(rest)
-    _record_plan(candidates)
-    trials = [trial for each in candidates for trial in each.trials]
-    say(f"tuning: {counted(len(trials), 'setting')} of {counted(len(candidates), 'arm')} (arm and task)")
-    reports = [sweep(trials)]
-    judged = {each.label: cell for each in candidates if (cell := _choose(each, say)) is not None}
-    if rest or judged:
-        say(f"judging {counted(len(judged), 'winner')} on the main pool")
-        reports.append(sweep([*judged.values(), *rest]))
+    found = groups(cells)
+    if not found:
+        return sweep(cells)
+    reports = [sweep([*cells, *own_numbers(cells)])]
+    to_judge: list[Cell] = []
+    waiting: list[str] = []
+    for group in found:
+        scores, unfinished = group.scores()
+        waiting += unfinished
+        if not unfinished:
+            chosen = group.chosen(scores)
+            to_judge += group.to_judge(chosen)
+            _say_best(group, chosen, say)
+    if to_judge:
+        say(f"judging {counted(sum(_settings(cell) for cell in to_judge), 'chosen setting')} on fresh seeds")
+        reports.append(sweep(to_judge))
     report = _merged(reports)
-    if waiting := len(candidates) - len(judged):
-        report.warnings.append(f"{counted(waiting, 'arm')} of {len(candidates)} not judged yet")
-    for label, cell in judged.items():
-        say(f"{label}, the winner: python -m bench {words(cell)}")
+    if waiting:
+        report.warnings.append(
+            f"{counted(len(waiting), 'arm')} of a design {'is' if len(waiting) == 1 else 'are'} not finished, such as "
+            f"{waiting[0]}, so nothing is chosen yet; the same command goes on"
+        )
     return report
 
 
-def _record_plan(candidates: Sequence[TunedCell]) -> None:
-    """Record what is tried before it is trained; winners that are still to be chosen again stay until then."""
-    for study in {each.cell.config.study.name: None for each in candidates}:
-        mine = [each for each in candidates if each.cell.config.study.name == study]
-        config = mine[0].cell.config
-        known = {(each.task, each.arm): each.trials for each in record.read(blocks.study_directory(config))}
-        entries = [each.candidate() for each in mine]
-        # A finished study is not made to look unfinished.
-        new = [entry for entry in entries if known.get((entry.task, entry.arm), ())[: entry.settings] != entry.trials]
-        if new:
-            record.write(config, mine[0].tuning, new)
+def _settings(cell: Cell) -> int:
+    return len({setting_of(run) for run in cell.config.seeds})
 
 
-def _unfinished(results: Sequence[Result]) -> int:
-    return sum(result.state == "unfinished" for result in results)
+def _say_best(group: Group, chosen: Sequence[Choice], say: Say) -> None:
+    """Say what to write for every arm's best setting, where these are few."""
+    best = {(choice.arm, choice.task): choice.setting for choice in chosen if choice.reading == "best"}
+    if len(best) > MOST_NAMED:
+        return
+    for arm in group.arms:
+        setting = best.get((arm.name, arm.task))
+        for cell in arm.cells:
+            if setting is not None and setting in {setting_of(run) for run in cell.config.seeds}:
+                say(f"{arm.task} {arm.name}, setting {setting} is best: python -m bench {words(cell, setting)}")
 
 
-def _choose(each: TunedCell, say: Say) -> Cell | None:
-    """The cell that judges the winner, which is recorded; None where there is no winner yet, with the reason."""
-    results = each.results()
-    if unfinished := _unfinished(results):
-        say(
-            f"{each.label}: {len(results) - unfinished} of {len(results)} settings are finished, so there is no winner "
-            "yet; the same command goes on"
-        )
-        return None
-    best = selection.winner(results)
-    if best is None:
-        say(f"{each.label}: every setting failed, so there is nothing to judge")
-        return None
-    listed = ", ".join(f"{key}={value}" for key, value in best.values.items())
-    say(f"{each.label}: setting {best.number} wins with {best.mean:.6g} ({listed})")
-    judged = each.judged(best.values)
-    record.write(judged.config, each.tuning, [each.candidate(best.number, cell_hash(judged.config))])
-    return judged
-
-
-def words(cell: Cell) -> str:
-    """What to write behind `python -m bench` for the cell outside of its study."""
+def words(cell: Cell, setting: int) -> str:
+    """What to write behind `python -m bench` for a setting of a design's cell, outside of its study."""
     from bench.cells.composition import compose  # Hydra takes a third of a second to import
 
-    own = [word for word in cell.overrides if not word.lstrip("+~").startswith(("study=", "study."))]
+    design, base = cell.config.design, cell.base
+    assert design is not None and base is not None and base.vary is not None  # noqa: PT018 - a planned cell of a design
+    keys = next(stratum.keys for stratum in strata(design) if stratum.name == design.stratum)
+    alone = base.vary({**keys, **design.drawn[str(setting)]})
+    own = [word for word in alone.overrides if not word.lstrip("+~").startswith(("study=", "study.", "design"))]
     try:
-        complete = cell_hash(compose(own)) == cell_hash(cell.config)
+        complete = cell_hash(compose(own)) == cell_hash(dataclasses.replace(alone.config, design=None, seed_pool=MAIN))
     except UserError:
         complete = False
     return shlex.join(own) + ("" if complete else ", and what else its study sets")

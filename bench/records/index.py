@@ -107,7 +107,7 @@ STUDY = Index(  # cells that are trained
 LAB = Index(  # stages that are measured
     "lab.json", "cells", {**_OF_CELL, "stage": shapes.name}, _OF_STUDY
 )
-TUNING = Index(  # arms that are tuned
+TUNING = Index(  # arms that were tuned before there were designs; read, and written no more
     "tuning.json",
     "candidates",
     {
@@ -173,7 +173,8 @@ def _designs(configs: Sequence[Config]) -> dict[str, dict[str, Any]]:
 
 
 def _entry(config: Config, path: str, seeds: Iterable[int]) -> dict[str, Any]:
-    of_design = {} if config.design is None else {"design": config.design.name, "stratum": config.design.stratum}
+    design, pool = config.design, config.seed_pool
+    of_design = {} if design is None else {"design": design.name, "stratum": design.stratum, "seed_pool": pool}
     return {
         "task": config.task_name,
         "arm": config.arm_name,

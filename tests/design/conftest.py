@@ -1,12 +1,14 @@
-"""Tuned studies in a folder of their own, whose learner's returns depend on the seed and the learning rate."""
+"""Studies with a design in a folder of their own, whose learner's returns depend on the learning rate alone."""
 
 from collections.abc import Callable, Mapping, Sequence
+from math import log10
 from pathlib import Path
 from typing import BinaryIO
 
 import pytest
 
 from bench.commands.main import main
+from bench.config.design import setting_of
 from bench.config.schema import Config
 from bench.execution import execute
 from bench.observer import Observer
@@ -15,20 +17,45 @@ from bench.records import provenance
 from tests.fake_learner import FakeLearner, FakeTrained
 
 STUDY = (
-    "study=tuned", "task=weekly_exam", "baseline=critic", "budget=2000", "seeds=3", "study.tuning.settings=3",
-    "study.tuning.seeds=2", "wandb=disabled", "hydra/launcher=basic",
+    "study=tuned", "task=weekly_exam", "baseline=critic", "budget=2000", "seeds=2", "design.settings=4",
+    "design.judged=3", "wandb=disabled", "hydra/launcher=basic",
 )  # fmt: skip
-TRIALS, JUDGED = 6, 2  # three settings of critic-monte_carlo and of critic-gae, and their winners
+ARMS = 2  # critic-monte_carlo and critic-gae, each with a cell of its settings, one of its own numbers, one that judges
 
 
 class RatedLearner(FakeLearner):
-    """The fake learner, with other numbers at another learning rate."""
+    """A policy's normalised return is 0 at a learning rate of 1e-4 and 1 at 1e-2, whatever the seed."""
 
     def __call__(
         self, config: Config, seeds: Sequence[int], observer: Observer, checkpoint: BinaryIO | None = None
     ) -> FakeTrained:
-        self.offset = round(config.learning_rate * 1e6)
-        return super().__call__(config, seeds, observer, checkpoint)
+        assert checkpoint is None  # none is written
+        self.calls.append(tuple(seeds))
+        self.before()
+        low, high = config.task.score.random, config.task.score.reference
+        for step in (0, config.budget // 2, config.budget):
+            for run in seeds:
+                value = low + (high - low) * height(rate_of(config, run)) * step / config.budget
+                rows = [{"seed": run, "step": step, "mode": mode, "episode": 0, "return": value, "length": 16}
+                        for mode in ("deterministic", "stochastic")]  # fmt: skip
+                observer.on_evaluation(rows)
+                observer.on_update([{"seed": run, "step": step + 1, "update": step, "train/kl": 0.0}])
+            observer.on_progress(step / config.budget, float(step))
+            self.after_progress()
+        causes = {run: cause for run, cause in self.causes.items() if run in seeds and config.seed_pool == "tuning"}
+        return FakeTrained(seeds, causes)
+
+
+def rate_of(config: Config, run: int) -> float:
+    """The learning rate of a run, which a design gives it, or the cell has."""
+    if config.design is None:
+        return config.learning_rate
+    return float(config.design.drawn[str(setting_of(run))]["learning_rate"])
+
+
+def height(rate: float) -> float:
+    """The normalised return at a learning rate."""
+    return (log10(rate) + 4) / 2
 
 
 @pytest.fixture(autouse=True)

@@ -9,6 +9,7 @@ import pytest
 import scipy.stats
 
 from analysis.stats import settings
+from bench.design import choices
 
 
 @pytest.mark.parametrize("tried", range(1, 8))
@@ -179,6 +180,49 @@ def test_welchs_interval_of_a_difference_is_that_of_two_strata() -> None:
     welch = scipy.stats.ttest_ind(first, second, equal_var=False).confidence_interval(0.9)
     found = settings.over_space([*first, *-second], ["a"] * 9 + ["b"] * 5, {"a": 1, "b": 1}, 0.9)
     assert [2 * number for number in found[1:]] == pytest.approx([welch.low, welch.high])
+
+
+def test_the_expected_maximum_of_normal_variables() -> None:
+    # 1/√π for two, 3/(2√π) for three (exact), and the table of normal order statistics
+    known = {1: 0.0, 2: 1 / math.sqrt(math.pi), 3: 1.5 / math.sqrt(math.pi), 5: 1.16296, 10: 1.53875, 50: 2.24907}
+    for k, expected in known.items():
+        assert settings.expected_maximum(k) == pytest.approx(expected, abs=5e-6)
+
+
+@pytest.mark.parametrize("k", [5, 10])
+def test_the_optimism_of_the_best_of_equally_good_settings(k: int) -> None:
+    """Simulated tuning, chosen by the rule that chooses: the mean optimism is c_k σ/√n."""
+    rng, n, deviation, reps = np.random.default_rng(k), 5, 2.0, 2000
+    measured, expected = [], []
+    for _ in range(reps):
+        scores = rng.normal(10.0, deviation, (k, n))
+        best = scores[choices.best(dict(enumerate(scores.mean(axis=1))))]
+        fresh = rng.normal(10.0, deviation, 20)
+        measured.append(settings.optimism(best.tolist(), fresh.tolist(), 0.95)[0])
+        expected.append(settings.expected_optimism(scores.tolist()))
+    truth = {5: 1.16296, 10: 1.53875}[k] * deviation / math.sqrt(n)
+    error = np.std(measured) / math.sqrt(reps)
+    assert abs(np.mean(measured) - truth) < 4 * error
+    assert np.mean(expected) == pytest.approx(truth, rel=0.02)  # σ is estimated, 1/(4 k (n − 1)) too small
+
+
+def test_the_expected_optimism_of_a_table_made_by_hand() -> None:
+    # variances 2 and 2, so σ/√n = √2/√2, times c_2
+    assert settings.expected_optimism([[1, 3], [2, 4]]) == pytest.approx(1 / math.sqrt(math.pi))
+    assert math.isnan(settings.expected_optimism([[1.0], [2.0]]))
+    assert math.isnan(settings.expected_optimism([]))
+
+
+def test_the_interval_of_optimism_is_welchs() -> None:
+    difference, low, high = settings.optimism([1, 2, 3], [0, 1, 2, 3, 5], 0.95)
+    error = math.sqrt(1 / 3 + 3.7 / 5)  # sample variances 1 and 3.7
+    freedom = error**4 / ((1 / 3) ** 2 / 2 + (3.7 / 5) ** 2 / 4)
+    half = scipy.stats.t.ppf(0.975, freedom) * error
+    assert (difference, low, high) == pytest.approx((-0.2, -0.2 - half, -0.2 + half))
+    assert settings.optimism([500.0] * 5, [500.0] * 20, 0.95) == (0, 0, 0)
+    assert settings.optimism([3.0], [1.0, 2.0], 0.95)[0] == 1.5
+    assert np.isnan(settings.optimism([3.0], [1.0, 2.0], 0.95)[1:]).all()
+    assert np.isnan(settings.optimism([], [1.0, 2.0], 0.95)).all()
 
 
 @pytest.mark.parametrize(
