@@ -21,7 +21,7 @@ TRAINING = Scene(CELLS, "adhoc", beside=("runs",))
 TUNED = Scene(
     (
         "bench", "study=tuned", "task=weekly_exam", "baseline=critic", "budget=2000", "seeds=2",
-        "study.tuning.settings=2", "study.tuning.seeds=1", "evaluation.episodes=5", "hidden=[8]", "wandb=disabled",
+        "design.settings=2", "design.judged=2", "evaluation.episodes=5", "hidden=[8]", "wandb=disabled",
         "checkpoint_minutes=0", "hydra/launcher=basic",
     ),
     "tuned",
