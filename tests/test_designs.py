@@ -130,12 +130,14 @@ def test_all_arms_have_the_same_points_in_their_own_keys(bench: Bench, learner: 
 
 
 @pytest.mark.usefixtures("learner")
-def test_a_number_that_conf_takes_from_another_follows_it(bench: Bench):
-    write(MADE.replace("    critic.learning_rate: {log_uniform: [3.0e-04, 3.0e-02]}\n", ""))
+@pytest.mark.parametrize("instead", ["", "    ent_coef: {log_uniform: [1.0e-04, 1.0e-02]}\n"], ids=["alone", "beside"])
+def test_a_number_that_conf_takes_from_another_follows_it(bench: Bench, instead: str):
+    """Also beside a number with the same distribution, which it does not follow."""
+    write(MADE.replace("    critic.learning_rate: {log_uniform: [3.0e-04, 3.0e-02]}\n", instead))
     assert bench("design=made", *SMALL)[0] == 0
     for _, record in records():
         for own in record["design"]["settings"].values():
-            assert own["critic.learning_rate"] == own["learning_rate"]
+            assert own["critic.learning_rate"] == own["learning_rate"] != own.get("ent_coef")
 
 
 def test_more_settings_and_seeds_are_further_blocks_and_nothing_is_trained_twice(bench: Bench, learner: FakeLearner):

@@ -119,37 +119,61 @@ def _in_stratum(cell: Cell, stratum: Stratum) -> Cell:
     design = cell.config.design
     assert design is not None
     space = distributions(design)
-    followers = {key: list(_following(cell, key, each, space)) for key, each in space.items()}
-    followers = {key: own for key, own in followers.items() if own}
-    if not followers:
+    sources = dict(_sources(cell, space))
+    if not sources:
         raise UserError(f"design {design.name}: {cell.config.arm_name} reads no key of its space: {', '.join(space)}")
-    values = {
-        setting: {own: point[key] for key, all_own in followers.items() for own in all_own}
-        for setting, point in points(design, stratum).items()
-    }
+    drawn = points(design, stratum)
+    values = {setting: {number: point[key] for number, key in sources.items()} for setting, point in drawn.items()}
     runs = tuple(sorted(run_number(setting, seed) for setting in values for seed in cell.config.seeds))
     config = dataclasses.replace(cell.config, design=in_stratum(design, stratum, values), seeds=runs)
     return dataclasses.replace(cell, config=config)
 
 
-def _following(cell: Cell, key: str, distribution: Distribution, space: Mapping[str, Distribution]) -> Iterator[str]:
-    """The numbers that the arm reads and that have the value of a key: itself, and those that conf takes from it.
+def _sources(cell: Cell, space: Mapping[str, Distribution]) -> Iterator[tuple[str, str]]:
+    """Each number that the arm reads and the space varies, with its key: itself, or the one that conf takes it from.
 
     Raises:
-        UserError: where the distribution leaves what is legal for the arm.
+        UserError: where a distribution leaves what is legal for the arm.
     """
-    configs = []
-    for value in distribution.extremes:
-        try:
-            configs.append(_varied(cell, {key: value}).config)
-        except UserError as error:
-            arm = f"{cell.config.arm_name} on {cell.config.task_name}"
-            raise UserError(f"design.space.{key}={distribution}: not legal for {arm}: {error}") from error
-    for number in read_numbers(configs[0], KEYS):
-        first, last = (_value(config, number) for config in (configs[0], configs[-1]))
-        follows = number not in space and [first, last] == [distribution.extremes[0], distribution.extremes[-1]]
-        if number == key or follows:
-            yield number
+    first, *_, last = [_at(cell, space, place) for place in range(max(len(each.extremes) for each in space.values()))]
+    for number in read_numbers(first, KEYS):
+        if number in space:
+            yield number, number
+            continue
+        moved = [key for key, each in space.items() if _ends(number, first, last) == _ends_of(each)]
+        if len(moved) > 1:  # alone, only one of them moves it
+            moved = [key for key in moved if _ends(number, *_alone(cell, key, space[key])) == _ends_of(space[key])]
+        yield from ((number, key) for key in moved)
+
+
+def _at(cell: Cell, space: Mapping[str, Distribution], place: int) -> Config:
+    """The cell where every key has an extreme of its distribution: that at this place, or its last.
+
+    Raises:
+        UserError: where one is not legal for the arm.
+    """
+    values = {key: each.extremes[min(place, len(each.extremes) - 1)] for key, each in space.items()}
+    try:
+        return _varied(cell, values).config
+    except UserError as error:
+        key = next((key for key in space if str(error).startswith(f"{key}=")), None)
+        what = "design.space" if key is None else f"design.space.{key}={space[key]}"
+        arm = f"{cell.config.arm_name} on {cell.config.task_name}"
+        raise UserError(f"{what}: not legal for {arm}: {error}") from error
+
+
+def _alone(cell: Cell, key: str, distribution: Distribution) -> tuple[Config, Config]:
+    """The cell where one key has the first and the last extreme of its distribution, the others what they have."""
+    first, last = (_varied(cell, {key: value}).config for value in _ends_of(distribution))
+    return first, last
+
+
+def _ends_of(distribution: Distribution) -> tuple[Any, Any]:
+    return distribution.extremes[0], distribution.extremes[-1]
+
+
+def _ends(number: str, first: Config, last: Config) -> tuple[Any, Any]:
+    return _value(first, number), _value(last, number)
 
 
 def _varied(cell: Cell, values: Mapping[str, Any]) -> Cell:
