@@ -98,13 +98,16 @@ def _add_errors(
     """
     variants = setup.plan.variants
     errors_of = {number: _errors(said, truths, anchors) for number, said in estimates.items()}
+    size = float(
+        np.mean([(at.weights * np.square(of.q_values)).sum(1).mean() for at, of in zip(anchors, truths, strict=True)])
+    )
     for number, mine in errors_of.items():
         variant, count = variants[number], len(mine[0].variance)
         reference, other = _reference(setup, variant, known), reference_of(variant, variants)
         if reference is None and other is not None:
             theirs = [each.first(count) for each in errors_of[variants.index(other)]]
-            reference = Reference(other, _averaged(theirs, anchors))
-        averages = _averaged(mine, anchors)
+            reference = Reference(other, _averaged(theirs, anchors, size))
+        averages = _averaged(mine, anchors, size)
         measured.add(variant, averages, reference, level="advantage", episodes=setup.layout.n_envs)
         measured.add_states(variant, Errors.concatenate(mine), [at.take(slice(0, count)) for at in anchors])
 
@@ -119,9 +122,9 @@ def _errors(said: Sequence[Estimates], truths: Sequence[Truth], anchors: Sequenc
     return [errors(each, truth, weights, anchors[0].drawn, coefficient) for each, truth, weights in few]
 
 
-def _averaged(found: Sequence[Errors], anchors: Sequence[Anchors]) -> dict[str, Estimate]:
+def _averaged(found: Sequence[Errors], anchors: Sequence[Anchors], size: float) -> dict[str, Estimate]:
     strata = np.repeat([at.step for at in anchors], len(found[0].variance))
-    return error_estimates(Errors.concatenate(found), strata)
+    return error_estimates(Errors.concatenate(found), strata, size)
 
 
 def _add_parts(

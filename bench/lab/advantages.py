@@ -13,6 +13,7 @@ import numpy as np
 from bench.lab.statistics import Estimate, mean_estimate
 from bench.tasks.base import Array
 
+NEGLIGIBLE = 1e-6  # of the values' root mean square: advantages with a smaller one are none
 SHARES = {"relative_bias": "action_bias", "relative_variance": "variance", "relative_error": "squared_error"}
 
 
@@ -176,15 +177,23 @@ def _squared_mean(values: Array, noise: Array, weights: Array, further: Array) -
     return squared
 
 
-def error_estimates(found: Errors, strata: Array) -> dict[str, Estimate]:
-    """Average over all states; `strata` (M,) is each state's time step.
+def is_told(signal: Estimate, size: float) -> bool:
+    """Return whether E A² is told from zero, and from what a policy has that is deterministic but for rounding.
+
+    `size` is E Q².
+    """
+    return signal.value > NEGLIGIBLE * NEGLIGIBLE * size and (signal.error == 0 or signal.quantity.low > 0)
+
+
+def error_estimates(found: Errors, strata: Array, size: float) -> dict[str, Estimate]:
+    """Average over all states; `strata` (M,) is each state's time step, and `size` is E Q².
 
     Those called relative are shares of `signal`, the variance of the true advantage: `relative_bias` is of the part
     that depends on the action, `relative_error` of all of the squared bias and the variance. They are unknown where the
-    signal is not told from zero.
+    signal is not told from zero (`is_told`).
     """
     names = ("squared_bias", "action_bias", "state_bias", "variance", "squared_error", "signal")
     means = {name: mean_estimate(getattr(found, name), strata) for name in names}
     signal = means["signal"]
-    told = signal.error == 0 or signal.quantity.low > 0
+    told = is_told(signal, size)
     return means | {share: means[name].over(signal) if told else means[name].unknown for share, name in SHARES.items()}

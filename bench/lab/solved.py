@@ -8,7 +8,7 @@ import numpy as np
 
 from bench.config.schema import Arm, Config
 from bench.kernel import arrays
-from bench.lab.advantages import SHARES
+from bench.lab.advantages import SHARES, is_told
 from bench.lab.anchors import visited_steps
 from bench.lab.estimators import Variant, sized
 from bench.lab.exact.arms import advantages_of, gradient_of, why_parts_are_sampled, why_sampled
@@ -70,7 +70,12 @@ class Solved:
     def errors(self, said: Advantages) -> dict[str, Estimate]:
         """Return the quantities of `bench.lab.advantages.error_estimates`."""
         found = {name: exactly(number) for name, number in said.averages.items()}
-        return found | {share: found[name].over(found["signal"]) for share, name in SHARES.items()}
+        process = self.process
+        values = process.value[..., None] + process.advantage
+        size = float((process.share * process.over_actions(np.square(values))).sum())
+        signal = found["signal"]
+        told = is_told(signal, size)
+        return found | {share: found[name].over(signal) if told else signal.unknown for share, name in SHARES.items()}
 
     def parts(self, said: Advantages) -> dict[str, Estimate]:
         """Return the parts of the variance of single steps, averaged over time steps with equally many visits."""

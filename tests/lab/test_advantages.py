@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from bench.config.parse import option
-from bench.lab.advantages import Errors, Estimates, control_coefficient, errors
+from bench.lab.advantages import Errors, Estimates, control_coefficient, error_estimates, errors
 from bench.lab.anchors import Anchors, anchors_at, continuations
 from bench.lab.estimators import Batches, Variant
 from bench.lab.policies import TableCritic, table_of
@@ -170,3 +170,15 @@ def test_the_control_variate_moves_no_expectation(case: Case, chain: Chain, gae_
         gain.append((at.weights * noise).sum() / (at.weights * each.mean_error).sum())
     check(np.concatenate(z), 2 * len(STEPS) * 24)
     assert np.mean(gain) < 0.9
+
+
+@pytest.mark.parametrize(("size", "told"), [(1e4, False), (1.1e-16, False), (9e-17, True)])
+def test_what_rounding_leaves_of_advantages_has_no_shares(size: float, told: bool) -> None:
+    """E A² of 1e-28, well known: a share of it where E Q² is less than 1e12 times as large, else nothing is."""
+    signal = 1e-28 * np.array([0.99, 1.01, 1.0, 1.0])
+    found = Errors(signal, signal, 0 * signal, 2 * signal, signal)
+    estimates = error_estimates(found, np.zeros(4), size)
+    assert estimates["signal"].quantity.low > 0
+    for name, share in (("relative_bias", 1.0), ("relative_variance", 2.0)):
+        assert np.isfinite(estimates[name].value) == told
+        assert not told or estimates[name].value == pytest.approx(share)
