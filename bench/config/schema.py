@@ -353,7 +353,7 @@ class Config(Arm):
     name: str | None
     study: Study
     results: str
-    wandb: Literal["offline", "online", "disabled"]
+    wandb: Literal["offline", "online", "live", "disabled"]
     wandb_project: str
     wandb_timeout: Annotated[float, POSITIVE] = field(default=60.0, kw_only=True)
     tensorboard: bool = field(default=False, kw_only=True)

@@ -7,6 +7,7 @@ is complete where it bears the checksum of the block that it was made from.
 import bisect
 import dataclasses
 import datetime
+import hashlib
 import json
 import math
 import shutil
@@ -24,11 +25,11 @@ from bench.config.design import seed_of, setting_of
 from bench.errors import first_line
 from bench.paths import read_file, refuse_links
 from bench.records import block as blocks
-from bench.records import files, provenance, scores, wandb_file
+from bench.records import files, partial, provenance, scores, wandb_file
 from bench.records.fields import DESIGN
 from bench.records.files import Damaged
 from bench.records.metrics import HALVES
-from bench.records.tables import TRAINING, columns_of
+from bench.records.tables import TRAINING, columns_of, curve_rows
 
 # In the folder of a run, once it was written to its end and once W&B has it: the checksum of its block.
 COMPLETE, SENT = ".complete", ".sent"
@@ -36,6 +37,7 @@ SENT_KEY = "sent"  # of a run's configuration: how much its history has
 RUN_KEY = "run"  # of the configuration of a design's run: its setting, the seed of its streams, its numbers
 FOLDER = "wandb"  # of a study, with the offline runs
 SENDING = ".sending"  # in it, the folder whose lock the process has that sends some of them
+LIVE = "live"  # in the names of the runs of what is being trained, and of their project
 LARGEST_MARK = 1 << 10  # bytes
 LONGEST_TAG = 64  # letters, for W&B
 
@@ -131,6 +133,38 @@ def runs(block: blocks.Block, seeds: Iterable[int], extra: Extra = Extra()) -> d
         run = _run(block, seed, config, extra, sent)
         provenance.refuse_secrets(str(run))
         found[seed] = dataclasses.replace(run, history=rows, summary=summaries[seed])
+    return found
+
+
+def live(block: blocks.Block, moment: partial.Partial, extra: Extra = Extra()) -> list[wandb_file.Run]:
+    """The W&B runs of a block that is being trained, with what its last saved moment has of each seed.
+
+    They are of a project of their own and have names of their own: what a run has cannot be forgotten, and the name of
+    a finished block's run is known when it is finished. A row is there once the next evaluation is: it does not change.
+
+    Raises:
+        UserError: where the block's settings cannot be read.
+    """
+    config = _config(block)
+    points = curve_rows(moment.episodes, moment.exact_returns)
+    last = {seed: max((row["step"] for row in points if row["seed"] == seed), default=-1) for seed in block.seeds}
+    until = min(last.values())
+    columns = {name for row in moment.training for name in row}
+    training = [{name: row.get(name) for name in columns} for row in moment.training if int(row["step"]) <= until]
+    histories = history(training, [row for row in points if row["step"] <= until])
+    record = {**block.record, "finished": datetime.datetime.now(datetime.UTC).isoformat()}
+    begun = dataclasses.replace(block, record=record)
+    key = hashlib.sha256(f"{record['study']} {record['started']}".encode()).hexdigest()[:8]
+    found = []
+    for seed in sorted(block.seeds):
+        run = dataclasses.replace(
+            _run(begun, seed, config, extra, {"rows": len(histories.get(seed, []))}),
+            id=f"{record['hash']}-{seed:03d}-{LIVE}-{key}",
+            project=f"{_project(block, config)}-{LIVE}",
+            history=histories.get(seed, []),
+        )
+        provenance.refuse_secrets(str(run))
+        found.append(run)
     return found
 
 

@@ -6,12 +6,15 @@ that training has ended: the process then looks once more, and ends.
 
 import contextlib
 import time
+from pathlib import Path
 
 from bench.errors import UserError, first_line
 from bench.records import block as blocks
-from bench.records import files, mirror, sending
+from bench.records import files, mirror, partial, sending
+from bench.records.files import Damaged
 from bench.records.mirror import Extra
-from bench.records.mirroring import Watch
+from bench.records.mirroring import LIVE, SENT_IN, Watch
+from bench.records.wandb_file import Run
 from bench.records.wandb_process import Gone, Leader
 
 LOOK_EVERY = 1.0  # seconds between two looks at the files
@@ -29,7 +32,8 @@ class _Mirror:
         self.extra = Extra(tuple(extra["tags"]), extra["group"])
         self.watches = [Watch.of(order) for order in watches]
         self.waiting: list[sending.Waiting] = []
-        self.send_at = 0.0
+        self.live: dict[Path, int] = {}  # by block that is being trained, when the moment was saved that W&B has of it
+        self.send_at = self.send_live_at = 0.0
 
     def run(self) -> None:
         """Look again and again, until the leader says that training has ended; or is gone."""
@@ -45,6 +49,7 @@ class _Mirror:
             if self.waiting and not self.leader.gone.is_set() and (last or time.monotonic() >= self.send_at):
                 self._send()
             if not last:
+                self._send_live()
                 self.leader.news.wait(pause)
         if not self.leader.gone.is_set():
             self.leader.say(done=True)
@@ -65,7 +70,7 @@ class _Mirror:
                 self.leader.say(written=1)
                 if self.leader.gone.is_set():
                     return
-            if watch.mode == "online":
+            if watch.mode in SENT_IN:
                 project = mirror.project(block)
                 unsent = mirror.missing(block, watch.study, mirror.SENT)
                 self.waiting += [sending.Waiting(watch.study, block, seed, project, self.extra) for seed in unsent]
@@ -75,6 +80,26 @@ class _Mirror:
             self.leader.say(mode=watch.mode, trouble=first_line(error))
             for other in self.watches:
                 other.seeds.clear()
+
+    def _send_live(self) -> None:
+        """Send what blocks that are being trained have saved since; what fails is tried again, and said by nobody.
+
+        When they are finished, their own runs are sent, of which it is said if they are not.
+        """
+        if time.monotonic() < self.send_live_at:
+            return
+        began, runs, moments = time.monotonic(), list[Run](), dict[Path, int]()
+        for block in (block for watch in self.watches if watch.mode == LIVE for block in watch.begun()):
+            with contextlib.suppress(OSError, Damaged, UserError):  # it is finished by now, or named when it is
+                saved = (block.path / partial.PARTIAL).stat().st_mtime_ns
+                if self.live.get(block.path) != saved and (moment := partial.read(block.path / partial.PARTIAL)):
+                    runs += mirror.live(block, moment, self.extra)
+                    moments[block.path] = saved
+        if runs:
+            with contextlib.suppress(Exception):  # whatever wandb raises
+                sending.send_live(runs, self.leader.call)
+                self.live |= moments
+            self.send_live_at = time.monotonic() + (time.monotonic() - began) / SEND_SHARE
 
     def _send(self) -> None:
         began = time.monotonic()

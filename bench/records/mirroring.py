@@ -23,6 +23,8 @@ PROCESS = "bench.records.mirror_process"
 SAID_AFTER, SAID_EVERY = 1.0, 15.0  # seconds of waiting before a line says so, and between two such lines
 
 INTERRUPTED = "interrupted"
+LIVE = "live"  # the mode in which W&B is also sent what a block has saved so far
+SENT_IN = ("online", LIVE)  # the modes in which runs are sent
 
 Say = Callable[[str], None]
 
@@ -69,9 +71,17 @@ class Watch:
                 if block is not None and block.finished and not block.seeds.isdisjoint(self.seeds):
                     yield block
 
+    def begun(self) -> Iterator[blocks.Block]:
+        """Those of the blocks that are being trained."""
+        for path in blocks.folders(self.cell):
+            with contextlib.suppress(UserError):  # the sweep names it when it ends
+                block = blocks.read(path)
+                if block is not None and block.state == "running" and not block.seeds.isdisjoint(self.seeds):
+                    yield block
+
     def is_lacking(self) -> bool:
         """Whether W&B lacks a run of one of them."""
-        mark = mirror.SENT if self.mode == "online" else mirror.COMPLETE
+        mark = mirror.SENT if self.mode in SENT_IN else mirror.COMPLETE
         try:
             return any(mirror.missing(block, self.study, mark) for block in self.finished())
         except UserError:  # a damaged one
@@ -188,7 +198,7 @@ def _warn(wanted: Sequence[Watch], troubles: Mapping[str, str], warn: Say) -> No
     lacking = [watch for watch in wanted if watch.mode in troubles and watch.is_lacking()]
     for mode, study in dict.fromkeys((watch.mode, watch.study) for watch in lacking):
         results = "" if study.parent == Path("results") else f" results={provenance.private(str(study.parent))}"
-        offline = "" if mode == "online" else f" wandb={mode}"
+        offline = "" if mode in SENT_IN else f" wandb={mode}"
         again = f"python -m bench wandb-sync study={study.name}{results}{offline}"
         warn(f"wandb={mode}: not mirrored ({troubles[mode]}); '{again}' makes up for it")
 
@@ -210,7 +220,8 @@ class MirrorProcess:
     def troubles(self) -> dict[str, str]:
         """By mode, why W&B does not have everything."""
         ended = {} if self._ended is None else dict.fromkeys(self._modes, self._ended)
-        unsent = {} if self._unsent is None else {"online": self._unsent}
+        sending = [mode for mode in self._modes if mode in SENT_IN]
+        unsent = {} if self._unsent is None else dict.fromkeys(sending, self._unsent)
         return ended | unsent | self._unwritten
 
     def _hear(self, seconds: float) -> bool:

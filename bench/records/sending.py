@@ -69,13 +69,50 @@ def send(waiting: Sequence[Waiting], call: Call) -> Iterator[Waiting]:
     import wandb
 
     api = wandb.Api()
-    entity = api.settings["entity"] or api.default_entity
-    if not entity:
-        raise Refused("it names no entity for this key; WANDB_ENTITY gives one")
+    entity = _entity(api)
     for project in dict.fromkeys(run.project for run in waiting):
         runs = [run for run in waiting if run.project == project]
         for first in range(0, len(runs), TOGETHER):
             yield from _send(api, entity, project, runs[first : first + TOGETHER], call)
+
+
+def send_live(runs: Sequence[wandb_file.Run], call: Call) -> None:
+    """Send of runs that go on what W&B does not have of them yet.
+
+    Raises:
+        Refused: for the first reason why it does not take it.
+        Exception: whatever wandb raises.
+    """
+    import wandb
+
+    api = wandb.Api()
+    entity = _entity(api)
+    for project in dict.fromkeys(run.project for run in runs):
+        begun = _begun(api, f"{entity}/{project}", [run.id for run in runs if run.project == project])
+        wanted = [_lacking(run, begun[run.id]) if run.id in begun else run for run in runs if run.project == project]
+        for first in range(0, len(wanted), TOGETHER):
+            some = [run for run in wanted[first : first + TOGETHER] if run.history]
+            with tempfile.TemporaryDirectory() as temporary:
+                code, said = (
+                    call(_command(entity, project, [_put(run, Path(temporary)) for run in some])) if some else (0, "")
+                )
+            complaint = _complaint(said, _logged())
+            if code or complaint:
+                raise Refused(complaint or f"its program ended with code {code}")
+
+
+def _entity(api: Any) -> str:
+    """Whose projects they are. Raises `Refused` where nobody says."""
+    entity = api.settings["entity"] or api.default_entity
+    if not entity:
+        raise Refused("it names no entity for this key; WANDB_ENTITY gives one")
+    return str(entity)
+
+
+def _command(entity: str, project: str, folders: Sequence[Path]) -> list[str]:
+    """The call of W&B's program that sends the runs in some folders."""
+    command = [sys.executable, "-P", "-m", "wandb", "sync", "--entity", entity, "--project", project]
+    return [*command, *map(str, folders)]
 
 
 def _send(api: Any, entity: str, project: str, runs: list[Waiting], call: Call) -> Iterator[Waiting]:
@@ -86,8 +123,7 @@ def _send(api: Any, entity: str, project: str, runs: list[Waiting], call: Call) 
         return
     with tempfile.TemporaryDirectory() as temporary:
         folders = [_rest(run, begun[id], Path(temporary)) if id in begun else run.folder() for id, run in left.items()]
-        command = [sys.executable, "-P", "-m", "wandb", "sync", "--entity", entity, "--project", project]
-        code, said = call([*command, *map(str, folders)])
+        code, said = call(_command(entity, project, folders))
     complaint = _complaint(said, _logged())
     for pause in LOOKS:
         time.sleep(pause)
@@ -102,27 +138,41 @@ def _send(api: Any, entity: str, project: str, runs: list[Waiting], call: Call) 
 def _rest(waiting: Waiting, there: Any, folder: Path) -> Path:
     """Write the rows that W&B lacks of a run that it has in part, for it adds what it is sent to what it has."""
     run = mirror.runs(waiting.block, [waiting.seed], waiting.extra)[waiting.seed]
+    return _put(_lacking(run, there), folder)
+
+
+def _lacking(run: wandb_file.Run, there: Any) -> wandb_file.Run:
+    """The run with those of its rows alone that W&B lacks."""
     steps = {row.get("step") for row in there.scan_history(use_cache=False)}
     rows = [row for row in run.history if row["step"] not in steps]
-    rest = dataclasses.replace(run, history=rows, first_step=there.lastHistoryStep + 1)
-    (folder / rest.folder).mkdir()
-    (folder / rest.folder / rest.file).write_bytes(wandb_file.content(rest))
-    return folder / rest.folder
+    return dataclasses.replace(run, history=rows, first_step=there.lastHistoryStep + 1)
+
+
+def _put(run: wandb_file.Run, folder: Path) -> Path:
+    """Write a run to a folder of its own below this one, which is returned."""
+    (folder / run.folder).mkdir()
+    (folder / run.folder / run.file).write_bytes(wandb_file.content(run))
+    return folder / run.folder
 
 
 def _there(api: Any, path: str, left: dict[str, Waiting], begun: dict[str, Any]) -> Iterator[Waiting]:
     """Those of the runs that W&B has, which are taken out of `left`; those that it has in part are put into `begun`."""
-    api.flush()  # or it would give the answer of before
-    runs = api.runs(path, filters={"name": {"$in": sorted(left)}}, per_page=TOGETHER, lazy=False)
-    try:
-        found = {run.id: run for run in runs}
-    except ValueError:  # there is no such project yet
-        return
+    found = _begun(api, path, sorted(left))
     for id in found.keys() & left.keys():
         if _is_whole(found[id], mirror.checksum(left[id].block)):
             yield left.pop(id)
         else:
             begun[id] = found[id]
+
+
+def _begun(api: Any, path: str, ids: Sequence[str]) -> dict[str, Any]:
+    """Those of the runs with these names that W&B has anything of."""
+    api.flush()  # or it would give the answer of before
+    runs = api.runs(path, filters={"name": {"$in": list(ids)}}, per_page=TOGETHER, lazy=False)
+    try:
+        return {run.id: run for run in runs}
+    except ValueError:  # there is no such project yet
+        return {}
 
 
 def _is_whole(run: Any, checksum: str) -> bool:

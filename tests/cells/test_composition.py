@@ -80,7 +80,7 @@ def test_wandbs_variables_stand_where_nothing_was_typed(monkeypatch, environment
 
 def test_a_mode_of_wandbs_that_there_is_not_here_is_refused(monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "shared")
-    with pytest.raises(UserError, match="unknown wandb 'shared': allowed are offline, online, disabled"):
+    with pytest.raises(UserError, match="unknown wandb 'shared': allowed are offline, online, live, disabled"):
         compose([])
 
 

@@ -51,7 +51,7 @@ FORMS = [  # values that are none
         "evaluation=3: evaluation is a section of settings (points, episodes); did you mean evaluation.episodes=3?",
     ),
     (["truncation=stop"], "unknown truncation 'stop': allowed are end, bootstrap"),
-    (["wandb=ofline"], "unknown wandb 'ofline': allowed are offline, online, disabled; did you mean 'offline'?"),
+    (["wandb=ofline"], "unknown wandb 'ofline': allowed are offline, online, live, disabled; did you mean 'offline'?"),
     (["+foo=1"], "unknown key 'foo'"),
     (["+critic.epoch=1"], "unknown key 'critic.epoch'; did you mean 'epochs'?"),
     (["foo=1"], "unknown key 'foo'"),

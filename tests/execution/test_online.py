@@ -76,6 +76,42 @@ def test_a_seed_that_is_trained_again_reaches_the_mirror(server, cell, learner):
     assert mirroring.sync(study.parent, study.name, upload=True, timeout=60.0)[:3] == (0, 3, 0)
 
 
+def test_what_has_been_saved_is_there_while_it_trains_and_the_whole_of_it_in_the_end(
+    server, cell, learner, monkeypatch
+):
+    """The second evaluation waits until W&B has the first, of which a moment was saved before."""
+    monkeypatch.setattr("bench.records.training.CHECKPOINT_SHARE", 1e9)  # a moment whenever there can be one
+    seen = []
+
+    def wait():
+        until = time.monotonic() + 60
+        while not seen and time.monotonic() < until and len(learner.calls) == 1 and waits:
+            seen.extend(run for run in list(server.runs.values()) if run.project.endswith("-live") and run.history)
+            time.sleep(0.05)
+        waits.append(True)
+
+    waits: list[bool] = []  # before the second evaluation, when the first is saved
+    learner.after_progress = wait
+    config = cell("seeds=2", "wandb=live", "checkpoint_minutes=0")
+    index.plan([config])
+    execute.run(config)
+    assert seen, server.asked
+    assert {json.loads(line)["step"] for run in seen for line in run.history} <= {0, 500, 1000}
+    block = blocks.read(next(iter(blocks.walk(blocks.study_directory(config))[0])))
+    whole = mirror.runs(block, [0, 1])
+    live = {run.config["seed"]: run for run in server.runs.values() if run.project.endswith("-live")}
+    for seed, run in whole.items():
+        assert [json.loads(line)["step"] for line in server.runs[run.id].history] == [
+            row["step"] for row in run.history
+        ]
+        own = {row["step"]: row for row in run.history}
+        rows = [json.loads(line) for line in live[seed].history]
+        assert len({row["step"] for row in rows}) == len(rows)  # none of them twice
+        for row in rows:  # what was sent early is what is there in the end
+            name = "eval/deterministic_return"
+            assert row[name] == pytest.approx(own[row["step"]][name], rel=1e-12)
+
+
 ANSWERS = (("file_stream", 500), ("file_stream", 409), ("upsert", 404), ("all", 500), ("all", HANG), ("half", 1))
 
 
