@@ -9,12 +9,22 @@ from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.vec_env import VecEnv
 
 from bench.tasks import GYMNASIUM_TASKS, TASKS, Task
+from bench.tasks.batched import BatchedEnv
 from bench.tasks.column_env import ColumnEnv
+from bench.tasks.delayed_exam import DelayedExam
+from bench.tasks.weekly_exam import WeeklyExam, WeeklyExamCheat
 
 # True of Gymnasium's own: CartPole's velocities are unbounded, Pendulum's torque goes to 2.
 UNBOUNDED = r"ignore:.*(minimum|maximum) value is -?infinity"
 NOT_NORMALISED = r"ignore:.*we recommend using a symmetric and normalized"
 NOT_NORMALISED_SB3 = r"ignore:We recommend you to use a symmetric and normalized Box action space"
+KNOBS: list[Task] = [
+    DelayedExam(delay=0),
+    DelayedExam(delay=3, hidden=True, luck=2.0),
+    WeeklyExam(hide_fatigue=True),
+    WeeklyExam(pay="final", observe_last_score=True, luck=3.0),
+    WeeklyExamCheat(reward="true", reward_cap=0.7),
+]
 
 
 @pytest.mark.filterwarnings("error", UNBOUNDED, NOT_NORMALISED)
@@ -25,6 +35,25 @@ def test_gymnasiums_checker_passes(task: Task) -> None:
 @pytest.mark.filterwarnings("error", NOT_NORMALISED_SB3)
 def test_sb3s_checker_passes(task: Task) -> None:
     stable_baselines3.common.env_checker.check_env(ColumnEnv(task))
+
+
+@pytest.mark.parametrize("world", KNOBS, ids=str)
+@pytest.mark.filterwarnings("error", UNBOUNDED)
+def test_worlds_with_other_knobs_pass_both_checkers_and_go_on_from_a_saved_state(world: Task) -> None:
+    check_env(ColumnEnv(world), skip_render_check=True)
+    stable_baselines3.common.env_checker.check_env(ColumnEnv(world))
+    env, other = (BatchedEnv(world, seeds=[seed], n_envs=3) for seed in (0, 5))
+    rng, steps = np.random.default_rng(1), 40  # over several ends of episodes
+    actions = rng.integers(world.action_space.n, size=(steps, 3))  # type: ignore[union-attr]  # all are Discrete
+    env.restart()
+    for action in actions[:7]:
+        env.step(action)
+    other.set_state(env.get_state())
+    for action in actions[7:]:
+        one, two = env.step(action), other.step(action)
+        np.testing.assert_array_equal(one.observation, two.observation)
+        np.testing.assert_array_equal(one.reward, two.reward)
+        np.testing.assert_array_equal(one.terminated, two.terminated)
 
 
 @pytest.mark.parametrize("id", [id for id in GYMNASIUM_TASKS if id.startswith("bench/")])
