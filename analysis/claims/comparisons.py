@@ -170,12 +170,12 @@ def ranks(runs: pd.DataFrame, control: str | None = None) -> pd.DataFrame:
     pairs = sum(len(ranked) * (len(ranked) - 1) // 2 for *_, ranked in tables)
     rows = []
     for measure, mode, scores, ranked in tables:
-        highest = scores[ranked].mean().idxmax() if ranked else None
+        highest, among = scores[ranked].mean().idxmax() if ranked else None, set(ranked)
         for arm in scores:
             mark = "reference" if (measure.task, arm) in asides else ""
             if arm == highest:
                 mark = "highest"
-            elif arm in ranked:
+            elif arm in among:
                 differences = (scores[highest] - scores[arm]).dropna().to_numpy(float)
                 mark = "behind" if interval(differences, ALPHA / pairs)[1] > 0 else "tied"
             rows.append({"task": measure.label, "arm": str(arm), "mode": mode, "mark": mark})

@@ -56,19 +56,15 @@ def _batches(total: int, size: int) -> list[int]:
     return [min(size, total - start) for start in range(0, total, size)]
 
 
-def holm(p_values: ArrayLike, others: int = 0) -> Array:
+def holm(p_values: ArrayLike) -> Array:
     """Holm's step-down adjusted p-values (Holm 1979): max over j ≤ i of (m − j + 1)·p₍ⱼ₎, at most 1.
 
     A comparison that was planned but could not be made is NaN: it stays NaN and still counts in the family's size m,
     so that a failed cell never makes the other comparisons look more certain.
-
-    Args:
-        p_values: of comparisons of a family.
-        others: how many comparisons the family has beside these: they count as those that are NaN, and take no room.
     """
     raw = np.asarray(p_values, float)
     order = np.argsort(raw, axis=None)  # NaN goes last
-    factor = raw.size + others - np.arange(raw.size)
+    factor = raw.size - np.arange(raw.size)
     adjusted = np.minimum(np.maximum.accumulate(factor * raw.ravel()[order]), 1.0)
     result = np.empty(raw.size)
     result[order] = adjusted
