@@ -83,7 +83,7 @@ def table(folder: Path, name: str, run: int) -> list[dict]:
 def test_each_run_is_the_same_alone_in_a_cell_with_its_numbers(bench: Bench):
     code, out, err = bench(*DESIGN)
     assert (code, out) == (0, "7 cells, 0 failures: results/adhoc\n"), err
-    assert "batch_mean-monte_carlo-clip on cartpole-time_limit-20, stratum pieces: " in err
+    assert "  batch_mean-monte_carlo-clip in pieces: advantage=monte_carlo with collect=segments" in err
     found = records()
     assert len(found) == 7
     for folder, record in found:

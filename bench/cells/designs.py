@@ -29,30 +29,37 @@ _NO_STRUCTURE = {  # sections and settings that are none of an arm's
 
 
 def expanded(cells: Sequence[Cell]) -> tuple[list[Cell], list[str]]:
-    """The cells with those of a design in place of each that has one; and a line for every stratum an arm cannot have.
+    """The cells with those of a design in place of each that has one; and a line for each reason why strata lack arms.
 
     Raises:
         UserError: for a design that cannot be, or that leaves what is legal for an arm.
     """
     found: list[Cell] = []
-    left_out: list[str] = []
+    left_out: dict[str, dict[str, set[str]]] = {}  # reason -> stratum -> arms
     for cell in cells:
         if cell.config.design is None or cell.config.design.stratum is not None:
             found.append(cell)
             continue
         _refuse_unfit(cell, cell.config.design)
-        reasons = []
+        reasons: dict[str, str] = {}
         for stratum in strata(cell.config.design):
             try:
                 structured = _varied(cell, stratum.keys)
             except UserError as error:
-                reasons.append(f"{cell.config.arm_name} on {cell.config.task_name}, stratum {stratum.name}: {error}")
+                reasons[stratum.name] = str(error)
             else:
                 found.append(dataclasses.replace(_in_stratum(structured, stratum), base=cell))
         if len(reasons) == len(strata(cell.config.design)):
-            raise UserError(f"design {cell.config.design.name}: no stratum is legal for an arm: {reasons[0]}")
-        left_out += reasons
-    return found, left_out
+            arm, first = f"{cell.config.arm_name} on {cell.config.task_name}", next(iter(reasons.values()))
+            raise UserError(f"design {cell.config.design.name}: no stratum is legal for {arm}: {first}")
+        for name, reason in reasons.items():
+            left_out.setdefault(reason, {}).setdefault(name, set()).add(cell.config.arm_name)
+    return found, [_of_reason(reason, strata) for reason, strata in left_out.items()]
+
+
+def _of_reason(reason: str, arms: Mapping[str, set[str]]) -> str:
+    """A line for the arms that are left out of some strata for one reason."""
+    return f"{', '.join(sorted(set().union(*arms.values())))} in {', '.join(arms)}: {reason}"
 
 
 def judged(cell: Cell, settings: Sequence[int], seeds: Sequence[int]) -> Cell:

@@ -67,8 +67,7 @@ def _plan_study(base: Composition, composer: "Composer", asked: Grid, may_train:
             *_indented(listed(skipped)),
         ]
     if left_out:
-        places = counted(len(left_out), "place")
-        warnings += [f"not legal in {places} of the design, so left out there:", *_indented(left_out)]
+        warnings += ["not legal in some strata of the design, so left out there:", *_indented(left_out)]
     return Plan(whole, warnings)
 
 

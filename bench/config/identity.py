@@ -148,16 +148,24 @@ def factors(config: Config) -> dict[str, Any]:
     """Return the identity as flat, dotted columns for tables: `baseline`, `critic.target`, `group.size`, …"""
     flat: dict[str, Any] = {"task": config.task.name}
     for key, value in identity(config).items():
-        if not isinstance(value, Mapping):
+        if key == "design" and config.design is not None:  # its record has the whole of it
+            flat |= {"design": config.design.name, "stratum": config.design.stratum}
+        elif not isinstance(value, Mapping):
             flat[key] = list(value) if isinstance(value, tuple) else value
-            continue
-        for name, item in value.items():
-            if name == "name":
-                flat[key] = item if item != "plugin" else value["plugin"]
-            elif name == "knobs":
-                flat |= {f"{key}.{knob}": knob_value for knob, knob_value in item.items()}
-            elif name == "parameters":
-                flat |= {f"{key}.{name}.{parameter}": value for parameter, value in item.items()}
-            else:
-                flat[f"{key}.{name}"] = item
+        else:
+            flat |= _of_section(key, value)
+    return flat
+
+
+def _of_section(key: str, section: Mapping[str, Any]) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, item in section.items():
+        if name == "name":
+            flat[key] = item if item != "plugin" else section["plugin"]
+        elif name == "knobs":
+            flat |= {f"{key}.{knob}": value for knob, value in item.items()}
+        elif name == "parameters":
+            flat |= {f"{key}.{name}.{parameter}": value for parameter, value in item.items()}
+        else:
+            flat[f"{key}.{name}"] = item
     return flat
