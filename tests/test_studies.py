@@ -30,7 +30,7 @@ def one_update(config: Config) -> Config:
     """One update of one seed with small networks and the least evaluation."""
     return dataclasses.replace(
         config,
-        seeds=(0,),
+        seeds=config.seeds[:1] if config.design is not None else (0,),  # of a design: a run of its stratum
         hidden=(32, 32),
         budget=config.batch_limit(make(config.task).horizon),
         evaluation=dataclasses.replace(config.evaluation, points=1, episodes=1),
@@ -57,5 +57,6 @@ def test_a_study_composes_and_its_cells_run(study: str, tmp_path: Path, monkeypa
     assert control is None or control in {config.arm_name for config in planned}
     ours = [config for config in planned if config.algorithm.name == "policy_gradient"]
     for config in ours[:: -(-len(ours) // SMOKE)]:
-        trained = train(one_update(config), (0,), Notes())
+        small = one_update(config)
+        trained = train(small, small.seeds, Notes())
         assert [outcome.status for outcome in trained.outcomes.values()] == ["done"]

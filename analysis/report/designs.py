@@ -6,6 +6,7 @@ from analysis.report.document import Part
 from analysis.tables import design_tables
 from analysis.tables.comparisons import rows_frame
 from analysis.tables.designs import Readings
+from bench.errors import counted
 
 
 def parts(readings: Readings) -> list[Part]:
@@ -30,9 +31,10 @@ def _sentences(readings: Readings) -> list[str]:
     tried, settings = designed.tried, len(designed.strata)
     done = int((tried["status"] == "done").sum())
     failed = int(tried["failed"].sum())
+    arms, tasks = (counted(tried[name].nunique(), name) for name in ("arm", "task"))
+    lost = f", {failed} failed and score as a random policy" if failed else ""
     said = [
-        f"{settings} settings, the same for {tried['arm'].nunique()} arms on {tried['task'].nunique()} tasks: {done} "
-        f"of {len(tried)} runs are done{f', {failed} failed and score as a random policy' if failed else ''}; "
+        f"{settings} settings, the same for {arms} on {tasks}: {done} of {len(tried)} runs are done{lost}; "
         f"{len(designed.fresh)} runs of fresh seeds judge what was chosen."
     ]
     if designed.waiting:

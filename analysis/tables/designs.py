@@ -217,7 +217,10 @@ def sensitivities(designed: Designed) -> pd.DataFrame:
 
 
 def scaled(designed: Designed, key: str, values: Sequence[float] | Array) -> Array:
-    """Values of a key as shares of its range, as the sequence drew them; the places of a choice's options."""
+    """Values of a key as shares of its range, as the sequence drew them; the places of a choice's options.
+
+    A value may lie outside of the range, 0 of a logarithmic one at −∞.
+    """
     ((kind, arguments),) = designed.space[key].items()
     given = np.asarray(values, float)
     if kind == "choice":
@@ -225,7 +228,8 @@ def scaled(designed: Designed, key: str, values: Sequence[float] | Array) -> Arr
         return np.asarray(np.searchsorted(options, given) / max(len(options) - 1, 1))
     low, high = map(float, arguments)
     if kind == "log_uniform":
-        return np.asarray(np.log(given / low) / np.log(high / low))
+        with np.errstate(divide="ignore"):
+            return np.asarray(np.log(given / low) / np.log(high / low))
     return np.asarray((given - low) / (high - low))
 
 

@@ -100,7 +100,7 @@ def test_the_report_has_it(study: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert cli.main(["study=tuned", f"results={study.parent}"]) == 0
     assert "4 of 4 runs are done: 1 arm on 1 task" in capsys.readouterr().out
     text = (study / "report" / "report.md").read_text()
-    assert "3 settings, the same for 2 arms on 1 tasks: 17 of 18 runs are done, 1 failed" in text
+    assert "3 settings, the same for 2 arms on 1 task: 17 of 18 runs are done, 1 failed" in text
     assert "design_optimism_tuning.svg" in text
     assert "a-tuning-00" not in (study / "report" / "index.html").read_text().replace(str(study), "")
 

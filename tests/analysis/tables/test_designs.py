@@ -128,6 +128,7 @@ def test_one_seed_a_setting_cannot_be_cross_fitted() -> None:
 def test_shares_of_a_range(table: Designed) -> None:
     found = replace(table, space={**table.space, "clip_range": {"choice": [0.3, 0.1, 0.2]}})
     assert designs.scaled(found, "learning_rate", [1e-4, 1e-3, 1e-2]) == pytest.approx([0, 0.5, 1])
+    assert designs.scaled(found, "learning_rate", [0.0, 1.0]) == pytest.approx([-math.inf, 2])
     assert designs.scaled(found, "gae_lambda", [0.8, 0.85]) == pytest.approx([0, 0.25])
     assert designs.scaled(found, "clip_range", [0.1, 0.2, 0.3]) == pytest.approx([0, 0.5, 1])
     assert designs.edges(found, "clip_range", 96) == pytest.approx([-0.5, 0.25, 0.75, 1.5])
