@@ -31,7 +31,7 @@ def plane(found: Laboratory, task: str, stage: str, styles: Mapping[str, Style],
     of means over policies; thin curves are the single policies under the learned critic.
     """
     rows, each = found.of(task, "advantage", stage), found.each(task, "advantage", stage)
-    if not (rows.loc[rows["quantity"] == "signal", "value"] > 0).any():
+    if not rows.loc[rows["quantity"] == "relative_variance", "value"].notna().any():
         ax.text(
             0.5, 0.5, "true advantages not\ndistinguished from zero", ha="center", va="center", transform=ax.transAxes
         )
@@ -49,7 +49,7 @@ def plane(found: Laboratory, task: str, stage: str, styles: Mapping[str, Style],
         ax.plot(x, y, linestyle=line, color=color, marker=".", markersize=5, linewidth=1.4,
                 label=f"critic ({critic} V), λ = 0 … 1")  # fmt: skip
         if critic == "learned":
-            for index in (0, len(x) - 1):
+            for index in (0, len(x) - 1) if x else ():
                 ax.annotate(f"λ={lambdas[index]:g}", (x[index], y[index]), fontsize="x-small", xytext=(5, 6),
                             textcoords="offset points", va="center", zorder=5)  # fmt: skip
     for arm, style in styles.items():
@@ -73,11 +73,17 @@ def _lambdas(rows: pd.DataFrame, critic: str) -> pd.DataFrame:
 
 
 def _curve(rows: pd.DataFrame) -> tuple[list[float], list[float], list[float]]:
-    """Roots of the relative bias and variance, by λ; one point where there is none. Noise below 0 stands at 0."""
+    """Roots of the relative bias and variance, by λ; one point where there is none. Noise below 0 stands at 0.
+
+    Nothing where neither is known.
+    """
+    names = ["relative_bias", "relative_variance"]
     wide = rows.assign(gae_lambda=rows["gae_lambda"].fillna(-1)).pivot_table(
         index="gae_lambda", columns="quantity", values="value", sort=True
     )
-    x, y = (np.sqrt(wide[name].clip(lower=0)).tolist() for name in ("relative_bias", "relative_variance"))
+    wide = wide.reindex(columns=names)
+    wide = wide[wide[names].notna().all(axis=1)]
+    x, y = (np.sqrt(wide[name].clip(lower=0)).tolist() for name in names)
     return x, y, wide.index.tolist()
 
 
@@ -180,7 +186,8 @@ def best(found: Laboratory, task: str, styles: Mapping[str, Style], *, ax: Axes)
     """A map: which estimator has the smallest error at which batch size and stage, and how large that is.
 
     The error is that of the batch's gradient at its best scale. `+3` stands for three more estimators that paired
-    differences over policies do not tell apart from it.
+    differences over policies do not tell apart from it. Where the true gradient of some policies is not told from zero,
+    it is the mean over the others, with their number.
     """
     table = best_table(found, task)
     sizes = sorted(table["episodes"].unique())
@@ -191,7 +198,9 @@ def best(found: Laboratory, task: str, styles: Mapping[str, Style], *, ax: Axes)
         ax.add_patch(Rectangle((column - 0.5, row - 0.5), 1, 1, facecolor=(*color, 0.3), edgecolor="white"))
         tied = f" +{cell['tied']}" if cell["tied"] else ""
         name = str(cell["arm"]).replace("-", "\n", 1)
-        ax.text(column, row, f"{name}{tied}\n{cell['value']:.2g}", ha="center", va="center", fontsize="x-small")
+        number = int(cell["policies"])
+        few = "" if number == table["policies"].max() else f" ({number} {'policy' if number == 1 else 'policies'})"
+        ax.text(column, row, f"{name}{tied}\n{cell['value']:.2g}{few}", ha="center", va="center", fontsize="x-small")
     ax.set_xticks(range(len(sizes)), [f"{size:g}" for size in sizes])
     ax.set_yticks(range(len(stages)), stages)
     ax.set_xlim(-0.5, len(sizes) - 0.5)

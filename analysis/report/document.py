@@ -459,7 +459,10 @@ def _pairs(mapping: Mapping[str, object]) -> str:
 
 
 def markdown(document: Document) -> str:
-    """`report.md`; figures are links to files beside it, second views and what is of the page are named alone."""
+    """`report.md`; figures are links to files beside it, second views and what is of the page are named alone.
+
+    What stands below several figures, such as one of every task, is told below the first.
+    """
     parts = [f"# {formats.markdown_text(document.title)}"]
     shown = [part for part in document.parts if not part.of_page]
     of_page = [formats.markdown_text(part.heading) for part in document.parts if part.of_page]
@@ -471,8 +474,8 @@ def markdown(document: Document) -> str:
         parts += [formats.markdown(table).rstrip("\n") for table in part.tables]
         for name in part.figures:
             if name not in SECOND_VIEWS:
-                told = [formats.markdown_text(document.captions[name])] if name in document.captions else []
-                parts += [f"![{name.replace('_', ' ')}]({name}.svg)", *told]
+                told = formats.markdown_text(document.captions.get(name, ""))
+                parts += [f"![{name.replace('_', ' ')}]({name}.svg)", *([told] if told and told not in parts else [])]
         if second := [f"`{name}`" for name in part.figures if name in SECOND_VIEWS]:
             parts.append(f"Second views, in index.html and as files once the report is written: {', '.join(second)}.")
         if not place and len(shown) > 1:

@@ -31,11 +31,15 @@ _MEANING = (
 
 
 def claims_table(judged: Sequence[Judged], title: str) -> Table:
-    """Claims with their verdicts as text: a row per claim and task; effects point in the direction of the claim."""
+    """Claims with their verdicts as text: a row per claim and task; effects point in the direction of the claim.
+
+    What is said of a claim as a whole is said in the row of its first task.
+    """
     rows = []
     for claim in judged:
-        about = f"{claim.claim.statement} ({claim.claim.source})"
-        rows += [(about, claim.verdict, row.task, claimed_text(row), *row_cells(row)) for row in claim.rows]
+        about = (f"{claim.claim.statement} ({claim.claim.source})", claim.verdict)
+        for place, row in enumerate(claim.rows):
+            rows.append((*(("", "") if place else about), row.task, claimed_text(row), *row_cells(row)))
     return Table(
         caption=f"{title}. Effects are differences in the direction the claim predicts, paired by seed. {_MEANING}"
         f"{_unseen(row for claim in judged for row in claim.rows)}",

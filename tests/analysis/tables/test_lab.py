@@ -2,15 +2,18 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 
 from analysis import load
 from analysis.cli import main as analyse
 from analysis.figures import lab as lab_figures
+from analysis.figures.style import Look
 from analysis.load.laboratory import COLUMNS, Laboratory, together
 from analysis.report import files as report_files
 from analysis.report import lab as lab_report
@@ -52,6 +55,20 @@ def test_the_report_of_a_measured_study(results: Path, monkeypatch: pytest.Monke
     for fragment in ("| gae |", "| rloo |", "Where a baseline hurts", "(time_limited truth)", "values exact"):
         assert fragment in text
     assert "<h2>The estimators, measured</h2>" in (folder / "index.html").read_text()
+
+
+@pytest.mark.parametrize("unknown", [{0}, {0, 1}])
+def test_figures_of_policies_whose_shares_are_unknown(found: Laboratory, unknown: set[int]) -> None:
+    """A deterministic policy has no advantages to be a share of: it has no curve, and where all are so, it is said."""
+    rows = found.quantities
+    gone = rows["seed"].isin(unknown) & rows["quantity"].str.startswith("relative_")
+    laboratory = replace(found, quantities=rows.assign(value=rows["value"].mask(gone)))
+    figure = lab_figures.draw("bias_variance_plane", laboratory, "exam_question", Look())
+    assert figure is not None
+    said = [text.get_text() for ax in figure.axes for text in ax.texts]
+    assert ("true advantages not\ndistinguished from zero" in said) == (len(unknown) == 2)
+    for name in lab_figures.FIGURES:
+        assert lab_figures.draw(name, laboratory, "exam_question", Look()) is not None, name
 
 
 @pytest.mark.usefixtures("svg_only")
@@ -266,7 +283,7 @@ def test_a_study_without_a_laboratory_has_no_section(tmp_path: Path) -> None:
 def test_a_report_of_seven_tasks_has_at_most_3000_words(
     found: Laboratory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As many tasks, stages and policies as study=bias_variance has; two of the worlds have brothers."""
+    """As many tasks, stages, policies and figures as study=bias_variance has; two of the worlds have brothers."""
     writer = ResultsWriter(tmp_path / "results")
     columns = [name for name in COLUMNS if name != "seed"]
     rows = found.quantities[(found.quantities["seed"] == 0) & ~found.quantities["level"].isin(["step", "size"])]
@@ -279,7 +296,8 @@ def test_a_report_of_seven_tasks_has_at_most_3000_words(
             writer.stage(
                 "s", task, stage, "0123abcd", [{"seed": seed, **row} for seed in range(policies) for row in own]
             )
-    monkeypatch.setattr(report_files.lab_figures, "drawings", lambda *_: {})
+    blank = {f"{name}_{task}": Figure() for name in lab_figures.FIGURES for task in (*exams, *others)}
+    monkeypatch.setattr(report_files.lab_figures, "drawings", lambda *_: blank)
     assert analyse(["study=s", f"results={writer.root}"]) == 0
     words = (writer.root / "s" / "report" / "report.md").read_text().split()
     assert 1000 < len(words) <= 3000
