@@ -28,7 +28,7 @@ def parse(mapping: Mapping[str, Any], *, recorded: bool = True) -> Config:
     that it is wanted. The code that any other names may be imported: the user has written it. Its `plugins` are, before
     anything else is looked at.
     """
-    data = _without_removed(mapping)
+    data = _without_removed(mapping) if recorded else dict(mapping)
     data.pop("batch", None)  # what the options of collect and update were made from
     data["seeds"] = seeds_of(data.get("seeds"))
     data["plugins"] = _plugins(data.get("plugins"))

@@ -172,9 +172,9 @@ def test_all_runs_at_one_bound_say_nothing(bench, learner):
         (["until=then"], "unknown until 'then': allowed are seeds, decided"),
         (["until=seeds", "max_pairs=40"], "max_pairs=40: belongs to until=decided"),
         (["study.control=null"], "there is nothing to decide"),
-        (["study.control=ppo"], "there is nothing to decide:\n  weekly_exam: 0 arms are called ppo, the control"),
+        (["study.control=ppo"], "unknown study.control 'ppo'"),
         (["baseline=critic"], "there is nothing to decide"),
-        (["study.tuning={settings:2,seeds:1,design:0,space:{gamma:{choice:[0.9,1.0]}}}"], "until=decided: study mine"),
+        (["design=wide"], "until=decided with design=wide"),
     ],
 )
 def test_a_mistake_is_one_line_and_writes_nothing(bench, words, message):
