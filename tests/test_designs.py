@@ -30,6 +30,7 @@ design:
   name: made
   settings: 3
   scramble: 1
+  judged: 0
   space:
     learning_rate: {log_uniform: [1.0e-04, 1.0e-02]}
     critic.learning_rate: {log_uniform: [3.0e-04, 3.0e-02]}
