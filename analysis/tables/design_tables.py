@@ -24,8 +24,17 @@ from analysis.tables.designs import (
 from analysis.tables.formats import Section, Table, interval_of, interval_text, optional_text
 from bench.design.choices import HALVES
 from bench.verdicts.judge import ALPHA
+from bench.verdicts.row import overall
 
 DECIMALS = 2  # of scores between 0 and 1
+MOST_ROWS = 24  # of claims and tasks, that a report has one by one
+_CLAIMS = (
+    "Claims at four readings: at the arms' own numbers; at each arm's own best setting; at the one setting "
+    "that suits both arms and all tasks best (all three on fresh seeds); on average over the space, where the unit "
+    f"is a setting. Each reading is a family of its own at level {ALPHA:g}, so that their levels add up. "
+    f"{four.ROBUST}: the same word at all four, none open; {four.TURNS}: supported at one, reversed or no "
+    "difference at another"
+)
 TRIED = (1, 4, 16)  # numbers of settings in the table; the figure has them all
 
 
@@ -157,7 +166,9 @@ def fits_table(readings: Readings) -> Table | None:
 
 
 def claims_table(found: Sequence[SideBySide]) -> Table:
-    """Every claim's verdict at four readings, with its effect, and whether it stands."""
+    """Claims at four readings, each with its effect and whether it stands; of many, how many tasks say what."""
+    if len(found) > MOST_ROWS:
+        return _many_claims(found)
     sections = []
     for name in dict.fromkeys(each.first.name for each in found):
         own = [each for each in found if each.first.name == name]
@@ -165,13 +176,25 @@ def claims_table(found: Sequence[SideBySide]) -> Table:
         heading = f"{name}: {head.statement or f'{head.arm} − {head.against}'} ({head.metric}, {head.direction})"
         sections.append(Section(heading, tuple(_claim_row(each) for each in own)))
     return Table(
-        caption="Claims at four readings: at the arms' own numbers; at each arm's own best setting; at the one setting "
-        "that suits both arms and all tasks best (all three on fresh seeds); on average over the space, where the unit "
-        f"is a setting. Each reading is a family of its own at level {ALPHA:g}, so that their levels add up. "
-        f"{four.ROBUST}: the same word at all four, none open; {four.TURNS}: supported at one, reversed or no "
-        "difference at another.",
+        caption=f"{_CLAIMS}.",
         header=("task", *four.READINGS, "stands"),
         sections=tuple(sections),
+    )
+
+
+def _many_claims(found: Sequence[SideBySide]) -> Table:
+    """A row for each claim: how many of its tasks say what."""
+    rows = []
+    for name in dict.fromkeys(each.first.name for each in found):
+        own = [each for each in found if each.first.name == name]
+        said = [overall([each.rows[reading] for each in own]) for reading in four.READINGS]
+        stands = [each.standing for each in own]
+        counts = ", ".join(f"{word} on {stands.count(word)}" for word in dict.fromkeys(stands))
+        rows.append((name, *said, counts))
+    return Table(
+        caption=f"{_CLAIMS}. Tasks one by one, with effects and intervals, are in the figure and the CSV file.",
+        header=("claim", *four.READINGS, "stands"),
+        sections=(Section("", tuple(rows)),),
     )
 
 

@@ -8,10 +8,14 @@ import pandas as pd
 import pytest
 import scipy.stats
 
+from analysis.claims import readings as four
+from analysis.claims.readings import SideBySide
 from analysis.load.designed import Designed
 from analysis.tables import design_tables, designs
 from analysis.tables.designs import ALL_ROUND, BEST, DEFAULT, OVER_TASKS, STRATUM, WITHOUT, Readings
 from bench.design.choices import HALVES
+from bench.verdicts.row import JudgedRow
+from bench.verdicts.words import Word
 from tests.analysis.designs import designed, rows
 
 # Two tasks, four settings, the same score for both seeds of the tuning pool; fresh seeds score .1 less.
@@ -198,3 +202,34 @@ def test_tables_for_people(table: Designed) -> None:
         ("learning_rate", "log-uniform 0.0001, 0.01", "1"),
         ("gae_lambda", "uniform 0.8, 1", "1"),
     )
+
+
+def _side(name: str, task: str, *texts: str) -> SideBySide:
+    words = [next((word for word in Word if text.startswith(word)), None) for text in texts]
+    blank = JudgedRow("f", name, "what it says", "", "s", task, "x", "y", "final", "higher", 0.05, 0.05, 20)
+    judged = [
+        replace(blank, word=word, text=text, effect=0.1, low=0.06, high=0.14)
+        for word, text in zip(words, texts, strict=True)
+    ]
+    return SideBySide(dict(zip(four.READINGS, judged, strict=True)), {})
+
+
+def test_a_few_claims_stand_one_by_one() -> None:
+    found = [_side("faster", "a", *["supported"] * 4), _side("faster", "b", "supported", "reversed", "open", "open")]
+    (section,) = design_tables.claims_table(found).sections
+    assert section.heading == "faster: what it says (final, higher)"
+    assert section.rows[0] == ("a", *["supported 0.10 [0.06, 0.14]"] * 4, "robust")
+    assert section.rows[1][-1] == "turns around"
+
+
+def test_of_many_claims_it_is_counted_how_many_tasks_say_what() -> None:
+    found = [_side(f"claim {place}", task, *["supported"] * 4) for place in range(12) for task in "ab"]
+    found += [_side("other", "a", *["supported"] * 4), _side("other", "b", "open", "supported", "reversed", "open")]
+    (section,) = design_tables.claims_table(found).sections
+    assert len(section.rows) == 13
+    assert section.rows[0] == ("claim 0", *["supported"] * 4, "robust on 2")
+    assert section.rows[-1] == (
+        "other", "supported on 1 of 2 tasks, open on 1", "supported",
+        "supported on 1 of 2 tasks, reversed on 1", "supported on 1 of 2 tasks, open on 1",
+        "robust on 1, turns around on 1",
+    )  # fmt: skip
