@@ -3,23 +3,27 @@
 import itertools
 import sys
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from analysis import load
 from analysis.figures import gallery
+from analysis.figures.forest import Families
 from analysis.figures.style import Look, LookName
 from analysis.load import Records, earlier_tuning
 from analysis.load.pull import pull
 from analysis.report import document, files, scoreboard
+from analysis.report.choice import Choice
 from analysis.report.document import Document
 from analysis.tables import formats, published, reproduction
+from analysis.tables.final_scores import comparison
 from bench.config.arguments import read, word
 from bench.errors import UserError, exit_code, unknown
 from bench.verdicts import hypotheses
 
 USAGE = """\
-python -m analysis study=NAME [results=FOLDER] [figures=NAME,...] [style=STYLE] [width=INCHES] [seed_pool=POOL]
+python -m analysis study=NAME [results=FOLDER] [figures=NAME,...] [style=STYLE] [width=INCHES]
+                   [arms=NAME,...] [tasks=NAME,...] [labels=NAME:LABEL,...] [panel=FACTOR] [seed_pool=POOL]
 
 Reads results/NAME and writes tables and figures into results/NAME/report.
   study=NAME      a folder below the results; several: study=NAME,OTHER (the report goes into the first)
@@ -27,6 +31,12 @@ Reads results/NAME and writes tables and figures into results/NAME/report.
   figures=NAME    only these figures, for example figures=learning_curves
   style=STYLE     screen, paper (small type) or slide (large type)
   width=INCHES    width of the figures, for example 3.3 for a column of a paper
+  arms=NAME,...   only these arms, in this order; a * stands for any letters: arms=critic-*
+  tasks=NAME,...  only these tasks, in this order
+  labels=NAME:LABEL,...  what arms are called: labels=critic-gae-clip:GAE
+  panel=FACTOR    a panel for each level of a factor, for example baseline; none: all arms in one
+                  With any of these four, the report goes into results/NAME/report-chosen; ranks and verdicts stay those
+                  of the whole study
   seed_pool=POOL  where there are runs of several pools of seeds: confirmation (unless you say otherwise) or main
 
 python -m analysis compare A B [to=FOLDER]
@@ -59,6 +69,10 @@ class Report:
     figures: tuple[str, ...] = ()
     style: LookName = "screen"
     width: float | None = None
+    arms: str = ""
+    tasks: str = ""
+    labels: str = ""
+    panel: str = ""
     seed_pool: str = ""
 
 
@@ -119,22 +133,38 @@ def _report(words: Sequence[str]) -> int:
     if not options.study:
         raise UserError("which study? Give study=NAME, a folder below the results")
     look, names = _look(options), gallery.chosen(options.figures)
-    folder = Path(options.results) / options.study[0] / "report"
+    folder = Path(options.results) / options.study[0] / _folder(options)
     files.check_folder(folder)
     everything = load.read(options.study, options.results)
     records, tuning = earlier_tuning.split(_of_pool(everything, options), folder.parent)
     _warn(records)
+    choice = Choice()
+    if folder.name != "report":
+        choice = Choice.read(records, options.arms, options.tasks, options.labels, options.panel)
     if names:
         suffix = f"-{options.style}" + (f"-{options.width:g}in" if options.width else "")
         judged = document.Verdicts.of(records, hypotheses.read_all(), everything) if "forest" in names else None
-        families = judged.families if judged else {}
-        _print(files.write_figures(gallery.Material.of(records, families), names, folder, look, suffix=suffix))
+        families = choice.verdicts(judged).families if judged else {}
+        _print(files.write_figures(_material(records, choice, families), names, folder, look, suffix=suffix))
     else:
-        written, said = _followed(files.write_report(records, folder, hypotheses.read_all(), tuning, everything))
+        written, said = _followed(
+            files.write_report(records, folder, hypotheses.read_all(), tuning, everything, choice)
+        )
         print("\n".join(said.answer))
         print(f"wrote {written} files into {folder}")
         print(f"next: open {folder / 'index.html'} in a browser")
     return 1 if records.problems else 0
+
+
+def _folder(options: Report) -> str:
+    """Where a report goes: one that is not of all the study has a folder of its own."""
+    return "report-chosen" if options.arms or options.tasks or options.labels or options.panel else "report"
+
+
+def _material(records: Records, choice: Choice, families: Families) -> gallery.Material:
+    """What single figures are drawn from; ranks are those of all arms."""
+    estimates = choice.estimates(comparison(records.runs, records.control), records)
+    return replace(gallery.Material.of(choice.records(records), families, estimates), panel=choice.panel)
 
 
 def _followed(report: Generator[Path, None, Document]) -> tuple[int, Document]:

@@ -10,6 +10,7 @@ from analysis.claims.arms import Arm, arms
 from analysis.claims.comparisons import interval, reference_lines, with_failures
 from analysis.load import Records
 from analysis.load.labels import COMPARED
+from analysis.load.shown import shown_arms
 from bench.verdicts.judge import ALPHA
 from bench.verdicts.selection import confounded
 
@@ -52,10 +53,11 @@ def effects(records: Records) -> list[Effect]:
     has its share. Reference lines are left out, and a run that failed counts as in verdicts. Factors come in the order
     of `COMPARED`, then by how many pairs of arms they have.
     """
-    asides = reference_lines(records.runs, records.control)
+    runs = shown_arms(records).of(records.runs)
+    asides = reference_lines(runs, records.control)
     found: list[tuple[str, str, str, str, int, stats.Array]] = []
-    for measure in load.measures(records.runs):
-        part = records.runs[records.runs["task"] == measure.task]
+    for measure in load.measures(runs):
+        part = runs[runs["task"] == measure.task]
         own = [arm for arm in arms(part, records.factors) if (measure.task, arm.label) not in asides]
         scores = with_failures(part, measure.normalised("stochastic"))
         own = [arm for arm in own if arm.label in scores]

@@ -8,7 +8,7 @@ import pandas as pd
 
 from analysis.claims import comparisons
 from analysis.claims.comparisons import Compared
-from analysis.claims.effects import effects
+from analysis.claims.effects import Effect
 from analysis.claims.metrics import run_metrics
 from analysis.claims.verdicts import Judged, judge
 from analysis.figures.gallery import Material
@@ -148,6 +148,7 @@ def compose(
     estimates: pd.DataFrame,
     material: Material,
     verdicts: Verdicts,
+    found: Sequence[Effect],
     figures: Sequence[str],
     too_large: Sequence[str],
 ) -> Document:
@@ -158,6 +159,7 @@ def compose(
         estimates: of the final scores of all its arms.
         material: the arms that are shown.
         verdicts: what was judged.
+        found: what its factors do.
         figures: names of the figures there are.
         too_large: names of figures with too many panels for a report.
     """
@@ -172,7 +174,7 @@ def compose(
     ranks = (RANKS,) if (estimates["mark"] != "").any() else ()
     standing = tuple(_standing(measure.label, material.estimates) for measure in measures(chosen.runs))
     parts = [
-        _answer(records, estimates, material, verdicts, first),
+        _answer(records, estimates, material, verdicts, found, first),
         *_claims(verdicts, records),
         Part("Final scores", how, standing, (scores, *_present(aggregates)), small=ranks),
         *_control(verdicts, material),
@@ -197,10 +199,14 @@ def _present(*found: Table | None) -> tuple[Table, ...]:
 
 
 def _answer(
-    records: Records, estimates: pd.DataFrame, material: Material, verdicts: Verdicts, first: tuple[str, ...]
+    records: Records,
+    estimates: pd.DataFrame,
+    material: Material,
+    verdicts: Verdicts,
+    found: Sequence[Effect],
+    first: tuple[str, ...],
 ) -> Part:
     """The question, the answer in three sentences, how many runs there are, and the figures that show it."""
-    found = effects(material.records)
     question = answer.question(material.records, found)
     told = answer.sentences(material.records, estimates, verdicts.rows, found)
     csv_files = ["comparison.csv", *(["control.csv"] if verdicts.compared else []), "costs.csv", "runs.csv"]

@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
+from analysis.claims.effects import effects
 from analysis.claims.readings import side_by_side
 from analysis.figures import designs as design_figures
 from analysis.figures import gallery, sheets, svg
@@ -18,6 +19,7 @@ from analysis.load import MODES, Records, designed
 from analysis.load.designed import Designed
 from analysis.load.laboratory import METRICS
 from analysis.report import designs, document, lab, page
+from analysis.report.choice import Choice
 from analysis.report.document import Document, Part, Verdicts
 from analysis.report.page import Drawing
 from analysis.tables import formats
@@ -44,6 +46,7 @@ def write_report(
     claims_files: Sequence[ClaimsFile],
     tuning: Designed | None = None,
     everything: Records | None = None,
+    choice: Choice | None = None,
 ) -> Generator[Path, None, Document]:
     """Write the report into `folder` and yield each file's path once it is there; return what the report says.
 
@@ -53,6 +56,7 @@ def write_report(
         claims_files: the hypotheses to judge.
         tuning: the settings that were tried before, where the study was tuned before there were designs.
         everything: the runs of all pools of seeds, on which claims are judged; None where `records` has them.
+        choice: what of it is shown; None for all.
 
     Raises:
         UserError: if the folder cannot be written, or there is nothing to report.
@@ -62,7 +66,7 @@ def write_report(
         return (yield from _write_designs(records, folder, claims_files))
     if len(records.runs):
         verdicts = Verdicts.of(records, claims_files, everything)
-        return (yield from _write_trained(records, folder, verdicts, tuned))
+        return (yield from _write_trained(records, folder, verdicts, tuned, choice or Choice()))
     if tuned is not None:
         return (yield from _write_readings(records, [tuned], folder))
     if not records.laboratory.empty:
@@ -72,10 +76,12 @@ def write_report(
 
 
 def _write_trained(
-    records: Records, folder: Path, verdicts: Verdicts, tuning: Readings | None
+    records: Records, folder: Path, verdicts: Verdicts, tuning: Readings | None, choice: Choice
 ) -> Generator[Path, None, Document]:
-    estimates = comparison(records.runs, records.control)
-    material = Material.of(records, verdicts.families, estimates)
+    estimates = choice.estimates(comparison(records.runs, records.control), records)
+    found = choice.effects(effects(records), records)
+    records, verdicts = choice.records(records), choice.verdicts(verdicts)
+    material = replace(Material.of(records, verdicts.families, estimates), panel=choice.panel)
     names, too_large = choose(material, list(FIGURES), LOOK)
     apart, whole = sheets.of_page(names, material.tasks), sheets.of_files(names, gallery.chosen(MAIN_FIGURES))
     drawn = sheets.draw(material, [*apart, *whole], LOOK)  # goes on beside what follows
@@ -85,7 +91,7 @@ def _write_trained(
     if tuning is not None:
         measured |= design_figures.drawings(tuning, material.styles, LOOK)
         yield from _write_frames(tuning, folder)
-    said = document.compose(records, estimates, material, verdicts, [*names, *measured], too_large)
+    said = document.compose(records, estimates, material, verdicts, found, [*names, *measured], too_large)
     if tuning is not None:
         said = said.after("In short", designs.parts(tuning))
     said = said.after("Final scores", _measured_parts(records, material.estimates, verdicts))
@@ -93,12 +99,12 @@ def _write_trained(
     yield from _write_measured(records, saved, folder)
     drawings: dict[str, list[Drawing]] = {name: [] for name in names}
     by_task = {sheet.name for sheet in apart if sheet.task}  # figures that the page shows by task
-    for sheet, found in drawn:
-        if found and (sheet.task or sheet.name not in by_task):
+    for sheet, written in drawn:
+        if written and (sheet.task or sheet.name not in by_task):
             kind = "narrow" if sheet.narrow else "wide-only" if sheet.name in gallery.WIDE else ""
-            drawings[sheet.name].append(Drawing(found["svg"].decode(), sheet.task, kind))
+            drawings[sheet.name].append(Drawing(written["svg"].decode(), sheet.task, kind))
         if not sheet.task and not sheet.narrow:
-            yield from _write_kinds(found, folder / sheet.name)
+            yield from _write_kinds(written, folder / sheet.name)
     said = _with_captions(said, [*drawings, *saved], material)
     yield from _write_document(said, drawings | _of_page(saved), material.styles, folder)
     return said
@@ -185,7 +191,9 @@ def _write_document(
 def _write_tables(records: Records, estimates: pd.DataFrame, material: Material, folder: Path) -> Iterator[Path]:
     """The tables: of all arms for other programs (CSV), of those that are shown for people."""
     runs = records.runs
-    by_mode = [comparison_table(material.estimates, [mode], material.note) for mode in reversed(MODES)]
+    by_mode = [
+        comparison_table(material.estimates, [mode], material.note).of("arm", "n", "mean") for mode in reversed(MODES)
+    ]
     table = comparison_table(material.estimates, note=material.note)
     yield from write_table(folder / "comparison", table, estimates, by_mode)
     yield write_file(folder / "costs.csv", formats.csv(costs_of_runs(runs)).encode())
@@ -203,7 +211,8 @@ def _write_rows(path: Path, rows: Sequence[JudgedRow], tables: Sequence[formats.
     if rows:
         yield write_file(path.with_suffix(".csv"), formats.csv(rows_frame(rows)).encode())
         yield write_file(path.with_suffix(".json"), rows_json(rows).encode())
-        yield write_file(path.with_suffix(".tex"), "\n".join(map(formats.latex, tables)).encode())
+        narrow = [table.of("claim", "task", "arm", "verdict", "effect") for table in tables]
+        yield write_file(path.with_suffix(".tex"), _latex(narrow, path.name))
 
 
 def write_table(
@@ -212,7 +221,13 @@ def write_table(
     """Write a table as Markdown, CSV (all digits) and LaTeX; `for_latex` are narrower ones to write there instead."""
     yield write_file(path.with_suffix(".md"), formats.markdown(table).encode())
     yield write_file(path.with_suffix(".csv"), formats.csv(numbers).encode())
-    yield write_file(path.with_suffix(".tex"), "\n".join(map(formats.latex, for_latex or [table])).encode())
+    yield write_file(path.with_suffix(".tex"), _latex(for_latex or [table], path.name))
+
+
+def _latex(tables: Sequence[formats.Table], label: str) -> bytes:
+    """Tables for LaTeX, with a label each."""
+    labels = [f"{label}-{chr(ord('a') + place)}" if place else label for place in range(len(tables))]
+    return "\n".join(map(formats.latex, tables, labels)).encode()
 
 
 def choose(material: Material, names: Sequence[str], look: Look) -> tuple[list[str], list[str]]:

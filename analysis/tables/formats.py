@@ -33,6 +33,16 @@ _LATEX_SIGNS = {
 }
 
 
+_GAP = 5.0  # points between columns
+_FEW = 5  # columns, of which the numbers too may be broken to fit a column of a paper
+_LETTERS = {"footnotesize": 4.5, "scriptsize": 4.2, "tiny": 3.7}  # width of a letter in points, names in small letters
+_COLUMN, _PAGE = 200.0, 410.0  # points: a column, and the text, of a two-column article on the smallest usual paper
+_FORMS = (
+    ("table", _COLUMN, ("footnotesize", "scriptsize")),
+    ("table*", _PAGE, ("footnotesize", "scriptsize", "tiny")),
+)
+
+
 class Best(str):
     """A cell that is set in bold, such as the highest mean of its section."""
 
@@ -56,6 +66,15 @@ class Table:
     caption: str
     header: tuple[str, ...]
     sections: tuple[Section, ...]
+
+    def of(self, *names: str) -> "Table":
+        """With these columns alone, those that it has."""
+        places = [self.header.index(name) for name in names if name in self.header]
+        sections = tuple(
+            Section(section.heading, tuple(tuple(row[place] for place in places) for row in section.rows))
+            for section in self.sections
+        )
+        return Table(self.caption, tuple(self.header[place] for place in places), sections)
 
 
 def thousands_text(value: float) -> str:
@@ -102,30 +121,102 @@ def markdown_text(text: str) -> str:
     return re.sub(r"(?<!\w)_|_(?!\w)", r"\\_", escaped)  # an underscore within a word is no emphasis
 
 
-def latex(table: Table) -> str:
-    """A `table` environment with booktabs rules; needs `\\usepackage{booktabs}`."""
-    columns = len(table.header)
+def latex(table: Table, label: str) -> str:
+    """`table` environments with booktabs rules, one for each section; needs `\\usepackage{booktabs}`.
+
+    They fit a column of a two-column paper: words are broken into lines and type is as small as needed. What does not
+    fit so is a `table*`, as wide as the page.
+
+    Args:
+        table: what they hold.
+        label: of the first float, `tab:<label>`; those that follow have a number behind it.
+    """
+    return "\n".join(
+        _latex_float(table, section, f"{label}-{place + 1}" if place else label)
+        for place, section in enumerate(table.sections)
+    )
+
+
+def _latex_float(table: Table, section: Section, label: str) -> str:
+    form = _form([table.header, *section.rows], columns_of_words(table))
+    caption = f"{section.heading}. {table.caption}" if section.heading else table.caption
     lines = [
-        r"\begin{table}",
+        rf"\begin{{{form.float}}}",
         r"  \centering",
-        r"  \footnotesize",
-        r"  \setlength{\tabcolsep}{4pt}",
-        rf"  \caption{{{latex_text(table.caption)}}}",
-        rf"  \begin{{tabular}}{{l{'r' * (columns - 1)}}}",
+        rf"  \{form.size}",
+        rf"  \setlength{{\tabcolsep}}{{{_GAP / 2}pt}}",
+        rf"  \caption{{{latex_text(caption)}}}",
+        rf"  \label{{tab:{re.sub(r'[^A-Za-z0-9:-]', '-', label)}}}",
+        rf"  \begin{{tabular}}{{@{{}}{''.join(form.columns)}@{{}}}}",
         r"    \toprule",
-        rf"    {_latex_row(table.header)}",
+        rf"    {_latex_row(table.header, form)}",
+        r"    \midrule",
+        *(f"    {_latex_row(row, form)}" for row in section.rows),
+        r"    \bottomrule",
+        r"  \end{tabular}",
+        rf"\end{{{form.float}}}",
+        "",
     ]
-    for section in table.sections:
-        lines.append(r"    \midrule")
-        if section.heading:
-            lines += [rf"    \multicolumn{{{columns}}}{{l}}{{\emph{{{latex_text(section.heading)}}}}} \\"]
-        lines += [f"    {_latex_row(row)}" for row in section.rows]
-    return "\n".join([*lines, r"    \bottomrule", r"  \end{tabular}", r"\end{table}", ""])
+    return "\n".join(lines)
 
 
-def _latex_row(row: Sequence[str]) -> str:
+@dataclass(frozen=True)
+class _Form:
+    """How a table is set: the environment, the size of its type, and its columns as `tabular` takes them."""
+
+    float: str
+    size: str
+    columns: tuple[str, ...]
+
+
+def _form(rows: Sequence[Sequence[str]], words: Sequence[bool]) -> _Form:
+    """The form with the largest type in which a table fits: a column of a paper first, then the whole page.
+
+    Words are broken into lines before numbers are, such as an interval below its estimate.
+    """
+    kinds = tuple("l" if word or not column else "r" for column, word in enumerate(words))
+    letters = [max(len(row[column]) for row in rows) for column in range(len(kinds))]
+    least = [max(_longest_word(row[column]) for row in rows) for column in range(len(kinds))]
+    of_words = [column for column, kind in enumerate(kinds) if kind == "l"]
+    for environment, room, sizes in _FORMS:
+        for breakable in (of_words, range(len(kinds)) if len(kinds) <= _FEW or room == _PAGE else of_words):
+            for size in sizes:
+                whole, parts = ([_LETTERS[size] * number for number in each] for each in (letters, least))
+                widths = _widths(whole, parts, breakable, room - _GAP * (len(kinds) - 1))
+                if widths is not None:
+                    columns = (f"p{{{widths[at]:.0f}pt}}" if at in widths else kind for at, kind in enumerate(kinds))
+                    return _Form(environment, size, tuple(columns))
+    return _Form("table*", "tiny", kinds)
+
+
+def _widths(
+    whole: Sequence[float], parts: Sequence[float], breakable: Sequence[int], room: float
+) -> dict[int, float] | None:
+    """The widths of the columns that are broken into lines, by place; None where not even that fits."""
+    if sum(whole) <= room:
+        return {}
+    broken = [column for column in breakable if parts[column] < whole[column]]
+    spare = room - sum(parts[at] if at in broken else width for at, width in enumerate(whole))
+    if not broken or spare < 0:
+        return None
+    wanted = sum(whole[column] - parts[column] for column in broken)
+    return {column: parts[column] + spare * (whole[column] - parts[column]) / wanted for column in broken}
+
+
+def _longest_word(text: str) -> int:
+    """Letters of the longest part of a text that TeX does not break."""
+    return max(map(len, re.split(r"(?<=[-–/_]) *| +", text)), default=0)
+
+
+def _latex_row(row: Sequence[str], form: _Form) -> str:
     # a row that starts with a bracket would be read as the argument of the \\ before it
-    return " & ".join(("{}" if cell.startswith("[") else "") + _latex_cell(cell) for cell in row) + r" \\"
+    cells = [
+        r"\raggedright{}" + _latex_cell(cell).replace(r"\_", r"\_\allowbreak{}")
+        if column.startswith("p")
+        else ("{}" if cell.startswith("[") else "") + _latex_cell(cell)
+        for cell, column in zip(row, form.columns, strict=True)
+    ]
+    return " & ".join(cells) + r" \tabularnewline"
 
 
 def _latex_cell(text: str) -> str:

@@ -227,7 +227,7 @@ def wrong_with_claims(content: bytes, path: Path, records: load.Records) -> tupl
             file = hypotheses.read(path)
         judged = judge(file, records)
         table = claims_table(judged, file.title)
-        shown = formats.markdown(table) + formats.latex(table)
+        shown = formats.markdown(table) + formats.latex(table, "fuzz")
         page._templates().from_string("{{ text }}").render(text=shown)
     except UserError as error:
         said = str(error)
