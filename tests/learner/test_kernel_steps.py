@@ -122,12 +122,13 @@ def test_every_setting_of_a_step(overrides: list[str], kind: type[Distribution])
 
 @pytest.mark.parametrize("estimate", ["k1", "k2", "k3"])
 @pytest.mark.parametrize("importance", ["false", "true"])
-def test_a_reference_in_the_loss(estimate: str, importance: str) -> None:
+@pytest.mark.parametrize("layers", [(), ("critic.network=shared", "grad_clip=joint")], ids=str)
+def test_a_reference_in_the_loss(estimate: str, importance: str, layers: tuple[str, ...]) -> None:
     reference = (
         "reference=initial", "reference.placement=loss", f"reference.kind={estimate}",
         "reference.negative_control=true", f"reference.importance={importance}",
     )  # fmt: skip
-    check(Categorical, settings("advantage=gae", "update=unclipped", *BOTH, *reference))
+    check(Categorical, settings("advantage=gae", "update=unclipped", *BOTH, *layers, *reference))
 
 
 @pytest.mark.parametrize("overrides", [(), ("critic.network=shared", "grad_clip=joint")], ids=str)
