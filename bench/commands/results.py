@@ -79,9 +79,12 @@ class FinalScores:
         return "\n".join([title, *lines, *rest])
 
     def _cells(self) -> Iterator[tuple[str, ...]]:
+        means: dict[str, list[float]] = {}
         for row in self.rows:
-            decimals = decimals_of(np.array([other.score[0] for other in self.rows if other.task == row.task]))
-            mean, low, high = (optional_text(number, decimals) for number in row.score)
+            means.setdefault(row.task, []).append(row.score[0])
+        decimals = {task: decimals_of(np.array(found)) for task, found in means.items()}
+        for row in self.rows:
+            mean, low, high = (optional_text(number, decimals[row.task]) for number in row.score)
             interval = f"[{low}, {high}]" if np.isfinite(row.score[1]) else "–"
             count = str(row.n) if row.n == row.planned else f"{row.n} of {row.planned}"
             yield one_line(row.task), one_line(row.arm), mean, interval, count
