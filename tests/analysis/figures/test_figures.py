@@ -245,6 +245,16 @@ def test_a_heat_map_leaves_missing_cells_blank(axes):
     assert [text.get_text() for text in axes.texts] == ["0.10\nn=1", "0.20\nn=1"]
 
 
+@pytest.mark.parametrize(("levels", "rotation"), [([0.9, 0.99, 1.0], 0), ([0.9 + 0.001 * n for n in range(10)], 90)])
+def test_the_levels_of_a_heat_map_stand_upright_where_they_would_run_into_each_other(axes, levels, rotation):
+    runs = pd.DataFrame([{"gae_lambda": x, "gamma": y, "score": x - y} for x in (0.0, 0.5) for y in levels])
+    figures.heat_map(runs, "gae_lambda", "gamma", "score", ax=axes)
+    assert [label.get_text() for label in axes.get_xticklabels()] == [str(level) for level in levels]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["0.0", "0.5"]
+    assert {label.get_rotation() for label in axes.get_xticklabels()} == {rotation}
+    assert axes.get_ylim() == (0.0, 2.0)  # small λ below
+
+
 def test_a_factor_curve_is_the_mean_per_level(axes):
     runs = pd.DataFrame({"name": "group", "group.size": [4, 4, 8, 8, 16, 16], "score": [1.0, 3.0, 4.0, 4.0, 0.0, 1.0]})
     figures.factor_curve({"group": runs}, "group.size", "score", ax=axes, reps=50)
