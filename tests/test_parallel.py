@@ -1,6 +1,7 @@
 """Work in several processes gives what it gives in one."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -47,6 +48,36 @@ def test_processes_end_when_the_one_that_forked_them_is_killed():
         assert time.monotonic() < deadline, "they are still there"
         time.sleep(0.05)
     assert len(workers) == 2
+
+
+UNASKED = """
+import multiprocessing, sys, time
+from bench import parallel
+def work():
+    results = zip(range(10_000), parallel.each(lambda item: time.sleep(3600), range(10_000), 2))
+    print(*(child.pid for child in multiprocessing.active_children()), flush=True)
+    if sys.argv[1] == "asked":
+        next(results)
+    sys.stdin.read()
+try:
+    work()
+except KeyboardInterrupt:
+    print("told", flush=True)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="no safe fork")
+@pytest.mark.parametrize("asked", ["asked", "unasked"])
+def test_a_signal_ends_the_processes_whether_or_not_a_result_was_asked_for(asked):
+    command = [sys.executable, "-c", UNASKED, asked]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as parent:
+        workers = [int(number) for number in parent.stdout.readline().split()]
+        time.sleep(0.5)
+        parent.send_signal(signal.SIGINT)
+        assert parent.stdout.readline() == "told\n"
+        assert parent.wait(60) == 0
+    assert len(workers) == 2
+    assert not any(map(runs, workers))
 
 
 def runs(number: int) -> bool:
