@@ -20,6 +20,10 @@ EVERY = (
     "The paired differences that claims are judged by, one number per policy in the order of seeds. Those of other "
     "tasks: figures `policies`, policies.csv."
 )
+TRUTH = (
+    "How well it is known: the standard error of the true values as a share of the true advantages, and of the true "
+    "gradient as a share of its length; medians over policies."
+)
 EXAM_WORLDS = ("exam_question", "weekly_exam")  # the laboratory tells their brothers apart
 
 
@@ -37,7 +41,10 @@ def parts(
     """
     fairness = [table for task in found.tasks if (table := fairness_table(found, task)) is not None]
     told = [] if fairness else _unmeasured(runs, studies)
-    fair = [Part("Fairness between the brothers", tuple(told), tables=tuple(fairness))] if fairness or told else []
+    # A report of many tasks is about estimators; one of the exam worlds, such as that of study=article, about brothers.
+    aside = bool(fairness) and len(found.tasks) > len(EXAM_WORLDS)
+    fair = [Part("Fairness between the brothers", tuple(told), tables=tuple(fairness), of_page=aside)]
+    fair = fair if fairness or told else []
     missing = (*(f"Not measured: {name}." for name in found.missing), *earlier_lines(found, studies))
     if found.empty:
         return [*fair, Part("The ground truth", items=missing)] if missing else fair
@@ -50,7 +57,7 @@ def parts(
         Part("Where a baseline hurts", items=harm, tables=(baselines,) if baselines else ()),
         *([Part("Every policy", (EVERY,), items=tuple(policies_lines(found, judged)))] if targets else []),
         *fair,
-        Part("The ground truth", items=truth),
+        Part("The ground truth", (TRUTH,), items=truth),
     ]
 
 
@@ -74,10 +81,7 @@ def _unmeasured(runs: pd.DataFrame, studies: Sequence[str]) -> list[str]:
 
 
 def precision_lines(found: Laboratory) -> list[str]:
-    """What the truth is and how well it is known, and where the policies stand: a line per task.
-
-    Numbers are medians over policies.
-    """
+    """What the truth is and how well it is known, and where the policies stand: a line per task."""
     lines = []
     for task in found.tasks:
         notes = found.notes[found.notes["task"] == task]
@@ -101,18 +105,20 @@ def _precision(found: Laboratory, task: str, label: str) -> str:
     ways = rows.loc[rows["quantity"] == "learned", "value"]
     if label.partition(" ")[0] == STAGE and ways.isna().any():
         said.append(f"{ways.isna().sum()} of {policies} learned nothing, and their first policy stands for {STAGE}")
-    said.append(_known(known.get("truth_precision", np.nan), "values", "of the true advantages"))
-    said.append(_known(known.get("true_gradient_precision", np.nan), "gradient", "of its length"))
+    shares = {"values": known.get("truth_precision", np.nan), "gradient": known.get("true_gradient_precision", np.nan)}
+    if all(share == 0 for share in shares.values()):
+        return ", ".join([*said, "exact"])
+    said += [_known(share, what) for what, share in shares.items()]
     return ", ".join(text for text in said if text)
 
 
-def _known(share: float, what: str, of: str) -> str:
+def _known(share: float, what: str) -> str:
     """How well a truth is known; "" where there is none."""
     if np.isnan(share):
         return ""
     if share == 0:
         return f"{what} exact"
-    return f"{what} not distinguished from zero" if np.isinf(share) else f"{what} to {share:.2g} {of}"
+    return f"{what} not distinguished from zero" if np.isinf(share) else f"{what} to {share:.2g}"
 
 
 def several_lines(found: Laboratory) -> list[str]:

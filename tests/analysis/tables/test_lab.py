@@ -52,7 +52,7 @@ def test_the_report_of_a_measured_study(results: Path, monkeypatch: pytest.Monke
     policies = pd.read_csv(folder / "policies.csv")
     assert set(policies["seed"]) == {0, 1}
     text = (folder / "report.md").read_text()
-    for fragment in ("| gae |", "| rloo |", "Where a baseline hurts", "(time_limited truth)", "values exact"):
+    for fragment in ("| gae |", "| rloo |", "Where a baseline hurts", "(time_limited truth)", ", exact."):
         assert fragment in text
     assert "<h2>The estimators, measured</h2>" in (folder / "index.html").read_text()
 
