@@ -304,6 +304,8 @@ def test_runs_are_mirrored_each_with_its_own_numbers_and_come_back_as_blocks(ben
         (("", ""), ("seeds=[214748]",), "seeds: seed 214748 is too large for a design; the largest is 214747"),
         (("", ""), ("seeds=4000",), "3 settings of 4000 seeds are more than 10000 runs of a cell"),
         (("few:", "'a/b':"), (), "design.strata.a/b=a/b: it names a folder"),
+        (("", ""), ("+design.stratum=few",), "design made: design.stratum, place and drawn are found out"),
+        (("  judged: 0\n", ""), ("design.judged=3",), "design.judged: conf does not set it; add it with a plus sign"),
     ],
 )
 def test_what_is_no_design_is_refused_in_one_line(

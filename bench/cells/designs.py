@@ -37,7 +37,7 @@ def expanded(cells: Sequence[Cell]) -> tuple[list[Cell], list[str]]:
     found: list[Cell] = []
     left_out: dict[str, dict[str, set[str]]] = {}  # reason -> stratum -> arms
     for cell in cells:
-        if cell.config.design is None or cell.config.design.stratum is not None:
+        if cell.config.design is None:
             found.append(cell)
             continue
         _refuse_unfit(cell, cell.config.design)
@@ -79,6 +79,10 @@ def at_default(cell: Cell, seeds: Sequence[int]) -> Cell:
 def _refuse_unfit(cell: Cell, design: Design) -> None:
     """Raise `UserError` for a design that cannot be, or that sets what the command line or a grid sets too."""
     where = f"design {design.name}"
+    if design.stratum is not None or design.place or design.drawn:
+        raise UserError(
+            f"{where}: design.stratum, place and drawn are found out; its strata are named in design.strata"
+        )
     if not 2 <= design.settings <= MOST_SETTINGS:
         raise UserError(f"design.settings={design.settings}: {where} must have 2 to {MOST_SETTINGS} in each stratum")
     for key in distributions(design):

@@ -420,8 +420,9 @@ def keys() -> tuple[str, ...]:
 def _keys(cls: Any, prefix: str = "") -> Iterator[str]:
     for name, hint in settings(cls).items():
         yield prefix + name
-        if dataclasses.is_dataclass(hint):
-            yield from _keys(hint, f"{prefix}{name}.")
+        for section in (hint, *typing.get_args(hint)):  # one that may be null, too
+            if dataclasses.is_dataclass(section):
+                yield from _keys(section, f"{prefix}{name}.")
 
 
 def _meant_key(key: str, siblings: Iterable[str], value: object) -> str:
