@@ -72,14 +72,30 @@ def front(studies: Mapping[str, Records], panels: Sequence[Panel] = PANELS) -> F
     return figure
 
 
+def finals(studies: Mapping[str, Records], panels: Sequence[Panel] = PANELS) -> list[str]:
+    """What each panel's arms end at, in words: `none 292.6, a critic 428.0`; a panel whose arms are not there is ""."""
+    found = []
+    for each in panels:
+        runs = {label: _cell(studies[each.study], each, label) for label in each.arms} if each.study in studies else {}
+        means = {label: mine[f"final_{MODE}"].astype(float).mean() for label, mine in runs.items() if mine is not None}
+        found.append(", ".join(f"{label} {mean:.0f}" for label, mean in means.items()))
+    return found
+
+
+def _cell(records: Records, panel: Panel, label: str) -> pd.DataFrame | None:
+    """The runs of one of a panel's arms; None where it is not there, or several fit."""
+    cells = records.runs[records.runs["task"] == panel.task]
+    for factor, level in panel.arms[label].items():
+        cells = cells[cells[factor] == level] if factor in cells else cells[:0]
+    return cells if cells["hash"].nunique() == 1 else None
+
+
 def _curves(records: Records, panel: Panel) -> pd.DataFrame | None:
     """The curves of a panel's arms under their labels; None where one is not there, or several fit."""
     found = []
-    for label, factors in panel.arms.items():
-        cells = records.runs[records.runs["task"] == panel.task]
-        for factor, level in factors.items():
-            cells = cells[cells[factor] == level] if factor in cells else cells[:0]
-        if cells["hash"].nunique() != 1:
+    for label in panel.arms:
+        cells = _cell(records, panel, label)
+        if cells is None:
             return None
         curves = records.curves
         mine = curves[(curves["hash"] == cells["hash"].iloc[0]) & (curves["mode"] == MODE)]

@@ -13,7 +13,7 @@ from pathlib import Path
 from analysis import load
 from analysis.claims.verdicts import NOT_RUN, Judged, judge, not_run
 from analysis.figures.forest import forest
-from analysis.figures.front import front
+from analysis.figures.front import finals, front
 from analysis.figures.style import Look, save
 from analysis.load import Records
 from analysis.tables import formats
@@ -79,6 +79,7 @@ UNITS: Mapping[str, str] = {  # what an effect is, by metric; scores are normali
     "largest_kl": "they are {effect} times smaller, as KL divergence",
 }
 FACTORS = ("largest_kl",)  # metrics that are judged on their logarithm, and told as a factor
+FRONT = "front.svg"  # the figure of the front page, beside results/README.md
 NO_STUDY = "No study is committed yet."
 UNITS_SAID = (
     "A score of 0 is that of random actions, 1 is the task's reference. Brackets are intervals over pairs of runs with "
@@ -250,7 +251,7 @@ def picture_name(file: ClaimsFile) -> str:
 
 def pictures(files: Sequence[ClaimsFile], studies: Mapping[str, Study]) -> dict[str, bytes]:
     """By file name, the figure of the front page, and the forest plot of all rows of each claims file."""
-    figures = {"front.svg": front({name: study.records for name, study in studies.items()})}
+    figures = {FRONT: front({name: study.records for name, study in studies.items()})}
     for file in files:
         rows = [row for answer in answers(file, studies) for row in answer.rows]
         figures[picture_name(file)] = forest({file.title: rows}, Look())
@@ -319,7 +320,20 @@ def empty(name: str) -> str:
 
 def front_page(text: str, files: Sequence[ClaimsFile], studies: Mapping[str, Study]) -> str:
     """README.md with its findings; the verdicts on all claims are in results/README.md."""
+    text = within(text, "figure", picture(studies) if studies else NO_STUDY)
     return within(text, "findings", findings(files, studies) if studies else NO_STUDY)
+
+
+def picture(studies: Mapping[str, Study]) -> str:
+    """The figure of the front page, and in words what it shows; "" where its studies are not there."""
+    baselines, targets = finals({name: study.records for name, study in studies.items()})
+    if not (baselines and targets):
+        return ""
+    said = (
+        f"CartPole, stochastic policy, means over seeds with 95 % intervals. Final returns, on the left by what is "
+        f"subtracted from the full return: {baselines}. On the right by what a critic is subtracted from: {targets}."
+    )
+    return f"![Learning curves. {said}](results/{FRONT})\n\n*{said}*"
 
 
 def findings(files: Sequence[ClaimsFile], studies: Mapping[str, Study], told: Sequence[Finding] = FINDINGS) -> str:

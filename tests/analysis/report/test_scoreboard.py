@@ -158,7 +158,7 @@ def test_pages_keep_what_is_written_by_hand_and_change_only_once(file, studies) 
     assert "- code: 0123456789ab; [report](main/report/report.md)" in once
     written = once.replace("**What it says.** To be written.", "**What it says.** High wins.", 1)
     assert scoreboard.results_page(written, [file], studies) == written
-    front = f"# Suite\n\n{scoreboard.empty('findings')}\n\nBy hand.\n"
+    front = f"# Suite\n\n{scoreboard.empty('figure')}\n{scoreboard.empty('findings')}\n\nBy hand.\n"
     assert "No study is committed yet." in scoreboard.front_page(front, [file], {})
 
 
@@ -179,8 +179,8 @@ def test_the_question_of_a_study_is_the_comment_its_file_begins_with(tmp_path: P
 def test_only_what_git_knows_is_committed(studies, results: ResultsWriter, tmp_path: Path, capsys) -> None:
     assert studies
     readme, other = tmp_path / "README.md", results.root / "README.md"
-    for path, name in ((readme, "findings"), (other, "scoreboard")):
-        path.write_text(scoreboard.empty(name) + "\n")
+    for path, names in ((readme, ("figure", "findings")), (other, ("scoreboard",))):
+        path.write_text("\n".join(map(scoreboard.empty, names)) + "\n")
     command = ["scoreboard", f"results={results.root}", f"readme={readme}"]
     assert main(command) == 2
     assert "not a folder of a git checkout" in capsys.readouterr().err
