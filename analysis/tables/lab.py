@@ -58,12 +58,11 @@ def targets_table(found: Laboratory, returns: Mapping[str, Mapping[str, tuple[fl
             sections.append(Section(f"{task}, {label}, {_policies(rows)}", lines))
     if not sections:
         return None
-    header = ("target", "bias²", "variance", "E A²", "cosine", "least error", "final return")
+    header = ("target", "bias²", "variance", "E A²", "cosine", "final return")
     caption = (
         "Targets of the advantage under the learned critic: means over policies with Student's 95 % interval. "
         "bias² (the part that depends on the action, which alone turns the expected gradient) and variance are shares "
-        "of E A², the variance of the true advantage. cosine: of two training batches' gradients. least error: "
-        "of a batch's gradient at its best scale, as a share of the squared norm of the true one. λ = 0.95, n = 5"
+        "of E A², the variance of the true advantage. cosine: of two training batches' gradients. λ = 0.95, n = 5"
     )
     return Table(caption, header, tuple(sections))
 
@@ -85,7 +84,7 @@ def _of_arm(rows: pd.DataFrame, arm: str) -> pd.DataFrame:
 
 
 def _row(arm: str, rows: pd.DataFrame, returns: Mapping[str, tuple[float, float, float]]) -> tuple[str, ...]:
-    names = ("relative_bias", "relative_variance", "signal", "cosine", "least_error")
+    names = ("relative_bias", "relative_variance", "signal", "cosine")
     cells = [_cell(rows, name) for name in names]
     cells[2] = cells[2].partition(" ")[0]  # what the first two are shares of; its interval is in laboratory.csv
     return (arm.removeprefix("critic-"), *cells, interval_text(returns[arm], 2) if arm in returns else "–")
