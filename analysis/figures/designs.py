@@ -31,6 +31,7 @@ from analysis.tables.designs import (
     shares_of,
     was_judged,
 )
+from analysis.tables.formats import number_text
 from bench.design.choices import HALVES
 from bench.verdicts.row import JudgedRow
 from bench.verdicts.words import Word
@@ -245,10 +246,12 @@ def claims(readings: Readings, styles: Mapping[str, Style], look: Look) -> Figur
 
 
 def _by_claim(found: Sequence[SideBySide]) -> list[tuple[str, SideBySide | None]]:
-    """A line with the name of each claim, and one for each of its tasks."""
+    """A line with the name of each claim, or arm beside the control, and one for each of its tasks."""
     lines: list[tuple[str, SideBySide | None]] = []
-    for name, own in itertools.groupby(found, key=lambda each: each.first.name):
-        lines += [(name.replace("_", " "), None), *((f"{each.first.task}  ", each) for each in own)]
+    for name in dict.fromkeys(each.first.name for each in found):
+        own = [each for each in found if each.first.name == name]
+        heading = name.replace("_", " ") if own[0].first.file else f"{own[0].first.arm} − {own[0].first.against}"
+        lines += [(heading, None), *((f"{each.first.task}  ", each) for each in own)]
     return lines
 
 
@@ -287,24 +290,26 @@ def groups_of(arms: Sequence[str]) -> list[list[str]]:
 
 
 def responses(readings: Readings, task: str, styles: Mapping[str, Style], look: Look) -> Figure:
-    """Score over every key: a row per key, a column per group of arms; ticks on the axis are the arms' own numbers."""
+    """Score over every key, a column per group of arms where there are several; on the axis are their own numbers."""
     table = readings.responses[readings.responses["task"] == task]
     designed, keys = readings.designed, list(table["key"].unique())
     groups = groups_of([arm for arm in styles if (task, arm) in designed.scores])
-    figure, axes = grid(len(keys), len(groups), (3.4, 1.9), look, extra=0.5 + _key_height(styles))
+    panels = [[(key, group) for group in groups] for key in keys]
+    rows = panels if len(groups) > 1 else wrapped([list(itertools.chain.from_iterable(panels))], BESIDE)
+    figure, placed = ragged(rows, (3.4, 1.9), look, extra=0.5 + _key_height(styles))
     low, high = float(table["score_low"].min()), float(table["score_high"].max())
-    for (line, key), (column, group) in itertools.product(enumerate(keys), enumerate(groups)):
-        ax = axes[line, column]
-        for place, arm in enumerate(group):
-            mine = table[(table["key"] == key) & (table["arm"] == arm)]
-            _response(mine, (place + 0.5) / len(group) - 0.5, styles[arm], ax)
-            _own_number(designed, task, arm, key, styles[arm], ax)
-        if not ax.lines:
-            ax.text(0.5, 0.5, "not read", transform=ax.transAxes, ha="center", va="center", color="0.4")
-        _ticks(designed, key, ax)
-        ax.set_ylim(low - 0.03, high + 0.03)
-        ax.set_xlabel(key)
-        ax.set_ylabel("score" if column == 0 else "")
+    for row in placed:
+        for ax, (key, group) in row:
+            for place, arm in enumerate(group):
+                mine = table[(table["key"] == key) & (table["arm"] == arm)]
+                _response(mine, (place + 0.5) / len(group) - 0.5, styles[arm], ax)
+                _own_number(designed, task, arm, key, styles[arm], ax)
+            if not ax.lines:
+                ax.text(0.5, 0.5, "not read", transform=ax.transAxes, ha="center", va="center", color="0.4")
+            _ticks(designed, key, ax)
+            ax.set_ylim(low - 0.03, high + 0.03)
+            ax.set_xlabel(key)
+            ax.set_ylabel("score" if ax is row[0][0] else "")
     figure.suptitle(f"{task}: mean score over all other settings", fontsize="medium")
     own = Line2D([], [], color="0.3", marker="^", linestyle="", label="on the axis: its own number")
     _legend(figure, [*handles({arm: styles[arm] for group in groups for arm in group}), own], look)
@@ -388,9 +393,8 @@ def _contour(readings: Readings, task: str, arm: str, shade: ScalarMappable, ax:
                     norm=shade.norm, extend="both", alpha=0.85)  # fmt: skip
     dots: Any = shade.to_rgba(means)
     ax.scatter(points[:, 0], points[:, 1], color=dots, s=14, edgecolors="white", linewidths=0.5)
-    ax.set_title(
-        f"{arm}\ncross-validated R² {r_squared:.2f}{'' if r_squared > 0 else ': no fit shown'}", fontsize="small"
-    )
+    worth = f"cross-validated R² {number_text(r_squared, 2)}"
+    ax.set_title("\n".join([arm, worth if r_squared > 0 else f"{worth}: no fit shown"]), fontsize="small")
     _ticks(designed, keys[0], ax)
     _ticks(designed, keys[1], ax, "y")
     ax.set_xlabel(keys[0])

@@ -61,6 +61,17 @@ def test_claims_stand_side_by_side(readings: Readings) -> None:
     assert [label.get_text() for label in right.get_yticklabels()] == ["", *(each.standing for each in readings.claims)]
 
 
+def test_an_arm_beside_the_control_is_named_once_with_all_its_tasks(readings: Readings) -> None:
+    """Comparisons with a control come task by task."""
+    arms = ("group-monte_carlo", "grpo-monte_carlo")
+    blank = replace(readings.claims[0].first, file="", against="critic-gae")
+    rows_of = [replace(blank, name=arm, arm=arm, task=task) for task in TASKS for arm in arms]
+    side = tuple(four.SideBySide(dict.fromkeys(four.READINGS, row), {}) for row in rows_of)
+    figure = designs.drawings(replace(readings, claims=side), {}, Look())["design_claims_wide"]
+    named = [label.get_text().strip() for label in figure.axes[0].get_yticklabels()]
+    assert named == [line for arm in arms for line in (f"{arm} − critic-gae", *TASKS)]
+
+
 def test_a_fit_that_foretells_nothing_is_not_shown(readings: Readings) -> None:
     drawn = designs.drawings(readings, {}, Look())
     for task in TASKS:
