@@ -42,8 +42,7 @@ INTERRUPTED = [*SMALL, "seeds=[5]", "baseline=critic", "gamma=0.9", "checkpoint_
 PEER = ["task=cartpole", "algorithm=sb3_a2c", "budget=80", "seeds=1", "evaluation.points=1", "evaluation.episodes=1",
         "wandb=disabled"]  # fmt: skip
 LAB = ["tasks=exam_question", "stages=start", "seeds=1", "baselines=none,critic", "advantages=monte_carlo",
-       "batches=8",
-    "batch_multiples=[1,2]", "times=1", "anchors=3", "futures=2", "companions=2", "jobs=1"]  # fmt: skip
+       "batches=8", "batch_multiples=[1,2]", "times=1", "anchors=3", "futures=2", "jobs=1"]  # fmt: skip
 FEW, MORE = 12, 50  # cases of every run, and of the slow tests
 
 
