@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-import bench
+from bench.cells.composition import compose
+from bench.config.identity import cell_hash
 from bench.errors import RunWarning, UserError
 from bench.execution import checks, execute
 from bench.records import scalars
@@ -17,7 +18,7 @@ SMALL = ["task=weekly_exam", "budget=1000", "seeds=2", "wandb=disabled", "tensor
 
 
 def cell(tmp_path: Path, *words: str):
-    return dataclasses.replace(bench.compose([*SMALL, *words]), results=str(tmp_path))
+    return dataclasses.replace(compose([*SMALL, *words]), results=str(tmp_path))
 
 
 @pytest.fixture
@@ -43,10 +44,9 @@ def test_without_the_package_it_is_refused_with_what_to_install(tmp_path, monkey
 
 
 def test_it_changes_no_cell():
-    assert bench.compose(SMALL[:-1]).tensorboard is False
-    assert bench.config.identity.cell_hash(bench.compose(SMALL)) == bench.config.identity.cell_hash(
-        bench.compose(SMALL[:-1])
-    )
+    plain, with_scalars = compose(SMALL[:-1]), compose(SMALL)
+    assert (plain.tensorboard, with_scalars.tensorboard) == (False, True)
+    assert cell_hash(plain) == cell_hash(with_scalars)
 
 
 @pytest.mark.usefixtures("learner")
