@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from analysis.figures.gallery import Material
+from analysis.figures.gallery import FIGURES, MOST_FAMILIES, OF_FAMILIES, Material
 from analysis.load import Records
 
 _CURVES = (
@@ -68,7 +68,16 @@ def caption(name: str, material: Material | None = None) -> str:
     known = max((each for each in CAPTIONS if name.startswith(each)), key=len, default="")
     if not known:
         return ""
-    return CAPTIONS[known].replace("{n}", "" if material is None else _seeds(material.records))
+    text = CAPTIONS[known].replace("{n}", "" if material is None else _seeds(material.records))
+    return text if material is None or name not in FIGURES else text + _left_out(name, material)
+
+
+def _left_out(name: str, material: Material) -> str:
+    """What a figure of so many arms does not show; nothing where it shows all."""
+    if not material.note:
+        return ""
+    families = f"at most {MOST_FAMILIES} families of arms: those with the highest mean scores"
+    return f" Shown are {families if name in OF_FAMILIES else material.note}."
 
 
 def _seeds(records: Records) -> str:

@@ -6,6 +6,7 @@ import pytest
 
 from analysis import load
 from analysis.figures import gallery
+from analysis.figures.captions import caption
 from analysis.figures.style import Look
 from analysis.load import shown
 from analysis.report import files
@@ -30,15 +31,23 @@ def test_the_arms_with_the_highest_means_and_the_control_are_shown_in_their_orde
     assert chosen.note == "4 of 9 arms: those with the highest mean final score"
 
 
-def test_all_are_shown_where_they_are_few(many):
+def test_all_are_shown_where_they_are_few(many, monkeypatch):
     chosen = shown.shown_arms(load.read(["s"], many.root), ARMS)
     assert (len(chosen.arms), chosen.note) == (ARMS, "")
+    monkeypatch.setattr(shown.shown_arms, "__defaults__", (ARMS,))
+    assert "Shown" not in caption("heat_map", gallery.Material.of(load.read(["s"], many.root)))
 
 
 def test_a_figure_says_what_it_leaves_out(many):
     material = gallery.Material.of(load.read(["s"], many.root))
     figure = gallery.draw("final_scores_stochastic", material, Look())
     assert figure.get_suptitle() == "4 of 9 arms: those with the highest mean final score"
+    assert caption("final_scores_stochastic", material).endswith(
+        "n = 2 seeds for each arm. Shown are 4 of 9 arms: those with the highest mean final score."
+    )
+    assert caption("heat_map", material).endswith(
+        " Shown are at most 12 families of arms: those with the highest mean scores."
+    )
     labels = [label.get_text().split()[0] for label in figure.axes[0].get_yticklabels()]
     assert labels == ["a0", "a5", "a6", "a7"]
 
