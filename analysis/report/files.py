@@ -93,7 +93,7 @@ def _write_trained(
         yield from _write_frames(tuning, folder)
     said = document.compose(records, estimates, material, verdicts, found, [*names, *measured], too_large)
     if tuning is not None:
-        said = said.after("In short", designs.parts(tuning))
+        said = said.after("In short", designs.parts(tuning)[:2])  # the report has its words for the winners
     said = said.after("Final scores", _measured_parts(records, material.estimates, verdicts))
     saved = _saved(measured)
     yield from _write_measured(records, saved, folder)
