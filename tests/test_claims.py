@@ -67,10 +67,11 @@ def test_a_claim_of_the_laboratory_is_about_what_its_study_measures(name: str) -
     claim = claim_of(LABORATORY, name)
     measured = settings.read(claim.studies[0], {})
     assert set(claim.tasks) <= set(measured.tasks)
+    sizes = {measured.overrides["group.size"], *measured.group_sizes}  # of the arms, and of those beside them
     for selector in (claim.arm, claim.against):
         assert selector["baseline"] in measured.baselines
         assert selector["advantage"] in measured.advantages
-        assert selector.get("group_size", measured.group_sizes[0]) in measured.group_sizes
+        assert selector.get("group_size", measured.overrides["group.size"]) in sizes
 
 
 def names(text: str) -> list[str]:
