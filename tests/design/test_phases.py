@@ -111,8 +111,7 @@ def test_a_failed_setting_counts_as_a_random_policy_and_its_arm_is_judged_all_th
     best, second, *_ = sorted(known, key=known.__getitem__, reverse=True)
     learner.causes = {best: "loss is nan", 10_000 + best: "loss is nan"}
     code, _, err = bench(*STUDY)
-    assert code == 1
-    assert "loss is nan" in err
+    assert code == 0, err  # a setting that fails is a result
     assert f"setting {second} is best" in err
     for runs in judged(RESULTS).values():
         assert second in {setting_of(run) for run in runs}
