@@ -23,8 +23,8 @@ CAPTIONS: Mapping[str, str] = {  # by the beginning of a figure's name
     "final_scores_deterministic": _SCORES.format(mode="deterministic", n="{n}"),
     "sample_efficiency": "Interquartile mean of normalised scores over runs and tasks, against the share of the "
     "budget. Band: pointwise 95 % stratified bootstrap interval. {n}. Linear between evaluations, not smoothed.",
-    "performance_profiles": "Share of runs with a normalised final score above τ. Band: pointwise 95 % stratified "
-    "bootstrap interval. {n}.",
+    "performance_profiles": "Share of runs with a normalised final score (0 random, 1 reference) above τ. Band: "
+    "pointwise 95 % stratified bootstrap interval. {n}.",
     "probability_of_improvement": "How often a run of an arm beats one of the control, averaged over tasks, with its "
     "95 % bootstrap interval. {n}.",
     "forest": "Effects in units of their margin s, in the direction claimed, with intervals that hold all at once at "

@@ -18,6 +18,7 @@ from analysis.figures.forest import Families, forest
 from analysis.figures.kinds import kind_curves
 from analysis.figures.references import beta_curve
 from analysis.figures.style import (
+    WIDEST_NAME,
     Look,
     Style,
     TooManyPanels,
@@ -26,6 +27,7 @@ from analysis.figures.style import (
     house_style,
     legend_of_arms,
     legend_size,
+    lines,
     ragged,
     say,
     wrapped,
@@ -210,9 +212,11 @@ def final_scores(material: Material, look: Look, mode: str) -> Figure:
     records, shown, styles = material.records, material.measures, material.styles
     most = min(len(shown), 3)
     columns = 1 if look.width is not None and look.width < 4.6 * look.scale * most else most
-    width = 5.6 + 0.075 * max(0, max(map(len, styles)) - 28)  # long names, as arms of several studies have, need room
+    width = 5.6 + 0.075 * max(0, min(max(map(len, styles)), WIDEST_NAME) - 28)  # long names need room
     arms = records.runs.groupby("task")["arm"].nunique().max()
-    figure, placed = ragged(wrapped([shown], columns), (width, 0.32 * arms + 0.9), look, extra=0.3)
+    figure, placed = ragged(
+        wrapped([shown], columns), (width, (0.18 + 0.14 * lines(styles)) * arms + 0.9), look, extra=0.3
+    )
     for ax, measure in itertools.chain.from_iterable(placed):
         panel.final_scores(records.runs, material.estimates, styles, ax=ax, measure=measure, mode=mode)
         ax.set_title(measure.label, loc="right")  # grows over the names, where there is room for it
@@ -301,7 +305,7 @@ def improvement(material: Material, look: Look) -> Figure | None:
     control = material.records.control
     if control not in scores or len(scores) < 2:
         return None
-    figure, axes = grid(1, 1, (6.0, 0.28 * len(scores) + 0.8), look)
+    figure, axes = grid(1, 1, (6.0, (0.14 + 0.14 * lines(scores)) * len(scores) + 0.8), look)
     panel.improvement(scores, str(control), material.styles, ax=axes[0, 0])
     return figure
 
@@ -338,9 +342,9 @@ def factor_curves(material: Material, look: Look) -> Figure | None:
         for ax, (factor, task, families) in row:
             panel.factor_curve(families, factor, "normalised_stochastic", ax=ax)
             ax.set_title(task)
-        for ax, (lines, texts) in _legends([ax for ax, _ in row]).items():
+        for ax, (curves, texts) in _legends([ax for ax, _ in row]).items():
             place = (0.5, -0.3) if narrow else (1.02, 0.5)
-            ax.legend(lines, texts, loc="upper center" if narrow else "center left", bbox_to_anchor=place)
+            ax.legend(curves, texts, loc="upper center" if narrow else "center left", bbox_to_anchor=place)
     counts = {
         f"{factor}, {task}": (len(families), every[task])
         for factor, (by_task, every) in found.items()

@@ -13,7 +13,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 
 from analysis import stats
-from analysis.figures.style import Style, Trace, tell
+from analysis.figures.style import Style, Trace, tell, written
 from analysis.load import TRUE_SCORE, Measure
 from analysis.tables.final_scores import count_text
 from analysis.tables.formats import number_text
@@ -128,7 +128,7 @@ def _final_score(estimate: pd.Series, seeds: stats.Array, style: Style, ax: Axes
 
 def _rows_of_arms(ax: Axes, labels: Mapping[str, str], styles: Mapping[str, Style]) -> None:
     """A row for each arm with what is written beside it; the names belong to the arms, so that a page can hide them."""
-    ax.set_yticks(range(len(labels)), list(labels.values()))
+    ax.set_yticks(range(len(labels)), list(map(written, labels.values())))
     for text, arm in zip(ax.get_yticklabels(), labels, strict=True):
         text.set_gid(styles[arm].gid)
     ax.set_ylim(len(labels) - 0.4, -0.6)
@@ -161,7 +161,7 @@ def performance_profile(
         band = (stats.performance_profile(array, taus), low, high)
         _line_with_band(taus, band, arm, styles[arm], place, ax)
         _tell(ax, styles[arm], array, taus, band)
-    ax.set_xlabel("normalised score τ (0 random, 1 reference)")
+    ax.set_xlabel("normalised score τ")
     ax.set_ylabel("share of runs above τ")
     ax.set_ylim(-0.02, 1.02)
     ax.xaxis.set_major_locator(mpl.ticker.MaxNLocator(6))

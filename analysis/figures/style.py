@@ -7,8 +7,9 @@ Okabe and Ito's, which colour-blind readers can tell apart; line and marker diff
 import io
 import json
 import re
+import textwrap
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
@@ -40,6 +41,7 @@ HUES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0000
 LINES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (6, 1.5, 1, 1.5)), (0, (3, 1, 1, 1, 1, 1)))
 _RAISED = str.maketrans("0123456789-−", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁻")
 _ROOM = 3.0  # points
+WIDEST_NAME = 44  # letters of a line
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*")
 
 
@@ -236,10 +238,20 @@ class _Powers(LogFormatterSciNotation):
         return re.sub(r"\^\{(.*?)\}", lambda found: found[1].translate(_RAISED), text)
 
 
+def written(arm: str) -> str:
+    """An arm's name as figures write it: broken into lines where it is long."""
+    return "\n".join(textwrap.wrap(arm, WIDEST_NAME, break_on_hyphens=False)) if len(arm) > WIDEST_NAME else arm
+
+
+def lines(arms: Iterable[str]) -> int:
+    """The most lines that one of these names has."""
+    return max((written(arm).count("\n") + 1 for arm in arms), default=1)
+
+
 def handles(styles: Mapping[str, Style]) -> list[Line2D]:
     """Legend entries of arms."""
     return [
-        Line2D([], [], color=style.color, linestyle=style.line, marker=style.marker, markersize=4, label=arm)
+        Line2D([], [], color=style.color, linestyle=style.line, marker=style.marker, markersize=4, label=written(arm))
         for arm, style in styles.items()
     ]
 
@@ -258,9 +270,9 @@ def legend_below(ax: Axes, styles: Mapping[str, Style], columns: int) -> Legend:
 
 def legend_size(styles: Mapping[str, Style], width: float, look: Look) -> tuple[int, float]:
     """Columns and height (inches on a screen) of a legend of arms below a figure of this width on a screen."""
-    entry = 0.075 * max(map(len, styles), default=1) + 0.75
+    entry = 0.075 * min(max(map(len, styles), default=1), WIDEST_NAME) + 0.75
     columns = max(1, min(len(styles), int((width if look.width is None else look.width / look.scale) / entry)))
-    return columns, 0.2 * -(-len(styles) // columns)
+    return columns, (0.06 + 0.14 * lines(styles)) * -(-len(styles) // columns)
 
 
 def legend_of_arms(figure: Figure, styles: Mapping[str, Style], columns: int) -> Legend:

@@ -226,6 +226,12 @@ def results(tmp_path: Path) -> ResultsWriter:
 @pytest.fixture
 def quick_like(results: ResultsWriter) -> ResultsWriter:
     """The shape of the suite's first study: the 3 × 3 grid and three presets, on two tasks, 10 seeds."""
+    write_quick(results)
+    return results
+
+
+def write_quick(results: ResultsWriter) -> None:
+    """Write what `quick_like` has."""
     rng = np.random.default_rng(0)
     shared = {"collect": "episodes", "truncation": "end"}
     arms = [
@@ -261,4 +267,3 @@ def quick_like(results: ResultsWriter) -> ResultsWriter:
         results.block(
             "quick", cell["task"], cell["arm"], range(10), curve, points=20, episodes=20, budget=100_000, **known
         )
-    return results

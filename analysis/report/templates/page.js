@@ -37,10 +37,13 @@ const hidden = new Set();
 const names = new Map(all("[data-arm]").map(box => [box.dataset.arm, box.parentElement.textContent.trim()]));
 const armOf = element => [...element.classList].find(name => /^arm-\d+$/.test(name))?.slice(4);
 const closeUp = panel => {
-  const labels = all("text", panel).filter(text => text.closest("[class*=arm-]"));
-  if (labels.length < 2) return;
-  const rows = labels.map(text => [armOf(text.closest("[class*=arm-]")), parseFloat(text.getAttribute("y"))])
-    .sort((a, b) => a[1] - b[1]);
+  const heights = new Map();  // by arm, of the lines of its name
+  for (const text of all("text", panel).filter(text => text.closest("[class*=arm-]"))) {
+    const arm = armOf(text.closest("[class*=arm-]"));
+    heights.set(arm, [...(heights.get(arm) ?? []), parseFloat(text.getAttribute("y"))]);
+  }
+  if (heights.size < 2) return;
+  const rows = [...heights].map(([arm, own]) => [arm, own.reduce((a, b) => a + b) / own.length]).sort((a, b) => a[1] - b[1]);
   const shown = rows.filter(([arm]) => !hidden.has(arm));
   const shift = new Map(shown.map(([arm, y], place) => [arm, rows[place][1] - y]));
   for (const shape of all("[class*=arm-]", panel))
