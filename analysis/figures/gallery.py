@@ -1,6 +1,7 @@
 """The figures of a study by name: which panels, in which order, with which legend."""
 
 import itertools
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -40,6 +41,7 @@ from bench.errors import unknown
 
 SHARES = np.linspace(0, 1, 41)  # of the budget, where tasks with other grids are put together
 MOST_BESIDE = 4  # more panels beside each other would be too small to read on a page
+WIDEST_TITLE = 32  # letters of a line above a panel
 ONE_PANEL = "none"  # in place of a factor that takes arms apart
 MOST_FAMILIES = 12  # of arms that differ in a factor alone, in one panel
 _DIAGNOSTICS = (
@@ -171,7 +173,7 @@ def learning_curves(material: Material, look: Look, mode: str, over_time: bool =
         mine, rate = table[table["task"] == measure.task], rates.get(measure.task)
         panel.learning_curve(mine, chosen, ax=ax, value=measure.column, seconds_per_step=rate)
         drawn.setdefault(measure.task, []).append(ax)
-        ax.set_title("\n".join(filter(None, [measure.label, facet])))
+        ax.set_title("\n".join([measure.label, *textwrap.wrap(facet, WIDEST_TITLE)]))
         ax.set_ylabel(f"return ({mode})")
     legend_of_arms(figure, material.styles, across)
     for panels in drawn.values():
@@ -256,7 +258,7 @@ def _faceted(
     figure, placed = ragged(rows, (wide, 2.7), look, extra=extra)
     for ax, (facet, chosen) in itertools.chain.from_iterable(placed):
         draw(chosen, ax)
-        ax.set_title(facet)
+        ax.set_title("\n".join(textwrap.wrap(facet, WIDEST_TITLE)))
     legend_of_arms(figure, styles, across)
     return figure
 
