@@ -17,7 +17,6 @@ from analysis.figures.gallery import FIGURES, Material
 from analysis.figures.style import FORMATS, Look, Style, arm_styles, save
 from analysis.load import MODES, Records, designed
 from analysis.load.designed import Designed
-from analysis.load.laboratory import METRICS
 from analysis.report import designs, document, lab, page
 from analysis.report.choice import Choice
 from analysis.report.document import Document, Part, Verdicts
@@ -27,7 +26,7 @@ from analysis.tables.comparisons import claims_table, rows_frame, rows_json
 from analysis.tables.costs import costs_of_runs
 from analysis.tables.designs import Readings
 from analysis.tables.final_scores import comparison, comparison_table
-from analysis.tables.lab import policies_table
+from analysis.tables.lab import PAIRS, policies_table
 from bench.errors import UserError
 from bench.paths import refuse_links
 from bench.records.files import write_atomic
@@ -161,7 +160,7 @@ def _with_captions(said: Document, names: Iterable[str], material: Material | No
 
 
 def _measured_parts(records: Records, estimates: pd.DataFrame, verdicts: Verdicts) -> list[Part]:
-    judged = {row.task for row in verdicts.rows if row.metric in METRICS}
+    judged = {row.task for row in verdicts.rows if row.metric in {metric for metric, _, _ in PAIRS.values()}}
     return lab.parts(records.laboratory, estimates, records.runs, records.name.split("+"), judged)
 
 

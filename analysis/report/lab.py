@@ -42,19 +42,23 @@ def parts(
     fairness = [table for task in found.tasks if (table := fairness_table(found, task)) is not None]
     told = [] if fairness else _unmeasured(runs, studies)
     # A report of many tasks is about estimators; one of the exam worlds, such as that of study=article, about brothers.
-    aside = bool(fairness) and len(found.tasks) > len(EXAM_WORLDS)
-    fair = [Part("Fairness between the brothers", tuple(told), tables=tuple(fairness), of_page=aside)]
+    aside = len(found.tasks) > len(EXAM_WORLDS)
+    fair = [
+        Part("Fairness between the brothers", tuple(told), tables=tuple(fairness), of_page=aside and bool(fairness))
+    ]
     fair = fair if fairness or told else []
     missing = (*(f"Not measured: {name}." for name in found.missing), *earlier_lines(found, studies))
     if found.empty:
         return [*fair, Part("The ground truth", items=missing)] if missing else fair
     returns = {task: final_returns(estimates, runs, task) for task in found.tasks}
     targets, baselines = targets_table(found, returns), baselines_table(found)
+    beside_none = (baselines,) if baselines else ()
     harm = tuple(hurts(found)) or ("None: no baseline's variance is above that of no baseline beyond its interval.",)
     truth = (*precision_lines(found), *several_lines(found), *left_out_lines(found), *missing)
     return [
         Part("The estimators, measured", (UNIT,), tables=(targets,) if targets else ()),
-        Part("Where a baseline hurts", items=harm, tables=(baselines,) if baselines else ()),
+        Part("Where a baseline hurts", items=harm, tables=() if aside else beside_none),
+        *([Part("Baselines beside none", tables=beside_none, of_page=True)] if aside and beside_none else []),
         *([Part("Every policy", (EVERY,), items=tuple(policies_lines(found, judged)))] if targets else []),
         *fair,
         Part("The ground truth", (TRUTH,), items=truth),
