@@ -30,7 +30,7 @@ UNIT = (
     "Effects are differences of the normalised final score (0 random, 1 reference) over arms that differ in nothing "
     "else, paired by seed; their intervals hold all at once with a probability of 95 %."
 )
-_SAID = {"td0": "TD(0)", "nstep": "n steps", "gae": "GAE", "monte_carlo": "Monte Carlo", "none": "none"}
+_SAID = {"td0": "TD(0)", "nstep": "n-step", "gae": "GAE", "monte_carlo": "Monte Carlo", "none": "none"}
 
 
 def question(records: Records, found: Sequence[Effect]) -> str:
@@ -52,10 +52,15 @@ def sentences(
     records: Records, estimates: pd.DataFrame, rows: Sequence[JudgedRow], found: Sequence[Effect]
 ) -> tuple[str, ...]:
     """The answer: who stands where, and what the factors did, or what became of claims where few factors vary."""
-    factors = list(dict.fromkeys(each.factor for each in found))[:FACTORS]
-    told = [_factor_sentence([each for each in found if each.factor == factor]) for factor in factors]
+    told = sentences_of(found)
     claims = [_verdicts(rows)] if rows and len(told) < FACTORS else []
     return (_standing(records, estimates), *told, *claims)
+
+
+def sentences_of(found: Sequence[Effect]) -> list[str]:
+    """A sentence for each of the first factors: what its levels did beside one of them, and on which tasks."""
+    factors = list(dict.fromkeys(each.factor for each in found))[:FACTORS]
+    return [_factor_sentence([each for each in found if each.factor == factor]) for factor in factors]
 
 
 def called(factor: str) -> str:
@@ -82,17 +87,24 @@ def _factor_sentence(found: Sequence[Effect]) -> str:
     more = f"; {further} more {'level' if further == 1 else 'levels'} below" if further > 0 else ""
     factor = found[0].factor
     name = called(factor) if factor in SYMBOLS else called(factor)[:1].upper() + called(factor)[1:]
-    return f"{name}, beside {said(found[0].against)}: {'; '.join(parts)}{more}."
+    return f"{name}: {'; '.join(parts)}{more}."
 
 
 def _level(found: Sequence[Effect]) -> str:
-    clear = [each for each in found if each.is_clear][:TASKS]
-    numbers = [f"{each.task} {_signed(each)}" for each in clear]
-    others = [each.task for each in found if not each.is_clear]
-    alike = f"not told apart on {listed(others[:TASKS])}" if others else ""
-    if len(found) == 1 and not clear:
-        alike = f"not told apart on {found[0].task}, {_signed(found[0])}"
-    return f"{said(found[0].level)} " + " and ".join(filter(None, [", ".join(numbers), alike]))
+    """`TD(0) ends lower than GAE on cartpole (−0.16 [−0.29, −0.04]); no difference is shown on acrobot`."""
+    told = []
+    for way, sign in (("lower", -1), ("higher", 1)):
+        clear = [f"{each.task} ({_signed(each)})" for each in found if each.is_clear and each.effect * sign > 0]
+        told += [f"{way} than {said(found[0].against)} on {listed(clear[:TASKS])}"] if clear else []
+    unclear = [each for each in found if not each.is_clear]
+    if not told:
+        shown = f" ({_signed(unclear[0])})" if len(unclear) == 1 else ""
+        return (
+            f"no difference is shown between {said(found[0].level)} and {said(found[0].against)} "
+            f"on {listed([each.task for each in unclear][:TASKS])}{shown}"
+        )
+    alike = f", with no difference shown on {listed([each.task for each in unclear][:TASKS])}" if unclear else ""
+    return f"{said(found[0].level)} ends {' and '.join(told)}{alike}"
 
 
 def _signed(effect: Effect) -> str:
@@ -105,20 +117,27 @@ def _signed(effect: Effect) -> str:
 def _standing(records: Records, estimates: pd.DataFrame) -> str:
     """Which arm has the highest mean on each task, and what it is ahead of."""
     labels = [measure.label for measure in measures(records.runs)]
-    told = [_place(label, estimates) for label in labels[:TASKS]]
-    further = len(labels) - len(told)
+    places = {label: _place(label, estimates) for label in labels}
+    told = [place for place in places.values() if place][:TASKS]
+    unranked = [label for label, place in places.items() if not place]
+    if not told:
+        return f"No arms are ranked on {listed(unranked[:TASKS])}: none stands beside another that collects alike."
+    further = len(labels) - len(unranked) - len(told)
+    told += [f"no arms are ranked on {listed(unranked[:TASKS])}"] if unranked else []
     return f"Highest final score: {'; '.join(told)}{f'; {further} more below' if further > 0 else ''}."
 
 
 def _place(label: str, estimates: pd.DataFrame) -> str:
+    """Who is highest on a task; "" where several arms have scores and none of them is ranked."""
     rows = estimates[(estimates["task"] == label) & (estimates["mode"] == MODE)]
     scored, highest = rows[rows["n"] > 0], rows[rows["mark"] == "highest"]
     if scored.empty:
         return f"no run has a score on {label}"
     if highest.empty:
+        if len(scored) > 1:
+            return ""
         row = scored.iloc[0]
-        one = f"{row['arm']} with {interval_text(interval_of(row, 'mean'), 2)}, n={count_text(row)}"
-        return f"on {label} {one if len(scored) == 1 else 'no arm has a rank'}"
+        return f"on {label} {row['arm']} with {interval_text(interval_of(row, 'mean'), 2)}, n={count_text(row)}"
     row = highest.iloc[0]
     ranked = int(rows["mark"].isin(["tied", "behind"]).sum())
     ahead = int((rows["mark"] == "behind").sum())

@@ -312,7 +312,7 @@ def test_the_files_for_other_programs_have_a_row_for_each_claim_and_task(results
     assert (control["name"], control["against"], control["verdict"]) == ("arm1", "arm0", "supported")
     assert (control["low"], control["level"]) == (pytest.approx(0.06, abs=1e-5), 0.05)
     text = (report / "report.md").read_text()
-    assert "Claims: 1 claim in 2 rows of claim and task: 1 supported, 1 missing." in text
+    assert "Of 2 rows of claim and task: 1 supported, 1 missing." in text
     assert "![forest](forest.svg)" in text
     assert "With 10 pairs, a collapse in fewer than 1 of 4 runs could have gone unseen." in text
     for old in ("refuted", "undecided", "mixed", "Holm over the", "bootstrap interval, d"):
