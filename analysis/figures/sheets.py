@@ -8,7 +8,7 @@ from analysis.figures.gallery import Material
 from analysis.figures.style import FORMATS, Look, save
 from bench import parallel
 
-NARROW = 3.9  # inches: a phone's width
+WIDTHS = {"narrow": 3.9, "wide-only": 12.5}  # inches: of a phone, and of other screens
 
 
 @dataclass(frozen=True)
@@ -19,13 +19,18 @@ class Sheet:
         name: of the figure.
         task: the one it is of, "" for all together.
         kinds: formats it is wanted in; none where the study holds nothing to draw.
-        narrow: whether it is for a phone.
+        screen: "narrow" for phones alone, "wide-only" for other screens alone, "" for a file or any screen.
     """
 
     name: str
     task: str
     kinds: tuple[str, ...]
-    narrow: bool = False
+    screen: str = ""
+
+    @property
+    def of_page(self) -> bool:
+        """Whether a page alone shows it, and it is no file."""
+        return bool(self.task or self.screen)
 
 
 def of_files(names: Sequence[str], main: Sequence[str] | None = None) -> list[Sheet]:
@@ -34,27 +39,26 @@ def of_files(names: Sequence[str], main: Sequence[str] | None = None) -> list[Sh
 
 
 def of_page(names: Sequence[str], tasks: Sequence[str]) -> list[Sheet]:
-    """What a page shows beside `of_files`: a figure by task, so that the reader can switch, and narrow ones for phones.
+    """What a page shows in place of `of_files`: a figure by task, so that the reader can switch, and by width.
 
     Nothing by task where a figure is of all tasks together, or a study has one task only: there both are the same
-    drawing. Only figures whose parts cannot stand below each other need a narrow one.
+    drawing. Only figures whose parts cannot stand below each other need a drawing for phones and one for other screens.
     """
     apart = [name for name in names if name not in gallery.ACROSS_TASKS] if len(tasks) > 1 else []
-    by_task = [Sheet(name, task, ("svg",)) for name in apart for task in tasks]
-    narrow = [
-        Sheet(name, task, ("svg",), narrow=True)
+    return [
+        Sheet(name, task, ("svg",), screen)
         for name in names
-        if name in gallery.WIDE
+        if name in apart or name in gallery.WIDE
+        for screen in (WIDTHS if name in gallery.WIDE else [""])
         for task in (tasks if name in apart else [""])
     ]
-    return [*by_task, *narrow]
 
 
 def draw(material: Material, sheets: Sequence[Sheet], look: Look) -> Iterator[tuple[Sheet, Mapping[str, bytes]]]:
     """Every sheet with its bytes by format, in order; none where the study holds nothing for it."""
 
     def drawn(sheet: Sheet) -> dict[str, bytes]:
-        own = replace(look, width=NARROW) if sheet.narrow else look
+        own = replace(look, width=WIDTHS[sheet.screen]) if sheet.screen else look
         figure = gallery.draw(sheet.name, material.only(sheet.task) if sheet.task else material, own)
         return {} if figure is None else {kind: save(figure, kind, own) for kind in sheet.kinds}
 

@@ -97,12 +97,11 @@ def _write_trained(
     saved = _saved(measured)
     yield from _write_measured(records, saved, folder)
     drawings: dict[str, list[Drawing]] = {name: [] for name in names}
-    by_task = {sheet.name for sheet in apart if sheet.task}  # figures that the page shows by task
+    parted = {sheet.name for sheet in apart}  # figures that the page shows by task or by width
     for sheet, written in drawn:
-        if written and (sheet.task or sheet.name not in by_task):
-            kind = "narrow" if sheet.narrow else "wide-only" if sheet.name in gallery.WIDE else ""
-            drawings[sheet.name].append(Drawing(written["svg"].decode(), sheet.task, kind))
-        if not sheet.task and not sheet.narrow:
+        if written and (sheet.of_page or sheet.name not in parted):
+            drawings[sheet.name].append(Drawing(written["svg"].decode(), sheet.task, sheet.screen))
+        if not sheet.of_page:
             yield from _write_kinds(written, folder / sheet.name)
     said = _with_captions(said, [*drawings, *saved], material)
     yield from _write_document(said, drawings | _of_page(saved), material.styles, folder)

@@ -103,7 +103,8 @@ def _parted(svg: str, prefix: str) -> Parted:
     for piece in pieces:
         left, top, width, height = piece.box
         own.append(
-            f'<svg viewBox="{left:g} {top:g} {width:g} {height:g}" width="{width * _PIXELS:.0f}" '
+            f'<svg{_classes("key" if piece.name == svgs.LEGEND else "")} style="--width: {width * _PIXELS:.0f}px" '
+            f'viewBox="{left:g} {top:g} {width:g} {height:g}" width="{width * _PIXELS:.0f}" '
             f'height="{height * _PIXELS:.0f}" role="{"group" if svgs.POINTS in piece.content else "img"}" '
             f'aria-label="{escape(prefix.rpartition("-")[0].replace("_", " "))}">{piece.content}</svg>'
         )

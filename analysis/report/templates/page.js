@@ -56,6 +56,12 @@ for (const box of all("[data-arm]")) {
     all(".figure .panel").forEach(closeUp);
   });
 }
+// On a phone, wide panels are scrolled sideways: with the keyboard, too.
+const scrolled = new ResizeObserver(entries => entries.forEach(({ target }) => {
+  if (target.scrollWidth > target.clientWidth + 1) target.setAttribute("tabindex", "0");
+  else target.removeAttribute("tabindex");
+}));
+all(".panels").forEach(panels => scrolled.observe(panels));
 all(".controls").forEach(controls => { controls.hidden = false; });
 
 // What a link leads to, and what is printed, is open.

@@ -110,6 +110,39 @@ def test_no_table_is_cut_on_a_laptop(report: Path) -> None:
     assert seen(report, OPEN + script, "--window-size=1366,768") == []
 
 
+PANELS = """
+const shown = [...document.querySelectorAll(".panels svg:not(.shared)")].filter(svg => svg.checkVisibility());
+const name = svg => svg.getAttribute("aria-label");
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("width", "least", "most"), [(1366, 0.8, 1), (900, 0.3, 0.5), (500, 0.7, 1)])
+def test_one_forest_plot_uses_the_width_it_has_with_its_legend_below(
+    report: Path, width: int, least: float, most: float
+) -> None:
+    """Where letters of the wide one would be too small, the phone's is shown: 3.9 inches of 96 pixels."""
+    script = """
+    const forest = shown.filter(svg => name(svg) === "forest").map(svg => svg.getBoundingClientRect());
+    const room = document.querySelector("#figure-forest").clientWidth;
+    return forest.map(box => [box.width / room, box.top, box.bottom]);"""
+    (share, _, bottom), (_, top, _) = seen(report, PANELS + script, f"--window-size={width},2000")
+    assert least <= share <= most
+    assert top >= bottom
+
+
+@pytest.mark.slow
+def test_letters_stay_legible_on_a_phone_where_the_keyboard_scrolls_what_is_wide(report: Path) -> None:
+    script = """
+    const small = shown.filter(svg => svg.getBoundingClientRect().width < 0.79 * svg.width.baseVal.value).map(name);
+    const wide = [...document.querySelectorAll(".panels")].filter(each => each.scrollWidth > each.clientWidth + 1);
+    await new Promise(done => setTimeout(done, 200));
+    return [small, wide.length, wide.filter(each => each.tabIndex === 0).length];"""
+    small, wide, reached = seen(report, OPEN + PANELS + script, "--window-size=500,2000")
+    assert small == []
+    assert wide == reached > 0
+
+
 @pytest.mark.slow
 def test_pointing_and_arrow_keys_tell_arm_step_mean_interval_and_seeds(report: Path) -> None:
     script = """
