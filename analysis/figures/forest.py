@@ -64,7 +64,7 @@ MARKS: Mapping[Word, Mark] = {
     Word.AT_THE_MARGIN: Mark("#A86A00", "D"),
     Word.OPEN: Mark("#595959", "o", filled=False),
 }
-FIRST = Mark("#8C8C8C", "P")  # of what has an effect and no verdict: seeds that were seen before the claim was written
+FIRST = Mark("#6E6E6E", "P")  # of what has an effect and no verdict: seeds that were seen before the claim was written
 _WHITE = {"facecolor": "white", "edgecolor": "none", "pad": 1.2}  # behind text, so that nothing runs through it
 
 

@@ -132,8 +132,11 @@ def _split(arms: Sequence[str], known: Mapping[str, Mapping[str, object]], by: S
 
 
 def level_text(factor: str, level: object) -> str:
-    """`baseline = critic`: what stands above a panel; values of others are text of one line."""
-    return f"{factor} = {'other' if _absent(level) else names.bounded(str(level), WIDEST_LEVEL)}"
+    """`baseline = critic`: what stands above a panel; values of others are text of one line.
+
+    Whole numbers lose the `.0` that pandas gives them where other arms have none.
+    """
+    return f"{factor} = {'other' if _absent(level) else names.bounded(str(level).removesuffix('.0'), WIDEST_LEVEL)}"
 
 
 def related(runs: pd.DataFrame) -> list[tuple[list[str], set[str]]]:

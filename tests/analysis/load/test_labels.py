@@ -1,8 +1,9 @@
 """Which arms a figure joins by a line: those that differ in what its axis says, and in nothing else."""
 
 import pandas as pd
+import pytest
 
-from analysis.load.labels import families
+from analysis.load.labels import families, level_text
 
 
 def runs(*cells: dict[str, object]) -> pd.DataFrame:
@@ -38,3 +39,10 @@ def test_a_map_needs_two_levels_of_both() -> None:
     found = families(runs(*grid, *line), ["gamma", "gae_lambda", "policy"], ["gae_lambda", "gamma"], 2)
     assert list(found) == ["ppo"]
     assert set(found["ppo"]["policy"]) == {"mlp"}
+
+
+@pytest.mark.parametrize(
+    ("level", "shown"), [(2.0, "2"), (0.5, "0.5"), ("critic", "critic"), (None, "other"), (float("nan"), "other")]
+)
+def test_what_stands_above_a_panel(level, shown):
+    assert level_text("key", level) == f"key = {shown}"
