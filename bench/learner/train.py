@@ -13,7 +13,8 @@ import torch
 from stable_baselines3.common.callbacks import BaseCallback
 
 from bench.config.design import setting_of
-from bench.config.schema import Config
+from bench.config.schema import Config, Design
+from bench.errors import UserError
 from bench.learner.actor import Actor, joined
 from bench.learner.checkpoint import read_checkpoint, taking_state
 from bench.learner.evaluate import grid_of, judge, mean_return
@@ -60,7 +61,7 @@ def train(config: Config, seeds: Sequence[int], observer: Observer, checkpoint: 
     with the same bits as in a run that was never interrupted.
 
     Raises:
-        UserError: where the task's settings are wrong.
+        UserError: where the task's settings are wrong, or a run has no setting that its design has drawn.
         DamagedCheckpoint: where the checkpoint cannot be read, or is not one of this cell and these seeds.
     """
     task = make(config.task)
@@ -68,7 +69,7 @@ def train(config: Config, seeds: Sequence[int], observer: Observer, checkpoint: 
     env = BatchedVecEnv(environments(task, streams, config.n_envs, config.seed_pool))
     model = PolicyGradient("MlpPolicy", env, config, None, config.seed_pool, config.device, engine=config.engine)
     if config.design is not None:
-        model.give_numbers([config.design.drawn[str(setting_of(run))] for run in seeds], seeds)
+        model.give_numbers(_drawn(config.design, seeds), seeds)
     callback = GridEvalCallback(config, task, observer)
     if checkpoint is None:
         model.learn(config.budget, callback, log_interval=None)
@@ -78,6 +79,17 @@ def train(config: Config, seeds: Sequence[int], observer: Observer, checkpoint: 
             callback.resume_from, of_model = state["watch"], state["model"]
         model.resume(of_model, config.budget, callback)
     return TrainedBlock(model, {name: _outcome(model, replica) for replica, name in enumerate(model.names)})
+
+
+def _drawn(design: Design, runs: Sequence[int]) -> list[dict[str, float]]:
+    """The numbers of each run."""
+    names = {run: str(setting_of(run)) for run in runs}
+    undrawn = [run for run, name in names.items() if name not in design.drawn]
+    if undrawn:
+        raise UserError(
+            f"run {undrawn[0]} has no setting that design={design.name} has drawn; python -m bench draws them all"
+        )
+    return [dict(design.drawn[name]) for name in names.values()]
 
 
 def _outcome(model: PolicyGradient, replica: int) -> SeedOutcome:

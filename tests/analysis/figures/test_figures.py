@@ -299,6 +299,9 @@ def test_no_text_panel_or_legend_overlaps_another(quick_like, look):
     material = gallery.Material.of(load.read(["quick"], quick_like.root))
     for name in gallery.chosen(["learning_curves", "final_scores", "performance_profiles", "diagnostics"]):
         figure = gallery.draw(name, material, look)
+        if figure is None:  # of brothers, which these tasks have none of
+            assert name == "learning_curves_of_kinds"
+            continue
         FigureCanvasAgg(figure).draw()
         legends = [ax.get_legend() for ax in figure.axes if ax.get_legend()] + figure.legends
         boxes = [legend.get_window_extent() for legend in legends]
