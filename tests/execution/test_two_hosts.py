@@ -111,24 +111,21 @@ def test_who_is_stopped_loses_its_seeds_and_writes_nothing_when_it_goes_on(tmp_p
 @pytest.mark.slow
 def test_whenever_it_is_stopped(tmp_path, start, undisturbed):
     """At moments all over the training and its end, again and again, until one host has finished."""
-    rng, stops = random.Random(3), 0
-    hosts = ["a", "b"]
-    first = start(hosts[0])
-    eventually(lambda: list(tmp_path.rglob(blocks.RECORD)) or first.poll() is not None)
+    rng, hosts = random.Random(3), ["a", "b"]
+    started = [start(hosts[0])]
+    eventually(lambda: list(tmp_path.rglob(blocks.RECORD)) or started[0].poll() is not None)
     block = next(tmp_path.rglob(blocks.RECORD)).parent
-    running = first
-    while running.poll() is None and stops < 8:
+    while (running := started[-1]).poll() is None and len(started) <= 8:
         time.sleep(rng.uniform(0.02, 0.4))
         if not list((block.parent / lease.FOLDER).glob("[0-9]*")):
             break
         stopped(running, block)
-        stops += 1
-        other = start(hosts[stops % 2])
-        assert other.stdout.readline() == "begun\n"
+        started.append(start(hosts[len(started) % 2]))
+        assert started[-1].stdout.readline() == "begun\n"
         time.sleep(rng.uniform(0.0, 1.5))
         running.send_signal(signal.SIGCONT)
-        running = other
-    ended(running)
+    for process in started:  # who goes on before anybody has claimed its block keeps it, and the last one leaves it
+        ended(process)
     found = blocks.read(block)
     assert found.state == "done"
     blocks.check(found)
