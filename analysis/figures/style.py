@@ -207,7 +207,8 @@ class Trace:
 
 def tell(ax: Axes, trace: Trace) -> None:
     """Keep what a page says where a reader points at a line of these axes."""
-    ax.traces = [*getattr(ax, "traces", []), trace]  # type: ignore[attr-defined]
+    # They are kept with the axes, which a figure carries to where its page is written.
+    ax.traces = [*getattr(ax, "traces", []), trace]  # type: ignore[attr-defined]  # an attribute of our own
 
 
 def say(figure: Figure, note: str) -> None:

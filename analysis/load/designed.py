@@ -90,7 +90,8 @@ class Designed:
         """The mean over seeds of each setting; of `every` one, or of those that all arms share."""
         scores = self.scores[task, arm]
         kept = scores if every else scores.loc[self.shared]
-        return {int(setting): float(mean) for setting, mean in kept.mean(axis=1).items()}  # type: ignore[call-overload]
+        means = kept.mean(axis=1)
+        return dict(zip(map(int, means.index), map(float, means), strict=True))
 
     def cube(self, arm: str) -> np.ndarray[Any, np.dtype[np.float64]] | None:
         """(tasks, settings, seeds) of an arm's shared settings; None where it is not finished on every task."""

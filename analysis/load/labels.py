@@ -13,6 +13,7 @@ from bench.config import names
 COMPARED = ("advantage", "baseline", "update")  # what studies are about, the first first
 WIDEST_LEVEL = 40  # letters of a factor's level
 MOST_TOGETHER = 8  # more lines with bands on one axis cannot be told apart
+LEAST_TOGETHER = 3  # arms a panel, on average: a panel of one line compares nothing
 
 
 def arm_labels(runs: pd.DataFrame, factors: Sequence[str]) -> list[str]:
@@ -111,7 +112,11 @@ def together(runs: pd.DataFrame, factors: Sequence[str] = COMPARED, most: int = 
     usual = [factor for factor in free if factor in COMPARED]
     for candidates, number in ((usual, 1), (usual, 2), (free, 1), (free, 2), (free, 3)):
         splits = [_split(arms, known, chosen) for chosen in itertools.combinations(candidates, number)]
-        fit = [parts for parts in splits if max(map(len, parts.values())) <= most and 2 * len(parts) <= len(arms)]
+        fit = [
+            parts
+            for parts in splits
+            if max(map(len, parts.values())) <= most and LEAST_TOGETHER * len(parts) <= len(arms)
+        ]
         if fit:
             return min(fit, key=len)
     parts = [arms[start : start + most] for start in range(0, len(arms), most)]

@@ -229,28 +229,15 @@ def read(studies: Sequence[str], results: str | Path = "results", seed_pool: str
     Raises:
         UserError: if one does not exist, or a task has several pairs of score bounds.
     """
-    root = Path(results)
     problems: list[Problem] = []
-    plans, blocks, headers, missing, earlier = [], [], [], [], []
-    shares: dict[str, Share] = {}
-    for name in studies:
-        folder = study_folder(root, name)
-        header, cells = plan(folder, root, problems)
-        headers.append(header)
-        found = read_blocks(folder, root, problems)
-        stages, absent, older = laboratory.read(folder, root, problems)
-        own = {cell.hash for cell in cells} | {str(block.record.get("hash")) for block in found}
-        shares[name] = Share(frozenset(own), tuple(stages), *_looked_at(folder, root, problems))
-        plans += cells
-        blocks += found
-        missing += absent
-        earlier += older
+    found = _folders(studies, Path(results), problems)
+    blocks, plans = found.blocks, found.plans
     if seed_pool is not None:
         blocks, plans = _of_pool(blocks, plans, seed_pool)
     blocks, plans = labels.with_tasks_apart(sound.without_infinite(blocks), plans)
     sound.refuse_several_bounds(blocks)
     exact, partly_exact = _solved(blocks)
-    designs = [design for header in headers for design in header.get("designs", {}).values()]
+    designs = [design for header in found.headers for design in header.get("designs", {}).values()]
     (blocks, plans), of_designs = settings.split(blocks, plans)
     blocks = [_judged_exactly(block) if block.record.get("task") in exact else block for block in blocks]
     runs = _runs(blocks, plans)
@@ -261,8 +248,8 @@ def read(studies: Sequence[str], results: str | Path = "results", seed_pool: str
     pa.default_memory_pool().release_unused()  # the pages of files that were read, as much as all tables
     return Records(
         name="+".join(studies),
-        title=names.bounded(str(headers[0].get("title", "")), names.WIDEST) or "+".join(studies),
-        control=_control(headers[0].get("control"), runs, plans),
+        title=names.bounded(str(found.headers[0].get("title", "")), names.WIDEST) or "+".join(studies),
+        control=_control(found.headers[0].get("control"), runs, plans),
         factors=tuple(_factor_names(blocks)),
         runs=runs,
         evaluations=evaluations,
@@ -270,10 +257,10 @@ def read(studies: Sequence[str], results: str | Path = "results", seed_pool: str
         training=_long_table(blocks, runs, TRAINING),
         problems=tuple(problems),
         laboratory=laboratory.together(
-            [stage for share in shares.values() for stage in share.stages], missing, earlier
+            [stage for share in found.shares.values() for stage in share.stages], found.missing, found.earlier
         ),
         blocks=tuple(block.record for block in [*blocks, *of_designs[0]] if "status" in block.record),
-        shares=shares,
+        shares=found.shares,
         exact=exact,
         partly_exact=partly_exact,
         measured=_measured(blocks, lambda block: block.measured),
@@ -281,6 +268,36 @@ def read(studies: Sequence[str], results: str | Path = "results", seed_pool: str
         designs=tuple(designs),
         settings=settings.frame(*of_designs, designs, exact, STATUSES),
     )
+
+
+@dataclass
+class _Folders:
+    """What the folders of studies hold, before it is sorted: plans, blocks, and what the laboratory wrote."""
+
+    headers: list[Mapping[str, Any]] = field(default_factory=list)
+    plans: list[PlannedCell] = field(default_factory=list)
+    blocks: list[LoadedBlock] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+    earlier: list[str] = field(default_factory=list)
+    shares: dict[str, Share] = field(default_factory=dict)
+
+
+def _folders(studies: Sequence[str], root: Path, problems: list[Problem]) -> _Folders:
+    """Read each study; what is wrong with its files is appended to `problems`."""
+    found = _Folders()
+    for name in studies:
+        folder = study_folder(root, name)
+        header, cells = plan(folder, root, problems)
+        blocks = read_blocks(folder, root, problems)
+        stages, missing, earlier = laboratory.read(folder, root, problems)
+        own = {cell.hash for cell in cells} | {str(block.record.get("hash")) for block in blocks}
+        found.shares[name] = Share(frozenset(own), tuple(stages), *_looked_at(folder, root, problems))
+        found.headers.append(header)
+        found.plans += cells
+        found.blocks += blocks
+        found.missing += missing
+        found.earlier += earlier
+    return found
 
 
 def _looked_at(folder: Path, root: Path, problems: list[Problem]) -> tuple[tuple[Line, ...] | None, bool]:
