@@ -175,4 +175,6 @@ def _decompressed(path: Path) -> bytes:
     if not decompressor.eof:
         whole = len(content) < LARGEST
         raise lzma.LZMAError("it ends too early" if whole else f"more than {LARGEST} bytes, which are not read")
+    if decompressor.unused_data:
+        raise lzma.LZMAError("more bytes follow its end")
     return content

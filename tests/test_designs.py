@@ -305,6 +305,28 @@ def test_runs_are_mirrored_each_with_its_own_numbers_and_come_back_as_blocks(ben
         (("", ""), ("seeds=4000",), "3 settings of 4000 seeds are more than 10000 runs of a cell"),
         (("few:", "'a/b':"), (), "design.strata.a/b=a/b: it names a folder"),
         (("", ""), ("+design.stratum=few",), "design made: design.stratum, place and drawn are found out"),
+        (
+            ("", ""),
+            ("design.space.ent_coef={uniform:[0.1,0.2]}",),
+            "design.space.ent_coef: there is no such key in this design; "
+            "write '+design.space={ent_coef: {uniform: [...]}}' to add one",
+        ),
+        (
+            ("", ""),
+            ("design.space={critic.gae_lambda:{uniform:[0,1]}}",),
+            "design.space.critic.gae_lambda: there is no such key in this design; "
+            "write '+design.space={critic.gae_lambda: {uniform: [...]}}' to add one",
+        ),
+        (
+            ("", ""),
+            ("design.space.learning_rate={uniform:[0.1,0.2]}",),
+            "design.space.learning_rate: it has another distribution; a design of your own may have this one",
+        ),
+        (
+            ("", ""),
+            ("design.space.learning_rate={normal:[0,1]}",),
+            "design.space.learning_rate.normal: a distribution is one of uniform: [...], log_uniform: [...], choice: [",
+        ),
         (("  judged: 0\n", ""), ("design.judged=3",), "design.judged: conf does not set it; add it with a plus sign"),
     ],
 )

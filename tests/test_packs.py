@@ -125,7 +125,10 @@ def test_one_name_twice_makes_it_damaged(tmp_path):
 WHOLE = lzma.compress(b"\0" * 10_000)  # of an empty archive
 
 
-@pytest.mark.parametrize("content", [b"", b"no pack", WHOLE[:-1], WHOLE[:20], lzma.compress(b"no archive" * 100)])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"no pack", WHOLE[:-1], WHOLE[:20], WHOLE + b"\0", WHOLE * 2, lzma.compress(b"no archive" * 100)],
+)
 def test_what_cannot_be_unpacked_is_named(tmp_path, content):
     (tmp_path / "runs.tar.xz").write_bytes(content)
     with pytest.raises(DamagedPack, match=r"runs\.tar\.xz: not readable as a \.tar\.xz file"):

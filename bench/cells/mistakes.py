@@ -15,6 +15,7 @@ from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseExceptio
 from bench.cells.overrides import values_of, written
 from bench.config import options
 from bench.config.aliases import BATCH, keys, meant_value, section_given, settings, unknown_key, unknown_value
+from bench.config.design import KEYS, KINDS
 from bench.config.names import is_folder
 from bench.config.schema import Config
 from bench.errors import UserError, first_line, install, nearest
@@ -185,6 +186,21 @@ def _section_given(group: str, value: Any) -> UserError:
     return section_given(group, value, written(value), BATCH if group == "batch" else settings(settings(Config)[group]))
 
 
+def _in_a_space(key: str) -> str:
+    """What to write for a key below `design.space`, which takes keys and distributions that conf does not have."""
+    path = key.split(".")
+    if path[:2] != ["design", "space"]:
+        return ""
+    if path[-1] in KINDS:
+        there = key.removesuffix(f".{path[-1]}")
+        return f"{there}: it has another distribution; a design of your own may have this one, see docs/settings.md"
+    name = ".".join(path[2:])
+    if name in KEYS or len(path) == 3:  # of a key with a dot, what is typed before the second is all that Hydra tells
+        added = f"'+design.space={{{name if name in KEYS else 'KEY'}: {{uniform: [...]}}}}'"
+        return f"{key}: there is no such key in this design; write {added} to add one"
+    return f"{key}: a distribution is one of {', '.join(f'{kind}: [...]' for kind in KINDS)}"
+
+
 def _misfit(error: Exception) -> UserError:
     """The line for an override that fits nothing, or a value that cannot be had."""
     cause = error.__cause__ or error
@@ -195,6 +211,8 @@ def _misfit(error: Exception) -> UserError:
         section, _, key = str(cause.full_key).rpartition(".")
         if str(cause.full_key) in keys() and key not in names:
             return UserError(f"{cause.full_key}: conf does not set it; add it with a plus sign, +{cause.full_key}")
+        if open_to := _in_a_space(str(cause.full_key)):
+            return UserError(open_to)
         if not section:
             where = " ('python -m bench list' shows them)"
         elif names:
