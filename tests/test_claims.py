@@ -8,7 +8,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from bench.cells.planning import plan_studies
-from bench.design import comparisons
+from bench.design import comparisons, phases
 from bench.design.comparisons import Planned
 from bench.lab import settings
 from bench.paths import CONF, ROOT
@@ -32,7 +32,8 @@ def planned(study: str) -> Planned:
     """What `until=decided` would compare, composed and not trained."""
     with initialize_config_dir(str(CONF), version_base="1.3"):
         cells = plan_studies([f"study={study}"], lambda given: compose("config", given, return_hydra_config=True))
-        return comparisons.plan(comparisons.on_judging_pools(cells), MAX_PAIRS)
+        defaults = [arm.default for group in phases.groups(cells) for arm in group.arms]  # of a design of settings
+        return comparisons.plan(defaults or comparisons.on_judging_pools(cells), MAX_PAIRS)
 
 
 @pytest.mark.parametrize(("stem", "name"), CLAIMS, ids=lambda each: each)

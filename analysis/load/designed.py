@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.load.records import Records
+from analysis.load.records import JUDGING, Records
 from bench.design import choices
 from bench.design.choices import Choice, Means
 from bench.verdicts.metrics import METRICS, Measured, Runs
@@ -29,8 +29,8 @@ class Designed:
         scramble: seed of the sequence, and of the random halves.
         tried: a row for each run on the pool that chooses: task, arm, stratum, setting, seed, `score`, `failed`, the
             values of the arm's own keys, and the metrics of `bench.verdicts.metrics`.
-        fresh: the same of the main pool, where chosen settings are judged.
-        default: the runs of the arms' own numbers on the main pool: task, arm, seed, `score`, and the values of keys.
+        fresh: the same of a pool that judges, where chosen settings are judged.
+        default: the runs of the arms' own numbers on such a pool: task, arm, seed, `score`, and the values of keys.
     """
 
     name: str
@@ -153,18 +153,18 @@ def of(records: Records) -> list[Designed]:
 
 def _of(records: Records, design: Mapping[str, Any]) -> Designed:
     rows = records.settings[records.settings["design"] == design["name"]]
-    main = rows["seed_pool"] == MAIN
+    judging = rows["seed_pool"].isin(JUDGING)
     weights = {str(row.stratum): float(row.weight) for row in rows.drop_duplicates("stratum").itertuples()}
     return Designed(
         str(design["name"]), design["space"], weights, int(design["scramble"]),
-        rows[~main], rows[main], _defaults(records, list(design["space"])),
+        rows[~judging], rows[judging], _defaults(records, list(design["space"])),
     )  # fmt: skip
 
 
 def _defaults(records: Records, keys: list[str]) -> pd.DataFrame:
-    """The runs of ordinary cells on the main pool, with their numbers of these keys where they are factors."""
+    """The runs of ordinary cells on a pool that judges, with their numbers of these keys where they are factors."""
     pools = {str(record.get("hash")): record.get("seed_pool") for record in records.blocks}
-    runs = records.runs[records.runs["hash"].map(lambda digest: pools.get(str(digest), MAIN) == MAIN)]
+    runs = records.runs[records.runs["hash"].map(lambda digest: pools.get(str(digest), MAIN) in JUDGING)]
     failed = runs["status"] == "failed"
     score = runs["normalised_stochastic"].astype(float).where(~failed, 0.0)
     known = runs[[key for key in keys if key in runs]]

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from bench.cells.grids import Cell
 from bench.config import aliases, options
@@ -22,6 +22,7 @@ from bench.config.parse import LARGEST_SEED, MOST_SEEDS
 from bench.config.schema import RUNS_OF_SEED, Config, Design
 from bench.errors import UserError, nearest
 
+FRESH: Final = "confirmation"  # the pool whose seeds judge what was chosen: nobody has looked at any of them
 _NO_STRUCTURE = {  # sections and settings that are none of an arm's
     *BOOKKEEPING,
     *("seed_pool", "budget", "evaluation", "task", "algorithm", "design", "preset", "settings", "device", "engine"),
@@ -63,16 +64,16 @@ def _of_reason(reason: str, arms: Mapping[str, set[str]]) -> str:
 
 
 def judged(cell: Cell, settings: Sequence[int], seeds: Sequence[int]) -> Cell:
-    """A design's cell with fresh seeds, those of the main pool, of some of its settings only."""
+    """A design's cell with fresh seeds of some of its settings only."""
     runs = tuple(sorted(run_number(setting, seed) for setting in settings for seed in seeds))
-    return dataclasses.replace(cell, config=dataclasses.replace(cell.config, seed_pool="main", seeds=runs))
+    return dataclasses.replace(cell, config=dataclasses.replace(cell.config, seed_pool=FRESH, seeds=runs))
 
 
 def at_default(cell: Cell, seeds: Sequence[int]) -> Cell:
-    """The cell that a design's cell was made from, with its own numbers and structure, on the main pool."""
+    """The cell that a design's cell was made from, with its own numbers and structure, on fresh seeds."""
     base = cell.base or cell
     return dataclasses.replace(
-        base, config=dataclasses.replace(base.config, design=None, seed_pool="main", seeds=tuple(seeds))
+        base, config=dataclasses.replace(base.config, design=None, seed_pool=FRESH, seeds=tuple(seeds))
     )
 
 

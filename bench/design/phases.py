@@ -1,7 +1,7 @@
 """A design of settings from its cells to what is judged on fresh seeds: which cells are trained in which order.
 
 Every setting is trained on the tuning pool. What its readings choose (see `bench.design.choices`) is trained again on
-seeds of the main pool that no choice saw, beside every arm with its own numbers. Everything is derived from blocks on
+seeds of the confirmation pool that no choice saw, beside every arm with its own numbers. Everything is derived from blocks on
 disk, so the same command goes on wherever it was interrupted.
 """
 
@@ -48,7 +48,7 @@ class DesignedArm:
 
     @property
     def fresh(self) -> range:
-        """The seeds of the main pool that judge."""
+        """The seeds of the confirmation pool that judge."""
         design = self.cells[0].config.design
         return range(0 if design is None else design.judged)
 

@@ -34,7 +34,7 @@ def rates(results: Path) -> dict[int, float]:
 
 def judged(results: Path) -> dict[str, list[int]]:
     """By arm, the runs of the blocks that judge settings."""
-    runs = [run for run in records(results) if run["seed_pool"] == "main" and "design" in run]
+    runs = [run for run in records(results) if run["seed_pool"] == "confirmation" and "design" in run]
     return {run["arm"]: sorted(map(int, run["seeds"])) for run in runs}
 
 
@@ -80,7 +80,7 @@ def test_every_arm_is_judged_with_its_own_numbers_too(trained):
     own = [run for run in records(trained) if "design" not in run]
     assert sorted(run["arm"] for run in own) == ["critic-gae-clip", "critic-monte_carlo-clip"]
     for run in own:
-        assert run["seed_pool"] == "main"
+        assert run["seed_pool"] == "confirmation"
         assert run["seeds"].keys() == {"0", "1", "2"}
         assert run["factors"]["learning_rate"] == 1e-3
 
@@ -148,7 +148,7 @@ def test_a_dry_run_tells_of_both_phases_and_writes_nothing(bench, trained):
     code, out, _ = bench(*STUDY, "dry_run=true")
     assert code == 0
     assert out.count("seed_pool=tuning") == ARMS
-    assert out.count("seed_pool=main") == 2 * ARMS
+    assert out.count("seed_pool=confirmation") == 2 * ARMS
     assert not RESULTS.exists()
     shutil.copytree(trained, RESULTS)
     assert "nothing to train" in bench(*STUDY, "dry_run=true")[1]
