@@ -3,12 +3,14 @@
 import sys
 from collections.abc import Sequence
 
-from bench.interruption import run_command
+from bench.interruption import let_go, run_command
 
 
 def script() -> int:
     """Run the command line of this process and return its exit code."""
-    return run_command(_main, sys.argv[1:])
+    code = run_command(_main, sys.argv[1:])
+    let_go()
+    return code
 
 
 def _main(words: Sequence[str]) -> int:

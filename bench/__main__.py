@@ -3,11 +3,14 @@
 import sys
 
 from bench.commands.main import main
+from bench.interruption import let_go
 
 
 def script() -> int:
     """Run the command line of this process and return its exit code."""
-    return main(sys.argv[1:])
+    code = main(sys.argv[1:])
+    let_go()
+    return code
 
 
 if __name__ == "__main__":

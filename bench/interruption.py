@@ -76,6 +76,8 @@ def heeding() -> Iterator[None]:
         came, _state.asked = _state.asked, None
         for number, handler in found.items():
             signal.signal(number, handler)
+        if _serves() and found[signal.SIGINT] in DEFAULTS:  # a worker that waits for work ends with its pool
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
         if came is not None:
             _tell(found[came], came)
 
@@ -121,6 +123,12 @@ def run_command(command: Callable[[list[str]], int], words: Sequence[str]) -> in
         return 128 + (came[0] if came else getattr(error, "signal", signal.SIGINT))
 
 
+def let_go() -> None:
+    """Let Ctrl-C end this process without a word from now on: all is done, and Python only shuts down."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @contextlib.contextmanager
 def _ending(came: list[int]) -> Iterator[None]:
     """Let each signal that would end the process raise `Interrupted` in the body, and keep it in `came`."""
@@ -145,15 +153,19 @@ def _ending(came: list[int]) -> Iterator[None]:
             signal.signal(number, handler)
 
 
+def _serves() -> bool:
+    """Whether this process works for another one, which says what a signal does."""
+    return WISH in os.environ and not _state.leads
+
+
 def _ask(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the signature of handlers
     if _state.asked is not None:
         raise Interrupted(number)
     _state.asked = number
-    wish = os.environ.get(WISH)
-    if wish and _state.leads:
+    if _state.leads:
         with contextlib.suppress(OSError):
-            Path(wish).write_text(str(int(number)))
-    if _state.leads or not wish:  # a worker's leader has said it
+            Path(os.environ[WISH]).write_text(str(int(number)))
+    if not _serves():
         name = signal.Signals(number).name
         print(f"{name}: saving what is being trained, then stopping; again to stop at once", file=sys.stderr)
 

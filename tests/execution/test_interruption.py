@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -9,6 +11,7 @@ import pytest
 from bench import interruption
 from bench.execution import execute
 from bench.interruption import Interrupted
+from bench.paths import ROOT
 from bench.records import block as blocks
 from bench.records import partial
 from bench.records import training as record
@@ -105,6 +108,33 @@ def test_a_leaders_wish_reaches_its_workers(cell):
             execute.run(cell("seeds=2"))
     assert interruption.asked() is None
     execute.run(cell("seeds=2"))
+
+
+def test_a_worker_that_waits_for_work_leaves_ctrl_c_to_its_leader(monkeypatch, tmp_path):
+    monkeypatch.setenv(interruption.WISH, str(tmp_path / "wish"))
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        with interruption.heeding():
+            assert signal.getsignal(signal.SIGINT) not in (signal.SIG_IGN, before)
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+        with interruption.heeding():
+            assert signal.getsignal(signal.SIGINT) is not signal.SIG_IGN
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.parametrize("package", ["bench", "analysis"])
+def test_ctrl_c_while_python_shuts_down_ends_the_process_without_a_word(package):
+    program = f"""
+import atexit, os, signal, sys
+atexit.register(lambda: os.kill(os.getpid(), signal.SIGINT))
+sys.argv = ["{package}", "--help"]
+from {package}.__main__ import script
+sys.exit(script())
+"""
+    ended = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (-signal.SIGINT, "")
 
 
 def test_a_checkpoint_is_taken_by_the_clock_and_never_costs_more_than_its_share(cell, monkeypatch):
