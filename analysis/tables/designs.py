@@ -1,7 +1,7 @@
 """The readings of a design of settings as numbers: one tidy frame each, from which tables and figures are made.
 
 All scores are normalised (0 a random policy, 1 the reference). What chose is never what judges: a setting that won on
-the tuning pool is scored by the other seeds of that pool in turn (cross-fitted), or by fresh seeds of the confirmation pool.
+the tuning pool is scored by the other seeds of that pool in turn (cross-fitted), or by fresh seeds of another pool.
 """
 
 import itertools

@@ -1,8 +1,8 @@
 """A design of settings from its cells to what is judged on fresh seeds: which cells are trained in which order.
 
 Every setting is trained on the tuning pool. What its readings choose (see `bench.design.choices`) is trained again on
-seeds of the confirmation pool that no choice saw, beside every arm with its own numbers. Everything is derived from blocks on
-disk, so the same command goes on wherever it was interrupted.
+seeds of the confirmation pool, which no choice saw, beside every arm with its own numbers. Everything is derived from
+blocks on disk, so the same command goes on wherever it was interrupted.
 """
 
 import dataclasses
