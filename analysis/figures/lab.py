@@ -1,6 +1,8 @@
 """The laboratory's figures: bias–variance plane, cosines, policies, smallest error, parts of variance, what hurts."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,7 @@ from analysis.tables.lab import against_none, best_table, stage_of
 
 PARTS = ("future", "action", "state", "companions")
 _HUES = HUES[:4]
+_GREY = (0.45, 0.45, 0.45)
 FEW = 5  # policies, below which a band would fill the panel
 EXAMPLE = "critic-gae"  # the arm whose single policies are drawn among curves
 _TARGETS = ("critic-td0", "critic-nstep", "critic-gae", "critic-monte_carlo")
@@ -230,11 +233,27 @@ def policies(found: Laboratory, task: str, metric: str, styles: Mapping[str, Sty
 # Figures of a task
 
 
-def _styles(found: Laboratory) -> dict[str, Style]:
-    """Styles of the arms that figures draw: every critic's, and other baselines under Monte Carlo."""
+def as_trained(runs: pd.DataFrame, styles: Mapping[str, Style]) -> dict[str, Style]:
+    """By baseline and advantage, as the laboratory names its arms, the style of the first arm trained with them."""
+    if not {"baseline", "advantage"} <= set(runs):
+        return {}
+    first = runs.drop_duplicates(["baseline", "advantage"])
+    return {
+        f"{row.baseline}-{row.advantage}": styles[str(row.arm)] for row in first.itertuples() if str(row.arm) in styles
+    }
+
+
+def _styles(found: Laboratory, trained: Mapping[str, Style]) -> dict[str, Style]:
+    """Styles of the arms that figures draw: every critic's, and other baselines under Monte Carlo.
+
+    An arm that was trained looks as in the figures of training, beside which the others are grey.
+    """
     rows = found.quantities
     drawn = rows[rows["baseline"].eq("critic") | rows["advantage"].eq("monte_carlo")]
-    return arm_styles(drawn[["arm", "baseline"]].drop_duplicates("arm"))
+    own = arm_styles(drawn[["arm", "baseline"]].drop_duplicates("arm"))
+    if not own.keys() & trained.keys():
+        return own
+    return {arm: trained.get(arm, replace(style, color=_GREY)) for arm, style in own.items()}
 
 
 def _by_stage(
@@ -264,26 +283,30 @@ def _legend(figure: Figure, columns: int) -> None:
     figure.legend(list(entries.values()), list(entries), loc="outside lower center", ncols=columns)
 
 
-def draw_plane(found: Laboratory, task: str, look: Look) -> Figure:
+def draw_plane(found: Laboratory, task: str, styles: Mapping[str, Style], look: Look) -> Figure:
     """The bias–variance plane at every stage."""
-    styles = _styles(found)
     figure = _by_stage(found, task, look, (3.9, 3.3), lambda stage, ax: plane(found, task, stage, styles, ax=ax), 0.6)
     _legend(figure, 2 if len(figure.axes) < 3 else 4)
     return figure
 
 
-def draw_cosine(found: Laboratory, task: str, look: Look) -> Figure | None:
+def draw_cosine(found: Laboratory, task: str, styles: Mapping[str, Style], look: Look) -> Figure | None:
     """Cosine against batch size at every stage; None for policies without gradients."""
     if found.of(task, "gradient").empty:
         return None
-    styles = {arm: style for arm, style in _styles(found).items() if arm in _FOR_CURVES}
+    styles = {arm: style for arm, style in styles.items() if arm in _FOR_CURVES}
     figure = _by_stage(found, task, look, (3.6, 3.0), lambda stage, ax: cosine(found, task, stage, styles, ax=ax), 0.4)
     columns = 3 if len(figure.axes) < 3 else 6
     figure.legend(handles=handles(styles), loc="outside lower center", ncols=columns)
     return figure
 
 
-def draw_decomposition(found: Laboratory, task: str, look: Look) -> Figure | None:
+def draw_decomposition(
+    found: Laboratory,
+    task: str,
+    styles: Mapping[str, Style],  # noqa: ARG001 - the signature of all of `FIGURES`
+    look: Look,
+) -> Figure | None:
     """A table of numbers at every stage; None for policies without gradients."""
     if found.of(task, "step").empty:
         return None
@@ -293,19 +316,19 @@ def draw_decomposition(found: Laboratory, task: str, look: Look) -> Figure | Non
     return figure
 
 
-def draw_best(found: Laboratory, task: str, look: Look) -> Figure | None:
+def draw_best(found: Laboratory, task: str, styles: Mapping[str, Style], look: Look) -> Figure | None:
     """The map of the smallest error; None for policies without gradients."""
     table = best_table(found, task)
     if table.empty:
         return None
     height = 1.2 + 0.62 * table["label"].nunique()
     figure, axes = grid(1, 1, (1.6 + 1.25 * max(table["episodes"].nunique(), 3), height), look)
-    best(found, task, _styles(found), ax=axes[0, 0])
+    best(found, task, styles, ax=axes[0, 0])
     axes[0, 0].set_title(f"{task}: smallest error of the gradient")
     return figure
 
 
-def draw_policies(found: Laboratory, task: str, look: Look) -> Figure | None:
+def draw_policies(found: Laboratory, task: str, styles: Mapping[str, Style], look: Look) -> Figure | None:
     """Every policy, halfway: bias, variance and cosine of the targets under the critic; None without them."""
     label = stage_of(found, task)
     if label is None or usual(found.each(task, "advantage", label))["baseline"].ne("critic").all():
@@ -313,12 +336,17 @@ def draw_policies(found: Laboratory, task: str, look: Look) -> Figure | None:
     names = [name for name in _METRIC_NAMES if not measured(found.each(task, METRICS[name][0], label), name).empty]
     figure, axes = grid(1, len(names), (3.0, 3.0), look)
     for ax, name in zip(axes.flat, names, strict=True):
-        policies(found, task, name, _styles(found), ax=ax)
+        policies(found, task, name, styles, ax=ax)
         ax.set_title(f"{task} · {label}")
     return figure
 
 
-def draw_effect(found: Laboratory, task: str, look: Look) -> Figure | None:
+def draw_effect(
+    found: Laboratory,
+    task: str,
+    styles: Mapping[str, Style],  # noqa: ARG001 - the signature of all of `FIGURES`
+    look: Look,
+) -> Figure | None:
     """Where a baseline hurts, all stages in one panel; None without arms to compare."""
     if against_none(found, task).empty:
         return None
@@ -329,7 +357,7 @@ def draw_effect(found: Laboratory, task: str, look: Look) -> Figure | None:
     return figure
 
 
-FIGURES: Mapping[str, Callable[[Laboratory, str, Look], Figure | None]] = {
+FIGURES: Mapping[str, Callable[[Laboratory, str, Mapping[str, Style], Look], Figure | None]] = {
     "bias_variance_plane": draw_plane,
     "gradient_cosine": draw_cosine,
     "policies": draw_policies,
@@ -339,13 +367,15 @@ FIGURES: Mapping[str, Callable[[Laboratory, str, Look], Figure | None]] = {
 }
 
 
-def draw(name: str, found: Laboratory, task: str, look: Look) -> Figure | None:
-    """The figure called `name` of a task; None where there is nothing to draw."""
+def draw(
+    name: str, found: Laboratory, task: str, look: Look, trained: Mapping[str, Style] = MappingProxyType({})
+) -> Figure | None:
+    """The figure called `name` of a task; None where there is nothing to draw. `trained` is that of `as_trained`."""
     with house_style(look):
-        return FIGURES[name](found, task, look)
+        return FIGURES[name](found, task, _styles(found, trained), look)
 
 
-def drawings(found: Laboratory, look: Look) -> dict[str, Figure]:
+def drawings(found: Laboratory, look: Look, trained: Mapping[str, Style] = MappingProxyType({})) -> dict[str, Figure]:
     """Every figure of every task, by a name of its own."""
-    drawn = {f"{name}_{task}": draw(name, found, task, look) for name in FIGURES for task in found.tasks}
+    drawn = {f"{name}_{task}": draw(name, found, task, look, trained) for name in FIGURES for task in found.tasks}
     return {name: figure for name, figure in drawn.items() if figure is not None}

@@ -86,7 +86,8 @@ def _write_trained(
     drawn = sheets.draw(material, [*apart, *whole], LOOK)  # goes on beside what follows
     yield from _write_tables(records, estimates, material, folder)
     yield from _write_verdicts(verdicts, document.of_control(verdicts, material), folder)
-    measured = lab_figures.drawings(records.laboratory, LOOK)
+    as_trained = lab_figures.as_trained(records.runs, material.styles)
+    measured = lab_figures.drawings(records.laboratory, LOOK, as_trained)
     if tuning is not None:
         measured |= design_figures.drawings(tuning, material.styles, LOOK)
         yield from _write_frames(tuning, folder)

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from analysis import load
 from analysis.cli import main as analyse
 from analysis.figures import lab as lab_figures
-from analysis.figures.style import Look
+from analysis.figures.style import Look, arm_styles
 from analysis.load.laboratory import COLUMNS, Laboratory, together
 from analysis.report import files as report_files
 from analysis.report import lab as lab_report
@@ -69,6 +69,24 @@ def test_figures_of_policies_whose_shares_are_unknown(found: Laboratory, unknown
     assert ("true advantages not\ndistinguished from zero" in said) == (len(unknown) == 2)
     for name in lab_figures.FIGURES:
         assert lab_figures.draw(name, laboratory, "exam_question", Look()) is not None, name
+
+
+def test_an_arm_that_was_trained_looks_as_in_the_figures_of_training(found: Laboratory) -> None:
+    """Of rloo and GRPO only the first was trained; a second objective of the same estimator changes nothing."""
+    runs = pd.DataFrame({
+        "arm": ["rloo-clip", "critic-clip", "rloo-vanilla"],
+        "baseline": ["rloo", "critic", "rloo"],
+        "advantage": ["monte_carlo", "gae", "monte_carlo"],
+    })  # fmt: skip
+    styles = arm_styles(runs)
+    trained = lab_figures.as_trained(runs, styles)
+    assert trained == {"rloo-monte_carlo": styles["rloo-clip"], "critic-gae": styles["critic-clip"]}
+    figure = lab_figures.draw("gradient_cosine", found, "exam_question", Look(), trained)
+    assert figure is not None
+    colors = {line.get_label(): line.get_color() for line in figure.axes[0].lines}
+    assert colors["rloo-monte_carlo"] == styles["rloo-clip"].color
+    assert len(set(colors["grpo-monte_carlo"])) == 1  # grey
+    assert lab_figures.as_trained(runs.drop(columns="baseline"), styles) == {}
 
 
 @pytest.mark.usefixtures("svg_only")
