@@ -34,6 +34,7 @@ READINGS: Final = (DEFAULT, BEST, COMMON, SPACE)
 ROBUST: Final = "robust"
 TURNS: Final = "turns around"
 NOT_SHOWN: Final = "not shown to be robust"
+STANDINGS: Final = (ROBUST, TURNS, NOT_SHOWN)
 _AGAINST: Final = (Word.REVERSED, Word.NO_DIFFERENCE, Word.DIFFERENT)  # of what is supported in another reading
 
 

@@ -1,7 +1,11 @@
 """What a report says of a design of settings: its readings, in the order of what they answer."""
 
+from collections.abc import Iterator, Sequence
+
 import pandas as pd
 
+from analysis.claims.readings import STANDINGS, SideBySide
+from analysis.report.answer import listed
 from analysis.report.document import Part
 from analysis.tables import design_tables
 from analysis.tables.comparisons import rows_frame
@@ -49,10 +53,22 @@ def _sentences(readings: Readings) -> list[str]:
 
 
 def _standing(readings: Readings) -> list[str]:
-    """How many claims stand."""
+    """How many claims stand, and for each that a claims file states, on which tasks it does what."""
     found = [each.standing for each in readings.claims]
     counts = ", ".join(f"{found.count(word)} {word}" for word in dict.fromkeys(found))
-    return [f"Claims on a task each, at four readings: {counts}."] if found else []
+    return [f"Claims on a task each, at four readings: {counts}.", *_stated(readings.claims)] if found else []
+
+
+def _stated(claims: Sequence[SideBySide]) -> Iterator[str]:
+    """A line for each statement: what it does on which tasks."""
+    by_statement: dict[str, dict[str, list[str]]] = {}
+    for each in claims:
+        by_standing = by_statement.setdefault(each.first.statement, {})
+        by_standing.setdefault(each.standing, []).append(each.first.task)
+    for statement, by_standing in by_statement.items():
+        if statement:
+            told = [f"{word} on {listed(by_standing[word])}" for word in STANDINGS if word in by_standing]
+            yield f"{statement}: {'; '.join(told)}."
 
 
 def frames(readings: Readings) -> dict[str, pd.DataFrame]:

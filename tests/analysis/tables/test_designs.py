@@ -11,6 +11,7 @@ import scipy.stats
 from analysis.claims import readings as four
 from analysis.claims.readings import SideBySide
 from analysis.load.designed import Designed
+from analysis.report import designs as design_report
 from analysis.tables import design_tables, designs
 from analysis.tables.designs import ALL_ROUND, BEST, DEFAULT, OVER_TASKS, STRATUM, WITHOUT, Readings
 from bench.design.choices import HALVES
@@ -233,3 +234,19 @@ def test_of_many_claims_it_is_counted_how_many_tasks_say_what() -> None:
         "supported on 1 of 2 tasks, reversed on 1", "supported on 1 of 2 tasks, open on 1",
         "robust on 1, turns around on 1",
     )  # fmt: skip
+
+
+def test_each_statement_has_a_line_that_says_where_it_stands(table: Designed) -> None:
+    found = [
+        _side("faster", "a", *["supported"] * 4),
+        _side("faster", "b", "supported", "reversed", "open", "open"),
+        _side("faster", "c", *["open"] * 4),
+        _side("faster", "d", *["no difference of interest"] * 4),
+    ]
+    arm = replace(found[0].first, statement="")  # held against the control: no file states anything
+    found.append(SideBySide(dict.fromkeys(four.READINGS, arm), {}))
+    (first, *_) = design_report.parts(Readings(table, tuple(found)))
+    assert first.items == (
+        "Claims on a task each, at four readings: 3 robust, 1 turns around, 1 not shown to be robust.",
+        "what it says: robust on a and d; turns around on b; not shown to be robust on c.",
+    )
