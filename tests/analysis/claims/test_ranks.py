@@ -50,8 +50,8 @@ def test_of_two_equal_arms_one_is_called_ahead_as_seldom_as_is_said(kind: str) -
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", SCORES)
-@pytest.mark.parametrize("seeds", [1, 2, 3, 5, 10, 20])
-@pytest.mark.parametrize("arms", range(2, 9))
+@pytest.mark.parametrize("seeds", [2, 3, 5, 20])
+@pytest.mark.parametrize("arms", [2, 3, 5, 8])
 def test_of_equal_arms_none_is_called_ahead_more_often_than_is_said(kind: str, seeds: int, arms: int) -> None:
     """Of 100 tables at 5 %, 14 or more are wrong with a probability of 5e-4."""
     assert wrong_tables(kind, seeds, arms, tables=100) < 14
