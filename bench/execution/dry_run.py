@@ -2,13 +2,14 @@
 
 import dataclasses
 import statistics
-from collections.abc import Container, Sequence
+from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from bench.cells.grids import Cell
 from bench.cells.labels import labels
 from bench.config.design import setting_of
-from bench.config.identity import cell_hash
+from bench.config.identity import cell_hash, factors
 from bench.config.schema import Config
 from bench.errors import counted, shortened
 from bench.execution import execute
@@ -18,6 +19,13 @@ from bench.records import index, partial, provenance
 from bench.records.files import Damaged
 
 MOST_LINES = 60  # blocks that are listed, the longest first
+_BATCH = (
+    "collect",
+    "collect.n_envs",
+    "collect.n_steps",
+    "group.groups",
+    "group.size",
+)  # four steps cost more than 4/1,024
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,6 +36,7 @@ class Speed:
     task: str
     program: str  # algorithm.name
     seconds: float
+    batch: tuple[Any, ...] = ()  # the factors `_BATCH`
 
 
 def dry_run(cells: Sequence[Cell], processes: int | None) -> str:
@@ -163,14 +172,17 @@ def _share_done(job: Job) -> float:
 
 
 def _seconds(config: Config, speeds: Sequence[Speed]) -> float | None:
-    """The time of a block, from the most alike: the same cell's, else its program's on the task, or anywhere.
+    """The time of a block, from the most alike: the same cell's, else its program's.
+
+    Of these on its task in such batches, else on its task, else anywhere.
 
     None where its program has no speed; never another program's, whose work has another unit.
     """
     same_cell = [speed for speed in speeds if speed.hash == cell_hash(config)]
     same_program = [speed for speed in speeds if speed.program == config.algorithm.name]
     same_task = [speed for speed in same_program if speed.task == config.task_name]
-    alike = same_cell or same_task or same_program
+    same_batch = [speed for speed in same_task if speed.batch == _batch(factors(config))]
+    alike = same_cell or same_batch or same_task or same_program
     return cost(config) * statistics.median(speed.seconds for speed in alike) if alike else None
 
 
@@ -190,8 +202,13 @@ def _recorded(study: Path) -> list[Speed]:
         passes = sum(record["factors"].get(f"{of}.epochs", 0) for of in ("update", "critic"))
         program = record["factors"].get("algorithm", OURS)
         units = work(program, record["budget"], passes, len(block.seeds))
-        speeds.append(Speed(record["hash"], record["task"], program, record["wall_seconds"] / units))
+        seconds = record["wall_seconds"] / units
+        speeds.append(Speed(record["hash"], record["task"], program, seconds, _batch(record["factors"])))
     return speeds
+
+
+def _batch(known: Mapping[str, Any]) -> tuple[Any, ...]:
+    return tuple(known.get(name) for name in _BATCH)
 
 
 def _clock(seconds: float) -> str:

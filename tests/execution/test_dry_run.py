@@ -28,6 +28,18 @@ def test_cells_are_reckoned_with_the_speed_of_their_own_program() -> None:
     assert dry_run._seconds(library, speeds[1:]) is None
 
 
+def test_small_batches_are_reckoned_with_the_speed_of_small_batches() -> None:
+    """Twenty times the seconds per unit, as 4 answers an update take beside 1,024."""
+    few = bench.compose(["task=exam_question", "group.groups=1", "group.size=4", "critic.epochs=40"])
+    many = bench.compose(["task=exam_question", "collect=segments", "critic.epochs=40"])
+    speeds = [
+        dry_run.Speed("", "exam_question", "policy_gradient", 20.0, ("episodes", None, None, 1, 4)),
+        *[dry_run.Speed("", "exam_question", "policy_gradient", 1.0)] * 2,
+    ]
+    assert dry_run._seconds(few, speeds) == pytest.approx(20 * launch.cost(few))
+    assert dry_run._seconds(many, speeds) == pytest.approx(launch.cost(many))
+
+
 def test_a_program_without_a_recorded_speed_is_told_in_steps_beside_those_that_have_one(monkeypatch) -> None:
     """Another program's speed says nothing: its work is counted in another unit."""
     ours = bench.compose(["task=exam_question", "preset=ppo", "seeds=2", "budget=8192"])
