@@ -21,7 +21,7 @@ STEPS_A_SECOND = 400_000  # environment steps with all that is asked about them
 TRAINED_A_SECOND = 25_000  # environment steps of training, all seeds of a block together
 EXACT_SECONDS = 5.0  # of a policy in a solved world of several steps
 LONGEST = 500  # steps of an episode; a longer limit is there to end walks in circles
-BASE_MEMORY, HELD_BYTES = 0.5e9, 600.0  # of a process, and for each step of the batches that it holds at once
+BASE_MEMORY, HELD_BYTES = 0.85e9, 1000.0  # of a process, and for each step of the batches that it holds at once
 GIGA = 1e9
 
 
