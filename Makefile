@@ -42,10 +42,10 @@ types: $(DEV_STAMP)  ## mypy, strict
 	$(VENV)/bin/mypy
 
 test-fast: $(DEV_STAMP)  ## the tests to run while working
-	$(PYTHON) -m pytest -q -m "not slow" -n $(JOBS) --dist loadfile --durations=10
+	$(PYTHON) -m pytest -q -m "not slow" -n $(JOBS) --dist loadfile --durations=40
 
 test-slow: $(DEV_STAMP)  ## the tests that take minutes
-	$(PYTHON) -m pytest -q -m slow -n $(JOBS) --dist worksteal --durations=10
+	$(PYTHON) -m pytest -q -m slow -n $(JOBS) --dist worksteal --durations=40
 
 release:  ## sdist and wheel of the last commit in dist/, checked; publishing them is left to you
 	rm -rf $(RELEASE) dist
