@@ -51,8 +51,9 @@ def test_processes_end_when_the_one_that_forked_them_is_killed():
 
 
 UNASKED = """
-import multiprocessing, sys, time
+import multiprocessing, signal, sys, time
 from bench import parallel
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
 def work():
     results = zip(range(10_000), parallel.each(lambda item: time.sleep(3600), range(10_000), 2))
     print(*(child.pid for child in multiprocessing.active_children()), flush=True)

@@ -128,6 +128,7 @@ def test_a_worker_that_waits_for_work_leaves_ctrl_c_to_its_leader(monkeypatch, t
 def test_ctrl_c_while_python_shuts_down_ends_the_process_without_a_word(package):
     program = f"""
 import atexit, os, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
 atexit.register(lambda: os.kill(os.getpid(), signal.SIGINT))
 sys.argv = ["{package}", "--help"]
 from {package}.__main__ import script
