@@ -97,12 +97,21 @@ class Display:
                 bars.refresh()
 
     def _print_lines(self, watch: "_Watch", stop: threading.Event) -> None:
-        while not stop.wait(watch.pause(LINE_EVERY)):
-            snapshot = watch.snapshot()
-            running = [[f"{each.label} {each.fraction:.0%}", each.value] for each in snapshot.running[:MOST_SHOWN]]
-            parts = [[watch.count(snapshot), watch.left(snapshot.share)], *running, _others(snapshot)]
-            line = "; ".join(", ".join(filter(None, part)) for part in parts if part)
-            self.console.print(line, highlight=False, markup=False, soft_wrap=True)
+        over = stop.wait(watch.pause(LINE_EVERY))
+        if over:
+            return
+        while not over:
+            self.console.print(_line(watch), highlight=False, markup=False, soft_wrap=True)
+            over = stop.wait(watch.pause(LINE_EVERY))
+        self.console.print(_line(watch), highlight=False, markup=False, soft_wrap=True)
+
+
+def _line(watch: "_Watch") -> str:
+    """How far all is, and what is at work."""
+    snapshot = watch.snapshot()
+    running = [[f"{each.label} {each.fraction:.0%}", each.value] for each in snapshot.running[:MOST_SHOWN]]
+    parts = [[watch.count(snapshot), watch.left(snapshot.share)], *running, _others(snapshot)]
+    return "; ".join(", ".join(filter(None, part)) for part in parts if part)
 
 
 def _others(snapshot: Snapshot) -> list[str]:

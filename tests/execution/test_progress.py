@@ -41,6 +41,21 @@ def test_cells_returns_and_time_left_are_shown(cell, learner, terminal):
     assert re.search(r"\d:\d\d:\d\d left", text)
 
 
+@pytest.mark.usefixtures("learner")
+@pytest.mark.parametrize(("seconds", "lines"), [(0.0, 0), (0.2, 2)])
+def test_the_last_line_tells_the_end_where_a_line_was_printed_before(cell, monkeypatch, seconds, lines):
+    """A sweep that is shorter than the time between two lines has none."""
+    monkeypatch.setattr(progress, "LINE_EVERY", 0.1 if seconds else 60.0)
+    stream, config = io.StringIO(), cell("seeds=2")
+    path = blocks.cell_directory(config) / "seeds-000-001"
+    with progress.Display(Console(file=stream)).watching([progress.Item("mine", path, 10.0)], done_before=4):
+        time.sleep(seconds)
+        execute.run(config)
+    told = stream.getvalue().splitlines()
+    assert len(told) >= lines
+    assert told[-1:] == ["5/5 blocks, 0:00:00 left"][: len(told)]
+
+
 def test_a_failed_attempt_of_yesterday_is_not_todays_news(cell, learner):
     def breaks():
         raise ValueError("broken")
