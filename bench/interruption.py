@@ -41,6 +41,7 @@ class _State:
     def __init__(self) -> None:
         self.asked: int | None = None
         self.leads = False
+        self.wish: Path | None = None  # the file of this process's own wish
         self.found: dict[int, Handler] = {}
         self.ends: Handler = None  # the handler that ends the command
 
@@ -85,7 +86,8 @@ def heeding() -> Iterator[None]:
 @contextlib.contextmanager
 def leading() -> Iterator[None]:
     """Be the process whose wish to stop is its workers' wish too, while the body runs."""
-    before, wish = os.environ.get(WISH), _no_file()
+    _state.wish = wish = _state.wish or _no_file()  # one for all sweeps of a command: a pool's workers outlive a sweep
+    before = os.environ.get(WISH)
     os.environ[WISH] = str(wish)
     _state.leads = True
     try:

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -205,6 +206,23 @@ def test_an_exception_without_a_signal_is_what_it_was():
         interruption.run_command(fails, [])
 
 
+def test_workers_of_a_pool_that_outlives_a_sweep_are_told_in_the_next_one():
+    """Their environment is that of the first sweep, whatever the leader's is."""
+    with interruption.leading():
+        of_workers = os.environ[interruption.WISH]
+    with interruption.leading():
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert Path(of_workers).read_text() == str(int(signal.SIGTERM))
+    assert not Path(of_workers).exists()
+
+
+@pytest.fixture
+def new_process(monkeypatch):
+    """As a process that has not led yet."""
+    monkeypatch.setattr(interruption._state, "wish", None)
+
+
+@pytest.mark.usefixtures("new_process")
 def test_leading_makes_no_file_until_it_is_asked_to_stop(monkeypatch, tmp_path):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     with interruption.leading():
@@ -214,6 +232,7 @@ def test_leading_makes_no_file_until_it_is_asked_to_stop(monkeypatch, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.usefixtures("new_process")
 def test_leading_needs_no_folder_for_temporary_files(monkeypatch):
     def none():
         raise FileNotFoundError("No usable temporary directory found")
