@@ -224,14 +224,19 @@ def board(files: Sequence[ClaimsFile], studies: Mapping[str, Study]) -> str:
         if judged := _with_rows(found, lambda row: row.verdict != NOT_RUN):
             parts.append(table(judged))
         rest = _with_rows(found, lambda row: row.verdict == NOT_RUN)
-        picture = f"![{title}: every row beside its margins]({picture_name(file)})"
+        picture = f"\n\n![{title}: every row beside its margins]({picture_name(file)})" if _has_effects(found) else ""
         if rest:
             rows = sum(len(each.rows) for each in rest)
             title = f"{counted(rows, 'row')} not run yet, with what first results say"
-            parts.append(folded(title, f"{table(rest)}\n\n{picture}"))
-        else:
-            parts.append(picture)
+            parts.append(folded(title, f"{table(rest)}{picture}"))
+        elif picture:
+            parts.append(picture.strip())
     return "\n\n".join(parts)
+
+
+def _has_effects(found: Sequence[Answer]) -> bool:
+    """Whether a forest plot of these would have a point."""
+    return any(math.isfinite(row.effect) for each in found for row in each.rows)
 
 
 def _with_rows(found: Sequence[Answer], chosen: Callable[[JudgedRow], bool]) -> list[Answer]:
@@ -253,8 +258,10 @@ def pictures(files: Sequence[ClaimsFile], studies: Mapping[str, Study]) -> dict[
     """By file name, the figure of the front page, and the forest plot of all rows of each claims file."""
     figures = {FRONT: front({name: study.records for name, study in studies.items()})}
     for file in files:
-        rows = [row for answer in answers(file, studies) for row in answer.rows]
-        figures[picture_name(file)] = forest({file.title: rows}, Look())
+        found = answers(file, studies)
+        if _has_effects(found):
+            rows = [row for answer in found for row in answer.rows]
+            figures[picture_name(file)] = forest({file.title: rows}, Look())
     return {name: save(figure, "svg", Look()) for name, figure in figures.items() if figure is not None}
 
 

@@ -68,6 +68,13 @@ def test_each_claim_is_answered_by_the_first_of_its_studies_that_says_anything(f
     assert counted == "4 claims in 4 rows of claim and task: 2 supported, 1 reversed, 1 not run yet"
 
 
+def test_a_file_of_which_nothing_was_run_has_a_table_and_no_forest_plot(file) -> None:
+    assert scoreboard.pictures([file], {}) == {}
+    said = scoreboard.board([file], {})
+    assert "4 rows not run yet" in said
+    assert "![" not in said
+
+
 def test_the_table_has_the_effect_of_every_task_and_its_interval(file, studies) -> None:
     rows = scoreboard.table(scoreboard.answers(file, studies)).splitlines()
     claimed = "final higher by more than 0.05"
