@@ -124,7 +124,7 @@ def test_any_configuration_is_refused_in_a_line_or_trains(composer, cell):
     assert "\n" not in outcome
 
 
-@pytest.mark.parametrize(("number", "seed"), [(12, 5), pytest.param(100, 6, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("number", "seed"), [(12, 5), pytest.param(60, 6, marks=pytest.mark.slow)])
 def test_any_command_line_is_planned_or_refused_in_a_line(tmp_path, monkeypatch, number, seed):
     """A part of those that were run once: `python -m tests.fuzz_typed 2000`. A line takes half a second."""
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "HYDRA_FULL_ERROR", COMMAND):

@@ -43,7 +43,7 @@ PEER = ["task=cartpole", "algorithm=sb3_a2c", "budget=80", "seeds=1", "evaluatio
         "wandb=disabled"]  # fmt: skip
 LAB = ["tasks=exam_question", "stages=start", "seeds=1", "baselines=none,critic", "advantages=monte_carlo",
        "batches=8", "batch_multiples=[1,2]", "times=1", "anchors=3", "futures=2", "jobs=1"]  # fmt: skip
-FEW, MORE = 12, 50  # cases of every run, and of the slow tests
+FEW, MORE = 12, 30  # cases of every run, and of the slow tests
 
 
 class Importing(importlib.abc.MetaPathFinder):
