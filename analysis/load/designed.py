@@ -1,6 +1,6 @@
 """A design of settings as its readings ask for it: scores by setting and seed, where they chose and on fresh seeds."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -153,18 +153,21 @@ def of(records: Records) -> list[Designed]:
 
 def _of(records: Records, design: Mapping[str, Any]) -> Designed:
     rows = records.settings[records.settings["design"] == design["name"]]
-    judging = rows["seed_pool"].isin(JUDGING)
     weights = {str(row.stratum): float(row.weight) for row in rows.drop_duplicates("stratum").itertuples()}
+    pools = rows["seed_pool"]
+    # Seeds of two pools share their numbers and nothing else, so one pool judges.
+    judging = next((pool for pool in JUDGING if (pools == pool).any()), None)
     return Designed(
         str(design["name"]), design["space"], weights, int(design["scramble"]),
-        rows[~judging], rows[judging], _defaults(records, list(design["space"])),
+        rows[~pools.isin(JUDGING)], rows[pools == judging],
+        _defaults(records, JUDGING if judging is None else (judging,), list(design["space"])),
     )  # fmt: skip
 
 
-def _defaults(records: Records, keys: list[str]) -> pd.DataFrame:
-    """The runs of ordinary cells on a pool that judges, with their numbers of these keys where they are factors."""
+def _defaults(records: Records, judging: Sequence[str], keys: list[str]) -> pd.DataFrame:
+    """The runs of ordinary cells on these pools of seeds, with their numbers of the keys that are factors."""
     pools = {str(record.get("hash")): record.get("seed_pool") for record in records.blocks}
-    runs = records.runs[records.runs["hash"].map(lambda digest: pools.get(str(digest), MAIN) in JUDGING)]
+    runs = records.runs[records.runs["hash"].map(lambda digest: pools.get(str(digest), MAIN) in judging)]
     failed = runs["status"] == "failed"
     score = runs["normalised_stochastic"].astype(float).where(~failed, 0.0)
     known = runs[[key for key in keys if key in runs]]

@@ -19,13 +19,8 @@ from bench.records import index, partial, provenance
 from bench.records.files import Damaged
 
 MOST_LINES = 60  # blocks that are listed, the longest first
-_BATCH = (
-    "collect",
-    "collect.n_envs",
-    "collect.n_steps",
-    "group.groups",
-    "group.size",
-)  # four steps cost more than 4/1,024
+# How steps are collected: in an update of few steps, a step costs more.
+_BATCH = ("collect", "collect.n_envs", "collect.n_steps", "group.groups", "group.size")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -172,11 +167,10 @@ def _share_done(job: Job) -> float:
 
 
 def _seconds(config: Config, speeds: Sequence[Speed]) -> float | None:
-    """The time of a block, from the most alike: the same cell's, else its program's.
+    """The time of a block, from the blocks that are most like it; None where its program has no speed.
 
-    Of these on its task in such batches, else on its task, else anywhere.
-
-    None where its program has no speed; never another program's, whose work has another unit.
+    These are the same cell's, else its program's: on its task in such batches, else on its task, else on any. Another
+    program's are never taken, since its work has another unit.
     """
     same_cell = [speed for speed in speeds if speed.hash == cell_hash(config)]
     same_program = [speed for speed in speeds if speed.program == config.algorithm.name]

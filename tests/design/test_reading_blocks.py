@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -85,3 +86,17 @@ def test_the_report_of_a_design(trained: Path, tmp_path: Path) -> None:
         assert f"![design {name.replace('_', ' ')} tuned](design_{name}_tuned.svg)" in text
         assert (report / f"design_{name}_tuned.svg").is_file()
     assert (report / "design_responses_tuned_weekly_exam.svg").is_file()
+
+
+def test_of_two_pools_one_judges(records: Records) -> None:
+    """Runs of the main pool, as designs had them before, have the same numbers of seeds as those beside them."""
+    fresh = records.settings["seed_pool"] == "confirmation"
+    earlier = records.settings[fresh].assign(seed_pool="main", score=-1.0)
+    both = replace(records, settings=pd.concat([earlier, records.settings], ignore_index=True))
+    (found,) = designed.of(both)
+    assert len(found.fresh) == fresh.sum() > 0
+    assert (found.fresh["score"] >= 0).all()
+    (before,) = designed.of(replace(records, settings=pd.concat([earlier, records.settings[~fresh]])))
+    assert (before.fresh["score"] == -1).all()
+    assert len(before.fresh) == len(earlier)
+    assert before.default.empty  # those that there are have another pool's seeds
