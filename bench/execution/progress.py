@@ -83,7 +83,9 @@ class Display:
         ) as bars:
             whole = bars.add_task("", total=1.0, note="")
             shown: dict[Path, TaskID] = {}
-            while not stop.wait(watch.pause(SCREEN_EVERY)):
+            over = False
+            while not over:
+                over = stop.wait(watch.pause(SCREEN_EVERY))  # then what was reached is drawn, too
                 snapshot = watch.snapshot()
                 note = ", ".join(filter(None, (watch.left(snapshot.share), *_others(snapshot))))
                 bars.update(whole, description=watch.count(snapshot), completed=snapshot.share, note=note)
