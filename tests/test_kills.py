@@ -17,7 +17,7 @@ CELLS = (
     "bench", "task=weekly_exam", "advantage=gae,td0", "budget=2000", "seeds=2", "evaluation.episodes=5", "hidden=[8]",
     "wandb=disabled", "checkpoint_minutes=0", "hydra.launcher.n_jobs=2",
 )  # fmt: skip
-TRAINING = Scene(CELLS, "adhoc", beside=("runs",))
+TRAINING = Scene(CELLS, "adhoc", "0 failures: ", beside=("runs",))
 TUNED = Scene(
     (
         "bench", "study=tuned", "task=weekly_exam", "baseline=critic", "budget=2000", "seeds=2",
@@ -25,6 +25,7 @@ TUNED = Scene(
         "checkpoint_minutes=0", "hydra/launcher=basic",
     ),
     "tuned",
+    "0 failures: ",
     beside=("runs",),
 )  # fmt: skip
 LAB = Scene(
@@ -34,6 +35,7 @@ LAB = Scene(
         "batch_multiples=1,2", "group_sizes=2", "seeds=1",
     ),
     "lab",
+    "0 failures: ",
     beside=("lab",),
 )  # fmt: skip
 
@@ -48,7 +50,7 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Scene
 
 def analysis(trained: Path) -> Scene:
     """The report of a study that was trained before."""
-    before = Scene((*CELLS, "study.name=mine"), "mine")
+    before = Scene((*CELLS, "study.name=mine"), "mine", "0 failures: ")
 
     def prepare(folder: Path) -> None:
         if not (trained / "results").exists():
@@ -56,13 +58,13 @@ def analysis(trained: Path) -> Scene:
             assert before.run(trained)[0] == 0
         shutil.copytree(trained / "results" / "mine", folder / "results" / "mine")
 
-    return Scene(("analysis", "study=mine"), "mine", prepare=prepare, beside=("report",))
+    return Scene(("analysis", "study=mine"), "mine", "in a browser", prepare=prepare, beside=("report",))
 
 
 def pull(server: WandbServer) -> Scene:
     """A study that comes from Weights & Biases."""
     words = ("analysis", "pull", "somebody/policy-gradient-bench", "study=pulled")
-    return Scene(words, "pulled", environment=server.environment, creates=True)
+    return Scene(words, "pulled", "wrote ", environment=server.environment, creates=True)
 
 
 NAMES = ("training", "tuned", "lab", "analysis", "pull")

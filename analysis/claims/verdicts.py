@@ -83,7 +83,7 @@ def _blank(file: ClaimsFile, name: str, claim: Claim, task: str, studies: Sequen
         direction=claim.direction,
         margin=claim.sesoi,
         level=ALPHA * file.share(claim),
-        asked=claim.seeds,
+        asked=claim.pairs(task),
     )
 
 

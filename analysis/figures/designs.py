@@ -324,7 +324,8 @@ def _response(rows: pd.DataFrame, shift: float, style: Style, ax: Axes) -> None:
     x = rows["at"].to_numpy(float) + 0.35 * shift * width
     look: dict[str, Any] = {"color": style.color, "gid": style.gid}
     ax.vlines(x, rows["score_low"], rows["score_high"], linewidth=1.4, alpha=0.8, **look)
-    ax.plot(x, rows["score"], linestyle=style.line, linewidth=1.1, marker=style.marker, markersize=4, **look)
+    between = "" if rows["key"].iloc[0] == STRATUM else style.line
+    ax.plot(x, rows["score"], linestyle=between, linewidth=1.1, marker=style.marker, markersize=4, **look)
 
 
 def _own_number(designed: Designed, task: str, arm: str, key: str, style: Style, ax: Axes) -> None:
@@ -344,7 +345,8 @@ def _ticks(designed: Designed, key: str, ax: Axes, which: str = "x") -> None:
     set_limits = ax.set_xlim if which == "x" else ax.set_ylim
     if key == STRATUM:
         names = list(designed.weights)
-        set_ticks(range(len(names)), [name.replace("_", "\n") for name in names])
+        slant: dict[str, Any] = {"rotation": 30, "ha": "right", "rotation_mode": "anchor"} if which == "x" else {}
+        set_ticks(range(len(names)), [name.replace("_", " ") for name in names], **slant)
         set_limits(-0.5, len(names) - 0.5)
         return
     ((kind, arguments),) = designed.space[key].items()

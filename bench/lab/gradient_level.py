@@ -9,12 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bench.kernel import arrays
 from bench.kernel.functions import mean_over
 from bench.lab.anchors import Layout
 from bench.lab.decomposition import total
 from bench.lab.estimators import Batches, Variant, gradients, scores, with_gradients
 from bench.lab.exact.groups import BatchGradient
-from bench.lab.fairness import kind_quantities
+from bench.lab.fairness import is_told_from_zero, kind_quantities
 from bench.lab.policies import NetworkPolicy
 from bench.lab.rows import Measured
 from bench.lab.setup import Progress, Setup
@@ -45,6 +46,7 @@ def measure_gradients(
     truth, told = _true_gradient(setup, policy, measured)
     progress(0.65)
     batches_by_start = {layout.independent: _collected(setup, layout) for layout in setup.layouts}
+    lacking_by_start = {independent: _lacks_actions(policy, of) for independent, of in batches_by_start.items()}
     few_by_start = {independent: batches.first(FEW) for independent, batches in batches_by_start.items()}
     scores_by_start = {
         independent: _step_scores(policy, batches, steps) for independent, batches in few_by_start.items()
@@ -68,7 +70,8 @@ def measure_gradients(
                 exact = solved.larger(variant, single[number], multiple)
             vectors = Vectors(larger.numpy())
             for weights in truth if multiple == 1 else (UNDISCOUNTED,):
-                estimates = _judged(vectors, truth[weights], told, exact)
+                lacking = lacking_by_start[variant.independent]
+                estimates = _judged(vectors, truth[weights], exact, told=told, lacking=lacking)
                 compared = found.setdefault((variant.independent, weights, batches.n_envs * multiple), [])
                 compared.append((variant, estimates))
         if variant.is_compared and number not in single:
@@ -101,15 +104,33 @@ def _true_gradient(setup: Setup, policy: NetworkPolicy, measured: Measured) -> t
     return {weights: Vectors(blocks) for weights, blocks in found.items()}, precision <= WORST_TRUTH
 
 
-def _judged(gradients: Vectors, truth: Vectors, told: bool, exact: BatchGradient | None) -> dict[str, Estimate]:
+def _lacks_actions(policy: NetworkPolicy, batches: Batches) -> bool:
+    """Return whether these batches lack the rare actions of an almost deterministic policy.
+
+    The mean of ∇log π is 0. It is told from zero where the actions that balance it were never drawn.
+    """
+    length, count = batches.episodes.live.shape[0], batches.episodes.live.shape[1] // batches.n_envs
+    every_step = torch.ones(length, count, batches.n_envs, dtype=torch.float64)
+    found = gradients(policy, batches.episodes, every_step).numpy()
+    return is_told_from_zero(arrays.matrix_product(found, found.T))
+
+
+def _judged(
+    gradients: Vectors, truth: Vectors, exact: BatchGradient | None, *, told: bool, lacking: bool
+) -> dict[str, Estimate]:
     """Return an estimator's quantities: from its gradients, or exact ones in their place where these are known.
 
-    What is relative to the truth is unknown where that is not told from 0.
+    What is relative to the truth is unknown where that is not `told` from 0. Where the sample is `lacking` rare
+    actions, from which the gradient and its variance come, only the cosine is known: two batches hardly have them.
     """
     found = gradient_estimates(gradients, truth)
     if exact is not None:
         return found | judged(exact, truth.rows[0])
-    return {name: each if told or name in ABSOLUTE else each.unknown for name, each in found.items()}
+
+    def is_known(name: str) -> bool:
+        return name == "cosine" or (not lacking and (told or name in ABSOLUTE))
+
+    return {name: each if is_known(name) else each.unknown for name, each in found.items()}
 
 
 def _collected(setup: Setup, layout: Layout) -> Batches:
@@ -233,11 +254,14 @@ def _add_group_sizes(
     for size in sizes:
         layout = Layout(sizes[-1] // size, size, independent=False)
         batches = _rolled_out(setup, layout, setup.stream("sizes", size))
+        lacking = _lacks_actions(policy, batches)
         mine = [variant for variant in setup.plan.sizes if variant.arm.group.size == size]
         found = [Vectors(gradients(policy, batches.episodes, batches.advantages(each)).numpy()) for each in mine]
         exact = [_of_size(solved, each, layout.n_envs) for each in mine]
         for weights, target in truth.items():
-            judged_there = [_judged(own, target, told, known) for own, known in zip(found, exact, strict=True)]
+            judged_there = [
+                _judged(own, target, known, told=told, lacking=lacking) for own, known in zip(found, exact, strict=True)
+            ]
             compared = list(zip(mine, judged_there, strict=True))
             measured.add_compared(compared, level="size", weights=weights, episodes=layout.n_envs)
 

@@ -52,6 +52,7 @@ class Claim:
         direction: the claim says the arm's metric is `higher`, `lower`, `equal`, or `not_lower`.
         sesoi: smallest effect of interest in the metric's units; the margin of `equal` and `not_lower`.
         seeds: pairs the claim asks for, where seeds are not added until it is decided.
+        seeds_by_task: where a task has another number of them, such as policies that a laboratory cannot solve exactly.
         seed_pool: whose seeds judge it: `confirmation` where it was written after results of the main pool were seen.
         range: the ends of the metric's values, for a metric without its own, or a task whose scores leave 0 to 1; what
             lies beyond counts as the nearer end.
@@ -71,11 +72,16 @@ class Claim:
     direction: Literal["higher", "lower", "equal", "not_lower"]
     sesoi: float
     seeds: int
+    seeds_by_task: Mapping[str, int] = field(default_factory=dict)
     seed_pool: Literal["main", "confirmation"] = "main"
     range: tuple[float, float] | None = None
     logarithm: bool = False
     group: str | None = None
     withdrawn: str | None = None
+
+    def pairs(self, task: str) -> int:
+        """How many pairs it asks for on a task."""
+        return self.seeds_by_task.get(task, self.seeds)
 
 
 @dataclass(frozen=True)
@@ -130,6 +136,10 @@ def read(path: Path) -> ClaimsFile:
         raise UserError(f"claims {path.name}: defaults must be a mapping, and the title text")
     found = {str(name): _claim(defaults, claim, f"{path.stem}.{name}") for name, claim in data["claims"].items()}
     weights = _weights(data.get("weights") or {}, found, path)
+    tasks = sorted({task for claim in found.values() for task in claim.tasks})
+    for name, claim in found.items():
+        if foreign := [task for task in claim.seeds_by_task if task not in tasks]:
+            raise unknown(f"{path.stem}.{name}.seeds_by_task", foreign[0], tasks)
     return ClaimsFile(path, title, found, *_last_commit(path), weights)
 
 
@@ -210,11 +220,25 @@ def _claim(defaults: Mapping[str, Any], data: Any, path: str) -> Claim:
         raise UserError(f"{path}.against={claim.against}: a constant must be a number, and finite")
     if dict(claim.arm) == dict(claim.against):
         raise UserError(f"{path}: arm and against select the same runs")
-    if claim.seeds < 1:
-        raise UserError(f"{path}.seeds={claim.seeds}: must be at least 1")
+    _check_seeds(claim, path)
     if claim.withdrawn is not None and not claim.withdrawn.strip():
         raise UserError(f"{path}.withdrawn: must say why")
     return claim
+
+
+def _check_seeds(claim: Claim, path: str) -> None:
+    """Refuse what is no number of pairs. Raises `UserError`."""
+    by_task = claim.seeds_by_task
+    if not isinstance(by_task, Mapping):
+        raise UserError(
+            f"{path}.seeds_by_task={written(by_task)}: must be tasks and their numbers, such as cartpole: 5"
+        )
+    for key, number in {
+        "seeds": claim.seeds,
+        **{f"seeds_by_task.{task}": each for task, each in by_task.items()},
+    }.items():
+        if not isinstance(number, int) or isinstance(number, bool) or number < 1:
+            raise UserError(f"{path}.{key}={written(number)}: must be a whole number of at least 1")
 
 
 def _check_range(claim: Claim, path: str) -> None:

@@ -128,6 +128,14 @@ def test_a_claim_is_held_against_paired_differences_over_policies(root, tmp_path
     assert judged.rows[0].text == "open: 20 of the 21 policies asked for (supported so far)"
 
 
+def test_a_claim_may_ask_for_another_number_of_policies_on_a_task(root, tmp_path):
+    """Of the first five differences, 1.5 to 1.54, the mean is 1.52; of none of them more is asked."""
+    path = tmp_path / "claims.yaml"
+    path.write_text(CLAIM.replace("seeds: 20", "seeds: 20\n    seeds_by_task: {weekly_exam: 5}"))
+    (row,) = verdicts.judge(hypotheses.read(path), load.read(["s"], root))[0].rows
+    assert (row.effect, row.pairs, row.asked, row.text) == (pytest.approx(1.52), 5, 5, "supported")
+
+
 def test_policies_of_another_pool_of_seeds_give_no_verdict(root, tmp_path):
     """They were seen before the claim was written; those of its own pool judge it, whatever else is there."""
     path = tmp_path / "claims.yaml"
