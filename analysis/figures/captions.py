@@ -52,12 +52,13 @@ CAPTIONS: Mapping[str, str] = {  # by the beginning of a figure's name
     "settings. Triangles: where the arms' own numbers lie.",
     "design_contours": "A fit of second degree in the two keys that foretell the score best, shown with its "
     "cross-validated R² and only where that is above 0. Dots: settings, coloured by their score.",
-    "bias_variance_plane": f"Root mean squares relative to the true advantages', over policies; λ from 0 to 1 is a "
-    f"curve. Thin: single policies. {_LAB}",
+    "bias_variance_plane": f"In units of the full return's standard deviation, given state and action: root mean "
+    f"squares over policies; λ from 0 to 1 is a curve. Thin: single policies. Triangle: the true advantages. GRPO, "
+    f"whose unit is another, is left out. {_LAB}",
     "gradient_cosine": f"Mean cosine of two batches' gradients. Band: Student's 95 % interval over policies. {_LAB}",
     "policies": f"A dot for each policy, joined across targets; a bar: their mean. {_LAB}",
     "smallest_error": f"The estimator with the smallest error of the gradient at its best scale; +n: as many more are "
-    f"not told apart. {_LAB}",
+    f"not told apart. Left out: estimators whose samples lack a policy's rare actions. {_LAB}",
     "variance_decomposition": f"Parts of single steps' variance, relative to the sum without a baseline. {_LAB}",
     "baseline_effect": f"Gradient variance relative to no baseline: geometric mean, Student's 95 % interval. {_LAB}",
 }

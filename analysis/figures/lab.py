@@ -10,11 +10,11 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from analysis.figures.style import HUES, Look, Style, arm_styles, grid, handles, house_style, logarithmic
 from analysis.load.laboratory import METRICS, WEIGHTS, Laboratory, measured, usual
-from analysis.tables.lab import against_none, best_table, stage_of
+from analysis.tables.lab import ROUNDING, against_none, best_table, plane_table, stage_of
 
 PARTS = ("future", "action", "state", "companions")
 _HUES = HUES[:4]
@@ -28,24 +28,23 @@ _FOR_CURVES = ("critic-td0", "critic-gae", "critic-monte_carlo", "none-monte_car
 
 
 def plane(found: Laboratory, task: str, stage: str, styles: Mapping[str, Style], *, ax: Axes) -> None:
-    """Action-dependent bias against standard deviation, both relative to the true advantages' root mean square.
+    """Action-dependent bias against standard deviation, both in units of the full return's standard deviation.
 
     λ is a curve from TD to Monte Carlo for every critic; other baselines are points, under Monte Carlo. All are roots
-    of means over policies; thin curves are the single policies under the learned critic.
+    of means over policies; thin curves are the single policies under the learned critic. On the axis is the true
+    advantages' root mean square, where it is told from zero. GRPO is left out: its unit is another.
     """
-    rows, each = found.of(task, "advantage", stage), found.each(task, "advantage", stage)
-    if not rows.loc[rows["quantity"] == "relative_variance", "value"].notna().any():
-        ax.text(
-            0.5, 0.5, "true advantages not\ndistinguished from zero", ha="center", va="center", transform=ax.transAxes
-        )
-        ax.set_axis_off()
+    table = plane_table(found, task)
+    table = table[table["label"] == stage]
+    if table[["bias", "variance"]].dropna().empty:
+        _nothing("all returns of a state\nand action are the same", ax)
         return
-    for _, policy in _lambdas(each, "learned").groupby("seed"):
+    for _, policy in _lambdas(table, "learned").groupby("seed"):
         x, y, _ = _curve(policy)
         ax.plot(x, y, color="0.15", linewidth=0.5, alpha=0.35)
     lines = {"learned": ("-", "0.15"), "exact": (":", "0.45"), "error": ("--", "0.65")}
     for critic, (line, color) in lines.items():
-        curve = _lambdas(rows, critic)
+        curve = _lambdas(table, critic)
         if curve.empty:
             continue
         x, y, lambdas = _curve(curve)
@@ -56,38 +55,38 @@ def plane(found: Laboratory, task: str, stage: str, styles: Mapping[str, Style],
                 ax.annotate(f"λ={lambdas[index]:g}", (x[index], y[index]), fontsize="x-small", xytext=(5, 6),
                             textcoords="offset points", va="center", zorder=5)  # fmt: skip
     for arm, style in styles.items():
-        mine = usual(rows)
-        mine = mine[mine["arm"] == arm]
-        if arm.startswith("critic") or mine.empty or not arm.endswith("monte_carlo"):
+        mine = table[(table["arm"] == arm) & ~table["credit"].eq("outcome")]
+        if arm.startswith(("critic", "grpo")) or mine.empty or not arm.endswith("monte_carlo"):
             continue
         x, y, _ = _curve(mine)
         ax.plot(x, y, linestyle="", marker=style.marker, color=style.color, markersize=6, label=arm)
-    ax.margins(x=0.15)  # for the names of the ends
     _rooted(ax)
+    ax.margins(x=0.15)  # for the names of the ends
+    signal = table.groupby("seed")["signal"].first().mean()
+    if signal > 0:
+        ax.plot([np.sqrt(signal)], [0], marker="^", color="0.3", linestyle="", clip_on=False, label="√E A²",
+                transform=ax.get_xaxis_transform())  # fmt: skip
     ax.set_xlabel("action-dependent bias")
     ax.set_ylabel("standard deviation")
 
 
-def _lambdas(rows: pd.DataFrame, critic: str) -> pd.DataFrame:
-    chosen: pd.DataFrame = rows[
-        (rows["baseline"] == "critic") & (rows["advantage"] == "gae") & (rows["critic"] == critic)
-    ]
+def _nothing(text: str, ax: Axes) -> None:
+    """An empty panel that says why."""
+    ax.text(0.5, 0.5, text, ha="center", va="center", transform=ax.transAxes)
+    ax.set_axis_off()
+
+
+def _lambdas(table: pd.DataFrame, critic: str) -> pd.DataFrame:
+    chosen: pd.DataFrame = table[table["arm"].eq("critic-gae") & table["critic"].eq(critic)]
     return chosen
 
 
-def _curve(rows: pd.DataFrame) -> tuple[list[float], list[float], list[float]]:
-    """Roots of the relative bias and variance, by λ; one point where there is none. Noise below 0 stands at 0.
-
-    Nothing where neither is known.
-    """
-    names = ["relative_bias", "relative_variance"]
-    wide = rows.assign(gae_lambda=rows["gae_lambda"].fillna(-1)).pivot_table(
-        index="gae_lambda", columns="quantity", values="value", sort=True
-    )
-    wide = wide.reindex(columns=names)
-    wide = wide[wide[names].notna().all(axis=1)]
-    x, y = (np.sqrt(wide[name].clip(lower=0)).tolist() for name in names)
-    return x, y, wide.index.tolist()
+def _curve(table: pd.DataFrame) -> tuple[list[float], list[float], list[float]]:
+    """Roots of the means of bias and variance, by λ; one point where there is none. Noise below 0 stands at 0."""
+    known = table.dropna(subset=["bias", "variance"])
+    means = known.fillna({"gae_lambda": -1}).groupby("gae_lambda")[["bias", "variance"]].mean()
+    x, y = (np.sqrt(means[name].clip(lower=0)).tolist() for name in ("bias", "variance"))
+    return x, y, means.index.tolist()
 
 
 def _rooted(ax: Axes) -> None:
@@ -103,6 +102,9 @@ def _rooted(ax: Axes) -> None:
         room = np.sqrt(tick) - np.sqrt(ticks[-1] if ticks else 0)
         if bottom <= tick <= 1.15 * top and room > 0.06 * (np.sqrt(1.15 * top) - np.sqrt(bottom)):
             ticks.append(tick)
+    if len(ticks) < 2:  # a short range, in which no round number of those lies
+        near = MaxNLocator(4).tick_values(bottom, 1.15 * top)
+        ticks = [float(tick) for tick in near if bottom <= tick <= 1.15 * top]
     ax.set_yticks(ticks)
     ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
 
@@ -155,7 +157,7 @@ def decomposition(found: Laboratory, task: str, stage: str, *, ax: Axes) -> None
     numbers = table.to_numpy(float)
     ax.imshow(np.sqrt(numbers.clip(0, 1.5)), cmap="Blues", vmin=0, vmax=1.6, aspect="auto")
     for (row, column), number in np.ndenumerate(numbers):
-        text = "–" if not np.isfinite(number) else "0" if abs(number) < 5e-5 else f"{number:.2g}".replace("-", "−")
+        text = "–" if not np.isfinite(number) else "0" if abs(number) < 5e-4 else f"{number:.2g}".replace("-", "−")
         ax.text(column, row, text, ha="center", va="center", fontsize="x-small",
                 color="white" if number > 0.6 else "0.1")  # fmt: skip
     ax.set_xticks(range(len(columns)), ["future\nΣτ", "action\nΣa", "state\nΣs", "others\nΣb", "sum"])
@@ -218,7 +220,11 @@ def policies(found: Laboratory, task: str, metric: str, styles: Mapping[str, Sty
     rows = usual(measured(found.each(task, METRICS[metric][0], label), metric))
     rows = rows[rows["baseline"] == "critic"]
     wide = rows.pivot_table(index="seed", columns="arm", values="value", sort=False)
+    wide = wide.where(wide.abs() >= ROUNDING, wide.clip(0, 0))
     arms = [arm for arm in _TARGETS if arm in wide]
+    if not arms:
+        _nothing("true advantages not\ntold from zero", ax)
+        return
     for _, values in wide[arms].iterrows():
         ax.plot(range(len(arms)), values, color="0.5", linewidth=0.5, alpha=0.6, marker=".", markersize=3)
     for place, arm in enumerate(arms):
@@ -226,8 +232,10 @@ def policies(found: Laboratory, task: str, metric: str, styles: Mapping[str, Sty
         ax.plot([place - 0.3, place + 0.3], [wide[arm].mean()] * 2, color=color, linewidth=2.2)
     ax.set_xticks(range(len(arms)), [arm.removeprefix("critic-").replace("_", "\n") for arm in arms])
     ax.set_ylabel(_METRIC_NAMES[metric])
-    if metric == "variance" and arms:
+    if metric == "variance":
         _rooted(ax)
+    elif not wide[arms].to_numpy().any():
+        ax.set_ylim(-0.05, 1)
 
 
 # Figures of a task

@@ -28,6 +28,8 @@ PAIRS = {  # what the article says of targets: the metric, and which less which
     "variance of Monte Carlo less GAE": ("variance", "monte_carlo", "gae"),
     "cosine of GAE less Monte Carlo": ("cosine", "gae", "monte_carlo"),
 }
+NEGLIGIBLE = 1e-12  # of the task's largest variance of returns: what rounding leaves of returns that are all the same
+FULL_RETURNS = ("none-monte_carlo", "critic-monte_carlo")  # vary alike, given state and action
 LARGEST = 1e6  # beyond, a number is written with a power of ten
 
 
@@ -62,7 +64,8 @@ def targets_table(found: Laboratory, returns: Mapping[str, Mapping[str, tuple[fl
     caption = (
         "Targets of the advantage under the learned critic: means over policies with Student's 95 % interval. "
         "bias² (the part that depends on the action, which alone turns the expected gradient) and variance are shares "
-        "of E A², the variance of the true advantage. cosine: of two training batches' gradients. λ = 0.95, n = 5"
+        "of E A², the variance of the true advantage; a dash where that is not told from zero. cosine: of two training "
+        "batches' gradients. λ = 0.95, n = 5"
     )
     return Table(caption, header, tuple(sections))
 
@@ -91,11 +94,13 @@ def _row(arm: str, rows: pd.DataFrame, returns: Mapping[str, tuple[float, float,
 
 
 def _cell(rows: pd.DataFrame, quantity: str) -> str:
-    """A quantity with its interval; a dash where there is none."""
+    """A quantity with its interval, and the number of policies where it is known of some only; a dash for none."""
     if quantity not in rows.index:
         return "–"
     numbers = rows.loc[[quantity], ["value", "low", "high"]].to_numpy(float)[0]
-    return cell_text(numbers.clip(-1, 1) if quantity == "cosine" else numbers)  # no cosine lies beyond
+    text = cell_text(numbers.clip(-1, 1) if quantity == "cosine" else numbers)  # no cosine lies beyond
+    known, of = int(rows.loc[[quantity], "policies"].iloc[0]), int(rows["policies"].max())
+    return text if known == of or text == "–" else f"{text} ({known} of {of})"
 
 
 def cell_text(numbers: Sequence[float] | np.ndarray) -> str:
@@ -111,6 +116,29 @@ def cell_text(numbers: Sequence[float] | np.ndarray) -> str:
         texts = [f"{number:.1e}".replace("-", "−").replace("e+", "e") for number in known]
         return texts[0] if len(texts) < 3 else f"{texts[0]} [{texts[1]}, {texts[2]}]"
     return interval_text((value, low, high), 3 if size < 10 else 1 if size < 1000 else 0)
+
+
+def plane_table(found: Laboratory, task: str) -> pd.DataFrame:
+    """Every policy's action-dependent squared `bias` and `variance`, in units of the variance of its full returns.
+
+    That unit, of returns given state and action, is known well for every policy; the true advantages, of which the
+    tables' numbers are shares, vanish for good policies. `signal` is theirs in the same unit, unknown where it is not
+    told from zero. A row per `label`, `seed`, `arm`, `critic` and `gae_lambda`; policies whose returns do not vary are
+    left out.
+    """
+    keys = ["label", "seed", "arm", "critic", "gae_lambda", "n_step", "credit"]
+    rows = found.each(task, "advantage")
+    wide = rows.pivot_table(index=keys, columns="quantity", values="value", sort=False, dropna=False).reset_index()
+    names = ("action_bias", "variance", "signal", "relative_variance")
+    wide = wide.dropna(how="all", subset=[name for name in names if name in wide])
+    wide = wide.reindex(columns=[*keys, *names])
+    full = wide[wide["arm"].isin(FULL_RETURNS) & wide["variance"].notna()].sort_values("arm", ascending=False)
+    units = full.drop_duplicates(["label", "seed"]).set_index(["label", "seed"])["variance"]
+    unit = pd.Series(units[units > NEGLIGIBLE * units.max()], dtype=float).rename("unit")
+    wide = wide.merge(unit.reset_index(), on=["label", "seed"])
+    signal = wide["signal"].where(wide["relative_variance"].notna())
+    shares = {"bias": wide["action_bias"], "variance": wide["variance"], "signal": signal}
+    return wide[keys].assign(**{name: values / wide["unit"] for name, values in shares.items()})
 
 
 def against_none(found: Laboratory, task: str) -> pd.DataFrame:
@@ -184,13 +212,16 @@ def hurts(found: Laboratory) -> list[str]:
 def best_table(found: Laboratory, task: str) -> pd.DataFrame:
     """Which estimator has the smallest error, by stage and episodes per batch: `label`, `episodes`, `arm`, `value`.
 
-    `tied` counts the further ones whose paired difference from it over policies is not told from zero.
+    `tied` counts the further ones whose paired difference from it over policies is not told from zero. Estimators that
+    are unknown for half of the policies are left out, then policies for which another one is unknown.
     """
     rows = usual(found.each(task, "gradient"))
     rows = rows[(rows["quantity"] == "least_error") & (rows["weights"] == WEIGHTS)]
     best = []
     for (label, episodes), cell in rows.groupby(["label", "episodes"], sort=False):
-        wide = cell.pivot_table(index="seed", columns="arm", values="value", sort=False, dropna=False).dropna(axis=0)
+        wide = cell.pivot_table(index="seed", columns="arm", values="value", sort=False, dropna=False)
+        wide = wide.dropna(how="all")
+        wide = wide.loc[:, wide.notna().mean() > 0.5].dropna()
         if wide.empty:
             continue
         means = wide.mean()

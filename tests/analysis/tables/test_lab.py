@@ -59,16 +59,49 @@ def test_the_report_of_a_measured_study(results: Path, monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize("unknown", [{0}, {0, 1}])
 def test_figures_of_policies_whose_shares_are_unknown(found: Laboratory, unknown: set[int]) -> None:
-    """A deterministic policy has no advantages to be a share of: it has no curve, and where all are so, it is said."""
+    """Almost deterministic policies have no advantages to be shares of: where all are so, it is said."""
     rows = found.quantities
     gone = rows["seed"].isin(unknown) & rows["quantity"].str.startswith("relative_")
     laboratory = replace(found, quantities=rows.assign(value=rows["value"].mask(gone)))
+    figure = lab_figures.draw("policies", laboratory, "exam_question", Look())
+    assert figure is not None
+    said = [text.get_text() for ax in figure.axes for text in ax.texts]
+    assert said == ["true advantages not\ntold from zero"] * (2 if len(unknown) == 2 else 0)
+    for name in lab_figures.FIGURES:
+        assert lab_figures.draw(name, laboratory, "exam_question", Look()) is not None, name
+
+
+@pytest.mark.parametrize("same", [{0}, {0, 1}])
+def test_the_plane_of_policies_whose_returns_do_not_vary(found: Laboratory, same: set[int]) -> None:
+    """Their variance is 0 but for rounding, and nothing is a share of it: where all are so, it is said."""
+    rows = found.quantities
+    alike = rows["seed"].isin(same) & rows["quantity"].eq("variance")
+    laboratory = replace(found, quantities=rows.assign(value=rows["value"].mask(alike, 0.0)))
+    assert set(lab_tables.plane_table(laboratory, "exam_question")["seed"]) == {0, 1} - same
     figure = lab_figures.draw("bias_variance_plane", laboratory, "exam_question", Look())
     assert figure is not None
     said = [text.get_text() for ax in figure.axes for text in ax.texts]
-    assert ("true advantages not\ndistinguished from zero" in said) == (len(unknown) == 2)
-    for name in lab_figures.FIGURES:
-        assert lab_figures.draw(name, laboratory, "exam_question", Look()) is not None, name
+    assert ("all returns of a state\nand action are the same" in said) == (len(same) == 2)
+
+
+def test_the_plane_has_the_full_returns_as_its_unit(found: Laboratory) -> None:
+    """Monte Carlo lies at a bias of 0 and a variance of 1 for every policy, under any critic; GRPO is left out."""
+    table = lab_tables.plane_table(found, "exam_question")
+    full = table[table["arm"].isin(["none-monte_carlo", "critic-monte_carlo"])]
+    assert (len(full), set(full["critic"])) == (6, {"none", "exact", "learned"})
+    np.testing.assert_allclose(full["variance"], 1.0, rtol=1e-12)
+    np.testing.assert_allclose(full["bias"], 0.0, atol=1e-12)
+    signal = found.quantities.query("quantity == 'signal'").groupby("seed")["value"].first()
+    variance = found.quantities.query("arm == 'none-monte_carlo' and quantity == 'variance'").set_index("seed")["value"]
+    for seed, rows in table.groupby("seed"):
+        known = rows.loc[~rows["arm"].str.startswith("grpo"), "signal"]  # of GRPO nothing is a share of it
+        np.testing.assert_allclose(known, signal[seed] / variance[seed], rtol=1e-12)
+    figure = lab_figures.draw("bias_variance_plane", found, "exam_question", Look())
+    assert figure is not None
+    points = {line.get_label(): line.get_xydata().tolist() for line in figure.axes[0].lines}
+    assert points["none-monte_carlo"] == [[pytest.approx(0, abs=1e-9), pytest.approx(1)]]
+    assert "grpo-monte_carlo" not in points
+    assert points["√E A²"] == [[pytest.approx(np.sqrt((signal / variance).mean())), 0]]
 
 
 def test_an_arm_that_was_trained_looks_as_in_the_figures_of_training(found: Laboratory) -> None:
@@ -165,6 +198,24 @@ def test_the_smallest_error_is_named_with_what_is_not_told_apart() -> None:
     small, large = lab_tables.best_table(Laboratory(rows, pd.DataFrame(), notes), "t").to_dict("records")
     assert (small["arm"], small["tied"], small["episodes"]) == ("rloo-monte_carlo", 1, 8)
     assert (large["arm"], large["tied"], large["value"]) == ("none-monte_carlo", 0, pytest.approx(0.2))
+
+
+def test_estimators_that_are_unknown_for_most_policies_have_no_part_in_the_map() -> None:
+    """`vine` is known for one policy of three, `rloo` for two: the map is of these two, and nothing of the third."""
+    errors = {"vine": [0.1, np.nan, np.nan], "rloo": [0.5, 0.6, np.nan], "none": [0.7, 0.9, 0.8]}
+    notes = pd.DataFrame({"task": ["t"], "stage": ["halfway"], "label": ["halfway"], "first": [True]})
+    rows = of_seeds(errors, "least_error", 8)
+    (cell,) = lab_tables.best_table(Laboratory(rows, pd.DataFrame(), notes), "t").to_dict("records")
+    assert (cell["arm"], cell["policies"], cell["value"]) == ("rloo-monte_carlo", 2, pytest.approx(0.55))
+
+
+def test_a_mean_over_some_policies_only_says_of_how_many() -> None:
+    rows = pd.DataFrame({
+        "quantity": ["relative_bias", "cosine"], "value": [0.5, 0.25], "low": [0.4, 0.2], "high": [0.6, 0.3],
+        "policies": [1, 5],
+    }).set_index("quantity")  # fmt: skip
+    assert lab_tables._cell(rows, "relative_bias") == "0.500 [0.400, 0.600] (1 of 5)"
+    assert lab_tables._cell(rows, "cosine") == "0.250 [0.200, 0.300]"
 
 
 def test_in_a_single_step_all_targets_are_one(found: Laboratory) -> None:
