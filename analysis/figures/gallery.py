@@ -41,7 +41,7 @@ from bench.errors import unknown
 
 SHARES = np.linspace(0, 1, 41)  # of the budget, where tasks with other grids are put together
 MOST_BESIDE = 4  # more panels beside each other would be too small to read on a page
-WIDEST_TITLE = 32  # letters of a line above a panel
+WIDEST_TITLE, WIDEST_SMALL_TITLE = 32, 44  # letters of a line above a panel
 ONE_PANEL = "none"  # in place of a factor that takes arms apart
 MOST_FAMILIES = 12  # of arms that differ in a factor alone, in one panel
 _DIAGNOSTICS = (
@@ -438,7 +438,8 @@ def spaghetti(material: Material, look: Look) -> Figure:
         else:
             panel.spaghetti(mine, material.styles[arm], ax=ax)
         ax.set_ylim(*limits[task])
-        ax.set_title(f"{task}\n{arm}, n={mine['seed'].nunique()}", fontsize="small")
+        name = textwrap.wrap(f"{arm}, n={mine['seed'].nunique()}", WIDEST_SMALL_TITLE)
+        ax.set_title("\n".join([task, *name]), fontsize="small")
     figure.supxlabel("environment steps per seed", fontsize="medium")
     figure.supylabel("return (stochastic)", fontsize="medium")
     return figure

@@ -11,11 +11,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from analysis import load
+from analysis.claims.readings import side_by_side
 from analysis.claims.verdicts import NOT_RUN, Judged, judge, not_run
 from analysis.figures.forest import forest
 from analysis.figures.front import finals, front
 from analysis.figures.style import Look, save
-from analysis.load import Records
+from analysis.load import Records, designed
 from analysis.tables import formats
 from analysis.tables.comparisons import claimed_text, row_cells
 from bench.errors import UserError, counted
@@ -142,8 +143,31 @@ def read(results: Path, name: str, files: Sequence[ClaimsFile]) -> Study:
     records = load.read([name], results)
     if records.problems:
         raise UserError(f"{records.problems[0]}: a scoreboard needs whole studies")
-    judged = {file.path.stem: {found.name: found for found in judge(file, records)} for file in files}
+    stands = _stands(records, files)
+    judged = {
+        file.path.stem: {
+            found.name: replace(found, rows=tuple(stands.get((found.name, row.task), row) for row in found.rows))
+            for found in judge(file, records)
+        }
+        for file in files
+    }
     return Study(records, judged)
+
+
+def _stands(records: Records, files: Sequence[ClaimsFile]) -> dict[tuple[str, str], JudgedRow]:
+    """By claim and task, what a design of settings says of it: no verdict at one setting, but whether it stands at all.
+
+    The effects are beside each other in the report of the study; one of them alone would look like a verdict.
+    """
+    found = {}
+    for design in designed.of(records):
+        for each in side_by_side(design, records, files):
+            said = ", ".join(f"{row.verdict} ({name})" for name, row in each.rows.items())
+            found[each.first.name, each.first.task] = replace(
+                each.first, word=None, text=f"{each.standing}: {said}", effect=math.nan, low=math.nan, high=math.nan,
+                p=None, needed=None, noise=None,
+            )  # fmt: skip
+    return found
 
 
 def answers(file: ClaimsFile, studies: Mapping[str, Study]) -> list[Answer]:
@@ -272,12 +296,13 @@ def facts(name: str, study: Study, conf: Path = STUDIES) -> str:
     commits = {str((block.get("git") or {}).get("commit") or "unknown")[:12] for block in blocks}
     commands = [f"`{block['command']}`" for block in blocks if block.get("command")]
     done = int((runs["status"] == "done").sum())
+    of_settings = f", and {len(records.settings):,} runs of a design of settings" if len(records.settings) else ""
     lines = [
         question(name, conf),
         f"- command: {_listed(commands)}",
         f"- {runs[['task', 'hash']].drop_duplicates().shape[0]} cells on {_listed(runs['task'])}; "
-        f"{runs['seed'].nunique()} seeds; {done} of {len(runs)} runs done, "
-        f"{runs['env_steps'].astype(float).sum():,.0f} environment steps",
+        f"{runs['seed'].nunique()} seeds; {done} of {len(runs)} runs done{of_settings}, "
+        f"{sum(each['env_steps'].astype(float).sum() for each in (runs, records.settings)):,.0f} environment steps",
         f"- code: {_listed(commits)}; [report]({name}/report/report.md)",
     ]
     planned = [found for file in study.judged.values() for found in file.values() if found.claim.studies[0] == name]

@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from analysis.claims import readings
 from analysis.cli import main
 from analysis.report import scoreboard
 from bench.errors import UserError
 from bench.paths import ROOT
 from bench.verdicts import hypotheses
 from bench.verdicts.hypotheses import ClaimsFile
+from bench.verdicts.words import Word
 from tests.analysis.conftest import ResultsWriter
 
 CLAIMS = """\
@@ -66,6 +68,28 @@ def test_each_claim_is_answered_by_the_first_of_its_studies_that_says_anything(f
     assert said.count(">not run yet<") == 1
     counted = scoreboard.summary(scoreboard.answers(file, studies))
     assert counted == "4 claims in 4 rows of claim and task: 2 supported, 1 reversed, 1 not run yet"
+
+
+def test_of_a_design_of_settings_it_tells_whether_a_claim_stands_and_no_verdict_at_one_setting(
+    file, studies, results: ResultsWriter, monkeypatch
+) -> None:
+    """At the default `better` is supported, which alone would look like a finding."""
+    (row,) = studies["main"].judged["ours"]["better"].rows
+    assert row.word is Word.SUPPORTED
+    left = dataclasses.replace(row, word=Word.OPEN, text="open: not supported")
+    both = readings.SideBySide(dict(zip(readings.READINGS, (row, row, left, row), strict=True)), {})
+    monkeypatch.setattr(scoreboard.designed, "of", lambda _: ["a design"])
+    monkeypatch.setattr(scoreboard, "side_by_side", lambda *_: [both])
+    study = scoreboard.read(results.root, "main", [file])
+    found = {answer.name: answer for answer in scoreboard.answers(file, {"main": study})}
+    said = "supported (default), supported (own best), open (best common), supported (over the space)"
+    (told,) = found["better"].rows
+    assert (told.verdict, told.text) == ("not shown to be robust", f"not shown to be robust: {said}")
+    assert math.isnan(told.effect)
+    assert found["worse"].rows == studies["main"].judged["ours"]["worse"].rows
+    (line,) = [line for line in scoreboard.table([found["better"]]).splitlines() if "High beats low" in line]
+    assert "**" not in line
+    assert said in line
 
 
 def test_a_file_of_which_nothing_was_run_has_a_table_and_no_forest_plot(file) -> None:
