@@ -53,7 +53,7 @@ def kind_quantities(
     return {name: {"learning_share": learning[k], "variance_share": variance[k]} for k, name in enumerate(names)}
 
 
-def is_told_from_zero(products: Array) -> bool:
+def is_told_from_zero(products: Array, level: float = FLIP_LEVEL) -> bool:
     """Return whether the mean of vectors with these inner products (B, B) is told from zero, by a sign-flip test.
 
     Their sum over different vectors is held against those with random signs, which leave vectors that are symmetric
@@ -62,7 +62,7 @@ def is_told_from_zero(products: Array) -> bool:
     different = products - np.diag(np.diag(products))
     signs = np.random.default_rng(0).choice([-1.0, 1.0], (FLIPS, len(products)))
     flipped = (arrays.matrix_product(signs, different) * signs).sum(1)
-    return bool((1 + (flipped >= different.sum()).sum()) / (1 + FLIPS) <= FLIP_LEVEL)
+    return bool((1 + (flipped >= different.sum()).sum()) / (1 + FLIPS) <= level)
 
 
 def _errors(without: Array) -> Array:

@@ -40,7 +40,8 @@ class Quantity:
         """Apply a monotonic function to a cosine, whose estimate may lie beyond ±1, and to its interval's ends."""
         value, low, high = (float(function(np.clip(end, -1, 1))) for end in (self.value, self.low, self.high))
         slope = float(function(np.clip(self.low, -1, 1)) - function(np.clip(self.high, -1, 1)))
-        error = abs(slope) / (self.high - self.low) * self.error if self.high > self.low else 0.0
+        width = self.high - self.low
+        error = 0.0 if width == 0 else abs(slope) / width * self.error  # unknown where the cosine is
         return Quantity(value, error, min(low, high), max(low, high), self.freedom)
 
 

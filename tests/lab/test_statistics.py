@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from bench.lab.statistics import Vectors, angles, gradient_estimates, mean_estimate
+from bench.lab.statistics import Quantity, Vectors, angles, gradient_estimates, mean_estimate
 
 
 def test_quantities_of_known_gradients() -> None:
@@ -101,3 +101,11 @@ def test_pair_means_are_those_of_all_pairs(n: int) -> None:
         whole, without = vectors.pairs
         assert whole == pytest.approx(mean(plain), abs=1e-12)
         np.testing.assert_allclose(without, [mean(np.delete(plain, i, 0)) for i in range(n)], atol=1e-12)
+
+
+def test_of_an_unknown_cosine_the_angle_is_unknown_with_its_error() -> None:
+    """And that of an exact one, 60 degrees for .5, is exact."""
+    unknown = angles(Quantity.of(np.nan, np.nan, 5))
+    assert all(np.isnan([each.value, each.error, each.low, each.high]).all() for each in unknown.values())
+    exact = angles(Quantity.of(0.5, 0.0, 5))["angle"]
+    assert (exact.value, exact.error) == (pytest.approx(60), 0.0)
