@@ -409,7 +409,9 @@ def _key_height(styles: Mapping[str, Style]) -> float:
 
 
 def _legend(figure: Figure, key: Sequence[Line2D], look: Look) -> None:
-    figure.legend(handles=key, loc="outside lower center", ncols=look.columns(BESIDE), fontsize="small")
+    entry = (0.075 * max(len(str(line.get_label())) for line in key) + 0.75) * look.scale  # inches
+    columns = max(1, min(look.columns(BESIDE), int(figure.get_figwidth() / entry)))
+    figure.legend(handles=key, loc="outside lower center", ncols=columns, fontsize="small")
 
 
 FIGURES: Mapping[str, Drawing] = {
