@@ -91,7 +91,7 @@ def _row(blank: JudgedRow, file: ClaimsFile, claim: Claim, records: Records, run
     if claim.withdrawn is not None:
         return replace(blank, text=f"{WITHDRAWN}: {claim.withdrawn}")
     if claim.metric in laboratory.METRICS:
-        return _measured(blank, claim, records, file.share(claim))
+        return _measured(blank, file, claim, records)
     name = f"{blank.file}.{blank.name}"
     found = looked_at(blank, records, lambda row: row.key == (name, blank.task))
     return found or _fixed(blank, file, claim, records, runs[runs["task"] == blank.task])
@@ -265,9 +265,14 @@ def _told(file: ClaimsFile, started: Collection[str]) -> str:
 # The laboratory
 
 
-def _measured(blank: JudgedRow, claim: Claim, records: Records, share: float) -> JudgedRow:
+def _measured(blank: JudgedRow, file: ClaimsFile, claim: Claim, records: Records) -> JudgedRow:
     """What the laboratory says: differences between two estimators, paired by the policy they were asked about."""
-    quantities = records.measured_in(claim.studies, claim.seed_pool).quantities
+    found = records.measured_in(claim.studies, claim.seed_pool)
+    started = found.notes.loc[
+        (found.notes["task"] == blank.task) & (found.notes["stage"] == laboratory.STAGE), "started"
+    ]
+    blank = replace(blank, planned=_told(file, list(started) if all(started) else []))
+    quantities, share = found.quantities, file.share(claim)
     first, second = (
         laboratory.of_policies(quantities, claim.metric, blank.task, selector)
         for selector in (claim.arm, claim.against)
@@ -277,14 +282,14 @@ def _measured(blank: JudgedRow, claim: Claim, records: Records, share: float) ->
         if claim.seed_pool == MAIN:
             return replace(blank, text=f"{MISSING}: not measured; {command} measures it")
         text = f"{NOT_RUN}: {command} {POOL}={claim.seed_pool} measures it"
-        return _without_verdict(_measured(blank, replace(claim, seed_pool=MAIN), records, share), text)
+        return _without_verdict(_measured(blank, file, replace(claim, seed_pool=MAIN), records), text)
     differences = (first - second).to_numpy(float)[: blank.asked]
     known = differences[~np.isnan(differences)]
     if len(known) < 2:
         return replace(blank, text=f"{MISSING}: {len(known)} policies, of {len(differences)} measured, told from zero")
-    found = words.decide(
+    decided = words.decide(
         known, claim.direction, claim.sesoi, sequential.one_look(len(known)), alpha=ALPHA, share=share, value_range=None
     )
     named = [" ".join(f"{value}" for value in selector.values()) for selector in (claim.arm, claim.against)]
-    row = _filled(replace(blank, arm=named[0], against=named[1]), found)
+    row = _filled(replace(blank, arm=named[0], against=named[1]), decided)
     return _incomplete(row, "policies") if row.pairs < row.asked else row

@@ -72,7 +72,8 @@ class Laboratory:
             the `difference` from the variant it was measured `against`; see `COLUMNS`. `arm` is such as `critic-gae`,
             and `swept` says whether it is a further λ, n or credit of that arm.
         costs: environment steps and seconds of a batch of every variant, named alike.
-        notes: one row per stage: how many policies, which truth, what was left out.
+        notes: one row per stage: how many policies, which truth, what was left out, and when the first block was begun
+            ("" where that is not known of all).
         missing: stages that were planned and are not measured.
         earlier: stages that were measured in an earlier format, which is not read.
     """
@@ -218,13 +219,18 @@ def together(stages: Sequence[Stage], missing: Sequence[str] = (), earlier: Sequ
             policies |= new
             quantities.append(stage.quantities[stage.quantities["seed"].isin(new)].assign(**identifiers))
             costs.append(stage.costs[stage.costs["seed"].isin(new)].assign(**identifiers))
-        record = found[task, name, hash8][0].record
-        own = {"truth": record.get("truth", ""), "left_out": record.get("left_out", {}), "policies": len(policies)}
+        records = [stage.record for stage in found[task, name, hash8]]
+        own = {
+            "truth": records[0].get("truth", ""),
+            "left_out": records[0].get("left_out", {}),
+            "policies": len(policies),
+            "started": min(str(record.get("started", "")) for record in records),
+        }
         notes.append(identifiers | own)
     return Laboratory(
         _labelled(_concatenated(quantities, (*IDENTIFIERS, *COLUMNS))),
         _labelled(_concatenated(costs, (*IDENTIFIERS, *COST_COLUMNS))),
-        pd.DataFrame(notes, columns=[*IDENTIFIERS, "truth", "left_out", "policies"]),
+        pd.DataFrame(notes, columns=[*IDENTIFIERS, "truth", "left_out", "policies", "started"]),
         tuple(missing),
         tuple(earlier),
     )

@@ -19,6 +19,7 @@ from bench.records.scores import is_exact
 from bench.records.shapes import whole
 from bench.records.tables import CURVES, EPISODES, TRAINING
 
+PACKS = {f"{part}{packs.SUFFIX}": part for part in (packs.RUNS, packs.LAB)}
 MODES = 2  # of evaluation: deterministic, stochastic
 
 
@@ -48,10 +49,14 @@ def main(words: Sequence[str]) -> int:
         f"{counted(len(found.finished), 'finished block')}, {found.unfinished} unfinished, "
         f"{counted(len(found.problems), 'problem')} with their files"
     )
-    own = [block for block in found.finished if not block.converted]
-    if len(own) < len(found.finished):
-        converted = counted(len(found.finished) - len(own), "block")
+    measured = [block for block in found.finished if block.measured]
+    trained = [block for block in found.finished if not block.measured]
+    own = [block for block in trained if not block.converted]
+    if len(own) < len(trained):
+        converted = counted(len(trained) - len(own), "block")
         print(f"{converted} of an earlier version (converted): their numbers cannot be trained again")
+    if measured:
+        print(f"{counted(len(measured), 'block')} of the laboratory: nothing to train again")
     for what, number in left_out(own).items():
         print(f"{what} left out of {counted(number, 'block')}; 'python -m bench rerun BLOCK' makes them again")
     agree = _train_again(own, asked.rerun) if asked.rerun else True
@@ -102,7 +107,7 @@ def verify(root: Path) -> Verified:
         UserError: where there is no such folder, no block, or one of another version.
     """
     root = root.resolve() if any(part.is_symlink() for part in (root, *root.parents)) else root  # it was asked for
-    root = root.with_name(packs.RUNS) if root.name == f"{packs.RUNS}{packs.SUFFIX}" else root
+    root = root.with_name(PACKS[root.name]) if root.name in PACKS else root
     packed, problems = _packed(root)
     if not root.exists() and not packed:
         beside = [path.name for path in root.parent.glob("*")]
@@ -180,18 +185,20 @@ def _folders(root: Path) -> list[Path]:
     """The block folders at or below `root`, reruns and what was set aside left out."""
     if (root / blocks.RECORD).exists():
         return [root]
-    patterns = ("*", "*/*", "*/*/*", "runs/*/*/*", "*/runs/*/*/*")  # of a cell, a task, runs, a study, all studies
+    inside = ("*", "*/*", "*/*/*")  # of a cell, a task, a part of a study
+    patterns = (*inside, *(f"{above}{part}/*/*/*" for part in (blocks.RUNS, blocks.LAB) for above in ("", "*/")))
     return sorted({path for pattern in patterns for path in root.glob(pattern) if _is_block(path)})
 
 
 def _packed(root: Path) -> tuple[list[Path], list[str]]:
     """The packed blocks at or below `root`, and what is wrong with packs."""
     found, problems = [], []
-    for folder in (root, *sorted(path.parent for path in root.glob(f"*/{packs.RUNS}{packs.SUFFIX}"))):
-        try:
-            found += packs.blocks_below(folder)
-        except packs.DamagedPack as error:
-            problems.append(str(error))
+    for name, part in PACKS.items():
+        for folder in (root, *sorted(path.parent for path in root.glob(f"*/{name}"))):
+            try:
+                found += packs.blocks_below(folder, part)
+            except packs.DamagedPack as error:
+                problems.append(str(error))
     return found, problems
 
 
@@ -207,6 +214,8 @@ def _problems(block: blocks.Block) -> Iterator[str]:
         yield f"its folder {block.path.parent.name} is not that of hash {record['hash']}"
     if not blocks.is_named_by(block.path.name, block.seeds):
         yield f"its folder's name is not that of seeds {sorted(block.seeds)}"
+    if block.measured:
+        return
     if not block.converted:
         try:
             checked_config(block)

@@ -80,7 +80,9 @@ def parts(config: Config) -> list[tuple[int, ...]]:
 
 
 def recorded_config(path: Path) -> Config:
-    """The settings of the block in `path`. Raises `UserError` where they cannot be read."""
+    """The settings of the block in `path`. Raises `UserError` where they cannot be read, or nothing was trained."""
+    if blocks.is_measured(path):
+        raise UserError(f"{path}: a stage that was measured, by 'python -m bench lab'; give a block that was trained")
     try:
         return parse(files.parse_yaml(packs.read_bytes(path / blocks.CONFIG)))
     except OSError as error:

@@ -96,6 +96,11 @@ class Block:
         return policies.CONVERTED in self.record
 
     @property
+    def measured(self) -> bool:
+        """Whether it is a stage that the laboratory measured, and nothing that was trained."""
+        return is_measured(self.path)
+
+    @property
     def left_out(self) -> list[str]:
         """Which of its files are not there and need not be; without a pack, diagnostics alone are lost instead."""
         recorded = [name for name in OPTIONAL if name in self.record.get("checksums", {})]
@@ -266,13 +271,18 @@ def _record(path: Path) -> dict[str, Any]:
 
 def _block(path: Path, record: Mapping[str, Any]) -> Block:
     """The block of a record, every entry of which has its shape. Raises `Damaged`."""
-    if wrong := wrong_with(record, measured=path.parts[-4:-3] == (LAB,)):
+    if wrong := wrong_with(record, measured=is_measured(path)):
         raise Damaged(f"{RECORD}: {wrong}")
     status = record["status"]
     if status == "done" and not record.get("checksums"):  # or else it would be trained again, over its numbers
         raise Damaged(f"{RECORD}: done without checksums")
     state = _state(path, record) if status == "running" else status
     return Block(path, state, record, packs.is_packed(path))
+
+
+def is_measured(path: Path) -> bool:
+    """Whether a block's folder lies where the laboratory's stages do."""
+    return Path(os.path.abspath(path)).parts[-4:-3] == (LAB,)
 
 
 def _is_whole(record: Mapping[str, Any]) -> bool:

@@ -251,6 +251,35 @@ def test_a_laboratory_has_a_pack_of_its_own_without_its_states(tmp_path):
         blocks.table(block, STATES, ["value"])
 
 
+def test_a_laboratorys_blocks_are_held_against_their_records_and_trained_by_nobody(tmp_path, capsys):
+    study = tmp_path / "measured"
+    path = study / "lab" / "t" / "end-0123abcd" / "seeds-000"
+    running = {0: {"status": "running", "cause": None}}
+    entries = {"study": "measured", "task": "t", "stage": "end", "hash": "0123abcd", "factors": {}}
+    tables = {QUANTITIES: partial(write_table, [{"value": 0.5}])}
+    with recording(Recorder(Subject(str(tmp_path), path, running, entries, {"lab": {}}))) as recorder:
+        recorder.finish(tables, {0: {"status": "done", "cause": None}})
+    for root in (tmp_path, study, study / "lab", path):
+        assert main(["verify", str(root)]) == 0
+        assert capsys.readouterr().out.splitlines() == [
+            "1 finished block, 0 unfinished, 0 problems with their files",
+            "1 block of the laboratory: nothing to train again",
+        ]
+    for command in ("rerun", "enjoy"):
+        assert main([command, str(path)]) == 2
+        assert "a stage that was measured, by 'python -m bench lab'" in capsys.readouterr().err
+    pack.write(study, packs.LAB)
+    (path / QUANTITIES).write_bytes(b"other")
+    (problem,) = verify(tmp_path).problems
+    assert problem == f"{path}: {QUANTITIES} is not the file that was written (checksum)"
+    shutil.rmtree(study / "lab")
+    for root in (tmp_path, study, study / "lab", study / "lab.tar.xz"):
+        assert (len(verify(root).finished), verify(root).problems) == (1, [])
+    (study / "lab.tar.xz").write_bytes(b"damaged")
+    (problem,) = verify(tmp_path).problems
+    assert problem.startswith(f"damaged pack {study}/lab.tar.xz")
+
+
 def test_a_study_that_is_not_there_or_has_nothing_finished_is_refused(study, cell):
     with pytest.raises(UserError, match=r"unknown study in .*did you mean 'adhoc'"):
         pack.main(["study=adhok", f"results={study.parent}"])

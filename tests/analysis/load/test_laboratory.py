@@ -1,5 +1,6 @@
 """What the laboratory measured: read like any other record, tabled, and held against claims."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from analysis.load import laboratory
 from analysis.tables import lab as lab_tables
 from analysis.tables.learning import measured_texts
 from bench.verdicts import hypotheses
-from tests.analysis.conftest import ResultsWriter
+from tests.analysis.conftest import ResultsWriter, edit
 
 CLAIM = """
 title: T
@@ -207,3 +208,23 @@ def test_a_damaged_measurement_is_named(root, capsys):
     path.write_bytes(b"spoilt")
     assert main(["study=s", f"results={root}"]) == 2  # nothing else is there
     assert "quantities.parquet does not match its checksum" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("committed", "started", "planned"),
+    [
+        ("2026-01-01T00:00:00+00:00", "2026-01-02T00:00:00+00:00", "planned"),
+        ("2026-01-02T00:00:00+00:00", "2026-01-01T00:00:00+00:00", "not planned: committed after the first run"),
+        ("", "2026-01-01T00:00:00+00:00", ""),
+    ],
+)
+def test_a_claim_is_planned_where_it_was_committed_before_its_policies_were_measured(
+    root, tmp_path, committed: str, started: str, planned: str
+):
+    (block,) = (root / "s" / "lab").rglob("seeds-*")
+    edit(block, started=started)
+    path = tmp_path / "claims.yaml"
+    path.write_text(CLAIM)
+    file = replace(hypotheses.read(path), committed=committed)
+    (row,) = verdicts.judge(file, load.read(["s"], root))[0].rows
+    assert (row.planned, row.text) == (planned, "supported")
