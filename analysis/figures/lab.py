@@ -37,7 +37,7 @@ def plane(found: Laboratory, task: str, stage: str, styles: Mapping[str, Style],
     table = plane_table(found, task)
     table = table[table["label"] == stage]
     if table[["bias", "variance"]].dropna().empty:
-        _nothing("all returns of a state\nand action are the same", ax)
+        _nothing("returns of a state\nand action hardly vary", ax)
         return
     for _, policy in _lambdas(table, "learned").groupby("seed"):
         x, y, _ = _curve(policy)

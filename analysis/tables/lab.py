@@ -28,7 +28,7 @@ PAIRS = {  # what the article says of targets: the metric, and which less which
     "variance of Monte Carlo less GAE": ("variance", "monte_carlo", "gae"),
     "cosine of GAE less Monte Carlo": ("cosine", "gae", "monte_carlo"),
 }
-NEGLIGIBLE = 1e-12  # of the task's largest variance of returns: what rounding leaves of returns that are all the same
+NEGLIGIBLE = 1e-6  # of the task's largest variance of returns: a smaller one is no unit for what else varies
 FULL_RETURNS = ("none-monte_carlo", "critic-monte_carlo")  # vary alike, given state and action
 LARGEST = 1e6  # beyond, a number is written with a power of ten
 
@@ -123,8 +123,8 @@ def plane_table(found: Laboratory, task: str) -> pd.DataFrame:
 
     That unit, of returns given state and action, is known well for every policy; the true advantages, of which the
     tables' numbers are shares, vanish for good policies. `signal` is theirs in the same unit, unknown where it is not
-    told from zero. A row per `label`, `seed`, `arm`, `critic` and `gae_lambda`; policies whose returns do not vary are
-    left out.
+    told from zero. A row per `label`, `seed`, `arm`, `critic` and `gae_lambda`; policies whose returns hardly vary
+    are left out.
     """
     keys = ["label", "seed", "arm", "critic", "gae_lambda", "n_step", "credit"]
     rows = found.each(task, "advantage")
