@@ -1,6 +1,6 @@
 """The laboratory's figures: bias–variance plane, cosines, policies, smallest error, parts of variance, what hurts."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
@@ -50,10 +50,8 @@ def plane(found: Laboratory, task: str, stage: str, styles: Mapping[str, Style],
         x, y, lambdas = _curve(curve)
         ax.plot(x, y, linestyle=line, color=color, marker=".", markersize=5, linewidth=1.4,
                 label=f"critic ({critic} V), λ = 0 … 1")  # fmt: skip
-        if critic == "learned":
-            for index in (0, len(x) - 1) if x else ():
-                ax.annotate(f"λ={lambdas[index]:g}", (x[index], y[index]), fontsize="x-small", xytext=(5, 6),
-                            textcoords="offset points", va="center", zorder=5)  # fmt: skip
+        if critic == "learned" and x:
+            _name_ends(x, y, lambdas, ax)
     for arm, style in styles.items():
         mine = table[(table["arm"] == arm) & ~table["credit"].eq("outcome")]
         if arm.startswith(("critic", "grpo")) or mine.empty or not arm.endswith("monte_carlo"):
@@ -68,6 +66,16 @@ def plane(found: Laboratory, task: str, stage: str, styles: Mapping[str, Style],
                 transform=ax.get_xaxis_transform())  # fmt: skip
     ax.set_xlabel("action-dependent bias")
     ax.set_ylabel("standard deviation")
+
+
+def _name_ends(x: Sequence[float], y: Sequence[float], lambdas: Sequence[float], ax: Axes) -> None:
+    """The λ of both ends of a curve; where all its points are one, as in a world of one step, it says so."""
+    named = {0: f"λ={lambdas[0]:g}", len(x) - 1: f"λ={lambdas[-1]:g}"}
+    if np.allclose([x[0], y[0]], [x[-1], y[-1]], atol=1e-6):
+        named = {0: "every λ"}
+    for index, name in named.items():
+        ax.annotate(name, (x[index], y[index]), fontsize="x-small", xytext=(5, 6), textcoords="offset points",
+                    va="center", zorder=5)  # fmt: skip
 
 
 def _nothing(text: str, ax: Axes) -> None:
