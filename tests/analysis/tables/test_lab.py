@@ -101,6 +101,7 @@ def test_the_plane_has_the_full_returns_as_its_unit(found: Laboratory) -> None:
     points = {line.get_label(): line.get_xydata().tolist() for line in figure.axes[0].lines}
     assert points["none-monte_carlo"] == [[pytest.approx(0, abs=1e-9), pytest.approx(1)]]
     assert "grpo-monte_carlo" not in points
+    assert [text.get_text() for text in figure.axes[0].texts] == ["every λ"]  # of one step
     assert points["√E A²"] == [[pytest.approx(np.sqrt((signal / variance).mean())), 0]]
 
 
