@@ -16,7 +16,18 @@ from matplotlib.ticker import FixedLocator, FormatStrFormatter, NullLocator
 from analysis.claims import readings as four
 from analysis.claims.readings import SideBySide
 from analysis.figures.forest import FIRST, MARKS
-from analysis.figures.style import Look, Style, arm_styles, grid, handles, house_style, logarithmic, ragged, wrapped
+from analysis.figures.style import (
+    Look,
+    Style,
+    arm_styles,
+    grid,
+    handles,
+    house_style,
+    legend_columns,
+    logarithmic,
+    ragged,
+    wrapped,
+)
 from analysis.load.designed import Designed
 from analysis.stats import settings as stats
 from analysis.tables.designs import (
@@ -409,8 +420,8 @@ def _key_height(styles: Mapping[str, Style]) -> float:
 
 
 def _legend(figure: Figure, key: Sequence[Line2D], look: Look) -> None:
-    entry = (0.075 * max(len(str(line.get_label())) for line in key) + 0.75) * look.scale  # inches
-    columns = max(1, min(look.columns(BESIDE), int(figure.get_figwidth() / entry)))
+    fitting = legend_columns([str(line.get_label()) for line in key], figure.get_figwidth() / look.scale)
+    columns = min(look.columns(BESIDE), fitting)
     figure.legend(handles=key, loc="outside lower center", ncols=columns, fontsize="small")
 
 

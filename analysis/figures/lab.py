@@ -53,7 +53,7 @@ def plane(found: Laboratory, task: str, stage: str, styles: Mapping[str, Style],
         if critic == "learned" and x:
             _name_ends(x, y, lambdas, ax)
     for arm, style in styles.items():
-        mine = table[(table["arm"] == arm) & ~table["credit"].eq("outcome")]
+        mine = table[table["arm"] == arm]
         if arm.startswith(("critic", "grpo")) or mine.empty or not arm.endswith("monte_carlo"):
             continue
         x, y, _ = _curve(mine)
@@ -90,9 +90,9 @@ def _lambdas(table: pd.DataFrame, critic: str) -> pd.DataFrame:
 
 
 def _curve(table: pd.DataFrame) -> tuple[list[float], list[float], list[float]]:
-    """Roots of the means of bias and variance, by λ; one point where there is none. Noise below 0 stands at 0."""
+    """Roots of the means of bias and variance, by λ; one point without. Noise below 0 stands at 0."""
     known = table.dropna(subset=["bias", "variance"])
-    means = known.fillna({"gae_lambda": -1}).groupby("gae_lambda")[["bias", "variance"]].mean()
+    means = known.groupby("gae_lambda")[["bias", "variance"]].mean()
     x, y = (np.sqrt(means[name].clip(lower=0)).tolist() for name in ("bias", "variance"))
     return x, y, means.index.tolist()
 

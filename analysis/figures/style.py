@@ -9,7 +9,7 @@ import json
 import re
 import textwrap
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
@@ -269,10 +269,15 @@ def legend_below(ax: Axes, styles: Mapping[str, Style], columns: int) -> Legend:
     return legend
 
 
+def legend_columns(names: Collection[str], width: float) -> int:
+    """How many columns of a legend with these names fit below a figure of so many inches on a screen."""
+    entry = 0.075 * min(max(map(len, names), default=1), WIDEST_NAME) + 0.75
+    return max(1, min(len(names), int(width / entry)))
+
+
 def legend_size(styles: Mapping[str, Style], width: float, look: Look) -> tuple[int, float]:
     """Columns and height (inches on a screen) of a legend of arms below a figure of this width on a screen."""
-    entry = 0.075 * min(max(map(len, styles), default=1), WIDEST_NAME) + 0.75
-    columns = max(1, min(len(styles), int((width if look.width is None else look.width / look.scale) / entry)))
+    columns = legend_columns(styles, width if look.width is None else look.width / look.scale)
     return columns, (0.06 + 0.14 * lines(styles)) * -(-len(styles) // columns)
 
 

@@ -144,18 +144,16 @@ def read(results: Path, name: str, files: Sequence[ClaimsFile]) -> Study:
     if records.problems:
         raise UserError(f"{records.problems[0]}: a scoreboard needs whole studies")
     stands = _stands(records, files)
-    judged = {
-        file.path.stem: {
-            found.name: replace(found, rows=tuple(stands.get((found.name, row.task), row) for row in found.rows))
-            for found in judge(file, records)
-        }
-        for file in files
-    }
+
+    def told(found: Judged) -> Judged:
+        return replace(found, rows=tuple(stands.get((row.file, row.name, row.task), row) for row in found.rows))
+
+    judged = {file.path.stem: {found.name: told(found) for found in judge(file, records)} for file in files}
     return Study(records, judged)
 
 
-def _stands(records: Records, files: Sequence[ClaimsFile]) -> dict[tuple[str, str], JudgedRow]:
-    """By claim and task, what a design of settings says of it: no verdict at one setting, but whether it stands at all.
+def _stands(records: Records, files: Sequence[ClaimsFile]) -> dict[tuple[str, str, str], JudgedRow]:
+    """By file, claim and task, what a design of settings says: no verdict at one setting, but whether the claim stands.
 
     The effects are beside each other in the report of the study; one of them alone would look like a verdict.
     """
@@ -163,8 +161,9 @@ def _stands(records: Records, files: Sequence[ClaimsFile]) -> dict[tuple[str, st
     for design in designed.of(records):
         for each in side_by_side(design, records, files):
             said = ", ".join(f"{row.verdict} ({name})" for name, row in each.rows.items())
-            found[each.first.name, each.first.task] = replace(
-                each.first, word=None, text=f"{each.standing}: {said}", effect=math.nan, low=math.nan, high=math.nan,
+            first = each.first
+            found[first.file, first.name, first.task] = replace(
+                first, word=None, text=f"{each.standing}: {said}", effect=math.nan, low=math.nan, high=math.nan,
                 p=None, needed=None, noise=None,
             )  # fmt: skip
     return found

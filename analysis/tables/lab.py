@@ -123,15 +123,14 @@ def plane_table(found: Laboratory, task: str) -> pd.DataFrame:
 
     That unit, of returns given state and action, is known well for every policy; the true advantages, of which the
     tables' numbers are shares, vanish for good policies. `signal` is theirs in the same unit, unknown where it is not
-    told from zero. A row per `label`, `seed`, `arm`, `critic` and `gae_lambda`; policies whose returns hardly vary
-    are left out.
+    told from zero. A row per `label`, `seed`, `arm`, `critic` and `gae_lambda`, which is −1 for an arm without it: of
+    every arm its usual numbers, and of critic-gae every λ. Policies whose returns hardly vary are left out.
     """
-    keys = ["label", "seed", "arm", "critic", "gae_lambda", "n_step", "credit"]
+    keys = ["label", "seed", "arm", "critic", "gae_lambda"]
     rows = found.each(task, "advantage")
-    wide = rows.pivot_table(index=keys, columns="quantity", values="value", sort=False, dropna=False).reset_index()
-    names = ("action_bias", "variance", "signal", "relative_variance")
-    wide = wide.dropna(how="all", subset=[name for name in names if name in wide])
-    wide = wide.reindex(columns=[*keys, *names])
+    rows = rows[rows["arm"].eq("critic-gae") | ~rows["swept"].astype(bool)].fillna({"gae_lambda": -1})
+    wide = rows.pivot_table(index=keys, columns="quantity", values="value", sort=False).reset_index()
+    wide = wide.reindex(columns=[*keys, "action_bias", "variance", "signal", "relative_variance"])
     full = wide[wide["arm"].isin(FULL_RETURNS) & wide["variance"].notna()].sort_values("arm", ascending=False)
     units = full.drop_duplicates(["label", "seed"]).set_index(["label", "seed"])["variance"]
     unit = pd.Series(units[units > NEGLIGIBLE * units.max()], dtype=float).rename("unit")

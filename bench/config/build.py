@@ -58,6 +58,8 @@ def _value(hint: Any, value: Any, path: str) -> Any:
         return None if value is None else _value(arguments[0], value, path)
     if origin is tuple:
         return _tuple(arguments, value, path)
+    if origin is Mapping and arguments[1] is not Any:
+        return _mapping(arguments[1], value, path)
     if dataclasses.is_dataclass(hint):
         return build(typing.cast(type[Any], hint), value, path)
     if origin is not None or hint is Any:
@@ -73,6 +75,13 @@ def _tuple(arguments: tuple[Any, ...], value: Any, path: str) -> tuple[Any, ...]
     if len(value) != len(arguments):
         raise UserError(f"{path}={list(value)}: must have {len(arguments)} entries")
     return tuple(_value(hint, item, path) for hint, item in zip(arguments, value, strict=True))
+
+
+def _mapping(hint: Any, value: Any, path: str) -> dict[str, Any]:
+    """Names with values of one type."""
+    if not isinstance(value, Mapping):
+        raise UserError(f"{path}={written(value)}: must be names and their values, such as cartpole: 5")
+    return {str(name): _value(hint, each, f"{path}.{name}") for name, each in value.items()}
 
 
 def written(value: Any) -> str:

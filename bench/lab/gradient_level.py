@@ -27,7 +27,7 @@ from bench.tasks.base import Array, Task
 from bench.tasks.exact import ExactTask
 
 FEW = 64  # batches that the whole variance of single steps is measured on: it holds their parts to account, no more
-CERTAIN = 1e-4  # no flip of 9,999 comes near, as of a sample without rare actions: a study has hundreds of policies
+CERTAIN = 1e-4  # the smallest p of 9,999 flips: samples without rare actions have it, others one time in ten thousand
 UNDISCOUNTED = "undiscounted"  # the weights that everybody's update has: for larger batches, the only ones
 TrueGradient = Mapping[str, Vectors]  # in m blocks, by the weighting of the states
 
@@ -122,7 +122,8 @@ def _judged(
     """Return an estimator's quantities: from its gradients, or exact ones in their place where these are known.
 
     What is relative to the truth is unknown where that is not `told` from 0. Where the sample is `lacking` rare
-    actions, from which the gradient and its variance come, only the cosine is known: two batches hardly have them.
+    actions, from which the gradient and its variance come, only the cosine is known: it is about two batches, and most
+    batches have no such action.
     """
     found = gradient_estimates(gradients, truth)
     if exact is not None:

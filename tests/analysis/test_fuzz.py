@@ -31,7 +31,7 @@ claims:
         ("tasks: [cartpole]", "tasks: []", "f.one.tasks=[]: must name one or more, each once"),
         ("tasks: [cartpole]", "tasks: [a, a]", "f.one.tasks=[a,a]: must name one or more, each once"),
         ("studies: [s]", "studies: []", "f.one.studies=[]: must name one or more, each once"),
-        ("seeds: 20", "seeds: 0", "f.one.seeds=0: must be a whole number of at least 1"),
+        ("seeds: 20", "seeds: 0", "f.one.seeds=0: must be at least 1"),
         ("among: {}", "among: [x]", "f.one.among=['x']: must be factors and their values"),
         ("arm: {baseline: critic}", "arm: {baseline: {a: 1}}", "f.one.arm={'baseline': {'a': 1}}: must be factors"),
         ("arm: {baseline: critic}", "arm: {1: critic}", "f.one.arm={1: 'critic'}: must be factors"),
