@@ -57,12 +57,11 @@ def read(path: Path = FILE) -> Scores:
     except (OSError, yaml.YAMLError) as error:
         raise UserError(f"cannot read scores {path.name}: {' '.join(str(error).split())}") from error
     found = build(Scores, data)
-    tasks = {str(name): build(TaskScores, task, f"tasks.{name}") for name, task in found.tasks.items()}
-    for name, task in tasks.items():
+    for name, task in found.tasks.items():
         for entry in task.published:
             if entry.source not in found.sources:
                 raise UserError(f"tasks.{name}: unknown source '{entry.source}': there are {', '.join(found.sources)}")
-    return Scores(found.sources, found.share, found.most_failing, tasks)
+    return found
 
 
 def last_evaluations(records: Records) -> pd.DataFrame:
